@@ -1,0 +1,1 @@
+"""Stored results of longer runs, each a JSON file with its provenance."""

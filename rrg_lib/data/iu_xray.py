@@ -1,0 +1,104 @@
+"""The Indiana University chest X-ray collection: its reports and expert codes, which come with the `torchxrayvision` package.
+
+3,955 XML reports (Demner-Fushman et al. 2016; CC BY-NC-ND 4.0, read at run time and never copied). The standard split is exactly the 2,955
+studies with at least two images and a non-empty FINDINGS section; `data/iu_xray_split.csv` says which is where.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from rrg_lib.errors import DataRootError, UnknownNameError
+from rrg_lib.shipped import table
+from rrg_lib.study import SEVERITIES, SIDES, Finding, Split, Study
+
+SOURCE = "Indiana University Chest X-ray Collection (Demner-Fushman et al. 2016), CC BY-NC-ND 4.0"
+_ARCHIVE_BYTES_LIMIT = 64 * 2**20  # of one member: a report is about 5 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written."""
+
+    uid: str
+    findings: str
+    codes: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+def parse_record(xml: bytes) -> Record:
+    """One report of the collection. Raises `xml.etree.ElementTree.ParseError` for anything else than well-formed XML."""
+    root = ElementTree.fromstring(xml)
+    section = root.find(".//AbstractText[@Label='FINDINGS']")
+    return Record(
+        uid=root.find("uId").get("id").removeprefix("CXR"),
+        findings=((section.text if section is not None else "") or "").strip(),
+        codes=tuple(code.text.strip() for code in root.iterfind("MeSH/major") if code.text),
+        images=tuple(image.get("id") for image in root.iterfind("parentImage")),
+    )
+
+
+@cache
+def records() -> dict[str, Record]:
+    """All 3,955 records by `uid`. Raises `DataRootError` when the package that ships them is missing."""
+    if find_spec("torchxrayvision") is None:
+        raise DataRootError("the IU X-Ray reports come with the package torchxrayvision, which is not installed; run: pip install torchxrayvision")
+    # The package is located, not imported: importing it takes seconds, and all we want is a file of it.
+    archive = Path(find_spec("torchxrayvision").origin).parent / "data" / "NLMCXR_reports.tgz"
+    found = {}
+    with tarfile.open(archive) as tar:  # members are read, never extracted
+        for member in tar:
+            if member.isfile() and member.name.endswith(".xml") and member.size < _ARCHIVE_BYTES_LIMIT:
+                record = parse_record(tar.extractfile(member).read())
+                found[record.uid] = record
+    return found
+
+
+@cache
+def _finding_map() -> dict[tuple[str, str], tuple[str | None, str | None]]:
+    """(MeSH head, qualifier or "") -> (drawn finding, CheXpert observation), from `data/mesh_findings.csv`."""
+    rows = table("mesh_findings")
+    return {(row["mesh_head"], row["with_qualifier"]): (row["drawn_finding"] or None, row["chexpert_observation"] or None) for row in rows}
+
+
+def parse_code(code: str) -> Finding:
+    """A MeSH code such as `Opacity/lung/base/left/mild` as a `Finding`; heads outside the map keep `drawn` and `observation` None."""
+    head, *qualifiers = (part.strip() for part in code.split("/"))
+    names = _finding_map()
+    drawn, observation = names.get((head, ""), (None, None))
+    for qualifier in qualifiers:
+        drawn, observation = names.get((head, qualifier), (drawn, observation))
+    side = next((q for q in qualifiers if q in SIDES), None)
+    severity = next((q for q in qualifiers if q in SEVERITIES), None)
+    place = tuple(q for q in qualifiers if q not in SIDES and q not in SEVERITIES)
+    return Finding(code=code, head=head, drawn=drawn, observation=observation, place=place, side=side, severity=severity)
+
+
+@cache
+def studies(split: Split | None = None) -> tuple[Study, ...]:
+    """The 2,955 studies of the standard split in its order, or those of one part of it. The views are the names of the first two images."""
+    by_uid = records()
+    found = []
+    for row in table("iu_xray_split"):
+        if split is None or row["split"] == split:
+            record = by_uid[row["uid"]]
+            codes = tuple(parse_code(code) for code in record.codes)
+            found.append(Study(row["study_id"], row["split"], record.findings, codes, record.images[:2], SOURCE))
+    return tuple(found)
+
+
+@cache
+def _by_id() -> dict[str, Study]:
+    return {study.id: study for study in studies()}
+
+
+def study(study_id: str) -> Study:
+    """The study of that id, such as `CXR2384_IM-0942`. Raises `UnknownNameError` naming the nearest ids."""
+    if study_id not in _by_id():
+        raise UnknownNameError("study", study_id, _by_id())
+    return _by_id()[study_id]

@@ -1,0 +1,22 @@
+"""What the project ships in `data/`: published numbers, the IU X-Ray split, the finding maps. Read-only, packaged as `rrg_data`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@cache
+def table(name: str) -> tuple[dict[str, str], ...]:
+    """The rows of `data/NAME.csv`, each a dictionary of strings."""
+    with resources.files("rrg_data").joinpath(f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def results() -> dict[str, Any]:
+    """Every stored result of `data/results/*.json`, by file name without its ending."""
+    folder = resources.files("rrg_data").joinpath("results")
+    return {entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")}
