@@ -19,4 +19,6 @@ def table(name: str) -> tuple[dict[str, str], ...]:
 def results() -> dict[str, Any]:
     """Every stored result of `data/results/*.json`, by file name without its ending."""
     folder = resources.files("rrg_data").joinpath("results")
-    return {entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")}
+    return {
+        entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")
+    }

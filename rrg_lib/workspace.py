@@ -45,7 +45,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; ours are as readable as any other
         os.replace(temporary, path)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}. Nothing was changed; free some space or choose another folder, then run again.") from error
+        raise StorageError(
+            f"could not write {path}: {error.strerror or error}. Nothing was changed; free some space or choose another folder, then run again."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

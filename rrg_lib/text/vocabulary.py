@@ -46,7 +46,9 @@ class Protocol:
         """`clean`, but a report with no word left raises `ReportError` naming the study."""
         cleaned = self.clean(report)
         if not any(token != "." for token in cleaned.split()):
-            raise ReportError(f"study {study!r}: the report is empty after {self.name!r} cleaning (it was {report[:60]!r}). Leave the study out, or give it a report.")
+            raise ReportError(
+                f"study {study!r}: the report is empty after {self.name!r} cleaning (it was {report[:60]!r}). Leave the study out, or give it a report."
+            )
         return cleaned
 
     def reference(self, report: str, vocabulary: Vocabulary) -> str:
@@ -122,5 +124,7 @@ class Vocabulary:
     def from_json(cls, data: dict) -> Vocabulary:
         vocabulary = cls(tuple(data["tokens"]), Protocol(**data["protocol"]))
         if vocabulary.hash != data["hash"]:
-            raise ReportError(f"a stored vocabulary says its hash is {data['hash']}, its words give {vocabulary.hash}: it was changed after it was written")
+            raise ReportError(
+                f"a stored vocabulary says its hash is {data['hash']}, its words give {vocabulary.hash}: it was changed after it was written"
+            )
         return vocabulary

@@ -1,0 +1,159 @@
+"""From a trained generator to a report: greedy and beam search, over any generator that has `start` and `step`.
+
+The beam search returns, token for token, what the released search returns, without its cost: keys and values are cached, the memory is asked about the
+newest token alone, all studies and hypotheses go in one batch, and it stops as soon as no live hypothesis can still win.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.generator import DecoderState, ReportGenerator
+
+END = 0
+#: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist than seats.
+_FINISHED = 1000.0
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How to search. The defaults are those of the published scores: beam 3, no penalty, nothing blocked.
+
+    `length_penalty`: "wu" divides a hypothesis' score by ((5 + length) / 6)^alpha, "average" by its length. `block_ngrams` n > 0 forbids to repeat
+    an n-gram; `trigram_penalty` takes that much off the log-probability of a token each time it would repeat a trigram (the release's greedy
+    search: 2 ln 2). `forbid_repeat`: no token twice in a row (released as "decoding constraint").
+    """
+
+    beam_size: int = 3
+    max_length: int = 60
+    length_penalty: Literal["none", "wu", "average"] = "none"
+    alpha: float = 0.0
+    block_ngrams: int = 0
+    trigram_penalty: float = 0.0
+    forbid_repeat: bool = False
+
+    def __post_init__(self):
+        if self.beam_size < 1 or self.max_length < 1:
+            raise ConfigurationError(f"beam_size is {self.beam_size} and max_length {self.max_length}: both must be at least 1")
+        if self.length_penalty not in ("none", "wu", "average"):
+            raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
+
+    def penalty(self, length: int) -> float:
+        """What a summed log-probability is divided by."""
+        return {"none": 1.0, "wu": ((5 + length) / 6) ** self.alpha, "average": float(length)}[self.length_penalty]
+
+
+@dataclass
+class Hypotheses:
+    """The best report of each study: `tokens` (B, T) after the begin mark, padded with 0, and its `scores` (B,), penalised sums of log-probabilities.
+    `n_best` (B, keep, T) and `n_best_scores` (B, keep) hold the runners-up; a place that was never filled has score -inf."""
+
+    n_best: Tensor
+    n_best_scores: Tensor
+    steps: int
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.n_best[:, 0]
+
+    @property
+    def scores(self) -> Tensor:
+        return self.n_best_scores[:, 0]
+
+
+def repeated_ngrams(tokens: Tensor, n: int, vocab: int) -> Tensor:
+    """How often each next token would repeat an n-gram that already stands in (R, t) tokens: counts (R, vocab)."""
+    rows, t = tokens.shape
+    counts = torch.zeros(rows, vocab, device=tokens.device)
+    if t >= n:
+        windows = tokens.unfold(1, n, 1)  # (R, t - n + 1, n)
+        same_start = (windows[..., :-1] == tokens[:, None, t - n + 1 :]).all(-1)
+        counts.scatter_add_(1, windows[..., -1], same_start.float())
+    return counts
+
+
+def _next_log_probs(logits: Tensor, said: Tensor, config: DecodingConfig) -> Tensor:
+    """logits (B, W, V + 1) and the tokens said so far (B, W, t) -> log-probabilities after blocking."""
+    log_probs = logits.float().log_softmax(-1)
+    rows, vocab = said.flatten(0, 1), log_probs.shape[-1]
+    if config.trigram_penalty:
+        log_probs = log_probs - config.trigram_penalty * repeated_ngrams(rows, 3, vocab).view_as(log_probs)
+    if config.block_ngrams:
+        log_probs = log_probs.masked_fill(repeated_ngrams(rows, config.block_ngrams, vocab).view_as(log_probs) > 0, -torch.inf)
+    if config.forbid_repeat and said.shape[-1]:
+        log_probs = log_probs.scatter(-1, said[..., -1:], -torch.inf)
+    return log_probs
+
+
+@torch.inference_mode()
+def greedy_search(generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None) -> Hypotheses:
+    """The likeliest token at every step; stops when every report has ended."""
+    config = config or DecodingConfig(beam_size=1)
+    device = generator.logits.weight.device
+    said = torch.zeros(state.batch, 1, 0, dtype=torch.long, device=device)
+    last = torch.full((state.batch, 1), END, dtype=torch.long, device=device)
+    score = torch.zeros(state.batch, 1, device=device)
+    ended = torch.zeros(state.batch, 1, dtype=torch.bool, device=device)
+    length = 0
+    while length < config.max_length and not ended.all():
+        logits, state = generator.step(last, state)
+        best, last = _next_log_probs(logits, said, config).max(-1)  # (B, 1)
+        last, best = last.masked_fill(ended, END), best.masked_fill(ended, 0.0)
+        said, score, length = torch.cat([said, last[..., None]], -1), score + best, length + 1
+        ended |= last == END
+    tokens = torch.nn.functional.pad(said, (0, config.max_length - length))
+    return Hypotheses(tokens, score, length)
+
+
+@torch.inference_mode()
+def beam_search(generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None, *, keep: int = 1) -> Hypotheses:
+    """The released beam search, token for token, stopped as early as is safe.
+
+    Scores are sums of log-probabilities. They only fall, so a study is done once its `keep` best finished hypotheses score at least what the best live
+    one could still reach: its present sum, divided by the largest penalty to come.
+    """
+    config = config or DecodingConfig()
+    width, length = config.beam_size, config.max_length
+    device = generator.logits.weight.device
+    said = torch.zeros(state.batch, 1, 0, dtype=torch.long, device=device)  # (B, W, t)
+    sums = torch.zeros(state.batch, 1, device=device)  # (B, W); a single empty hypothesis at first
+    last = torch.full((state.batch, 1), END, dtype=torch.long, device=device)
+    done = torch.zeros(state.batch, keep, length, dtype=torch.long, device=device)
+    done_scores = torch.full((state.batch, keep), -torch.inf, device=device)
+    for t in range(1, length + 1):
+        logits, state = generator.step(last, state)
+        candidates = sums[..., None] + _next_log_probs(logits, said, config)  # (B, W, V + 1)
+        sums, chosen = candidates.flatten(1).topk(min(width, candidates[0].numel()), dim=-1)
+        parents, last = chosen // candidates.shape[-1], chosen % candidates.shape[-1]
+        said = torch.cat([said.gather(1, parents[..., None].expand(-1, -1, t - 1)), last[..., None]], dim=-1)
+
+        ended = last == END if t < length else torch.ones_like(last, dtype=torch.bool)
+        scores = torch.where(ended, sums / config.penalty(t), -torch.inf)
+        pool = torch.cat([done_scores, scores], dim=1)  # earlier ones first: a stable sort lets them win ties, as released
+        done_scores, order = pool.sort(dim=1, descending=True, stable=True)
+        done_scores, order = done_scores[:, :keep], order[:, :keep, None].expand(-1, -1, length)
+        done = torch.cat([done, torch.nn.functional.pad(said, (0, length - t))], dim=1).gather(1, order)
+
+        sums = torch.where(ended, sums - _FINISHED, sums)
+        if (done_scores[:, -1] >= sums.max(dim=1).values / config.penalty(length)).all():
+            break
+        state.reorder(parents)
+    return Hypotheses(done, done_scores, t)
+
+
+def generate(generator: ReportGenerator, inputs: Tensor, labels: Tensor | None = None, config: DecodingConfig | None = None) -> Hypotheses:
+    """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise. The generator's mode is put back."""
+    config = config or DecodingConfig()
+    training = generator.training
+    generator.eval()
+    try:
+        with torch.inference_mode():
+            state = generator.start(inputs, labels, max_length=config.max_length)
+            return (greedy_search if config.beam_size == 1 else beam_search)(generator, state, config)
+    finally:
+        generator.train(training)

@@ -1,0 +1,164 @@
+"""`ReportGenerator`: patches in, report tokens out, with any memory between, or none (BASE)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
+from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, NormName, SinusoidalPositions, causal_mask
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes of the encoder-decoder. Defaults are the published ones for IU X-Ray; `vocab_size` counts the ids without 0."""
+
+    vocab_size: int = 760
+    d_vf: int = 2048
+    d_model: int = 512
+    d_ff: int = 512
+    heads: int = 8
+    layers: int = 3
+    dropout: float = 0.1
+    feature_dropout: float = 0.5
+    max_length: int = 60
+    norm: NormName = "released"
+
+    def __post_init__(self):
+        if self.d_model % self.heads:
+            raise ConfigurationError(f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model")
+
+
+@dataclass
+class Batch:
+    """What a generator learns from: `inputs`, patch features (B, S, d_vf) or, for a generator with its own extractor, uint8 views (B, V, H, W);
+    `tokens` (B, T) between 0s, padded with 0; `mask` (B, T) is 1 from the first token to the last, the final 0 included; `labels` (B, 14) for
+    memories that are gated by them."""
+
+    inputs: Tensor
+    tokens: Tensor
+    mask: Tensor
+    labels: Tensor | None = None
+    ids: list[str] = field(default_factory=list)
+
+    def to(self, device: torch.device | str) -> Batch:
+        labels = None if self.labels is None else self.labels.to(device)
+        return Batch(self.inputs.to(device), self.tokens.to(device), self.mask.to(device), labels, self.ids)
+
+
+@dataclass
+class Output:
+    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` of the memory by name, already weighted; the memory's responses."""
+
+    logits: Tensor
+    losses: dict[str, Tensor]
+    image: Response | None = None
+    text: Response | None = None
+
+
+@dataclass
+class DecoderState:
+    """Everything about B studies with W hypotheses each that does not have to be computed again for the next token."""
+
+    caches: list[LayerCache]
+    slots: Slots | None
+    batch: int
+    position: int = 0
+
+    def reorder(self, parents: Tensor) -> None:
+        """Hypothesis w of study b goes on from hypothesis `parents[b, w]`; parents (B, W')."""
+        for cache in self.caches:
+            cache.reorder(parents)
+
+
+class ReportGenerator(nn.Module):
+    """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Eq. 1-3).
+
+    `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch features made before.
+    """
+
+    def __init__(self, config: GeneratorConfig, memory: MemoryConfig | None = None, extractor: nn.Module | None = None):
+        super().__init__()
+        c = self.config = config
+        self.extractor = extractor
+        self.memory_config = memory
+        self.patch_embedding = nn.Sequential(nn.Linear(c.d_vf, c.d_model), nn.ReLU(), nn.Dropout(c.feature_dropout))
+        self.token_embedding = nn.Embedding(c.vocab_size + 1, c.d_model)
+        self.patch_positions = SinusoidalPositions(c.d_model, c.dropout)
+        self.token_positions = SinusoidalPositions(c.d_model, c.dropout)
+        self.encoder = Encoder(c.d_model, c.d_ff, c.heads, c.layers, c.dropout, c.norm)
+        self.decoder = Decoder(c.d_model, c.d_ff, c.heads, c.layers, c.dropout, c.norm)
+        self.logits = nn.Linear(c.d_model, c.vocab_size + 1)
+        for part in (self.encoder, self.decoder, self.token_embedding):  # as released: xavier for every matrix of the Transformer
+            for parameter in part.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        self.memory: CrossModalMemory | None = memory.build(c.d_model, c.heads) if memory else None
+
+    def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
+        """Teacher forcing: every token is predicted from the true ones before it. `trace` receives the cross-attention (B, h, T - 1, S) of each layer."""
+        encoded, image = self.encode(batch.inputs, batch.labels)
+        tokens = batch.tokens[:, :-1]  # (B, L)
+        words, text = self._consult(self._embed_tokens(tokens), self._slots(batch.labels, "text"), "text")  # (B, L, d)
+        logits = self.logits(self.decoder(words, encoded, causal_mask(tokens), trace=trace))  # (B, L, V + 1)
+        losses = self.memory.losses(image, text, batch.mask[:, :-1] > 0, batch.labels) if self.memory else {}
+        return Output(logits, losses, image, text)
+
+    def encode(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Response | None]:
+        """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the patches."""
+        patches = self._patches(inputs)
+        features, response = self._consult(self.patch_embedding(patches), self._slots(labels, "image"), "image")
+        encoded = self.encoder(self.patch_positions(features))
+        extra = self.memory.encoder_extra(response) if self.memory else None
+        return (encoded if extra is None else torch.cat([encoded, extra], dim=1)), response
+
+    @torch.no_grad()
+    def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None) -> DecoderState:
+        """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default)."""
+        encoded, _ = self.encode(inputs, labels)
+        caches = self.decoder.caches(encoded, max_length or self.config.max_length)
+        return DecoderState(caches, self._slots(labels, "text"), len(inputs))
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones. The memory is asked about the new tokens alone."""
+        x = self.token_embedding(tokens) * math.sqrt(self.config.d_model)
+        x = self.token_positions.dropout(x + self.token_positions.code[state.position])  # (B, W, d)
+        x, _ = self._consult(x, state.slots, "text")
+        state.position += 1
+        return self.logits(self.decoder.step(x, state.caches)), state
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype != torch.uint8:
+            if inputs.shape[-1] != self.config.d_vf:
+                raise ConfigurationError(
+                    f"patches have {inputs.shape[-1]} numbers, this generator reads {self.config.d_vf}: use the extractor it was trained with"
+                )
+            return inputs
+        if self.extractor is None:
+            raise ConfigurationError("views were given to a generator that reads patch features: extract them first, or build it with an extractor")
+        return self.extractor(inputs).patches
+
+    def _embed_tokens(self, tokens: Tensor) -> Tensor:
+        return self.token_positions(self.token_embedding(tokens) * math.sqrt(self.config.d_model))  # (B, L, d)
+
+    def _slots(self, labels: Tensor | None, modality: str) -> Slots | None:
+        return self.memory.slots(labels, modality) if self.memory else None
+
+    def _consult(self, features: Tensor, slots: Slots | None, modality: str) -> tuple[Tensor, Response | None]:
+        """The one idea: ask, respond, fuse."""
+        if self.memory is None:
+            return features, None
+        response = self.memory.respond(features, slots)
+        return self.memory.fuse(features, response, modality), response
+
+
+def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 3): logits (B, T - 1, V + 1), tokens and mask (B, T)."""
+    log_probs = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
+    weight = mask[:, 1:].to(log_probs.dtype)
+    return -(log_probs * weight).sum() / weight.sum()

@@ -1,0 +1,155 @@
+"""The one idea: features ask a memory, the memory responds, the response is fused.
+
+    features ──query──▶ memory ──respond──▶ responses ──fuse──▶ features'
+
+A system is a subclass of `CrossModalMemory` and a `MemoryConfig` that builds it. The generator knows nothing else about it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.models.transformer import merge_heads, split_heads
+
+Modality = Literal["image", "text"]
+
+
+@dataclass
+class Slots:
+    """What may be asked: `keys` and `values` (B or 1, h, N, d_k), projected once per batch; `mask` (B, N) is False where a slot is padding."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass
+class Response:
+    """What the memory answered: `vectors` (B, L, d), and for the figures the softmax `weights` and slot `indices` behind them, (B, h, L, K)."""
+
+    vectors: Tensor
+    weights: Tensor
+    indices: Tensor
+
+
+def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Ask each head's K best slots: CMN Eq. 7-13, heads kept apart.
+
+    Args:
+        query: (B, h, L, d_k).
+        slots: keys and values (B or 1, h, N, d_k).
+        top_k: K, at most N.
+        scale: factor on the dot products (Eq. 7: 1/sqrt(d)).
+        dropout: probability of dropping a softmax weight, as released; 0 when not training.
+
+    Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first. The K values are summed by an
+    embedding bag, forwards and backwards, so that nothing of size (B, h, L, N, d_k) or (B, h, L, K, d_k) ever exists.
+    """
+    batch, heads, length, d_k = query.shape
+    slot_batch, _, n, _ = slots.values.shape
+    if slot_batch == 1:  # every study asks the same slots: one long query sequence, one matrix product a head
+        scores = (query.transpose(0, 1).reshape(heads, batch * length, d_k) * scale) @ slots.keys[0].transpose(-2, -1)
+        scores = scores.view(heads, batch, length, n).transpose(0, 1)  # (B, h, L, N)
+    else:
+        scores = (query * scale) @ slots.keys.transpose(-2, -1)  # (B, h, L, N)
+    if slots.mask is not None:
+        scores = scores.masked_fill(~slots.mask[:, None, None], torch.finfo(scores.dtype).min)
+    best, indices = scores.topk(top_k, dim=-1)  # (B, h, L, K)
+    weights = best.softmax(dim=-1)
+
+    table = slots.values.reshape(-1, d_k)  # (B' h N, d_k)
+    first = torch.arange(slot_batch * heads, device=query.device).view(slot_batch, heads, 1, 1) * n  # where each head's slots begin
+    bags = (indices + first).view(-1, top_k)
+    dropped = F.dropout(weights, dropout) if dropout else weights
+    answers = F.embedding_bag(bags, table, per_sample_weights=dropped.reshape(-1, top_k), mode="sum")
+    return answers.view(batch, heads, length, d_k), weights, indices
+
+
+class MemoryProjections(nn.Module):
+    """The four linear maps of a multi-head memory read, shared by image and text: query (CMN Eq. 6), key (Eq. 5), value (Eq. 11), output (as released)."""
+
+    def __init__(self, d_model: int, heads: int, dropout: float):
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Linear(d_model, d_model) for _ in range(4))
+        self.heads, self.dropout = heads, dropout
+        for linear in (self.query, self.key, self.value, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def slots(self, content: Tensor, mask: Tensor | None = None) -> Slots:
+        """Project what the memory holds, (B or 1, N, d), once."""
+        return Slots(split_heads(self.key(content), self.heads), split_heads(self.value(content), self.heads), mask)
+
+    def read(self, features: Tensor, slots: Slots, top_k: int, scale_dim: int | None = None) -> Response:
+        """(B, L, d) -> Response. `scale_dim` is the d of 1/sqrt(d): d_k when None, as released."""
+        query = split_heads(self.query(features), self.heads)
+        scale = 1 / math.sqrt(scale_dim or query.shape[-1])
+        answers, weights, indices = read_slots(query, slots, top_k, scale=scale, dropout=self.dropout if self.training else 0.0)
+        return Response(self.output(merge_heads(answers)), weights, indices)
+
+
+class CrossModalMemory(nn.Module):
+    """The seam. Subclasses implement `slots`, `respond` and `fuse`; the rest is empty by default."""
+
+    def slots(self, labels: Tensor | None, modality: Modality) -> Slots:
+        """What may be asked, projected once per batch, never once per query. `labels` (B, 14) gate the memory of systems that need them."""
+        raise NotImplementedError
+
+    def respond(self, features: Tensor, slots: Slots) -> Response:
+        """features (B, L, d) ask; the memory answers."""
+        raise NotImplementedError
+
+    def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
+        """(B, L, d), (B, L, d) -> (B, L, d)"""
+        raise NotImplementedError
+
+    def encoder_extra(self, image: Response | None) -> Tensor | None:
+        """Extra slots (B, E, d) that the decoder may attend to beside the encoded patches."""
+        return None
+
+    def decoder_prefix(self) -> Tensor | None:
+        """Learnable tokens (P, d) that every decoder position may attend to."""
+        return None
+
+    def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """Named extra losses, already weighted; `token_mask` (B, L) is True at words."""
+        return {}
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new system edits nothing else."""
+
+    kind: ClassVar[str]
+    _kinds: ClassVar[dict[str, type[MemoryConfig]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        MemoryConfig._kinds[cls.kind] = cls
+
+    def build(self, d_model: int, heads: int) -> CrossModalMemory:
+        """Raises `ConfigurationError` for settings that cannot be."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: dict[str, Any] | None) -> MemoryConfig | None:
+        if data is None:
+            return None
+        kind, settings = data.get("kind", ""), {name: value for name, value in data.items() if name != "kind"}
+        if kind not in MemoryConfig._kinds:
+            raise UnknownNameError("memory", kind, MemoryConfig._kinds)
+        return MemoryConfig._kinds[kind](**settings)
+
+
+def check_top_k(top_k: int, slots: int) -> None:
+    if not 1 <= top_k <= slots:
+        raise ConfigurationError(f"top_k is {top_k}: a query can ask between 1 and all {slots} slots")

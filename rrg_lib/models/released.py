@@ -1,0 +1,57 @@
+"""Weights of the released models under our names: the documented key map of R2GenCMN.
+
+The release stores the memory's linear maps twice (`cmn.*` and `model.cmn.*`, one storage) and two sinusoidal buffers; we store neither copy nor buffer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rrg_lib.errors import CheckpointError
+
+_LINEARS = ("query", "key", "value", "output")
+
+#: Released name (a regular expression) -> ours.
+R2GENCMN_KEYS: tuple[tuple[str, str], ...] = (
+    (r"memory_matrix", "memory.matrices.shared"),
+    (r"att_embed\.0\.(weight|bias)", r"patch_embedding.0.\1"),
+    (r"logit\.(weight|bias)", r"logits.\1"),
+    (r"cmn\.linears\.([0-3])\.(weight|bias)", r"memory.projections.shared.<\1>.\2"),
+    (r"model\.tgt_embed\.0\.lut\.weight", "token_embedding.weight"),
+    (r"model\.(encoder|decoder)\.layers\.(\d+)\.self_attn\.linears\.([0-3])\.(weight|bias)", r"\1.layers.\2.<SELF:\1>.<\3>.\4"),
+    (r"model\.decoder\.layers\.(\d+)\.src_attn\.linears\.([0-3])\.(weight|bias)", r"decoder.layers.\1.cross_attention.<\2>.\3"),
+    (r"model\.(encoder|decoder)\.layers\.(\d+)\.feed_forward\.w_1\.(weight|bias)", r"\1.layers.\2.feed_forward.0.\3"),
+    (r"model\.(encoder|decoder)\.layers\.(\d+)\.feed_forward\.w_2\.(weight|bias)", r"\1.layers.\2.feed_forward.3.\3"),
+    (r"model\.(encoder|decoder)\.layers\.(\d+)\.sublayer\.(\d)\.norm\.(a_2|b_2)", r"\1.layers.\2.norms.\3.<\4>"),
+    (r"model\.(encoder|decoder)\.norm\.(a_2|b_2)", r"\1.norm.<\2>"),
+)
+
+_PARTS = {f"<{i}>": name for i, name in enumerate(_LINEARS)} | {
+    "<SELF:encoder>": "attention",
+    "<SELF:decoder>": "self_attention",
+    "<a_2>": "weight",
+    "<b_2>": "bias",
+}
+_REPEATED = re.compile(r"model\.cmn\.|model\.(src_embed\.0|tgt_embed\.1)\.pe$")
+
+
+def our_name(released: str) -> str | None:
+    """Our parameter name for a released one; None for what the release stores twice or we compute. Raises `CheckpointError` for an unknown name."""
+    released = released.removeprefix("encoder_decoder.")
+    if _REPEATED.match(released):
+        return None
+    for pattern, ours in R2GENCMN_KEYS:
+        if match := re.fullmatch(pattern, released):
+            name = match.expand(ours)
+            for part, word in _PARTS.items():
+                name = name.replace(part, word)
+            return name
+    raise CheckpointError(f"{released!r} is not a parameter of the released R2GenCMN encoder-decoder; is this a checkpoint of another model?")
+
+
+def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A released state dictionary (with or without the prefix `encoder_decoder.`) under our names. The visual extractor's weights are left out."""
+    return {ours: tensor for name, tensor in state.items() if not name.startswith("visual_extractor.") and (ours := our_name(name))}

@@ -1,0 +1,221 @@
+"""One training loop, on `accelerate`, for every system. It is handed a score function and knows no metric."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from rrg_lib.checkpoint import check_same, load_into, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.workspace import write_json
+
+#: generator -> scores of the validation split by name
+ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimisation. The defaults are the released ones for IU X-Ray: Adam with amsgrad, L2 decay, a step schedule, selection by validation BLEU-4.
+
+    `monitor` maps score names to weights; the epoch with the highest weighted sum is kept (ties: the later, as released). `validation_loss` is
+    a score too, with a negative weight. `lr_visual` is used for a fine-tuned extractor only.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    lr: float = 5e-4
+    lr_visual: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-9
+    weight_decay: float = 5e-5
+    amsgrad: bool = True
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    step_epochs: int = 10
+    step_factor: float = 0.8
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    patience: int = 50
+    monitor: dict[str, float] = field(default_factory=lambda: {"BLEU-4": 1.0})
+    seed: int = 7580
+    save_every: int = 200
+
+    def __post_init__(self):
+        if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1 or self.save_every < 1:
+            raise ConfigurationError("epochs, batch_size, accumulate and save_every must be at least 1")
+        if self.schedule not in ("step", "cosine", "constant"):
+            raise ConfigurationError(f"schedule is {self.schedule!r}: it can be step, cosine or constant")
+
+    def lr_factor(self, step: int, steps_per_epoch: int) -> float:
+        """What the learning rates are multiplied by at optimiser step `step`, counted from 0."""
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule == "step":
+            return warmup * self.step_factor ** (step // steps_per_epoch // self.step_epochs)
+        if self.schedule == "cosine":
+            return warmup * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
+        return warmup
+
+
+@dataclass
+class TrainingResult:
+    """The curve of a run and its best epoch by `monitor`. `history` has a row an epoch."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    best_score: float
+    checkpoint: Path
+
+
+def build_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam as released, with a learning rate of its own for a visual extractor that learns."""
+    visual = [p for name, p in generator.named_parameters() if name.startswith("extractor.") and p.requires_grad]
+    rest = [p for name, p in generator.named_parameters() if not name.startswith("extractor.") and p.requires_grad]
+    groups = [{"params": visual, "lr": config.lr_visual}, {"params": rest, "lr": config.lr}]
+    groups = [group | {"base_lr": group["lr"]} for group in groups if group["params"]]
+    return torch.optim.Adam(groups, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, amsgrad=config.amsgrad)
+
+
+class Trainer:
+    """Trains a generator and keeps `last.safetensors` (the full state), `best.safetensors` (the best weights) and `history.json` in `folder`.
+
+    Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and ends with bit-identical weights: the order of
+    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed and step alone. `identity` names what the checkpoints
+    belong to (preset, vocabulary, …); one that says otherwise raises `CheckpointError`.
+    """
+
+    def __init__(
+        self,
+        generator: ReportGenerator,
+        train: DataLoader,
+        validation: DataLoader,
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        score: ScoreFunction | None = None,
+        identity: dict[str, Any] | None = None,
+        progress: bool = True,
+    ):
+        self.config, self.folder, self.score, self.identity, self.progress = config, Path(folder), score, identity or {}, progress
+        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_steps=config.accumulate)
+        self.order = train.batch_sampler
+        self.generator, self.optimizer, self.train_batches, self.validation_batches = self.accelerator.prepare(
+            generator, build_optimizer(generator, config), train, validation
+        )
+        self.epoch, self.step, self.history, self.stale = 0, 0, [], 0
+        self.running = [0.0, 0]  # this epoch's summed loss and number of steps
+        self.best = (-1, -math.inf)
+
+    @property
+    def plain(self) -> ReportGenerator:
+        """The generator without what `accelerate` wraps around it."""
+        return self.accelerator.unwrap_model(self.generator)
+
+    def fit(self) -> TrainingResult:
+        """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for an unknown score in `monitor`."""
+        if (self.folder / "last.safetensors").exists():
+            self._resume()
+        with tqdm(total=self.config.epochs, initial=self.epoch, desc="training", unit="epoch", disable=not self.progress) as bar:
+            while self.epoch < self.config.epochs and self.stale <= self.config.patience:
+                row = self._run_epoch()
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss", *self.config.monitor) if name in row})
+                bar.update()
+        best_epoch, best_score = self.best
+        return TrainingResult(self.history, best_epoch, best_score, self.folder / "best.safetensors")
+
+    def _run_epoch(self) -> dict[str, float]:
+        started = time.perf_counter()
+        in_epoch = self.running[1]
+        self.order.set_epoch(self.epoch, skip=in_epoch)
+        steps_per_epoch = in_epoch + len(self.order)
+        self.generator.train()
+        for batch in self.train_batches:
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step * 7 + self.accelerator.process_index)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["base_lr"] * self.config.lr_factor(self.step, steps_per_epoch)
+            self.running[0] += self._train_step(batch)
+            self.running[1] += 1
+            self.step += 1
+            if self.step % self.config.save_every == 0:
+                self._save("last")
+        row = {"epoch": self.epoch, "train_loss": self.running[0] / self.running[1], "validation_loss": self.validation_loss()}
+        row["lr_factor"] = self.config.lr_factor(self.step - 1, steps_per_epoch)
+        if self.score:
+            row |= self.score(self.plain)
+        row["seconds"] = time.perf_counter() - started
+        self._judge(row)
+        return row
+
+    def _train_step(self, batch: Any) -> float:
+        with self.accelerator.accumulate(self.generator), self.accelerator.autocast():
+            output = self.generator(batch)
+            loss = report_loss(output.logits, batch.tokens, batch.mask) + sum(output.losses.values())
+            self.accelerator.backward(loss)
+            if self.config.clip_norm is not None and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return loss.item()
+
+    def _judge(self, row: dict[str, float]) -> None:
+        """Close an epoch: is it the best so far? Then write everything down."""
+        self.history.append(row)
+        missing = [name for name in self.config.monitor if name not in row]
+        if missing:
+            raise ConfigurationError(f"monitor asks for {missing[0]!r}, which is not among the validation scores: {', '.join(sorted(row))}")
+        score = sum(weight * row[name] for name, weight in self.config.monitor.items())
+        self.epoch, self.running, self.stale = self.epoch + 1, [0.0, 0], self.stale + 1
+        if score >= self.best[1]:
+            self.best, self.stale = (row["epoch"], score), 0
+            self._save("best", full=False)
+        self._save("last")
+        if self.accelerator.is_main_process:
+            write_json(self.folder / "history.json", self.history)
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """Mean negative log-likelihood a word over the validation split."""
+        self.generator.eval()
+        total = torch.zeros(2, device=self.accelerator.device, dtype=torch.float64)
+        for batch in self.validation_batches:
+            words = batch.mask[:, 1:].sum()
+            total += torch.stack([report_loss(self.generator(batch).logits, batch.tokens, batch.mask) * words, words])
+        total = self.accelerator.reduce(total, reduction="sum")
+        return (total[0] / total[1]).item()
+
+    def _save(self, name: str, *, full: bool = True) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{key}": tensor for key, tensor in self.plain.state_dict().items()}
+        if full:
+            tensors |= {f"optimizer.{key}": tensor for key, tensor in optimizer_tensors(self.optimizer).items()}
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "running": self.running,
+            "best": list(self.best),
+            "stale": self.stale,
+            "history": self.history,
+        }
+        save_tensors(self.folder / f"{name}.safetensors", tensors, {**self.identity, "progress": progress})
+
+    def _resume(self) -> None:
+        path = self.folder / "last.safetensors"
+        tensors, meta = load_tensors(path)
+        check_same(path, meta, self.identity)
+        load_into(self.plain, {key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")}, path)
+        load_optimizer(self.optimizer, {key[10:]: tensor for key, tensor in tensors.items() if key.startswith("optimizer.")})
+        progress = meta["progress"]
+        self.epoch, self.step, self.running = progress["epoch"], progress["step"], progress["running"]
+        self.best, self.stale, self.history = tuple(progress["best"]), progress["stale"], progress["history"]

@@ -1,0 +1,35 @@
+"""Shared by all tests: quiet threads and the golden files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Two test workers on two cores: a thread each, and sums in one order."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+class GoldenFolder:
+    """Numbers of one released model: `tensors(name)` of NAME.safetensors, `meta` of meta.json."""
+
+    def __init__(self, name: str):
+        self.folder = GOLDEN / name
+        self.meta = json.loads((self.folder / "meta.json").read_text())
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        return load_file(self.folder / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def r2gencmn() -> GoldenFolder:
+    return GoldenFolder("r2gencmn")
