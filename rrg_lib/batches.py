@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rrg_lib.data.loading import PreparedDataset
 from rrg_lib.models.generator import Batch
+
+if TYPE_CHECKING:  # any object with ids, tokens and observations will do
+    from rrg_lib.data.loading import PreparedDataset
 
 
 class EpochOrder(Sampler[list[int]]):
@@ -19,8 +22,8 @@ class EpochOrder(Sampler[list[int]]):
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
         self.epoch, self.skip = 0, 0
 
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Give the batches of this epoch from number `skip` on."""
+    def begin(self, epoch: int, skip: int = 0) -> None:
+        """Give the batches of this epoch from number `skip` on. (Not `set_epoch`, which `accelerate` would call with a count of its own.)"""
         self.epoch, self.skip = epoch, skip
 
     def __len__(self) -> int:

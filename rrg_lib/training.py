@@ -137,7 +137,7 @@ class Trainer:
     def _run_epoch(self) -> dict[str, float]:
         started = time.perf_counter()
         in_epoch = self.running[1]
-        self.order.set_epoch(self.epoch, skip=in_epoch)
+        self.order.begin(self.epoch, skip=in_epoch)
         steps_per_epoch = in_epoch + len(self.order)
         self.generator.train()
         for batch in self.train_batches:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 #: Ordered replacements of the `r2gen` protocol. List numbers go, and with them real numbers that end a sentence (" 2. ").
-_R2GEN_LIST_NUMBERS = (("1. ", ""),) + tuple((before.format(n), ". ") for before in (". {}. ", " {}. ") for n in (2, 3, 4, 5))
+_R2GEN_LIST_NUMBERS = [("1. ", ""), *((before.format(n), ". ") for before in (". {}. ", " {}. ") for n in (2, 3, 4, 5))]
 
 #: The released character class holds an unescaped hyphen: ":-[" is a *range*, 0x3A to 0x5B, so `< = > @` go and "-" stays.
 _R2GEN_DELETED = re.compile("[" + re.escape(".,?;*!%^&_+()]{}") + "\x3a-\x5b" + "]")

@@ -1,0 +1,148 @@
+"""The training loop: it learns, it resumes exactly, it keeps the best epoch, it refuses what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy import ToyDataset, trainer
+
+from rrg_lib.batches import EpochOrder
+from rrg_lib.checkpoint import load_into, load_tensors
+from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError
+from rrg_lib.training import TrainingConfig
+
+TOY = Path(__file__).with_name("toy.py")
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    tensors, _ = load_tensors(folder / f"{name}.safetensors")
+    return tensors
+
+
+def assert_identical(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert not [name for name in a if not torch.equal(a[name], b[name])]
+
+
+def test_training_learns_to_say_what_the_patches_show(tmp_path):
+    run = trainer(tmp_path, epochs=36, lr=1e-2, save_every=1000)
+    result = run.fit()
+    assert result.history[-1]["validation_loss"] < 0.2 < result.history[0]["validation_loss"]
+    batch = ToyDataset().batches().collate(list(range(40)))
+    said = generate(run.plain, batch.inputs, config=DecodingConfig(beam_size=1, max_length=4)).tokens
+    assert (said == batch.tokens[:, 1:]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_killed_at_a_random_step_and_resumed_gives_bit_identical_weights(tmp_path, attempt):
+    trainer(tmp_path / "whole", epochs=4).fit()
+    step = random.randrange(3, 18)
+    process = subprocess.Popen([sys.executable, TOY, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.split() == ["step", str(step)]:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "history.json").exists() or len(json.loads((tmp_path / "killed" / "history.json").read_text())) < 4
+    trainer(tmp_path / "killed", epochs=4).fit()
+    assert_identical(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert_identical(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trainer(tmp_path / name, seed=seed, epochs=1).fit()
+    assert_identical(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert any(not torch.equal(x, weights(tmp_path / "c")[name]) for name, x in weights(tmp_path / "a").items())
+
+
+def test_the_best_epoch_by_the_monitor_is_kept_and_later_ties_win(tmp_path):
+    scores = iter([0.1, 0.5, 0.5, 0.2])
+    run = trainer(tmp_path, score=lambda _: {"quality": next(scores)}, epochs=4, monitor={"quality": 1.0})
+    result = run.fit()
+    assert (result.best_epoch, result.best_score) == (2, 0.5)
+    assert load_tensors(result.checkpoint)[1]["progress"]["epoch"] == 3
+
+
+def test_early_stopping_waits_for_patience(tmp_path):
+    scores = iter([0.5, *[0.1] * 20])
+    run = trainer(tmp_path, score=lambda _: {"quality": next(scores)}, epochs=20, monitor={"quality": 1.0}, patience=2)
+    assert len(run.fit().history) == 4  # the best epoch, two of patience, the one that ends it
+
+
+def test_validation_loss_is_a_mean_over_words_whatever_the_batches(tmp_path):
+    run = trainer(tmp_path)
+    whole = run.validation_loss()
+    run.validation_batches = ToyDataset().batches().loader(7)
+    assert run.validation_loss() == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
+    trainer(tmp_path, epochs=1).fit()
+    other = trainer(tmp_path, epochs=2)
+    other.identity = {"preset": "toy/base"}
+    with pytest.raises(CheckpointError, match="another preset.*'toy/cmn'.*'toy/base'"):
+        other.fit()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    trainer(tmp_path, epochs=1).fit()
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is not a readable"):
+        trainer(tmp_path).fit()
+
+
+def test_a_checkpoint_of_another_size_names_the_parameter(tmp_path):
+    from rrg_lib.models.generator import ReportGenerator
+    from toy import CONFIG
+
+    trainer(tmp_path, epochs=1).fit()
+    tensors = {name.removeprefix("model."): t for name, t in weights(tmp_path, "best").items()}
+    with pytest.raises(CheckpointError, match=r"memory\.matrices\.shared"):
+        load_into(ReportGenerator(CONFIG), tensors, tmp_path / "best.safetensors")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch):
+    run = trainer(tmp_path, epochs=1)
+    run.fit()
+    before = (tmp_path / "last.safetensors").read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rrg_lib.checkpoint.save_file", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        run._save("last")
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.safetensors", "history.json", "last.safetensors"]
+
+
+def test_an_unknown_monitor_lists_the_scores(tmp_path):
+    with pytest.raises(ConfigurationError, match="'BLEU-9'.*validation_loss"):
+        trainer(tmp_path, monitor={"BLEU-9": 1.0}, epochs=1).fit()
+
+
+def test_released_schedule_multiplies_by_08_every_ten_epochs():
+    config = TrainingConfig()
+    assert [round(config.lr_factor(epoch * 130, 130), 4) for epoch in (0, 9, 10, 20)] == [1.0, 1.0, 0.8, 0.64]
+
+
+def test_every_study_once_an_epoch_in_another_order_each_time():
+    order = EpochOrder(23, 5, seed=1)
+    first = list(order)
+    order.begin(1)
+    second = list(order)
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(23))
+    assert first != second
+    order.begin(0, skip=3)
+    assert list(order) == first[3:]

@@ -1,0 +1,78 @@
+"""A toy data set for tests of training and decoding: patches that determine the words to say. Also a program that trains on it, to be killed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rrg_lib.batches import StudyBatches
+from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.memory import CMNConfig, MemoryConfig
+from rrg_lib.training import Trainer, TrainingConfig
+
+WORDS, PATCHES, D_VF = 12, 6, 10
+CONFIG = GeneratorConfig(vocab_size=WORDS, d_vf=D_VF, d_model=32, d_ff=32, heads=2, layers=1, feature_dropout=0.1, max_length=8)
+MEMORY = CMNConfig(slots=9, top_k=3)
+
+
+class ToyDataset:
+    """Study i shows two of D_VF things and its report names them in order: what a model that looks can learn and one that doesn't cannot."""
+
+    def __init__(self, size: int = 40):
+        rng = np.random.default_rng(3)
+        self.ids = [f"toy{i}" for i in range(size)]
+        things = [sorted(rng.choice(D_VF, 2, replace=False) + 1) for _ in range(size)]
+        self.observations = np.zeros((size, 14), dtype=np.uint8)
+        self._tokens = [[0, *map(int, pair), 11, 0] for pair in things]
+        self._patches = rng.normal(0, 0.1, (size, PATCHES, D_VF)).astype(np.float32)
+        for patches, pair in zip(self._patches, things, strict=True):
+            patches[rng.integers(PATCHES), pair[0] - 1] += 3
+            patches[rng.integers(PATCHES), pair[1] - 1] += 3
+
+    def tokens(self, i: int) -> list[int]:
+        return self._tokens[i]
+
+    def patches(self, i: int) -> np.ndarray:
+        return self._patches[i]
+
+    def batches(self) -> StudyBatches:
+        return StudyBatches(self, range(len(self.ids)), self.patches)
+
+
+def generator(memory: MemoryConfig | None = MEMORY, seed: int = 0) -> ReportGenerator:
+    import torch
+
+    torch.manual_seed(seed)
+    return ReportGenerator(CONFIG, memory)
+
+
+def trainer(folder: Path, score=None, **settings) -> Trainer:
+    config = TrainingConfig(**{"epochs": 3, "batch_size": 8, "lr": 5e-3, "monitor": {"validation_loss": -1.0}, "save_every": 2, **settings})
+    data = ToyDataset().batches()
+    identity = {"preset": "toy/cmn"}
+    return Trainer(
+        generator(),
+        data.loader(config.batch_size, seed=1, shuffle=True),
+        data.loader(16),
+        config,
+        folder,
+        score=score,
+        identity=identity,
+        progress=False,
+    )
+
+
+if __name__ == "__main__":  # python tests/toy.py FOLDER: prints each step, so that the test can kill it at one
+    run = trainer(Path(sys.argv[1]), epochs=4)
+    train_step = run._train_step
+
+    def announced(batch):
+        loss = train_step(batch)
+        print("step", run.step, flush=True)
+        return loss
+
+    run._train_step = announced
+    run.fit()
+    print("done", flush=True)
