@@ -1,0 +1,105 @@
+# make book · make test: on a machine with Python (>= 3.11), pip and make, these two do everything, the virtual environment included.
+# `make help` lists the rest.
+
+# --- what you may set: make book PROFILE=laptop ---------------------------------------------------------------------------------------------------
+PYTHON      ?= python3
+VENV        ?= .venv
+PROFILE     ?= ci
+DATASET     ?= iu_phantom
+DATA_ROOT   ?=
+SEED        ?=
+CHAPTERS    ?=
+# pip's torch for Linux is the CUDA build (some 5 GB). For a smaller one set TORCH_INDEX to the address of a package index with CPU-only wheels.
+TORCH_INDEX ?=
+WORKERS     ?= 2
+RRG_HOME    ?= $(CURDIR)/build
+
+EXTRAS := book,test,pretrained
+BIN    := $(VENV)/bin
+# The stamp's name holds a checksum of pyproject.toml: another list of dependencies is another stamp.
+STAMP  := $(VENV)/.installed-$(firstword $(shell cksum < pyproject.toml))
+# ruff gets the sources by name: the notebooks are checked against theirs, not linted again.
+LINTED := rrg_lib data tests tools $(wildcard notebooks/*.py)
+SEEDED := $(if $(SEED),--seed "$(SEED)")
+IMAGES := $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+ONLY   := $(if $(CHAPTERS),--only $(CHAPTERS))
+NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/nbval_sanitize.cfg
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install assets book notebooks lint unit slow pairs chapters nbval test test-fast lab clean distclean
+book assets notebooks chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH_INDEX=address"
+
+# --- the environment ------------------------------------------------------------------------------------------------------------------------------
+install: $(STAMP) ## the virtual environment with everything installed (the other targets do this themselves)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: '$(PYTHON)' is missing or older than Python 3.11. Choose another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x "$(BIN)/python" || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "make: '$(PYTHON)' cannot make virtual environments: its venv module is missing. On Debian and Ubuntu: sudo apt install python3-venv;" \
+		       "or choose another Python: make PYTHON=/path/to/python3 …" >&2; exit 1; }
+	@echo "installing into $(VENV): a few minutes and some 6 GB, once"
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --disable-pip-version-check --progress-bar off --quiet \
+		$(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(EXTRAS)]"
+	@rm -f "$(VENV)"/.installed-*
+	@touch "$@"
+
+# --- the book -------------------------------------------------------------------------------------------------------------------------------------
+# $(call ASSETS,profile,dataset,where real images are,seed): nothing is made twice, so this costs seconds from the second time on.
+define ASSETS
+"$(BIN)/rrg" prepare $(2) $(3)
+"$(BIN)/rrg" pretrain $(2) --profile $(1) $(3)
+"$(BIN)/rrg" train $(2)/cmn --profile $(1) $(3) $(4)
+endef
+
+assets: $(STAMP) ## what the chapters start from: prepared studies, the visual extractor, chapter 00's generator; kept in build/
+	$(call ASSETS,$(PROFILE),$(DATASET),$(IMAGES),$(SEEDED))
+
+book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, SEED, CHAPTERS)
+	"$(BIN)/python" tools/book.py run --out "$(RRG_HOME)/book" --profile $(PROFILE) --dataset $(DATASET) $(IMAGES) $(SEEDED) $(ONLY)
+
+notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write the notebooks that are committed (CHAPTERS)
+	$(call ASSETS,ci,iu_phantom)
+	"$(BIN)/python" tools/book.py write --out notebooks $(ONLY)
+
+lab: $(STAMP) ## open JupyterLab on the chapters
+	"$(BIN)/jupyter" lab notebooks
+
+# --- the tests ------------------------------------------------------------------------------------------------------------------------------------
+test: lint unit slow pairs chapters nbval ## everything: lint, unit and slow tests, source and notebook agree, the chapters end to end, their marked outputs
+
+test-fast: lint unit ## lint and unit tests: seconds to a minute
+
+lint: $(STAMP) ## ruff: rules and format
+	"$(BIN)/ruff" check $(LINTED)
+	"$(BIN)/ruff" format --check $(LINTED)
+
+unit: $(STAMP) ## the fast tests
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope
+
+slow: $(STAMP) ## the tests that take minutes
+	"$(BIN)/python" -m pytest -m slow
+
+pairs: $(STAMP) ## each chapter's source and committed notebook agree, cell by cell
+	"$(BIN)/python" tools/book.py check
+
+chapters: $(STAMP) ## run every chapter in the ci profile into build/check
+	$(call ASSETS,ci,iu_phantom)
+	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" $(ONLY)
+
+nbval: $(STAMP) ## compare the marked outputs of that run with the committed ones
+	PYTHONPATH=tools "$(BIN)/python" -m pytest $(NBVAL) --recorded "$(RRG_HOME)/check" $(if $(CHAPTERS),$(CHAPTERS:%=notebooks/%*.ipynb),notebooks)
+
+clean: ## remove what was made, trained models included
+	rm -rf build .pytest_cache .ruff_cache
+
+distclean: clean ## remove the virtual environment too
+	rm -rf .venv

@@ -1,0 +1,224 @@
+"""Builds the book. `run` executes the chapters for a reader, `write` makes the notebooks that are committed, `check` compares source and notebook.
+
+python tools/book.py run --out build/book --profile laptop --dataset iu_phantom
+python tools/book.py write --out notebooks --only 04
+python tools/book.py check
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # both are read by the kernel: without them it greets the reader with warnings
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+import chapters
+import nbformat
+import papermill
+from chapters import ChapterError
+from jupyter_client import KernelManager
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ("ci", "laptop", "gpu")
+#: Newer kernels warn on the terminal, once a chapter, unless their manager gives them keys; older managers know nothing of keys.
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}} if hasattr(KernelManager, "transport_encryption") else {})
+
+
+@dataclass
+class Row:
+    """One line of the closing table."""
+
+    chapter: str
+    seconds: float = 0.0
+    status: str = "not run"
+
+
+class BookStopped(Exception):
+    """A chapter failed; what there is to say has been printed."""
+
+
+def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None = None) -> list[Row]:
+    """Executes the chapters of `folder` into `out` with `values` injected by papermill, and writes `out/timings.json`.
+
+    Every chapter is read before the first is run, so a chapter that cannot be built is known in the first second. Stops at the first failing
+    cell with its traceback: `BookStopped`.
+    """
+    paths = chapters.sources(folder, only)
+    notebooks = [chapters.read_source(path) for path in paths]
+    if not only:
+        clear(out)
+    return build(paths, lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values), out / "timings.json", values)
+
+
+def write(folder: Path, out: Path, only: list[str] | None = None) -> list[Row]:
+    """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are committed.
+
+    `make notebooks` writes beside the sources; `make test` writes elsewhere, and nbval compares the marked outputs of the two.
+    """
+    paths = chapters.sources(folder, only)
+    notebooks = [chapters.read_source(path) for path in paths]
+    if wrong := [problem for path, notebook in zip(paths, notebooks, strict=True) for problem in chapters.wrong_committed_values(notebook, path)]:
+        raise ChapterError("\n".join(wrong))
+
+    def one(index: int) -> None:
+        target = out / f"{paths[index].stem}.ipynb"
+        with tempfile.TemporaryDirectory() as scratch:
+            executed = execute(notebooks[index], Path(scratch) / target.name, folder, {})
+        finished = chapters.finished(notebooks[index], executed, ROOT)
+        if unfit := chapters.unfit(finished, ROOT):
+            raise ChapterError("\n".join(f"{paths[index]}: {problem}" for problem in unfit))
+        text = chapters.written(finished)
+        out.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            partial = target.with_suffix(".part")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(target)
+
+    if not only and out.resolve() != folder.resolve():
+        clear(out)
+    return build(paths, one, None, chapters.COMMITTED)
+
+
+def check(folder: Path) -> list[str]:
+    """What is wrong with the committed pairs; empty when source and notebook agree cell by cell and every notebook is fit to commit."""
+    found = chapters.unpaired(folder)
+    for path in chapters.sources(folder):
+        if (notebook := path.with_suffix(".ipynb")).exists():
+            found += chapters.problems(path, notebook, ROOT)
+    return found
+
+
+def build(paths: list[Path], one, timings: Path | None, values: dict[str, Any]) -> list[Row]:
+    """Runs `one(index)` for every chapter, telling where it is; the table and the timings are written whatever happens."""
+    rows = [Row(path.stem) for path in paths]
+    try:
+        for index, row in enumerate(rows):
+            print(f"[{index + 1}/{len(rows)}] {row.chapter} …", flush=True)
+            start = time.perf_counter()
+            row.status = "interrupted"
+            try:
+                one(index)
+                row.status = "ok"
+            except ChapterError as error:
+                row.status = "failed"
+                raise BookStopped(str(error)) from error
+            except PapermillExecutionError as error:
+                row.status = f"failed at In [{error.exec_count}]"
+                raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
+            except Exception as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
+                row.status = "failed"
+                raise BookStopped(
+                    f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of memory)"
+                ) from error
+            finally:
+                row.seconds = round(time.perf_counter() - start, 1)
+            print(f"      {row.status} in {row.seconds:.0f} s", flush=True)
+    finally:
+        print(f"\n{table(rows)}\n", flush=True)
+        if timings is not None:
+            timings.parent.mkdir(parents=True, exist_ok=True)
+            record = {"parameters": values, "chapters": [asdict(row) for row in rows], "seconds": round(sum(row.seconds for row in rows), 1)}
+            timings.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return rows
+
+
+def execute(notebook: nbformat.NotebookNode, out: Path, folder: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
+    """One chapter by papermill, in a fresh kernel whose working folder is the chapters' own. `out` holds what ran, an error included."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:  # papermill writes its input's name into its output: a file, so that it is a name
+        source = Path(scratch) / out.name
+        nbformat.write(notebook, source)
+        return papermill.execute_notebook(
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, out.resolve())),  # papermill formats paths with the parameters
+            parameters=values,
+            kernel_name="python3",
+            language="python",
+            cwd=folder,
+            progress_bar=sys.stderr.isatty(),
+            config=ENCRYPTED,
+        )
+
+
+def clear(out: Path) -> None:
+    """Removes the chapters of an earlier build, so that a stopped build leaves none behind that looks new."""
+    for old in out.glob("[0-9][0-9]_*.ipynb"):
+        old.unlink()
+
+
+def table(rows: list[Row]) -> str:
+    width = max(len(row.chapter) for row in rows)
+    lines = [f"{'chapter':<{width}}  seconds  status", *(f"{row.chapter:<{width}}  {row.seconds:>7.1f}  {row.status}" for row in rows)]
+    return "\n".join([*lines, f"{'total':<{width}}  {sum(row.seconds for row in rows):>7.1f}"])
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("run", "execute the chapters for a reader"),
+        ("write", "make the notebooks that are committed"),
+        ("check", "compare sources and notebooks"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="the folder of the chapters")
+        if name != "check":
+            command.add_argument("--out", type=Path, required=True, help="where the executed notebooks go")
+            command.add_argument("--only", nargs="*", metavar="NN", help="chapters by the beginning of their name")
+        if name == "run":
+            command.add_argument("--profile", choices=PROFILES, default="ci")
+            command.add_argument("--dataset", default="iu_phantom")
+            command.add_argument("--data-root", type=Path, help="the folder of real images")
+            command.add_argument("--seed", type=int, help="instead of the chapters' own")
+    return parser.parse_args(argv)
+
+
+def parameter_values(args: argparse.Namespace) -> dict[str, Any]:
+    """What to inject: the profile and dataset always, the rest only when it was asked for, so that a chapter's own default stands."""
+    values: dict[str, Any] = {"PROFILE": args.profile, "DATASET": args.dataset}
+    if args.data_root is not None:
+        root = args.data_root.expanduser().resolve()  # chapters run in their own folder, where a relative path would mean something else
+        if not root.is_dir():
+            raise ChapterError(f"DATA_ROOT: {root} is not a folder; expected the folder of the real images of {args.dataset}")
+        values["DATA_ROOT"] = str(root)
+    if args.seed is not None:
+        values["SEED"] = args.seed
+    return values
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        if args.command == "check":
+            if found := check(args.notebooks):
+                print("\n".join(found), file=sys.stderr)
+                return 1
+            print(f"source and notebook agree: {len(chapters.sources(args.notebooks))} chapters")
+        elif args.command == "write":
+            write(args.notebooks, args.out, args.only)
+        else:
+            run(args.notebooks, args.out, parameter_values(args), args.only)
+            print(f"the book is in {args.out}")
+    except (ChapterError, BookStopped) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
