@@ -1,0 +1,123 @@
+"""A radiograph from a file: PNG or JPEG of any mode and depth, to a square of 8-bit gray."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rrg_lib.errors import ImageError
+
+#: Side of the stored views in pixels.
+SIZE = 256
+#: The largest image that is decoded: 8,000 x 8,000. The largest films of the public collections have about a third of it.
+MAX_PIXELS = 64_000_000
+#: The smallest side, in pixels, that is taken for a radiograph.
+MIN_SIDE = 32
+#: Of a deep image, this share of the darkest and of the brightest pixels is left out of its range: burnt-in marks would else set it.
+RANGE_TAILS = 0.001
+
+_FORMATS = ("PNG", "JPEG")
+_SIGNATURES = (  # how the files that end up among radiographs begin; only used to say what a refused file is
+    (b"<", "an HTML or XML page (a failed download?)"),
+    (b"%PDF", "a PDF"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP image"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"RIFF", "a WebP image"),
+    (b"{", "a JSON text"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the image itself"),
+    (b"\x89PNG", "a PNG whose header is damaged"),
+    (b"\xff\xd8", "a JPEG whose header is damaged"),
+)
+
+
+def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
+    """The image in `path` as (size, size) uint8, 0 black.
+
+    *The whole film is kept and squashed to a square* (bilinear, antialiased), as the R2Gen release does to validation and test images: nothing is
+    cropped, so a costophrenic angle at the edge of the film stays, and the aspect ratio is not. Colour becomes luminance, transparency
+    lies on black, EXIF orientation is obeyed, and images deeper than 8 bit are scaled by their own range (`RANGE_TAILS` left out at
+    each end; 16-bit *colour* keeps its high byte). A JPEG much larger than `size` is decoded at a fraction of its resolution, at least twice `size`.
+
+    Raises:
+        ImageError: not there, not a PNG or JPEG, damaged, smaller than `MIN_SIDE` or larger than `MAX_PIXELS` (refused before decoding).
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():  # Pillow warns of what is refused here anyway
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_size(path, *image.size)
+                image.draft("L", (2 * size, 2 * size))  # JPEG only: the decoder itself halves, before the pixels exist
+                image = _gray(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: refused before decoding, {error}; {_limit()}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is {_what(path)}; expected a PNG or a JPEG. Replace it, or take it out of the data") from error
+    except Exception as error:  # damaged bytes make the decoders raise nearly anything
+        raise ImageError(f"{path}: the image data is truncated or damaged ({error}); expected a whole PNG or JPEG. Get the file again") from error
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ImageError(f"{path}: no such file; expected a PNG or JPEG radiograph. Check the path, or fetch the image")
+    if not path.is_file():
+        raise ImageError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}; expected a PNG or JPEG radiograph")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path}: is empty (0 bytes); expected a PNG or JPEG radiograph. Get the file again")
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{path}: its header says {width} x {height} pixels, refused before decoding; {_limit()}")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{path}: is {width} x {height} pixels; expected a radiograph of at least {MIN_SIDE} x {MIN_SIDE}. Get the original film")
+
+
+def _limit() -> str:
+    return f"the limit is {MAX_PIXELS:,} pixels. Scale the image down, or replace it"
+
+
+def _what(path: Path) -> str:
+    """In words, what a file that is no image begins with."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(132)
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+    if head[128:132] == b"DICM":
+        return "a DICOM file"
+    for signature, name in _SIGNATURES:
+        if head.lstrip().startswith(signature):
+            return name
+    return f"not an image (it begins with {head[:8]!r})"
+
+
+def _gray(image: Image.Image) -> Image.Image:
+    """Any mode to 8-bit gray ("L")."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_scaled(np.asarray(image)))
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("RGB").convert("L") if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else image.convert("L")
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    """Deep pixels (H, W) to uint8 by their own range, `RANGE_TAILS` of them clipped at each end; a blank image is all 0."""
+    low, high = np.quantile(pixels, (RANGE_TAILS, 1 - RANGE_TAILS), method="nearest").astype(np.float64)
+    if high <= low:  # nearly all pixels alike: take what range there is
+        low, high = float(pixels.min()), float(pixels.max())
+    if high <= low:
+        return np.zeros(pixels.shape, np.uint8)
+    return np.rint(np.clip((pixels.astype(np.float64) - low) / (high - low), 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,149 @@
+"""One shard of a prepared dataset: an Arrow stream of some studies, written whole, that carries the means of its own verification."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rrg_lib.data.sources import VIEWS, Source
+from rrg_lib.errors import ImageError
+from rrg_lib.hashing import content_hash
+from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
+from rrg_lib.text.vocabulary import Vocabulary
+from rrg_lib.workspace import written_whole
+
+_TEXTS = pa.list_(pa.string())
+_FINDING = pa.struct([(field.name, _TEXTS if field.name == "place" else pa.string()) for field in fields(Finding)])
+_BOX = pa.struct([(field.name, pa.string() if field.name in ("finding", "code") else pa.int32()) for field in fields(Box)])
+
+#: A row is a study. `views` are the bytes of a (V, H, W) uint8 array; `num_views` of them are the study's own, the rest repeat its last.
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("report", pa.string()),
+        ("cleaned", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("drawn", pa.list_(pa.uint8(), len(DRAWN_FINDINGS))),
+        ("observations", pa.list_(pa.uint8(), len(OBSERVATIONS))),
+        ("findings", pa.list_(_FINDING)),
+        ("boxes", pa.list_(_BOX)),
+        ("views", pa.binary()),
+        ("num_views", pa.int32()),
+        ("source", pa.string()),
+        ("files", _TEXTS),
+        ("provenance", pa.string()),
+    ]
+)
+#: Where the same pictures and words came from does not make them others: these columns are no part of the content hash.
+_PROVENANCE = ("source", "files", "provenance")
+_REQUEST, _DIGEST = b"rrg:request", b"rrg:digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies."""
+
+    name: str
+    studies: int
+    bytes: int
+    sha256: str
+    digest: str
+
+
+def row(study: Study, source: Source, vocabulary: Vocabulary) -> dict[str, Any]:
+    """One study as a row of `SCHEMA`. Raises `ReportError` for a report that is empty after cleaning and what the source raises for its picture."""
+    cleaned = vocabulary.protocol.clean_checked(study.report, study.id)
+    picture = source.picture(study)
+    views = np.ascontiguousarray(picture.views[:VIEWS])  # (V, H, W)
+    if views.dtype != np.uint8 or views.ndim != 3 or not len(views):
+        raise ImageError(f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with V at least 1")
+    own = len(views)
+    if own < VIEWS:
+        views = np.concatenate([views, np.repeat(views[-1:], VIEWS - own, axis=0)])
+    provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - own}
+    return {
+        "id": study.id,
+        "split": study.split,
+        "report": study.report,
+        "cleaned": cleaned,
+        "tokens": vocabulary.encode(study.report),
+        "drawn": list(study.drawn),
+        "observations": list(study.observations),
+        "findings": [asdict(finding) | {"place": list(finding.place)} for finding in study.findings],
+        "boxes": [asdict(box) for box in picture.boxes if box.view < VIEWS],
+        "views": views.tobytes(),
+        "num_views": own,
+        "source": study.source,
+        "files": list(study.views),
+        "provenance": json.dumps(provenance, sort_keys=True, ensure_ascii=False),
+    }
+
+
+def study_of(row: dict[str, Any]) -> Study:
+    """The study that a row was made from."""
+    findings = tuple(Finding(**(finding | {"place": tuple(finding["place"])})) for finding in row["findings"])
+    return Study(row["id"], row["split"], row["report"], findings, tuple(row["files"]), row["source"])
+
+
+def boxes_of(row: dict[str, Any]) -> tuple[Box, ...]:
+    return tuple(Box(**box) for box in row["boxes"])
+
+
+def digest(rows: Iterable[dict[str, Any]]) -> str:
+    """SHA-256 of the content of rows, whatever Arrow version or file they are in."""
+    total = hashlib.sha256()
+    for one in rows:
+        words = {name: value for name, value in one.items() if name != "views" and name not in _PROVENANCE}
+        total.update(content_hash(words, 64).encode() + hashlib.sha256(one["views"]).digest())
+    return total.hexdigest()
+
+
+def write_shard(path: Path, source: Source, studies: Sequence[Study], vocabulary: Vocabulary, request: str) -> Shard:
+    """Draws or reads the studies and writes them to `path`, whole or not at all; a shard that is already there and sound is kept.
+
+    `request` is stored in the file: a shard of another request is not sound. Raises `StorageError` when the disk is full.
+    """
+    if kept := sound_shard(path, [study.id for study in studies], request):
+        return kept
+    rows = [row(study, source, vocabulary) for study in studies]
+    content = digest(rows)
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({_REQUEST: request.encode(), _DIGEST: content.encode()}))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue()
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+    return Shard(path.name, len(studies), data.size, hashlib.sha256(data).hexdigest(), content)
+
+
+def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
+    """The shard at `path` if it holds exactly these studies for this request, undamaged; else None."""
+    try:
+        data = path.read_bytes()
+        table = pa.ipc.open_stream(data).read_all()
+        metadata = table.schema.metadata
+        sound = metadata[_REQUEST].decode() == request and table.schema.equals(SCHEMA) and table["id"].to_pylist() == list(ids)
+        content = digest(table.to_pylist()) if sound else ""
+        if not sound or content != metadata[_DIGEST].decode():
+            return None
+    except (OSError, pa.ArrowException, KeyError, TypeError, UnicodeDecodeError):  # absent, cut short, or not ours: it is made again
+        return None
+    return Shard(path.name, len(ids), len(data), hashlib.sha256(data).hexdigest(), content)
+
+
+def shard_request(path: Path) -> str | None:
+    """The request that the shard at `path` was made for; None when it can't be read."""
+    try:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            return reader.schema.metadata[_REQUEST].decode()
+    except (OSError, pa.ArrowException, KeyError, TypeError, UnicodeDecodeError):
+        return None
