@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from toy import CONFIG, D_VF, MEMORY, PATCHES, generator
@@ -114,7 +116,7 @@ def test_blocked_ngrams_never_come_twice(patches):
     assert (free == 3).all()
     blocked = generate(model, patches, config=DecodingConfig(max_length=20, block_ngrams=2)).tokens
     for row in blocked.tolist():
-        pairs = list(zip(row, row[1:], strict=False))
+        pairs = list(itertools.pairwise(row))
         assert len(set(pairs)) == len(pairs)
 
 

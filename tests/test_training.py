@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import ToyDataset, trainer
+from toy import CONFIG, ToyDataset, trainer
 
 from rrg_lib.batches import EpochOrder
 from rrg_lib.checkpoint import load_into, load_tensors
 from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError
+from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.training import TrainingConfig
 
 TOY = Path(__file__).with_name("toy.py")
@@ -90,7 +92,7 @@ def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
     trainer(tmp_path, epochs=1).fit()
     other = trainer(tmp_path, epochs=2)
     other.identity = {"preset": "toy/base"}
-    with pytest.raises(CheckpointError, match="another preset.*'toy/cmn'.*'toy/base'"):
+    with pytest.raises(CheckpointError, match=r"another preset.*'toy/cmn'.*'toy/base'"):
         other.fit()
 
 
@@ -103,9 +105,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_a_checkpoint_of_another_size_names_the_parameter(tmp_path):
-    from rrg_lib.models.generator import ReportGenerator
-    from toy import CONFIG
-
     trainer(tmp_path, epochs=1).fit()
     tensors = {name.removeprefix("model."): t for name, t in weights(tmp_path, "best").items()}
     with pytest.raises(CheckpointError, match=r"memory\.matrices\.shared"):
@@ -128,7 +127,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch)
 
 
 def test_an_unknown_monitor_lists_the_scores(tmp_path):
-    with pytest.raises(ConfigurationError, match="'BLEU-9'.*validation_loss"):
+    with pytest.raises(ConfigurationError, match=r"'BLEU-9'.*validation_loss"):
         trainer(tmp_path, monitor={"BLEU-9": 1.0}, epochs=1).fit()
 
 
@@ -142,7 +141,7 @@ def test_every_study_once_an_epoch_in_another_order_each_time():
     first = list(order)
     order.begin(1)
     second = list(order)
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(23))
+    assert sorted(itertools.chain(*first)) == sorted(itertools.chain(*second)) == list(range(23))
     assert first != second
     order.begin(0, skip=3)
     assert list(order) == first[3:]

@@ -1,0 +1,173 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # 0 · Start here
+#
+# A chest X-ray goes in. A paragraph comes out: what is there, what is not, on which side. This book rebuilds systems that do this with a
+# **cross-modal memory**, measures them without fooling itself, and says which published claims hold.
+#
+# **Goals.** See one study with your own eyes. Let a trained generator write its findings. Know where the book goes.
+#
+# **Before this.** Python; you have trained a small neural network once. **Minutes on two cores:** under one, once `make book` has made what
+# the book starts from.
+
+# %% tags=["parameters"]
+DATASET = "iu_phantom"
+DATA_ROOT = None  # the folder of real images, for iu_xray
+PROFILE = "ci"  # ci: seconds · laptop: minutes · gpu: the published setting
+SEED = None  # None: the released seed
+
+# %%
+from collections import Counter
+
+from IPython.display import Markdown
+
+from rrg_lib.checks import start_here as checks
+from rrg_lib.data.phantom import Drawing
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA
+from rrg_lib.figures.data_preparation import drawn_studies
+from rrg_lib.presets import experiment
+from rrg_lib.runs import Run
+
+# %% [markdown]
+# ## One idea
+#
+#     features ──query──▶ memory ──respond──▶ responses ──fuse──▶ features'
+#
+# Image patches and words both ask a memory, and what it answers is mixed into them. Four papers are this sentence with different words in it:
+# what the memory holds, who may ask, how the answer is mixed in. The system below is one of them, CMN. It was trained before this chapter began.
+
+# %%
+run = Run.of(experiment(f"{DATASET}/cmn", PROFILE, seed=SEED), data_root=DATA_ROOT, progress=False)
+curve = run.train().history  # trained already: returns at once
+dataset = run.dataset
+
+# %% [markdown]
+# ## One study
+#
+# The default data set is **IU-Phantom**. Its reports are real. Its radiographs are **drawn** by this library from the codes that experts gave each
+# study, so that picture and report belong together and the truth is known. Scores on drawn studies are not comparable with published ones.
+
+# %% tags=["nbval-check-output"]
+number = max(dataset.split_indices("test"), key=lambda i: (int(dataset.labels[i].sum()), dataset.ids[i]))
+study = dataset.study(number)
+print(study.id, [finding.code for finding in study.findings])
+
+# %% [markdown]
+# The test study with the most findings. *What to see: each numbered box holds what its code says, and the patient's right is on your left.*
+
+# %%
+drawn_studies({study.id: Drawing(dataset.views(number), dataset.boxes(number))}, name="00_study")
+
+# %% [markdown]
+# ## One report
+#
+# The generator sees the two views and nothing else. It has never seen this study.
+
+# %%
+print("it says:    ", run.report_of_views(dataset.views(number)))
+print("reference:  ", dataset.reference(number))
+
+# %% [markdown]
+# *Reference: Indiana University Chest X-ray Collection (Demner-Fushman et al. 2016), CC BY-NC-ND 4.0, in the cleaned form that scores are
+# computed on.* Is the generated report good? It may be fluent and wrong. Look at ten others before you judge: how many are different?
+
+# %%
+reports = run.write("test")
+common, times = Counter(reports.values()).most_common(1)[0]
+Markdown(
+    f"For **{len(reports)}** studies it wrote **{len(set(reports.values()))}** different reports. The most frequent stands {times} times: *{common}*"
+)
+
+# %% [markdown]
+# ## One table
+#
+# This is how the book reports every system: beside baselines that never look at an image. `a1` says the same real report to everybody, `b` the
+# most frequent one, `c` a random one. *What to see: how close a report that looks at nothing comes.*
+
+# %%
+evaluation = run.evaluate("test", metrics=WITHOUT_JAVA, reports=reports)
+evaluation.table()[["BLEU-4", "ROUGE-L", "CIDEr", "finding-F1", "distinct"]].round(3)
+
+# %%
+ours, constant = evaluation.table().loc[run.experiment.name], evaluation.table().loc["a1"]
+better = "above" if ours["BLEU-4"] > constant["BLEU-4"] else "below"
+Markdown(
+    f"In the `{PROFILE}` profile this generator trained for {len(curve)} epochs. Its BLEU-4 is {ours['BLEU-4']:.3f}, {better} the constant report's "
+    f"{constant['BLEU-4']:.3f}. Its finding-F1, which asks whether the right findings are named, is {ours['finding-F1']:.2f}; the constant report has "
+    f"{constant['finding-F1']:.2f}, the references themselves {evaluation.references_finding_f1:.2f}. A small budget buys fluent sentences first "
+    "and eyes later: run `make book PROFILE=laptop` and compare."
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Every exercise is followed by a check. It is silent when you are right, and otherwise names the likely mistake.
+#
+# **Exercise 0.1** (5 min). Write `unique`: the share of studies whose report no other study got.
+
+
+# %%
+def unique(reports):
+    """{study id: report} -> share of studies whose report is theirs alone."""
+    ### BEGIN SOLUTION
+    counts = Counter(reports.values())
+    return sum(counts[report] == 1 for report in reports.values()) / len(reports)
+    ### END SOLUTION
+
+
+# %%
+checks.distinct(unique)
+print(f"{unique(reports):.2f} of the generated reports are unique")
+
+# %% [markdown]
+# **Exercise 0.2** (5 min). A study is *abnormal* when it has at least one of the 13 drawn findings. What share of the test studies is?
+
+
+# %%
+def abnormal(studies):
+    """Studies -> share of them that are abnormal."""
+    ### BEGIN SOLUTION
+    return sum(study.is_abnormal for study in studies) / len(studies)
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"]
+test_studies = tuple(dataset.study(i) for i in dataset.split_indices("test"))
+checks.abnormal(abnormal, test_studies)
+print(f"{abnormal(test_studies):.3f} of {len(test_studies)} test studies are abnormal")
+
+# %% [markdown]
+# **Exercise 0.3** (2 min). An effusion on the patient's left: on which side of the frontal picture do you look?
+
+
+# %%
+def side_of_the_picture(patients_side):
+    """'left' or 'right' of the patient -> 'left' or 'right' of the frontal picture."""
+    ### BEGIN SOLUTION
+    return {"left": "right", "right": "left"}[patients_side]
+    ### END SOLUTION
+
+
+# %%
+checks.view_of_box(side_of_the_picture)
+
+# %% [markdown]
+# ## Where the book goes
+#
+# | chapter | you build |
+# |---|---|
+# | 01 data preparation | studies, cleaning, vocabulary; what the reports are made of |
+# | 03 transformer baseline | the generator without a memory, and the search that writes |
+# | 04 memory querying and responding | the memory, equation by equation; what it looks at |
+#
+# **What you can now do.** Write a report for a study from the command line, too:
+# `rrg generate iu_phantom/cmn --study CXR2384_IM-0942`, or with `--image` for a radiograph of your own.
+#
+# **Sources.** CMN: Chen et al., *Cross-modal Memory Networks for Radiology Report Generation*, ACL-IJCNLP 2021. Reports: Demner-Fushman et al.,
+# *Preparing a collection of radiology examinations for distribution and retrieval*, JAMIA 2016.

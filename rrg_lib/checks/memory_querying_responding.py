@@ -1,0 +1,203 @@
+"""What the exercises of chapter 04 call. Silent when the answer is right; otherwise a `CheckError` that names the likely mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrg_lib.checks import CheckError
+from rrg_lib.models.memory.base import Slots, read_slots
+
+TOLERANCE = 1e-5
+
+
+def _called(function: Callable, *args: Any) -> Any:
+    """The answer of the function, given copies, so that it cannot change what it is compared with."""
+    try:
+        answer = function(*(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
+    except Exception as error:
+        raise CheckError(f"{function.__name__} stopped with {type(error).__name__}: {error}") from error
+    if answer is None:
+        raise CheckError(f"{function.__name__} returned nothing: is there a `return`?")
+    return answer
+
+
+def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
+    answer = _called(function, *args)
+    if not isinstance(answer, Tensor):
+        raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
+    if tuple(answer.shape) != shape:
+        raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected {shape}")
+    if not torch.isfinite(answer.float()).all():
+        raise CheckError(f"{function.__name__} returned numbers that are not finite: is there a division by 0?")
+    return answer.double()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=TOLERANCE, rtol=1e-4)
+
+
+def _compare(answer: Tensor, right: Tensor, mistakes: list[tuple[Tensor, str]], otherwise: str) -> None:
+    """Silent when the answer is right; else the hint of the first mistake that gives the same numbers."""
+    if _same(answer, right):
+        return
+    for wrong, hint in mistakes:
+        if _same(answer, wrong):
+            raise CheckError(hint)
+    raise CheckError(f"{otherwise} (largest difference {(answer - right.double()).abs().max():.3g})")
+
+
+def _questions(seed: int, batch: int = 2, heads: int = 3, length: int = 5, slots: int = 11, d_k: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    query = 2 * torch.randn(batch, heads, length, d_k, generator=generator)
+    keys, values = (torch.randn(heads, slots, d_k, generator=generator) for _ in range(2))
+    return query, keys, values
+
+
+def _gathered(weights: Tensor, indices: Tensor, values: Tensor) -> Tensor:
+    """(B, h, L, K) weights and indices, values (h, N, d_k) -> (B, h, L, d_k)"""
+    rows = values[torch.arange(values.shape[0]).view(1, -1, 1, 1), indices]  # (B, h, L, K, d_k)
+    return (weights[..., None] * rows).sum(-2)
+
+
+def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+    """Exercise 4.1: (B, h, L, d_k), (h, N, d_k), (h, N, d_k), K -> (B, h, L, d_k)."""
+    for seed, k in ((1, 4), (2, 1), (3, 11)):
+        query, keys, values = _questions(seed)
+        scale = 1 / math.sqrt(query.shape[-1])
+        right, weights, indices = read_slots(query, Slots(keys[None], values[None]), k, scale=scale)
+        products = query @ keys.transpose(-2, -1)  # (B, h, L, N)
+        best = (products * scale).topk(k).values
+        worst = (products * scale).topk(k, largest=False)
+        dense = (products * scale).softmax(-1)
+        chosen = dense.gather(-1, indices)
+        mistakes = [
+            (
+                _gathered(products.topk(k).values.softmax(-1), indices, values),
+                "the weights are too sharp: divide the scores by the square root of d_k, the size of one head's query",
+            ),
+            (
+                _gathered((best / math.sqrt(keys.shape[0])).softmax(-1), indices, values),
+                "the weights are too flat: you divided by the square root of d (all heads together); each head has d_k numbers",
+            ),
+            (
+                _gathered(chosen, indices, values),
+                "the weights of the K chosen slots do not sum to 1: take the top-K of the scores first, then the softmax over those K alone",
+            ),
+            (dense @ values, "every slot speaks: only the K best may (the softmax runs over the K chosen scores)"),
+            (
+                _gathered(weights, indices[:, :1].expand_as(indices), values),
+                "all heads read the slots that head 0 chose: each head has its own top-K",
+            ),
+            (_gathered(torch.full_like(weights, 1 / k), indices, values), "the K slots count alike: weigh them by the softmax of their scores"),
+            (
+                _gathered(best, indices, values),
+                "the scores are used as weights: they are not positive and do not sum to 1; put them through a softmax",
+            ),
+            (_gathered(weights, indices, keys), "you averaged the keys: a slot is found by its key and answers with its value"),
+            (_gathered(worst.values.softmax(-1), worst.indices, values), "these are the K slots that fit worst: leave topk's largest=True"),
+        ]
+        for axis, name in ((2, "the queries"), (1, "the heads"), (0, "the studies")):
+            hint = f"the weights over the K slots do not sum to 1: the softmax runs over {name}, not over the K slots (dim=-1)"
+            mistakes.append((_gathered(best.softmax(axis), indices, values), hint))
+        answer = _tensor(function, tuple(right.shape), query, keys, values, k)
+        _compare(answer, right, mistakes, f"with K = {k} the responses differ from the library's read")
+
+
+def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Exercise 4.2, first half: (B, h, L, d_k), (h, N, d_k), (h, N, d_k) -> (B, h, L, d_k), every slot speaking."""
+    query, keys, values = _questions(4)
+    products = query @ keys.transpose(-2, -1)
+    scores = products / math.sqrt(query.shape[-1])
+    right = scores.softmax(-1) @ values
+    mistakes = [
+        (products.softmax(-1) @ values, "the weights are too sharp: divide the scores by the square root of d_k before the softmax"),
+        (scores @ values, "the scores are used as weights as they are: put them through a softmax over the slots"),
+        (scores.softmax(-2) @ values, "weights over the slots do not sum to 1: you normalised over the queries; it is the last axis, the slots"),
+        (scores.softmax(1) @ values, "weights over the slots do not sum to 1: you normalised over the heads; it is the last axis, the slots"),
+        (scores.softmax(-1) @ keys, "you averaged the keys: a slot is found by its key and answers with its value"),
+        (values.mean(1, keepdim=True).expand_as(query), "every slot counts alike: the weights must depend on the query"),
+    ]
+    _compare(_tensor(function, tuple(right.shape), query, keys, values), right, mistakes, "the responses differ from a softmax over all slots")
+
+
+def slots_for(function: Callable[[Tensor, float], Tensor]) -> None:
+    """Exercise 4.2, second half: weights (..., N) that sum to 1, a share -> how many of the heaviest slots it takes to carry it, (...)."""
+    weights = torch.tensor([[0.0, 0.7, 0.05, 0.25], [0.25, 0.25, 0.25, 0.25], [0.05, 0.0, 0.95, 0.0]])
+    more = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(5)).mul(2).softmax(-1)
+    for given, share in ((weights, 0.9), (more, 0.5), (more, 0.9)):
+        right = (given.sort(dim=-1, descending=True).values.cumsum(-1) < share).sum(-1) + 1
+        mistakes = [
+            (right - 1, "one too few: the slot that crosses the line belongs to them"),
+            (right + 1, "one too many: stop at the slot that reaches the share"),
+            (
+                (given.cumsum(-1) < share).sum(-1) + 1,
+                "the slots are counted in the order of the memory: sort the weights first, the heaviest first",
+            ),
+            ((given.sort(-1).values.cumsum(-1) < share).sum(-1) + 1, "the lightest slots are counted first: sort with descending=True"),
+            ((given > share).sum(-1), "you counted single slots above the share: it is their sum that must reach it"),
+        ]
+        answer = _tensor(function, tuple(right.shape), given, share)
+        _compare(answer, right, mistakes, f"the number of slots that carry {share:.0%} of the weight is not right")
+
+
+def shared_with(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Exercise 4.3: slot indices of a word (h, K) and of S patches (h, S, K) -> (S,) how many slots each patch shares with the word, over all heads."""
+    generator = torch.Generator().manual_seed(6)
+    for heads, patches, k, slots in ((2, 7, 4, 9), (4, 5, 3, 8)):
+        word = torch.stack([torch.randperm(slots, generator=generator)[:k] for _ in range(heads)])
+        patch = torch.stack([torch.stack([torch.randperm(slots, generator=generator)[:k] for _ in range(patches)]) for _ in range(heads)])
+        same = word[:, None, :, None] == patch[:, :, None, :]  # (h, S, K, K)
+        right = same.sum((0, 2, 3))
+        across = (word.reshape(1, -1, 1) == patch.transpose(0, 1).reshape(patches, 1, -1)).sum((1, 2))
+        sets = [set(word.flatten().tolist()) & set(patch[:, s].flatten().tolist()) for s in range(patches)]
+        each_head = "each head has its own keys, so compare head with head, then add up"
+        mistakes = [
+            (across, f"slot 7 of one head was taken for slot 7 of another: {each_head}"),
+            (torch.tensor([len(found) for found in sets]), f"the heads' slots were thrown into one set: {each_head}"),
+            (
+                (word[:, None] == patch).sum((0, 2)),
+                "slots were compared rank by rank: a slot is shared whatever its rank in the two lists, so compare every one with every one",
+            ),
+            (right / heads, "this is the mean over the heads: add them up"),
+            (right / (heads * k), "this is the share of the slots, not their number: do not divide"),
+            (same.sum((2, 3))[0], "only head 0 was counted: add up all heads"),
+            (same.sum().expand(patches), "the patches were added up too: keep one number a patch"),
+        ]
+        _compare(_tensor(function, (patches,), word, patch), right, mistakes, "the number of shared slots is not right")
+
+
+def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]], float]) -> None:
+    """Exercise 4.4: a map (7, 7) of any sum and a box (x0, y0, x1, y1), fractions of the view -> the share of the map inside the box."""
+    generator = torch.Generator().manual_seed(7)
+    centres = (torch.arange(7) + 0.5) / 7
+    for box in ((0.05, 0.5, 0.35, 0.8), (2 / 7, 0.0, 1.0, 3 / 7), (0.4, 0.42, 0.44, 0.45)):
+        attention = 3 * torch.rand(7, 7, generator=generator)
+        x0, y0, x1, y1 = box
+        cover = _cover(y0, y1)[:, None] * _cover(x0, x1)[None]  # (7, 7)
+        within = ((centres > y0) & (centres < y1)).float()[:, None] * ((centres > x0) & (centres < x1)).float()[None]
+        mass, total = (attention * cover).sum(), attention.sum()
+        by_part = "count each by the part of it that lies in the box"
+        mistakes = [
+            (mass, "the map does not sum to 1: divide by its sum"),
+            ((attention * cover.T).sum() / total, "x and y are swapped: rows of the map are y, columns are x"),
+            ((attention * (cover > 0)).sum() / total, f"every patch that the box touches counts whole: {by_part}"),
+            ((attention * within).sum() / total, f"a patch counts when its centre lies in the box: {by_part}"),
+            (cover.mean(), "this is the box's share of the area, which is chance: weigh the patches by the attention"),
+            (mass / total / cover.mean(), "this is how many times chance: the exercise asks for the share itself"),
+            (mass / cover.sum(), "this is the mean attention in the box: divide by the map's sum, not by the area"),
+        ]
+        answer = torch.as_tensor(_called(function, attention, box), dtype=torch.float64)
+        if answer.shape != ():
+            raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected one number")
+        _compare(answer, (mass / total).reshape(()), mistakes, f"the share of the map in the box {tuple(round(x, 2) for x in box)} is not right")
+
+
+def _cover(low: float, high: float, grid: int = 7) -> Tensor:
+    """(grid,): which part of each of `grid` equal intervals of 0..1 lies in low..high."""
+    edges = torch.arange(grid + 1) / grid
+    return (torch.minimum(edges[1:], torch.tensor(high)) - torch.maximum(edges[:-1], torch.tensor(low))).clamp(min=0) * grid

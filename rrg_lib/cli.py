@@ -1,0 +1,167 @@
+"""The command line: `rrg prepare | pretrain | train | generate | evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
+from rrg_lib.presets import DATASETS, PRESETS, PROFILES
+
+app = typer.Typer(
+    name="rrg",
+    help="Rebuild, train and measure systems that write the findings of a chest X-ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Try: rrg train iu_phantom/cmn --profile ci, then: rrg evaluate iu_phantom/cmn --profile ci",
+)
+
+Name = Annotated[str, typer.Argument(metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}.")]
+ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PART.FIELD=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable.")
+]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")]
+SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def _run(
+    name: str,
+    profile: str,
+    seed: int | None,
+    settings: list[str] | None,
+    data_root: Path | None,
+    folder: Path | None,
+    quiet: bool,
+    trained: bool = True,
+):
+    from rrg_lib.presets import experiment
+    from rrg_lib.runs import Run
+
+    return Run.of(experiment(name, profile, settings or (), seed), data_root=data_root, folder=folder, progress=not quiet, trained=trained)
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help=f"Dataset: {', '.join(DATASETS)}.")],
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; by default build/prepared/…")] = None,
+    protocol: Annotated[str, typer.Option(help="How reports are cleaned: r2gen (as published) or clinical.")] = "r2gen",
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+    count: Annotated[int | None, typer.Option(help="Only so many studies, spread over the splits (phantom: how many to make).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw or read all studies once, into a memory-mapped dataset. Run twice, it changes nothing; interrupted, it goes on."""
+    from rrg_lib.runs import prepared
+
+    dataset = prepared(source, data_root=data_root, out=out, protocol=protocol, seed=seed, count=count, workers=workers, progress=not quiet)
+    typer.echo(f"{dataset}\nin {dataset.folder}")
+
+
+@app.command()
+def pretrain(
+    dataset: Annotated[str, typer.Argument(help="Prepared dataset whose training studies it learns from.")] = "iu_phantom",
+    profile: ProfileName = "ci",
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the small visual extractor on the findings of the training studies, once; it is kept."""
+    from rrg_lib.pretraining import PROFILES as PRETRAINING
+    from rrg_lib.runs import extractor_scores, finding_weights, prepared
+
+    if profile not in PRETRAINING:
+        raise UnknownNameError("profile", profile, PRETRAINING)
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    path = finding_weights("small", opened, profile, progress=not quiet)
+    shown = ", ".join(f"{split} {extractor_scores(path, opened, split)['micro']:.3f}" for split in ("val", "test"))
+    typer.echo(f"micro-F1 over the 13 drawn findings: {shown}\nin {path}")
+
+
+@app.command()
+def train(
+    name: Name,
+    profile: ProfileName = "ci",
+    seed: Seed = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    run: RunFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a system. Interrupted, the same command goes on where it stopped; finished, it returns at once."""
+    made = _run(name, profile, seed, settings, data_root, run, quiet, trained=False)
+    result = made.train()
+    best = result.history[result.best_epoch]
+    shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)
+    typer.echo(
+        f"{made.experiment.name}: best epoch {result.best_epoch + 1} of {len(result.history)} on the validation studies ({shown})\nin {made.folder}"
+    )
+
+
+@app.command()
+def generate(
+    name: Name,
+    study: Annotated[str | None, typer.Option(help="Id of a study of the dataset, e.g. CXR2384_IM-0942.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Image file; frontal first, then lateral. Repeat for the second view.")] = None,
+    split: Annotated[str | None, typer.Option(help="Write reports for a whole split instead.")] = None,
+    profile: ProfileName = "ci",
+    seed: Seed = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    run: RunFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a report for one study, for image files, or reports for a whole split."""
+    if sum(bool(choice) for choice in (study, image, split)) != 1:
+        raise ConfigurationError("say what to write a report for: --study ID, or --image FILE (twice for two views), or --split test")
+    made = _run(name, profile, seed, settings, data_root, run, quiet)
+    if split:
+        reports = made.write(split)
+        typer.echo(f"{len(reports)} reports, {len(set(reports.values()))} distinct, in {made.folder / f'reports-{split}.csv'}")
+    elif image:
+        typer.echo(made.report_of_images(image))
+    else:
+        i = made.dataset.index(study)
+        typer.echo(f"generated: {made.report_of_views(made.dataset.views(i))}\nreference: {made.dataset.reference(i)}")
+
+
+@app.command()
+def evaluate(
+    name: Name,
+    reports: Annotated[Path | None, typer.Option(help="A CSV with the columns id and report to score instead of the run's own.")] = None,
+    split: SplitName = "test",
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Print the trivial baselines beside the system.")] = True,
+    profile: ProfileName = "ci",
+    seed: Seed = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    run: RunFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a system beside the trivial baselines, with intervals, normal and abnormal studies apart."""
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.runs import load_reports
+
+    made = _run(name, profile, seed, settings, data_root, run, quiet)
+    given = load_reports(reports) if reports else None
+    evaluation = made.evaluate(split, metrics=METRICS if meteor else WITHOUT_JAVA, baselines=baselines, reports=given)
+    typer.echo(evaluation.markdown())
+    if given is None:
+        typer.echo(f"kept in {made.folder / f'scores-{split}.json'}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake prints its message alone and exits with 2."""
+    try:
+        app(standalone_mode=True)
+    except RRGError as error:
+        typer.secho(f"rrg: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,300 @@
+"""A run: one experiment trained, its reports, its scores, and everything needed to repeat it, in one folder.
+
+experiment.json   the configuration and the hashes of what it was trained on
+vocabulary.json   the words it can say
+extractor.safetensors   the visual extractor it looks through
+last.safetensors, best.safetensors, history.json, curves.png   training
+reports-SPLIT.csv, scores-SPLIT.json   what it said, and what that is worth
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from rrg_lib.batches import StudyBatches
+from rrg_lib.checkpoint import check_same, load_into, load_tensors
+from rrg_lib.data.images import read_radiograph
+from rrg_lib.data.sources import VIEWS
+from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ReportError
+from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.meteor import require_java
+from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, Reports, nlg_scores
+from rrg_lib.evaluation.report import Evaluation, evaluate_reports
+from rrg_lib.figures.training import training_curves
+from rrg_lib.models.feature_cache import cached_features
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.visual import VisualExtractor
+from rrg_lib.presets import Experiment, ExtractorConfig, experiment
+from rrg_lib.pretraining import PROFILES as PRETRAINING
+from rrg_lib.pretraining import FindingExtractor, finding_scores, profile_metadata, train_finding_extractor
+from rrg_lib.study import SPLITS, Split
+from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.vocabulary import Vocabulary
+from rrg_lib.training import Trainer, TrainingResult
+from rrg_lib.workspace import workspace, write_json, written_whole
+
+if TYPE_CHECKING:
+    from rrg_lib.data.loading import PreparedDataset
+
+#: Studies decoded at once.
+DECODE_BATCH = 64
+
+
+def prepared(name: str, *, data_root: Path | None = None, progress: bool = True, **options: Any) -> PreparedDataset:
+    """The prepared dataset of that name, made first when it is not there."""
+    from rrg_lib.data.prepare import prepare  # imports `datasets`, which takes a second
+
+    return prepare(name, data_root=data_root, progress=progress, **options)
+
+
+def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
+    """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there."""
+    path = workspace() / "extractors" / f"{name}-{profile}-{dataset.hash}.safetensors"
+    if not path.exists():
+        parts = {split: dataset.split_indices(split) for split in ("train", "val")}
+        views, labels = ({split: of(parts[split]) for split in parts} for of in (dataset.views_array, dataset.labels.__getitem__))
+        settings = PRETRAINING[profile]
+        model = train_finding_extractor(
+            views["train"], labels["train"], validation=(views["val"], labels["val"]), profile=settings, progress=progress
+        )
+        model.save(path, {**profile_metadata(settings, seed=0), "dataset": dataset.hash})
+    return path
+
+
+def extractor_scores(path: Path, dataset: PreparedDataset, split: Split) -> dict[str, float]:
+    """Micro-F1 over the 13 drawn findings of the studies of a split, and F1 of each; thresholds are those chosen on the validation studies."""
+    indices = dataset.split_indices(split)
+    scores = finding_scores(FindingExtractor.load(path), dataset.views_array(indices), dataset.labels[indices])
+    return {"micro": scores.micro_f1, **scores.f1}
+
+
+def build_extractor(config: ExtractorConfig, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> VisualExtractor:
+    """The extractor of an experiment, one trained on findings included."""
+    weights = finding_weights(config.name, dataset, profile, progress=progress) if config.weights == "findings" else config.weights
+    return VisualExtractor(config.name, weights=weights, frozen=config.frozen)
+
+
+def input_reader(extractor: VisualExtractor, dataset: PreparedDataset, *, progress: bool = True) -> Callable[[int], np.ndarray]:
+    """What a generator reads of study i: cached patch features of a frozen extractor, or the views for one that learns."""
+    if not extractor.frozen:
+        return dataset.views
+    return cached_features(extractor, dataset, folder=workspace() / "features", progress=progress).patches
+
+
+def validation_scores(batches: StudyBatches) -> Callable[[ReportGenerator], dict[str, float]]:
+    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes."""
+    labeler, dataset = KeywordLabeler(), batches.dataset
+    references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
+    truth = dataset.labels[batches.indices]
+
+    def score(generator: ReportGenerator) -> dict[str, float]:
+        reports = write_reports(
+            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
+        )
+        said = [labeler.label(reports[dataset.ids[i]]) for i in batches.indices]
+        scores = nlg_scores(references, reports, metrics=WITHOUT_JAVA).corpus
+        return {**scores, "finding-F1": finding_f1(said, truth).micro.f1, "distinct": float(len(set(reports.values())))}
+
+    return score
+
+
+def write_reports(
+    generator: ReportGenerator, batches: StudyBatches, vocabulary: Vocabulary, config: DecodingConfig, *, progress: bool = False
+) -> dict[str, str]:
+    """Reports by study id, in the order of the studies. The reference's labels are never passed: they are not known when a report is to be written."""
+    device, reports = next(generator.parameters()).device, {}
+    for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
+        found = generate(generator, batch.inputs.to(device), config=config)
+        reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
+    return reports
+
+
+@dataclass
+class Run:
+    """A run folder and what it stands for. `Run.of` finds or makes it from an experiment, `Run.open` from the folder alone."""
+
+    folder: Path
+    experiment: Experiment
+    dataset: PreparedDataset
+    extractor: VisualExtractor
+    progress: bool = True
+
+    @classmethod
+    def of(cls, what: Experiment, *, data_root: Path | None = None, folder: Path | None = None, progress: bool = True, trained: bool = False) -> Run:
+        """The run of an experiment. Its data and its extractor are made if they do not exist; with `trained` its best checkpoint must exist already."""
+        if trained and not ((folder or run_folder(what)) / "best.safetensors").exists():
+            raise CheckpointError(
+                f"{what.name} has not been trained in {folder or run_folder(what)}. Run: rrg train {what.name} --profile {what.profile}"
+            )
+        dataset = prepared(what.dataset, data_root=data_root, progress=progress)
+        folder = folder or run_folder(what)
+        kept = folder / "extractor.safetensors"
+        config = replace(what.extractor, weights=str(kept)) if kept.exists() else what.extractor
+        extractor = build_extractor(config, dataset, what.profile, progress=progress)
+        return cls(folder, what, dataset, extractor, progress)
+
+    @classmethod
+    def open(cls, folder: Path, *, data_root: Path | None = None, progress: bool = True) -> Run:
+        """A run that was trained before. Raises `DataRootError` when the folder is none."""
+        path = Path(folder) / "experiment.json"
+        if not path.is_file():
+            raise DataRootError(f"{folder} is no run folder: it has no experiment.json. Train one with: rrg train DATASET/PRESET")
+        return cls.of(Experiment.from_json(json.loads(path.read_text())["experiment"]), data_root=data_root, folder=Path(folder), progress=progress)
+
+    @cached_property
+    def inputs(self) -> Callable[[int], np.ndarray]:
+        return input_reader(self.extractor, self.dataset, progress=self.progress)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the checkpoints of this run belong to."""
+        return {
+            "preset": self.experiment.name,
+            "vocabulary": self.dataset.vocabulary.hash,
+            "dataset": self.dataset.hash,
+            "extractor": self.extractor.hash if self.extractor.frozen else self.extractor.name,
+            "experiment": self.experiment.hash,
+        }
+
+    def batches(self, split: Split, limit: int | None = None) -> StudyBatches:
+        return StudyBatches(self.dataset, self.dataset.split_indices(split)[:limit], self.inputs)
+
+    def new_generator(self) -> ReportGenerator:
+        """The generator before training, its weights drawn by the experiment's seed."""
+        what = self.experiment
+        torch.manual_seed(what.training.seed)
+        config = replace(what.generator, vocab_size=self.dataset.vocabulary.size, d_vf=self.extractor.dim)
+        return ReportGenerator(config, what.memory, None if self.extractor.frozen else self.extractor)
+
+    def train(self) -> TrainingResult:
+        """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first, as evaluation needs it."""
+        require_java()
+        training = self.experiment.training
+        self._describe()
+        trainer = Trainer(
+            self.new_generator(),
+            self.batches("train", self.experiment.studies).loader(training.batch_size, seed=training.seed, shuffle=True),
+            self.batches("val").loader(DECODE_BATCH),
+            training,
+            self.folder,
+            score=validation_scores(self.batches("val")),
+            identity=self.identity,
+            progress=self.progress,
+        )
+        result = trainer.fit()
+        training_curves(result.history, self.folder / "curves.png")
+        return result
+
+    def generator(self) -> ReportGenerator:
+        """The best generator of the run, in evaluation mode. Raises `CheckpointError` if it is not trained or belongs to another experiment."""
+        path = self.folder / "best.safetensors"
+        tensors, meta = load_tensors(path)
+        check_same(path, meta, self.identity)
+        generator = self.new_generator()
+        load_into(generator, {name.removeprefix("model."): tensor for name, tensor in tensors.items()}, path)
+        return generator.eval()
+
+    def write(self, split: Split = "test", *, decoding: DecodingConfig | None = None) -> dict[str, str]:
+        """Reports for a split, kept in `reports-SPLIT.csv`."""
+        generator, config = self.generator(), decoding or self.experiment.decoding
+        reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, progress=self.progress)
+        save_reports(self.folder / f"reports-{split}.csv", reports)
+        return reports
+
+    def evaluate(
+        self, split: Split = "test", *, metrics: Sequence[str] = METRICS, baselines: bool = True, reports: Reports | None = None
+    ) -> Evaluation:
+        """Scores of a split beside the trivial baselines. The run's own reports are written first and their scores kept in `scores-SPLIT.json`;
+        reports of another origin can be given instead."""
+        if "METEOR" in metrics:
+            require_java()
+        own = reports is None
+        reports = self.write(split) if own else reports
+        studies = {name: [self.dataset.study(i) for i in self.dataset.split_indices(name)] for name in SPLITS}
+        evaluation = evaluate_reports(
+            reports,
+            studies[split],
+            self.dataset.vocabulary,
+            train=studies["train"],
+            val=studies["val"],
+            metrics=metrics,
+            baselines=baselines,
+            name=self.experiment.name,
+        )
+        if own:
+            epoch, score = load_tensors(self.folder / "best.safetensors")[1]["progress"]["best"]
+            chosen = {"epoch": epoch, "score": score, "chosen_on": "val", "monitor": self.experiment.training.monitor}
+            write_json(self.folder / f"scores-{split}.json", {**evaluation.to_json(), "run": {**self.provenance(), "checkpoint": chosen}})
+        return evaluation
+
+    def report_of_views(self, views: np.ndarray) -> str:
+        """A report for uint8 views (V, H, W) of one study."""
+        inputs = torch.from_numpy(np.array(views))[None]
+        if self.extractor.frozen:
+            with torch.inference_mode():
+                inputs = self.extractor(inputs).patches
+        return self.dataset.vocabulary.decode([0, *generate(self.generator(), inputs, config=self.experiment.decoding).tokens[0].tolist()])
+
+    def report_of_images(self, paths: Sequence[Path]) -> str:
+        """A report for the image files of one study, frontal first. One image stands for both views, as it does in a prepared dataset."""
+        if not 1 <= len(paths) <= VIEWS:
+            raise ConfigurationError(f"{len(paths)} images were given: a study has 1 to {VIEWS} views, frontal first")
+        views = [read_radiograph(path) for path in paths]
+        return self.report_of_views(np.stack(views + views[-1:] * (VIEWS - len(views))))
+
+    def provenance(self) -> dict[str, Any]:
+        """What it takes to repeat the run."""
+        packages = ("rrg-book", "torch", "torchvision", "accelerate", "numpy", "torchxrayvision")
+        machine = {"python": platform.python_version(), "processor": platform.machine(), "threads": torch.get_num_threads()}
+        versions = {name: version(name) for name in packages}
+        return {"experiment": self.experiment.to_json(), "identity": self.identity, "versions": versions, "machine": machine}
+
+    def _describe(self) -> None:
+        """Write down what the run is before it starts."""
+        write_json(self.folder / "vocabulary.json", self.dataset.vocabulary.to_json())
+        kept, config = self.folder / "extractor.safetensors", self.experiment.extractor
+        if config.weights == "findings" and not kept.exists():
+            with written_whole(kept) as temporary:
+                shutil.copyfile(finding_weights(config.name, self.dataset, self.experiment.profile), temporary)
+        write_json(self.folder / "experiment.json", self.provenance())
+
+
+def run_folder(what: Experiment) -> Path:
+    """`runs/DATASET-PRESET-PROFILE-seedN` in the workspace, with a part of the hash when settings were overridden."""
+    plain = experiment(what.name, what.profile, seed=what.training.seed)
+    name = f"{what.dataset}-{what.preset}-{what.profile}-seed{what.training.seed}"
+    return workspace() / "runs" / (name if what == plain else f"{name}-{what.hash[:6]}")
+
+
+def save_reports(path: Path, reports: dict[str, str]) -> None:
+    """A CSV of id and report, written whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "report"))
+        writer.writerows(reports.items())
+
+
+def load_reports(path: Path) -> list[tuple[str, str]]:
+    """Pairs of id and report from a CSV with those columns. Raises `ReportError` naming the file and what is wrong with it."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"id", "report"} <= set(rows.fieldnames or ()):
+                raise ReportError(f"{path}: expected a CSV with the columns id and report, found {', '.join(rows.fieldnames or ['nothing'])}")
+            return [(row["id"], row["report"] or "") for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReportError(f"{path}: not a readable CSV of reports ({error})") from error

@@ -1,0 +1,159 @@
+"""The exercises of chapter 01: the solved form passes, and each typical wrong answer is told its own mistake."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rrg_lib.checks import CheckError
+from rrg_lib.checks import data_preparation as checks
+from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.study import SEVERITIES, SIDES
+from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
+
+
+def refused(check, answer, hint: str) -> None:
+    with pytest.raises(CheckError, match=hint):
+        check(answer)
+
+
+# --- 1.1: side and severity -------------------------------------------------------------------------------------------------------------------------
+
+
+def solved_code(code):
+    qualifiers = code.split("/")[1:]
+    return next((word for word in qualifiers if word in SIDES), None), next((word for word in qualifiers if word in SEVERITIES), None)
+
+
+def by_position(code):
+    parts = code.split("/")
+    return (parts[-2] if len(parts) > 2 else None), (parts[-1] if len(parts) > 1 else None)
+
+
+WRONG_CODES = {
+    "nothing": (lambda code: None, "is there a `return`"),
+    "constant": (lambda code: ("left", "mild"), "the side is None"),
+    "empty text": (lambda code: tuple(word or "" for word in solved_code(code)), "not an empty text"),
+    "by position": (by_position, "wherever it stands"),
+    "last is severity": (lambda code: (parse_code(code).side, code.split("/")[-1] if "/" in code else None), "qualifier, but no severity"),
+    "inside words": (lambda code: tuple(next((w for w in words if w in code), None) for words in (SIDES, SEVERITIES)), "split the code at '/'"),
+    "only the last": (lambda code: (parse_code(code).side, code.split("/")[-1] if code.split("/")[-1] in SEVERITIES else None), "wherever it stands"),
+    "index error": (lambda code: (code.split("/")[1], None), "IndexError|the side is"),
+}
+
+
+def test_the_solved_code_parser_passes():
+    checks.side_and_severity(solved_code)
+
+
+@pytest.mark.parametrize("name", WRONG_CODES)
+def test_a_wrong_code_parser_is_told_why(name):
+    refused(checks.side_and_severity, *WRONG_CODES[name])
+
+
+# --- 1.2: the cleaner that keeps decimals -----------------------------------------------------------------------------------------------------------
+
+
+def solved_cleaner(report):
+    return clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)).replace("·", ".")
+
+
+def mixed(report):
+    """Decimals by the clinical protocol, everything else as released: right only where the check's decimals look."""
+    return clean_clinical(report) if re.search(r"\d\.\d", report) else clean_r2gen(report)
+
+
+WRONG_CLEANERS = {
+    "nothing": (lambda report: None, "is there a `return`"),
+    "released": (clean_r2gen, "the decimal point is gone"),
+    "constant": (lambda report: "a 1.5 cm nodule . no effusion .", "expected"),
+    "mark left over": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)), "is left over"),
+    "as a sentence": (lambda report: " ".join(report.lower().replace(".", " . ").split()), "no end of a sentence"),
+    "every point": (lambda report: clean_r2gen(report.replace(".", "·")).replace("·", "."), "Only a point between two digits"),
+    "clinical": (clean_clinical, "expected"),
+    "mixed": (mixed, "expected"),
+    "hyphens too": (lambda report: solved_cleaner(report.replace("-", " ")), "There is no decimal in it"),
+}
+
+
+def test_the_solved_cleaner_passes():
+    checks.keeps_decimals(solved_cleaner)
+
+
+@pytest.mark.parametrize("name", WRONG_CLEANERS)
+def test_a_wrong_cleaner_is_told_why(name):
+    refused(checks.keeps_decimals, *WRONG_CLEANERS[name])
+
+
+# --- 1.3: the rate of unknown words -----------------------------------------------------------------------------------------------------------------
+
+
+def tokens(reports, vocabulary):
+    return [token for report in reports for token in vocabulary.protocol.clean(report).split()]
+
+
+def share(words, known):
+    return sum(word not in known for word in words) / len(words)
+
+
+def in_encoded(reports, vocabulary, *, cut, marks):
+    ids = [i for report in reports for i in vocabulary.encode(report, cut=cut)]
+    return ids.count(vocabulary.ids["<unk>"]) / len([i for i in ids if marks or i])
+
+
+WRONG_RATES = {
+    "nothing": (lambda reports, vocabulary: None, "is there a `return`"),
+    "constant": (lambda reports, vocabulary: 0.0115, "Unknown tokens over all tokens"),
+    "percent": (lambda reports, v: 100 * share(tokens(reports, v), v.ids), "in percent"),
+    "distinct words": (lambda reports, v: share(set(tokens(reports, v)), v.ids), "distinct words"),
+    "not cleaned": (lambda reports, v: share(" ".join(reports).split(), v.ids), "split the raw report"),
+    "reports": (lambda reports, v: sum(share(tokens([r], v), v.ids) > 0 for r in reports) / len(reports), "share of reports"),
+    "mean of rates": (lambda reports, v: sum(share(tokens([r], v), v.ids) for r in reports) / len(reports), "averaged over reports"),
+    "with marks": (lambda reports, v: in_encoded(reports, v, cut=False, marks=True), "0s around a report"),
+    "cut": (lambda reports, v: in_encoded(reports, v, cut=True, marks=False), "cut reports"),
+}
+
+
+def test_the_solved_rate_passes():
+    checks.unknown_rate(lambda reports, v: share(tokens(reports, v), v.ids))
+    checks.unknown_rate(lambda reports, v: in_encoded(reports, v, cut=False, marks=False))
+
+
+@pytest.mark.parametrize("name", WRONG_RATES)
+def test_a_wrong_rate_is_told_why(name):
+    refused(checks.unknown_rate, *WRONG_RATES[name])
+
+
+# --- 1.4: the share of copies -----------------------------------------------------------------------------------------------------------------------
+
+WRONG_SHARES = {
+    "nothing": (lambda texts, pool: None, "is there a `return`"),
+    "constant": (lambda texts, pool: 0.469, "whole text is in the pool"),
+    "percent": (lambda texts, pool: 100 * sum(t in pool for t in texts) / len(texts), "in percent"),
+    "count": (lambda texts, pool: sum(t in pool for t in texts), "That is a count"),
+    "distinct": (lambda texts, pool: len(set(texts) & set(pool)) / len(set(texts)), "distinct texts"),
+    "once": (lambda texts, pool: len(set(texts) & set(pool)) / len(texts), "repeated text once"),
+    "other direction": (lambda texts, pool: sum(t in texts for t in pool) / len(pool), "other direction"),
+    "part": (lambda texts, pool: sum(any(t in other for other in pool) for t in texts) / len(texts), "compare whole texts"),
+}
+
+
+def test_the_solved_share_passes():
+    checks.copied_share(lambda texts, pool: sum(text in set(pool) for text in texts) / len(texts))
+
+
+@pytest.mark.parametrize("name", WRONG_SHARES)
+def test_a_wrong_share_is_told_why(name):
+    refused(checks.copied_share, *WRONG_SHARES[name])
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_stops_is_told_so():
+    def stops(*args):
+        raise KeyError("lungs")
+
+    for check in (checks.side_and_severity, checks.keeps_decimals, checks.unknown_rate, checks.copied_share):
+        refused(check, stops, "stopped with KeyError")
