@@ -2,7 +2,7 @@
 
 Each patch gets a logit per finding, and a study's logit is a soft maximum over the patches of its views:
 
-    logit[f] = 1/r · log mean_p exp(r · patch_logit[p, f])
+    logit[f] = log mean_p exp(patch_logit[p, f])
 
 A finding that is anywhere is then present, and the frozen feature of the patch where it lies tells it linearly. Nothing here reads a report.
 """
@@ -29,8 +29,6 @@ from rrg_lib.study import DRAWN_FINDINGS
 from rrg_lib.workspace import written_whole
 
 FORMAT = "finding extractor 1"
-#: r of the soft maximum: 0 is the mean over patches, infinity the maximum. (Wang et al. 2017, ChestX-ray8, found such a pooling between the two best.)
-SHARPNESS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class PretrainingProfile:
     """How long and how fast: AdamW under a one-cycle learning rate."""
 
     epochs: int
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
 
@@ -72,7 +70,7 @@ class FindingExtractor(nn.Module):
     @staticmethod
     def pool(patch_logits: Tensor) -> Tensor:
         """(B, 13): the soft maximum over a study's patches."""
-        return ((SHARPNESS * patch_logits).logsumexp(dim=1) - math.log(patch_logits.shape[1])) / SHARPNESS
+        return patch_logits.logsumexp(dim=1) - math.log(patch_logits.shape[1])
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
         """A safetensors file, written whole or not at all; `VisualExtractor(weights=path)` reads it too."""
@@ -138,15 +136,15 @@ def train_finding_extractor(
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": profile.weight_decay}, {"params": plain, "weight_decay": 0.0}])
     steps = epochs * math.ceil(len(pixels) / profile.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, profile.learning_rate, total_steps=steps, pct_start=0.2)
-    often = drawing_weights(targets)
+    weight = (1 / targets.mean(dim=0).clamp(min=1 / len(targets))).sqrt().clamp(max=8)  # (13,): a rare finding counts more
     with tqdm(total=steps, desc="finding extractor", unit="step", disable=not progress) as bar:
         for _ in range(epochs):
             model.train()
-            for chosen in torch.multinomial(often, len(pixels), replacement=True, generator=generator).split(profile.batch_size):
+            for chosen in torch.randperm(len(pixels), generator=generator).split(profile.batch_size):
                 batch = augmented(pixels[chosen], generator)  # (B, V, C, S, S)
                 features = model.extractor.features(batch.flatten(0, 1), batch.shape[1])
                 logits = model.pool(model.patch_logits(features))
-                loss = F.binary_cross_entropy_with_logits(logits, targets[chosen])
+                loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], pos_weight=weight)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -156,12 +154,6 @@ def train_finding_extractor(
     model.eval()
     model.thresholds = choose_thresholds(finding_logits(model, validation[0]), validation[1])
     return model
-
-
-def drawing_weights(targets: Tensor) -> Tensor:
-    """(n,): how much likelier than a healthy study each study is to be in a batch: the rarer its rarest finding the more, up to eight times."""
-    rarity = 0.5 / targets.mean(dim=0).clamp(min=1 / len(targets)).sqrt()  # (13,)
-    return 1 + (targets * rarity).amax(dim=1).clamp(max=7)
 
 
 @torch.no_grad()

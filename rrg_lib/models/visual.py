@@ -86,7 +86,8 @@ def small_network(width: int = 256) -> nn.Sequential:
     """Our extractor: (N, 1, 112, 112) -> (N, `width`, 7, 7), in 25 million multiplications a view (ResNet-101 at 224 pixels needs 7,800 million)."""
     return nn.Sequential(
         nn.PixelUnshuffle(2),  # (N, 4, 56, 56): neighbouring pixels become channels, so that the first convolution is cheap
-        nn.Conv2d(4, 16, 3, padding=1),  # (N, 16, 56, 56)
+        nn.Conv2d(4, 16, 3, padding=1, bias=False),  # (N, 16, 56, 56)
+        nn.BatchNorm2d(16),
         nn.ReLU(inplace=True),
         nn.Conv2d(16, 24, 3, 2, padding=1, bias=False),  # (N, 24, 28, 28)
         nn.BatchNorm2d(24),
