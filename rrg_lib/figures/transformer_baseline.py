@@ -170,7 +170,7 @@ def studies(
                 if box.view == v:
                     shape = (box.x1 - box.x0, box.y1 - box.y0)
                     panel.add_patch(Rectangle((box.x0 - 0.5, box.y0 - 0.5), *shape, fill=False, edgecolor=ORANGE, linewidth=1.5))
-            said = "\n".join(textwrap.wrap(label, 34)) + "\n" if v == 0 else ""
-            panel.set_title(said, fontsize=9) if said else None
+            if v == 0:
+                panel.set_title("\n".join(textwrap.wrap(label, 34)), fontsize=9)
             panel.set(xticks=[], yticks=[], xlabel=f"{VIEW_NAMES[v]}{' (drawn)' if drawn else ''}")
     return finish(figure, name)
