@@ -83,7 +83,7 @@ class ResidualBlock(nn.Module):
 
 
 def small_network(width: int = 256) -> nn.Sequential:
-    """Our extractor: (N, 1, 112, 112) -> (N, `width`, 7, 7), in 25 million multiplications a view (ResNet-101 at 224 pixels needs 7,800 million)."""
+    """Our extractor: (N, 1, 112, 112) -> (N, `width`, 7, 7), in 35 million multiplications a view (ResNet-101 at 224 pixels needs 7,800 million)."""
     return nn.Sequential(
         nn.PixelUnshuffle(2),  # (N, 4, 56, 56): neighbouring pixels become channels, so that the first convolution is cheap
         nn.Conv2d(4, 16, 3, padding=1, bias=False),  # (N, 16, 56, 56)

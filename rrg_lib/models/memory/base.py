@@ -73,7 +73,7 @@ def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout
 
 
 class MemoryProjections(nn.Module):
-    """The four linear maps of a multi-head memory read, shared by image and text: query (CMN Eq. 6), key (Eq. 5), value (Eq. 11), output (as released)."""
+    """The four linear maps of a multi-head memory read, shared by image and text: query and key (CMN Eq. 4-6), value (Eq. 11), output (as released)."""
 
     def __init__(self, d_model: int, heads: int, dropout: float):
         super().__init__()
