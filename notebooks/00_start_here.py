@@ -163,7 +163,7 @@ checks.view_of_box(side_of_the_picture)
 # | chapter | you build |
 # |---|---|
 # | 01 data preparation | studies, cleaning, vocabulary; what the reports are made of |
-# | 03 transformer baseline (being written) | the generator without a memory, and the search that writes |
+# | 03 transformer baseline | the generator without a memory, and the search that writes |
 # | 04 memory querying and responding (being written) | the memory, equation by equation; what it looks at |
 #
 # **What you can now do.** Write a report for a study from the command line, too:

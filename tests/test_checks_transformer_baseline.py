@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import transformer_baseline as checks
 
+SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "03_transformer_baseline.py"
 EXERCISES = ("scaled_attention", "released_norm", "causal_mask", "report_loss", "greedy_search", "wu_score")
 
 
@@ -160,3 +163,15 @@ def test_a_blank_or_a_constant_fails(exercise):
         check(lambda *inputs: None)
     with pytest.raises(CheckError):
         check(lambda *inputs: [1, 2, 3] if exercise == "greedy_search" else torch.tensor(1.5))
+
+
+def test_the_chapters_own_solutions_pass():
+    """The cells of the source between the solution marks, run as they stand."""
+    cells = SOURCE.read_text(encoding="utf-8").split("\n# %%")
+    solved = {name: cell for cell in cells if "### BEGIN SOLUTION" in cell and (name := re.search(r"def (\w+)", cell)[1])}
+    assert set(EXERCISES) == set(solved)
+    for name, cell in solved.items():
+        assert any(f"checks.{name}({name})" in other for other in cells)
+        scope = {"torch": torch, "math": math}
+        exec(compile(cell.partition("\n")[2], name, "exec"), scope)
+        getattr(checks, name)(scope[name])

@@ -23,7 +23,7 @@ Tree = Mapping[tuple[int, ...], Mapping[int, float]]
 
 def patch_sequence(views: np.ndarray, *, side: int = 7, drawn: bool = True, name: str | Path | None = None) -> Figure:
     """Views (V, H, W) with their side × side patches, each at its place in the sequence, view after view, row by row."""
-    figure, axes = new_figure(1, len(views), width=3.6 * len(views), height=3.8, squeeze=False)
+    figure, axes = new_figure(1, len(views), width=2.9 * len(views), height=3.1, squeeze=False)
     height, width = views.shape[1:]
     for v, (view, panel) in enumerate(zip(views, axes[0], strict=True)):
         panel.imshow(view, cmap="gray", vmin=0, vmax=255)
@@ -33,7 +33,7 @@ def patch_sequence(views: np.ndarray, *, side: int = 7, drawn: bool = True, name
         for place in range(side * side):
             row, column = divmod(place, side)
             x, y = (column + 0.5) * width / side, (row + 0.5) * height / side
-            label = panel.text(x, y, v * side * side + place, ha="center", va="center", fontsize=9, color="white")
+            label = panel.text(x, y, v * side * side + place, ha="center", va="center", fontsize=8, color="white")
             label.set_bbox({"boxstyle": "round,pad=0.1", "facecolor": "black", "edgecolor": "none", "alpha": 0.5})
         panel.set(xticks=[], yticks=[], xlabel=f"{VIEW_NAMES[v]} view{' (drawn)' if drawn else ''}")
     return finish(figure, name)
@@ -151,7 +151,7 @@ def report_lengths(lengths: Mapping[str, Sequence[int]], *, name: str | Path | N
     figure, panel = new_figure(width=6.5, height=3.0)
     for (label, values), colour, style in zip(lengths.items(), (GREY, ORANGE, BLUE), ("-", "--", "-"), strict=True):
         panel.ecdf(values, color=colour, linestyle=style, label=label, linewidth=1.8)
-    panel.set(xlabel="words in a report", ylabel="share of reports this short", xlim=(0, None), ylim=(0, 1.02))
+    panel.set(xlabel="words in a report, full stops included", ylabel="share of reports up to this length", xlim=(0, None), ylim=(0, 1.02))
     panel.legend(frameon=False, loc="lower right")
     return finish(figure, name)
 
@@ -161,7 +161,7 @@ def studies(
 ) -> Figure:
     """A column a study: its views (V, H, W) one below the other, its label, and boxes where its findings were drawn."""
     rows = max(map(len, views))
-    figure, axes = new_figure(rows, len(views), width=2.7 * len(views), height=2.75 * rows, squeeze=False)
+    figure, axes = new_figure(rows, len(views), width=2.0 * len(views), height=2.1 * rows + 0.2, squeeze=False)
     for column, (pictures, label, found) in enumerate(zip(views, labels, boxes, strict=True)):
         for v, picture in enumerate(pictures):
             panel = axes[v, column]
@@ -171,6 +171,6 @@ def studies(
                     shape = (box.x1 - box.x0, box.y1 - box.y0)
                     panel.add_patch(Rectangle((box.x0 - 0.5, box.y0 - 0.5), *shape, fill=False, edgecolor=ORANGE, linewidth=1.5))
             if v == 0:
-                panel.set_title("\n".join(textwrap.wrap(label, 34)), fontsize=9)
+                panel.set_title("\n".join(textwrap.wrap(label, 26)), fontsize=9)
             panel.set(xticks=[], yticks=[], xlabel=f"{VIEW_NAMES[v]}{' (drawn)' if drawn else ''}")
     return finish(figure, name)
