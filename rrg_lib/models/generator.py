@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.dropout import Dropout
 from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
 from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, NormName, SinusoidalPositions, causal_mask
 
@@ -76,7 +77,7 @@ class DecoderState:
 
 
 class ReportGenerator(nn.Module):
-    """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Eq. 1-3).
+    """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Fig. 2).
 
     `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch features made before.
     """
@@ -86,7 +87,7 @@ class ReportGenerator(nn.Module):
         c = self.config = config
         self.extractor = extractor
         self.memory_config = memory
-        self.patch_embedding = nn.Sequential(nn.Linear(c.d_vf, c.d_model), nn.ReLU(), nn.Dropout(c.feature_dropout))
+        self.patch_embedding = nn.Sequential(nn.Linear(c.d_vf, c.d_model), nn.ReLU(), Dropout(c.feature_dropout))
         self.token_embedding = nn.Embedding(c.vocab_size + 1, c.d_model)
         self.patch_positions = SinusoidalPositions(c.d_model, c.dropout)
         self.token_positions = SinusoidalPositions(c.d_model, c.dropout)
@@ -158,7 +159,7 @@ class ReportGenerator(nn.Module):
 
 
 def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 3): logits (B, T - 1, V + 1), tokens and mask (B, T)."""
+    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1), tokens and mask (B, T)."""
     log_probs = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
     weight = mask[:, 1:].to(log_probs.dtype)
     return -(log_probs * weight).sum() / weight.sum()

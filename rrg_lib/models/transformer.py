@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rrg_lib.models.dropout import Dropout, dropout
+
 NormName = Literal["released", "torch"]
 
 
@@ -68,19 +70,25 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, source: KeysValues, mask: Tensor | None = None) -> Tensor:
         """x (B, L, d), mask broadcastable to (B, h, L, S), True where attention is allowed -> (B, L, d)"""
         query = split_heads(self.query(x), self.heads)  # (B, h, L, d_k)
-        dropout = self.dropout if self.training else 0.0
-        return self.output(merge_heads(F.scaled_dot_product_attention(query, source.keys, source.values, mask, dropout)))
+        if self.training and self.dropout:  # the fused kernel is slow on a CPU when it has to drop weights
+            answers = dropout(self._weights(query, source, mask), self.dropout) @ source.values  # (B, h, L, d_k)
+        else:
+            answers = F.scaled_dot_product_attention(query, source.keys, source.values, mask)
+        return self.output(merge_heads(answers))
 
     def weights(self, x: Tensor, source: KeysValues, mask: Tensor | None = None) -> Tensor:
         """The attention weights themselves, (B, h, L, S), without dropout: what figures are made of."""
-        query = split_heads(self.query(x), self.heads)
-        scores = query @ source.keys.transpose(-2, -1) / math.sqrt(query.shape[-1])
+        return self._weights(split_heads(self.query(x), self.heads), source, mask)
+
+    @staticmethod
+    def _weights(query: Tensor, source: KeysValues, mask: Tensor | None) -> Tensor:
+        scores = (query / math.sqrt(query.shape[-1])) @ source.keys.transpose(-2, -1)  # (B, h, L, S)
         return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
 
 
 class FeedForward(nn.Sequential):
     def __init__(self, d_model: int, d_ff: int, dropout: float):
-        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_ff, d_model))
+        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), Dropout(dropout), nn.Linear(d_ff, d_model))
 
 
 class EncoderLayer(nn.Module):
@@ -89,7 +97,7 @@ class EncoderLayer(nn.Module):
         self.attention = MultiHeadAttention(d_model, heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.norms = nn.ModuleList(layer_norm(norm, d_model) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         y = self.norms[0](x)
@@ -146,7 +154,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = MultiHeadAttention(d_model, heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.norms = nn.ModuleList(layer_norm(norm, d_model) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor, source_mask: Tensor | None, trace: list[Tensor] | None = None) -> Tensor:
         y = self.norms[0](x)
@@ -209,7 +217,7 @@ class SinusoidalPositions(nn.Module):
         code = torch.zeros(max_length, d_model)
         code[:, 0::2], code[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
         self.register_buffer("code", code, persistent=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """x (B, L, d) at positions start .. start + L - 1."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.models.dropout import dropout as drop
 from rrg_lib.models.transformer import merge_heads, split_heads
 
 Modality = Literal["image", "text"]
@@ -67,8 +68,8 @@ def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout
     table = slots.values.reshape(-1, d_k)  # (B' h N, d_k)
     first = torch.arange(slot_batch * heads, device=query.device).view(slot_batch, heads, 1, 1) * n  # where each head's slots begin
     bags = (indices + first).view(-1, top_k)
-    dropped = F.dropout(weights, dropout) if dropout else weights
-    answers = F.embedding_bag(bags, table, per_sample_weights=dropped.reshape(-1, top_k), mode="sum")
+    kept = drop(weights, dropout).reshape(-1, top_k)
+    answers = F.embedding_bag(bags, table, per_sample_weights=kept, mode="sum")
     return answers.view(batch, heads, length, d_k), weights, indices
 
 
