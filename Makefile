@@ -9,6 +9,7 @@ DATASET     ?= iu_phantom
 DATA_ROOT   ?=
 SEED        ?=
 CHAPTERS    ?=
+PRESETS     ?= base mem cmn
 # pip's torch for Linux is the CUDA build (some 5 GB). For a smaller one set TORCH_INDEX to the address of a package index with CPU-only wheels.
 TORCH_INDEX ?=
 WORKERS     ?= 2
@@ -28,8 +29,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install assets book notebooks lint unit slow pairs chapters nbval test test-fast lab clean distclean
-book assets notebooks chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install assets book notebooks results lint unit slow pairs chapters nbval test test-fast lab clean distclean
+book assets notebooks results chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +70,9 @@ book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, 
 notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write the notebooks that are committed (CHAPTERS)
 	$(call ASSETS,ci,iu_phantom)
 	"$(BIN)/python" tools/book.py write --out notebooks $(ONLY)
+
+results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
+	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(SEEDED) $(PRESETS)
 
 lab: $(STAMP) ## open JupyterLab on the chapters
 	"$(BIN)/jupyter" lab notebooks

@@ -74,7 +74,7 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train the small visual extractor on the findings of the training studies, once; it is kept."""
-    from rrg_lib.pretraining import PROFILES as PRETRAINING
+    from rrg_lib.pretraining import PRETRAINING
     from rrg_lib.runs import extractor_scores, finding_weights, prepared
 
     if profile not in PRETRAINING:
@@ -148,7 +148,7 @@ def evaluate(
 ) -> None:
     """Score a system beside the trivial baselines, with intervals, normal and abnormal studies apart."""
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
-    from rrg_lib.runs import load_reports
+    from rrg_lib.reports import load_reports
 
     made = _run(name, profile, seed, settings, data_root, run, quiet)
     given = load_reports(reports) if reports else None

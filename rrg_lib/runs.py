@@ -9,7 +9,6 @@ reports-SPLIT.csv, scores-SPLIT.json   what it said, and what that is worth
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import shutil
@@ -22,36 +21,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from rrg_lib.batches import StudyBatches
 from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
 from rrg_lib.decoding import DecodingConfig, generate
-from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ReportError
-from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
 from rrg_lib.evaluation.meteor import require_java
-from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, Reports, nlg_scores
+from rrg_lib.evaluation.nlg import METRICS, Reports
 from rrg_lib.evaluation.report import Evaluation, evaluate_reports
 from rrg_lib.figures.training import training_curves
 from rrg_lib.models.feature_cache import cached_features
 from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import Experiment, ExtractorConfig, experiment
-from rrg_lib.pretraining import PROFILES as PRETRAINING
-from rrg_lib.pretraining import FindingExtractor, finding_scores, profile_metadata, train_finding_extractor
+from rrg_lib.pretraining import PRETRAINING, FindingExtractor, finding_scores, profile_metadata, train_finding_extractor
+from rrg_lib.reports import DECODE_BATCH, save_reports, validation_scores, write_reports
 from rrg_lib.study import SPLITS, Split
-from rrg_lib.text.labeler import KeywordLabeler
-from rrg_lib.text.vocabulary import Vocabulary
 from rrg_lib.training import Trainer, TrainingResult
 from rrg_lib.workspace import workspace, write_json, written_whole
 
 if TYPE_CHECKING:
     from rrg_lib.data.loading import PreparedDataset
-
-#: Studies decoded at once.
-DECODE_BATCH = 64
 
 
 def prepared(name: str, *, data_root: Path | None = None, progress: bool = True, **options: Any) -> PreparedDataset:
@@ -62,12 +54,15 @@ def prepared(name: str, *, data_root: Path | None = None, progress: bool = True,
 
 
 def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
-    """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there."""
-    path = workspace() / "extractors" / f"{name}-{profile}-{dataset.hash}.safetensors"
+    """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there.
+
+    The file's name holds the recipe's hash and the data's, so that another profile, network or dataset never finds them.
+    """
+    settings = PRETRAINING[profile]
+    path = workspace() / "extractors" / f"{name}-{profile}-{settings.recipe(name)}-{dataset.hash}.safetensors"
     if not path.exists():
         parts = {split: dataset.split_indices(split) for split in ("train", "val")}
         views, labels = ({split: of(parts[split]) for split in parts} for of in (dataset.views_array, dataset.labels.__getitem__))
-        settings = PRETRAINING[profile]
         model = train_finding_extractor(
             views["train"], labels["train"], validation=(views["val"], labels["val"]), profile=settings, progress=progress
         )
@@ -85,7 +80,9 @@ def extractor_scores(path: Path, dataset: PreparedDataset, split: Split) -> dict
 def build_extractor(config: ExtractorConfig, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> VisualExtractor:
     """The extractor of an experiment, one trained on findings included."""
     weights = finding_weights(config.name, dataset, profile, progress=progress) if config.weights == "findings" else config.weights
-    return VisualExtractor(config.name, weights=weights, frozen=config.frozen)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same ones each time, so that their features can be kept and found again
+        return VisualExtractor(config.name, weights=weights, frozen=config.frozen)
 
 
 def input_reader(extractor: VisualExtractor, dataset: PreparedDataset, *, progress: bool = True) -> Callable[[int], np.ndarray]:
@@ -93,34 +90,6 @@ def input_reader(extractor: VisualExtractor, dataset: PreparedDataset, *, progre
     if not extractor.frozen:
         return dataset.views
     return cached_features(extractor, dataset, folder=workspace() / "features", progress=progress).patches
-
-
-def validation_scores(batches: StudyBatches) -> Callable[[ReportGenerator], dict[str, float]]:
-    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes."""
-    labeler, dataset = KeywordLabeler(), batches.dataset
-    references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-    truth = dataset.labels[batches.indices]
-
-    def score(generator: ReportGenerator) -> dict[str, float]:
-        reports = write_reports(
-            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
-        )
-        said = [labeler.label(reports[dataset.ids[i]]) for i in batches.indices]
-        scores = nlg_scores(references, reports, metrics=WITHOUT_JAVA).corpus
-        return {**scores, "finding-F1": finding_f1(said, truth).micro.f1, "distinct": float(len(set(reports.values())))}
-
-    return score
-
-
-def write_reports(
-    generator: ReportGenerator, batches: StudyBatches, vocabulary: Vocabulary, config: DecodingConfig, *, progress: bool = False
-) -> dict[str, str]:
-    """Reports by study id, in the order of the studies. The reference's labels are never passed: they are not known when a report is to be written."""
-    device, reports = next(generator.parameters()).device, {}
-    for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
-        found = generate(generator, batch.inputs.to(device), config=config)
-        reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
-    return reports
 
 
 @dataclass
@@ -278,23 +247,3 @@ def run_folder(what: Experiment) -> Path:
     plain = experiment(what.name, what.profile, seed=what.training.seed)
     name = f"{what.dataset}-{what.preset}-{what.profile}-seed{what.training.seed}"
     return workspace() / "runs" / (name if what == plain else f"{name}-{what.hash[:6]}")
-
-
-def save_reports(path: Path, reports: dict[str, str]) -> None:
-    """A CSV of id and report, written whole or not at all."""
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("id", "report"))
-        writer.writerows(reports.items())
-
-
-def load_reports(path: Path) -> list[tuple[str, str]]:
-    """Pairs of id and report from a CSV with those columns. Raises `ReportError` naming the file and what is wrong with it."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"id", "report"} <= set(rows.fieldnames or ()):
-                raise ReportError(f"{path}: expected a CSV with the columns id and report, found {', '.join(rows.fieldnames or ['nothing'])}")
-            return [(row["id"], row["report"] or "") for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError(f"{path}: not a readable CSV of reports ({error})") from error

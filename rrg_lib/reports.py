@@ -1,0 +1,71 @@
+"""Reports of studies: written by a generator, scored while it learns, kept as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from rrg_lib.batches import StudyBatches
+from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.errors import ReportError
+from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.vocabulary import Vocabulary
+from rrg_lib.workspace import written_whole
+
+#: Studies decoded at once.
+DECODE_BATCH = 64
+
+
+def validation_scores(batches: StudyBatches) -> Callable[[ReportGenerator], dict[str, float]]:
+    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes."""
+    labeler, dataset = KeywordLabeler(), batches.dataset
+    references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
+    truth = dataset.labels[batches.indices]
+
+    def score(generator: ReportGenerator) -> dict[str, float]:
+        reports = write_reports(
+            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
+        )
+        said = [labeler.label(reports[dataset.ids[i]]) for i in batches.indices]
+        scores = nlg_scores(references, reports, metrics=WITHOUT_JAVA).corpus
+        return {**scores, "finding-F1": finding_f1(said, truth).micro.f1, "distinct": float(len(set(reports.values())))}
+
+    return score
+
+
+def write_reports(
+    generator: ReportGenerator, batches: StudyBatches, vocabulary: Vocabulary, config: DecodingConfig, *, progress: bool = False
+) -> dict[str, str]:
+    """Reports by study id, in the order of the studies. The reference's labels are never passed: they are not known when a report is to be written."""
+    device, reports = next(generator.parameters()).device, {}
+    for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
+        found = generate(generator, batch.inputs.to(device), config=config)
+        reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
+    return reports
+
+
+def save_reports(path: Path, reports: dict[str, str]) -> None:
+    """A CSV of id and report, written whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "report"))
+        writer.writerows(reports.items())
+
+
+def load_reports(path: Path) -> list[tuple[str, str]]:
+    """Pairs of id and report from a CSV with those columns. Raises `ReportError` naming the file and what is wrong with it."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"id", "report"} <= set(rows.fieldnames or ()):
+                raise ReportError(f"{path}: expected a CSV with the columns id and report, found {', '.join(rows.fieldnames or ['nothing'])}")
+            return [(row["id"], row["report"] or "") for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReportError(f"{path}: not a readable CSV of reports ({error})") from error

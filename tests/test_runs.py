@@ -1,0 +1,171 @@
+"""A run from prepared studies to scores, as the commands do it, on forty sampled studies and a tiny generator."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rrg_lib import runs, shipped
+from rrg_lib.data.prepare import prepare
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA
+from rrg_lib.presets import experiment
+from rrg_lib.reports import load_reports
+from rrg_lib.results import keep, stored, table
+from rrg_lib.runs import Run, run_folder
+
+TINY = ["generator.d_model=16", "generator.d_ff=16", "generator.heads=2", "generator.layers=1", "training.epochs=2", "extractor.weights=null"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def studies(home):
+    return prepare("phantom", count=40, out=home / "phantom", workers=1, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_home(home, studies, monkeypatch):
+    monkeypatch.setenv("RRG_HOME", str(home))
+    monkeypatch.setattr(runs, "prepared", lambda *a, **k: studies)
+
+
+def tiny(preset: str = "cmn", *more: str):
+    memory = ["memory.slots=8", "memory.top_k=2"] if preset != "base" else []
+    return experiment(f"phantom/{preset}", "ci", [*TINY, *memory, *more])
+
+
+@pytest.fixture(scope="module")
+def trained(home, studies):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RRG_HOME", str(home))
+        patch.setattr(runs, "prepared", lambda *a, **k: studies)
+        run = Run.of(tiny(), progress=False)
+        run.train()
+        yield run
+
+
+def test_a_run_folder_holds_what_it_takes_to_repeat_it(trained):
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {"experiment.json", "vocabulary.json", "last.safetensors", "best.safetensors", "history.json", "curves.png"} <= names
+    described = json.loads((trained.folder / "experiment.json").read_text())
+    assert described["experiment"] == trained.experiment.to_json()
+    assert described["identity"]["vocabulary"] == trained.dataset.vocabulary.hash
+    assert described["identity"]["dataset"] == trained.dataset.hash
+
+
+def test_a_finished_run_returns_at_once_and_unchanged(trained):
+    before = (trained.folder / "last.safetensors").read_bytes()
+    assert len(trained.train().history) == 2
+    assert (trained.folder / "last.safetensors").read_bytes() == before
+
+
+def test_evaluation_keeps_scores_with_their_provenance(trained):
+    evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
+    kept = json.loads((trained.folder / "scores-test.json").read_text())
+    assert kept["rows"][0]["parts"]["all"]["scores"]["BLEU-4"] == evaluation.scores["BLEU-4"]
+    assert kept["run"]["checkpoint"]["chosen_on"] == "val"
+    assert kept["provenance"]["vocabulary"] == trained.dataset.vocabulary.hash
+    with open(trained.folder / "reports-test.csv", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [trained.dataset.ids[i] for i in trained.dataset.split_indices("test")]
+
+
+def test_given_reports_are_scored_and_leave_the_runs_own_scores_alone(trained):
+    trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
+    before = (trained.folder / "scores-test.json").read_bytes()
+    references = {trained.dataset.ids[i]: trained.dataset.reference(i) for i in trained.dataset.split_indices("test")}
+    assert trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, reports=references).scores["BLEU-4"] == pytest.approx(1.0)
+    assert (trained.folder / "scores-test.json").read_bytes() == before
+    with pytest.raises(ReportError, match="missing"):
+        trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, reports=dict(list(references.items())[1:]))
+
+
+def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained, tmp_path, monkeypatch):
+    with pytest.raises(ConfigurationError, match=r"no scores of val yet; run: rrg evaluate phantom/cmn --split val"):
+        keep(trained, tmp_path, "val")
+    evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
+    path = keep(trained, tmp_path)
+    monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
+    assert stored("gpu") == [] == stored(dataset="iu_phantom")
+    [result] = stored("ci", "phantom")
+    assert result.name == "phantom-cmn-ci-seed7580"
+    assert (result.experiment, result.evaluation.scores) == (trained.experiment, evaluation.scores)
+    assert len(result.history) == 2 and result.best_epoch in (1, 2) and result.minutes > 0
+    shown = table([result])
+    assert list(shown.index.str.partition(":").get_level_values(0)) == ["phantom/cmn, ci, seed 7580", "a1", "b", "c"]
+    assert shown["BLEU-1"].iloc[0] == f"{evaluation.scores['BLEU-1']:.3f}" and shown["METEOR"].iloc[0] == "–"
+    other = replace(result, evaluation=replace(evaluation, provenance={**evaluation.provenance, "vocabulary": "another"}))
+    with pytest.raises(ConfigurationError, match="not measured alike"):
+        table([result, other])
+
+
+def test_a_report_for_a_study_equals_the_one_written_with_its_split(trained):
+    i = trained.dataset.split_indices("test")[0]
+    assert trained.report_of_views(trained.dataset.views(i)) == trained.write("test")[trained.dataset.ids[i]]
+
+
+def test_image_files_get_a_report_and_bad_ones_a_name(trained, tmp_path):
+    picture, wrong = tmp_path / "frontal.png", tmp_path / "page.png"
+    Image.fromarray(np.array(trained.dataset.views(0)[0])).save(picture)
+    wrong.write_text("<html>not found</html>")
+    assert isinstance(trained.report_of_images([picture]), str)
+    assert isinstance(trained.report_of_images([picture, picture]), str)
+    with pytest.raises(ImageError, match=r"page\.png"):
+        trained.report_of_images([picture, wrong])
+    with pytest.raises(ConfigurationError, match=r"3 images.*1 to 2 views"):
+        trained.report_of_images([picture] * 3)
+
+
+def test_a_run_opens_from_its_folder_alone(trained):
+    again = Run.open(trained.folder, progress=False)
+    assert again.experiment == trained.experiment
+    assert again.write("val") == trained.write("val")
+
+
+def test_a_folder_that_is_no_run_says_what_to_do(tmp_path):
+    with pytest.raises(DataRootError, match=r"no experiment\.json.*rrg train"):
+        Run.open(tmp_path)
+
+
+def test_a_run_that_was_not_trained_says_the_command():
+    with pytest.raises(CheckpointError, match="rrg train phantom/base"):
+        Run.of(tiny("base"), trained=True, progress=False)
+
+
+@pytest.mark.parametrize("entry", ["vocabulary", "preset", "extractor"])
+def test_a_checkpoint_of_something_else_is_refused(trained, monkeypatch, entry):
+    other = {**trained.identity, entry: "another"}
+    monkeypatch.setattr(Run, "identity", property(lambda self: other))
+    with pytest.raises(CheckpointError, match=f"made with another {entry}.*'another' is wanted"):
+        trained.generator()
+
+
+def test_overrides_get_a_folder_of_their_own():
+    assert run_folder(experiment("phantom/cmn")).name == "phantom-cmn-ci-seed7580"
+    assert run_folder(tiny()).name != run_folder(tiny("cmn", "training.lr=1e-4")).name
+
+
+def test_without_java_training_does_not_even_begin(monkeypatch, tmp_path):
+    def none():
+        raise RuntimeError("asked for Java first")
+
+    monkeypatch.setattr(runs, "require_java", none)
+    with pytest.raises(RuntimeError, match="asked for Java first"):
+        Run.of(tiny("base"), folder=tmp_path / "run", progress=False).train()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("text", "found"), [("study,text\na,b\n", "study, text"), ("", "nothing")])
+def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
+    path = tmp_path / "reports.csv"
+    path.write_text(text)
+    with pytest.raises(ReportError, match=rf"reports\.csv: expected a CSV with the columns id and report, found {found}"):
+        load_reports(path)
