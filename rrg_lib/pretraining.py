@@ -4,7 +4,12 @@ Each patch gets a logit per finding, and a study's logit is a soft maximum over 
 
     logit[f] = log mean_p exp(patch_logit[p, f])
 
-A finding that is anywhere is then present, and the frozen feature of the patch where it lies tells it linearly. Nothing here reads a report.
+A finding that is anywhere is then present, and the frozen feature of the patch where it lies tells it linearly. A second head reads the mean patch:
+
+    mean_logit[f] = w_f · mean_p patch[p] + b_f
+
+and both are trained. A generator's attention begins by averaging all patches; what their mean tells, it need not first learn to look for. Nothing here
+reads a report.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.hashing import content_hash
 from rrg_lib.models.visual import VisualExtractor, VisualFeatures, read_tensors
 from rrg_lib.study import DRAWN_FINDINGS
 from rrg_lib.workspace import written_whole
@@ -40,10 +46,16 @@ class PretrainingProfile:
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
 
+    def recipe(self, name: str) -> str:
+        """6 hexadecimal digits of these settings and of the network's tensors."""
+        with torch.device("meta"):  # shapes alone, without weights
+            shapes = [[key, *tensor.shape] for key, tensor in FindingExtractor(name).state_dict().items()]
+        return content_hash([asdict(self), shapes])[:6]
 
-PROFILES = {
-    "ci": PretrainingProfile(epochs=4, batch_size=16),
-    "laptop": PretrainingProfile(epochs=20, batch_size=16, learning_rate=3e-3),
+
+PRETRAINING = {
+    "ci": PretrainingProfile(epochs=8),
+    "laptop": PretrainingProfile(epochs=20, learning_rate=3e-3),
     "gpu": PretrainingProfile(epochs=60),
 }
 
@@ -56,7 +68,9 @@ class FindingExtractor(nn.Module):
         self.findings = tuple(findings)
         self.extractor = VisualExtractor(name, weights, frozen=False)
         self.head = nn.Linear(self.extractor.dim, len(self.findings))
-        nn.init.constant_(self.head.bias, -2.0)  # findings are rare
+        self.mean_head = nn.Linear(self.extractor.dim, len(self.findings))  # trained beside `head`, for the features' sake; predictions are `head`'s
+        for head in (self.head, self.mean_head):
+            nn.init.constant_(head.bias, -2.0)  # findings are rare
         self.register_buffer("thresholds", torch.zeros(len(self.findings)))
 
     def forward(self, views: Tensor) -> Tensor:
@@ -112,7 +126,7 @@ def train_finding_extractor(
     labels: np.ndarray,
     *,
     validation: tuple[np.ndarray, np.ndarray],
-    profile: PretrainingProfile = PROFILES["laptop"],
+    profile: PretrainingProfile = PRETRAINING["laptop"],
     epochs: int | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -143,8 +157,8 @@ def train_finding_extractor(
             for chosen in torch.randperm(len(pixels), generator=generator).split(profile.batch_size):
                 batch = augmented(pixels[chosen], generator)  # (B, V, C, S, S)
                 features = model.extractor.features(batch.flatten(0, 1), batch.shape[1])
-                logits = model.pool(model.patch_logits(features))
-                loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], pos_weight=weight)
+                both = torch.stack([model.pool(model.patch_logits(features)), model.mean_head(features.patches.mean(dim=1))])  # (2, B, 13)
+                loss = F.binary_cross_entropy_with_logits(both, targets[chosen].expand_as(both), pos_weight=weight)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()

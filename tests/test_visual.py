@@ -194,6 +194,17 @@ def test_training_is_a_function_of_its_seed(tmp_path):
         train_finding_extractor(views, labels[:5], validation=(views, labels), progress=False)
 
 
+def test_both_heads_learn_and_the_features_are_standardised():
+    """Forty steps on twelve studies: the training studies' findings can be read from the strongest patch and from the mean patch."""
+    views, labels = small_set(12)
+    model = train_finding_extractor(views, labels, validation=(views, labels), profile=PretrainingProfile(epochs=20, batch_size=6), progress=False)
+    features = model.extractor(torch.from_numpy(views))
+    truth = torch.from_numpy(labels).bool()
+    for logits in (model.pool(model.patch_logits(features)), model.mean_head(features.patches.mean(dim=1))):
+        assert logits[truth].mean() > logits[~truth].mean() + 1
+    assert features.patches.mean().abs() < 0.2 and 0.7 < features.patches.std() < 1.3
+
+
 def test_a_file_that_is_no_finding_extractor_is_refused(tmp_path: Path):
     from safetensors.torch import save_file
 
