@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rrg_lib.data.drawing.anatomy import LEFT, MIDLINE, RIGHT, sign
-from rrg_lib.data.drawing.film import COLUMNS, ROWS, Layers, Patch, add, bend, cloud, disc, edge, fade, ring, strokes, texture
+from rrg_lib.data.drawing.film import COLUMNS, ROWS, Layers, Patch, add, bend, cloud, disc, edge, fade, strokes, texture
 from rrg_lib.data.drawing.frontal import vessels
 from rrg_lib.data.drawing.places import FRONTAL, LATERAL, Chest, Region, amount, lung_point, sides, spot
 from rrg_lib.study import Finding
@@ -191,17 +191,3 @@ def edema(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Regi
     add(chest.lateral.tissue, haze, 0.12 * strength)
     fade(chest.lateral.air, haze, 0.2 * strength)
     return [*regions, Region(LATERAL, haze.extent(0.3))]
-
-
-def bulla(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Region]:
-    """A thin-walled bubble of air at the top of a lung (bullous emphysema)."""
-    regions = []
-    for side in sides(finding, rng, both=0.5):
-        radius = rng.uniform(13, 17)
-        at = lung_point(chest.anatomy, side, 0.2, 0.5, 0.5, radius)
-        hole, wall = disc(at.x, at.y, radius), ring(at.x, at.y, radius, 1.6)
-        fade(chest.frontal.markings, hole, 1.0)
-        add(chest.frontal.air, hole, 0.2)
-        add(chest.frontal.tissue, wall, 0.12)
-        regions.append(Region(FRONTAL, wall.extent()))
-    return regions
