@@ -19,7 +19,7 @@
 # %% tags=["parameters"]
 DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for iu_xray
-PROFILE = "ci"  # ci: seconds · laptop: minutes · gpu: the published setting
+PROFILE = "ci"  # ci: a minute · laptop: some ten minutes · gpu: the published setting
 SEED = None  # None: the released seed
 
 # %%

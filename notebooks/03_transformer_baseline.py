@@ -50,7 +50,8 @@ from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, Release
 from rrg_lib.models.transformer import causal_mask as library_mask
 from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import experiment
-from rrg_lib.runs import Run, write_reports
+from rrg_lib.reports import write_reports
+from rrg_lib.runs import Run
 from rrg_lib.shipped import table
 from rrg_lib.study import DRAWN_FINDINGS
 from rrg_lib.training import build_optimizer
@@ -758,7 +759,7 @@ say(f"*References: {dataset.study(shown[0]).source}.*")
 # %%
 written = {
     "greedy": write_reports(generator, run.batches("test"), vocabulary, DecodingConfig(beam_size=1)),
-    "beam 3": write_reports(generator, run.batches("test"), vocabulary, run.experiment.decoding),
+    "beam 3": write_reports(generator, run.batches("test"), vocabulary, DecodingConfig()),
 }
 references = {dataset.ids[i]: dataset.reference(i) for i in test}
 known = {dataset.reference(i) for i in dataset.split_indices("train")}

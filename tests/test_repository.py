@@ -147,6 +147,15 @@ def test_continuous_integration_runs_the_readmes_test_command():
     assert "secrets." not in workflow
 
 
+def test_the_readmes_results_are_the_stored_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import results
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert results.with_table(readme) == readme, "run: .venv/bin/python tools/results.py table"
+    assert results.with_table(readme.replace("| b:", "| better:")) == readme  # the block is written anew, whatever stood there
+
+
 # --- the library ----------------------------------------------------------------------------------------------------------------------------------
 
 

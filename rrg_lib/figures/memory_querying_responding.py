@@ -169,6 +169,6 @@ def sweep(tables: Mapping[str, pd.DataFrame], *, reference: Mapping[str, float] 
         grid[1, j].set_xlabel(label)
     grid[0, 0].set_ylabel("validation loss (nats a word)")
     grid[1, 0].set_ylabel("finding-F1")
-    grid[1, 0].set_ylim(bottom=0)
+    grid[1, 0].set_ylim(0, 1.15 * grid[1, 0].get_ylim()[1])
     grid[0, 0].legend(frameon=False)
     return finish(figure, name)

@@ -1,0 +1,748 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # 9 · Evaluation that can't be fooled
+#
+# A score is an answer. This chapter asks what the question was. We build BLEU from nothing, find out what it pays for, put reports beside the
+# trained ones that never looked at an image, and learn to say how sure a difference is. At the end we read the errors ourselves.
+#
+# **Goals.** You can
+# - compute BLEU with pencil and paper, and say why a corpus score is no mean,
+# - name the yardsticks that belong beside every score, and make them,
+# - give a score an interval, and a difference of two systems a better one,
+# - measure whether the findings are right, and say how far that measure can be trusted,
+# - say who chose what on which split, and what that is worth.
+#
+# **Before this:** chapter 01 (the reports and their habits). Chapters 03 and 04 make the systems that are judged here; you can read this one
+# without them.
+#
+# **Minutes.** Reading 45, exercises 45. Running takes one to two minutes on two CPU cores once the systems are trained; METEOR takes a good part.
+#
+# **The images are drawn**, by the library, from the expert codes of real reports. Scores of systems that look at drawn images are not
+# comparable with published scores. Section 9.10 says which numbers of this page are.
+
+# %% tags=["parameters"]
+DATASET = "iu_phantom"
+DATA_ROOT = None  # the folder of real images, for the datasets that need one
+PROFILE = "ci"  # ci | laptop | gpu
+SEED = None  # None: the seed of the release
+
+# %%
+import math
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+
+from rrg_lib import shipped
+from rrg_lib.checks import evaluation as checks
+from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
+from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.nlg import METRICS, nlg_scores
+from rrg_lib.evaluation.report import Evaluation
+from rrg_lib.evaluation.statistics import bootstrap_weights, interval
+from rrg_lib.figures import evaluation as figures
+from rrg_lib.presets import experiment
+from rrg_lib.results import stored, table
+from rrg_lib.runs import Run
+from rrg_lib.study import DRAWN_FINDINGS, SPLITS
+from rrg_lib.text.labeler import KeywordLabeler
+
+
+def say(*lines):
+    """Prose with numbers in it that were computed."""
+    display(Markdown("\n".join(lines)))
+
+
+# %% [markdown]
+# ## 9.1 What is compared with what
+#
+# Every study of the test split has **one** report, by one radiologist. That is all a generated report is compared with. A second radiologist would
+# have said the same chest in other words; what two of them score against each other can't be measured here, so nobody knows what a perfect score is.
+#
+# Nor is the reference the report as written. It is cleaned, put into the words of the vocabulary, and cut.
+#
+# *The papers say nothing of it · the released code encodes the reference and decodes it again: cut at 60 ids, rare words as `<unk>`; it ships a
+# tokenizer for scoring and never calls it, so words are what stands between blanks, and a full stop is a word · we do as released.*
+
+# %%
+runs = {
+    name: Run.of(experiment(f"{DATASET}/{preset}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name, preset in (("CMN", "cmn"), ("BASE", "base"))
+}
+trained = {name: run.train() for name, run in runs.items()}  # trained already: returns at once
+written = {name: run.write("test") for name, run in runs.items()}  # {study id: report}
+dataset, vocabulary = runs["CMN"].dataset, runs["CMN"].dataset.vocabulary
+protocol, drawn = vocabulary.protocol, DATASET != "iu_xray"  # are the images drawn?
+studies = {split: tuple(dataset.study(i) for i in dataset.split_indices(split)) for split in SPLITS}
+references = {study.id: protocol.reference(study.report, vocabulary) for study in studies["test"]}
+
+# %% tags=["nbval-check-output"]
+whole = {study.id: protocol.clean(study.report) for study in studies["test"]}  # cleaned, not cut, with its rare words
+changed = sum(whole[i] != references[i] for i in references)
+print(f"{len(references)} references, {np.mean([len(r.split()) for r in references.values()]):.1f} words on average, full stops included")
+print(f"{changed} of them are not the whole report: cut, or with <unk> in them")
+print(f"the whole reports score BLEU-4 {nlg_scores(references, whole, metrics=['BLEU-4']).corpus['BLEU-4']:.3f} against them, not 1")
+
+# %% [markdown]
+# ## 9.2 BLEU, by hand
+#
+# BLEU asks: how much of what was *said* is also in the reference? It counts runs of 1, 2, 3 and 4 words, called n-grams.
+
+
+# %% tags=["nbval-check-output"]
+def ngrams(text, n):
+    """Every run of n words, with the number of times it is said."""
+    words = text.split()
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+
+for gram, count in ngrams("no effusion . no effusion .", 2).items():
+    print(count, gram)
+
+# %% [markdown]
+# A program that says *no no no no* would find each of its words in most references. So a run counts at most as often as the reference says it: it is
+# **clipped**. With $c_{\text{hyp}}(g)$ and $c_{\text{ref}}(g)$, how often the two say $g$:
+#
+# > Papineni et al. 2002, section 2.1 &nbsp;
+# > $p_n=\dfrac{\sum_{\text{studies}}\sum_{g}\min\big(c_{\text{hyp}}(g),\,c_{\text{ref}}(g)\big)}{\sum_{\text{studies}}\sum_{g}c_{\text{hyp}}(g)}$
+# > &nbsp; over all n-grams $g$ of the hypothesis
+#
+# **Exercise 9.1** (6 min). Write the two inner sums for one study. (Two `Counter`s can be intersected with `&`.)
+
+
+# %%
+def clipped_matches(hypothesis, reference, n):
+    """Two texts -> (clipped matches, n-grams of the hypothesis), both counts."""
+    ### BEGIN SOLUTION
+    said, wanted = ngrams(hypothesis, n), ngrams(reference, n)
+    return (said & wanted).total(), said.total()  # & keeps the smaller count
+    ### END SOLUTION
+
+
+# %%
+checks.clipped_matches(clipped_matches)  # silent if right
+
+# %% tags=["nbval-check-output"]
+wanted = "the heart is normal in size . no pleural effusion ."  # both texts are ours
+said = "the heart is large . the heart is large . no effusion ."
+for n in range(1, 5):
+    matches, total = clipped_matches(said, wanted, n)
+    print(f"n = {n}: {matches:2d} of {total:2d}, p = {matches / total:.3f}")
+
+# %% [markdown]
+# Short runs match easily: full stops and *the* are everywhere. Long runs ask for whole phrases.
+#
+# Precision alone has a loophole. Say only what you are sure of, *the lungs are clear .*, and nearly all of it matches. So a text that is too short
+# pays. With $c$ words said and $r$ words in the references:
+#
+# > Papineni et al. 2002, section 2.3 &nbsp; $\mathrm{BP}=\min\!\big(1,\;e^{\,1-r/c}\big)$
+#
+# **Exercise 9.2** (4 min). Write the brevity penalty.
+
+
+# %%
+def brevity_penalty(c, r):
+    """Words of the hypotheses, words of the references -> factor, at most 1."""
+    ### BEGIN SOLUTION
+    return min(1.0, math.exp(1 - r / c))
+    ### END SOLUTION
+
+
+# %%
+checks.brevity_penalty(brevity_penalty)
+
+
+# %%
+def words(texts):
+    return sum(len(text.split()) for text in texts)
+
+
+lengths = {name: words(reports.values()) / words(references.values()) for name, reports in written.items()}
+figures.brevity(lengths, name="09_brevity")
+
+# %% [markdown]
+# *What to see: the factor falls steeply below length 1 and never rises above it. The marks are the systems of this page. Nobody is paid for talking
+# more, but talking less than the reference costs much, whether it was right or not.*
+#
+# BLEU-n is the geometric mean of $p_1,\dots,p_n$, times the penalty:
+#
+# > Papineni et al. 2002, section 2.3 &nbsp; $\text{BLEU-}n=\mathrm{BP}\cdot\Big(\prod_{k=1}^{n}p_k\Big)^{1/n}$
+#
+# **Exercise 9.3** (10 min). Write it for many studies. Matches, n-grams and words are **added up over all studies first**; there is one $p_k$ and one
+# penalty for the whole corpus.
+
+
+# %%
+def corpus_bleu(references, hypotheses, n=4):
+    """Two lists of texts in the same order -> BLEU-n of the corpus, 0 to 1."""
+    ### BEGIN SOLUTION
+    product = 1.0
+    for k in range(1, n + 1):
+        counts = [clipped_matches(hypothesis, reference, k) for hypothesis, reference in zip(hypotheses, references, strict=True)]
+        matches, total = np.sum(counts, axis=0)
+        product *= matches / max(1, total)
+    c, r = (sum(len(text.split()) for text in texts) for texts in (hypotheses, references))
+    return brevity_penalty(c, r) * product ** (1 / n)
+    ### END SOLUTION
+
+
+# %%
+checks.corpus_bleu(corpus_bleu)
+
+# %% [markdown]
+# The library asks `pycocoevalcap`, whose scorers the published numbers come from. It agrees with your lines on the reports of the trained systems:
+
+# %%
+corpus, each = {}, {}
+for name, reports in written.items():
+    scores = nlg_scores(references, reports, metrics=["BLEU-4"], per_study=True)
+    corpus[name], each[name] = scores.corpus["BLEU-4"], scores.per_study["BLEU-4"]  # a number, (n,)
+    by_hand = corpus_bleu(list(references.values()), [reports[i] for i in references])
+    assert math.isclose(by_hand, corpus[name], abs_tol=1e-4), (name, by_hand, corpus[name])
+print("by hand and by the library: equal")
+
+# %% [markdown]
+# Is the score of the corpus the mean of the studies' scores? Give every study a BLEU-4 of its own, and look.
+
+# %%
+figures.sentence_scores(each["CMN"], corpus["CMN"], name="09_sentence_scores")
+
+# %%
+nothing = np.mean([clipped_matches(written["CMN"][i], references[i], 4)[0] == 0 for i in references])
+apart = each["CMN"].mean() - corpus["CMN"]
+say(
+    f"*What to see: the bar at 0 and the tail. {nothing:.0%} of CMN's reports share no run of four words with their reference; alone, such a report",
+    f"is worth nothing. The mean of the studies' scores is {abs(apart):.3f} {'above' if apart > 0 else 'below'} the score of the corpus: these are",
+    "two different numbers, and a paper must say which it prints. (The published ones are of the corpus.)*",
+)
+
+# %% [markdown]
+# ## 9.3 The other scores, a sentence each
+#
+# | score | what it asks |
+# |---|---|
+# | METEOR | Which words can be aligned, also by stem, synonym or paraphrase? Recall weighs more than precision; a scattered alignment pays. |
+# | ROUGE-L | How long is the longest sequence of words that both have in the same order, gaps allowed? A mean of recall and precision, recall first. |
+# | CIDEr | How alike are the n-grams when those that are rare *in these references* weigh more? From 0 to 10, and on other studies another scale. |
+#
+# None of them reads. To see what they notice, take the references themselves and spoil them on purpose: once harmlessly, three times so
+# that a patient could come to harm. `finding-F1` is another kind of measure, which section 9.7 builds: are the right findings named?
+
+# %%
+labeler, sides = KeywordLabeler(), {"left": "right", "right": "left"}
+edits = {
+    "sentences in reverse order (harmless)": lambda sentences: sentences[::-1],
+    '"no" left out wherever it stands': lambda sentences: [" ".join(w for w in s.split() if w != "no") for s in sentences],
+    "left and right exchanged": lambda sentences: [" ".join(sides.get(w, w) for w in s.split()) for s in sentences],
+    "sentences that assert a finding left out": lambda sentences: [s for s in sentences if not any(labeler.label(s))],
+}
+spoilt = {
+    edit: {i: " . ".join(change(report.removesuffix(" .").split(" . "))) + " ." for i, report in references.items()} for edit, change in edits.items()
+}
+truth = np.array([study.drawn for study in studies["test"]])  # (n, 13), from the expert codes
+
+
+def labels_of(reports):
+    """{study id: report} -> (n, 13), which of the 13 findings each report asserts"""
+    return np.array([labeler.label(reports[i]) for i in references])
+
+
+# %% tags=["nbval-check-output"]
+by_edit = {}
+for edit, reports in {"the references as they are": references, **spoilt}.items():
+    scores = nlg_scores(references, reports, metrics=["BLEU-4", "ROUGE-L", "CIDEr"]).corpus
+    touched = np.mean([reports[i] != references[i] for i in references])
+    by_edit[edit] = {"touched": touched} | scores | {"finding-F1": finding_f1(labels_of(reports), truth).micro.f1}
+noticed = pd.DataFrame.from_dict(by_edit, orient="index").round(3)
+print(noticed.to_string())
+
+# %%
+harmless, no_no, swapped, silent = (noticed.loc[edit] for edit in edits)
+dearest = {metric: noticed.loc[list(edits), metric].idxmin() for metric in ("BLEU-4", "ROUGE-L", "CIDEr")}
+say(
+    "*What to see: each row against the first, and beside it how many reports the edit touched at all.*\n",
+    *(f"- {metric} is hurt most by: {edit}." for metric, edit in dearest.items()),
+    f"- Healthy patients made ill by a missing *no* still get a BLEU-4 of {no_no['BLEU-4']:.3f}. The better system of this page has",
+    f"  {max(corpus.values()):.3f}.",
+    f"- Finding-F1 falls to {no_no['finding-F1']:.2f} and {silent['finding-F1']:.2f} where findings are made up or left out, and forgives the",
+    f"  reverse order ({harmless['finding-F1']:.2f}). With the sides exchanged it is {swapped['finding-F1']:.2f}: the labeler knows no sides. So this",
+    "  measure, too, has a question it does not ask.",
+)
+
+# %% [markdown]
+# ## 9.4 Reports that look at nothing
+#
+# So a score needs something beside it that is worth nothing by construction. The book prints three **trivial baselines** with every system. None of
+# them is given an image.
+#
+# - **a1**: one real training report for everybody, the one that scores best on the *validation* studies.
+# - **b**: the most frequent training report, for everybody.
+# - **c**: for each study a training report by lot, five times over; its row is the mean.
+#
+# Finding a1 is an honest search: try every training report, keep the best.
+
+# %%
+task = Task(studies["train"], studies["val"], studies["test"], vocabulary)
+candidates = list(dict.fromkeys(task.pool))  # every different training report, in the form a model could say it
+on_val = constant_bleu(candidates, task.val_references)[:, 3]  # (candidates,) BLEU-4 on validation
+blind = {name: baseline_hypotheses(name, task) for name in ("a1", "b", "c")}
+assert set(blind["a1"].values()) == {candidates[on_val.argmax()]}  # the library agrees
+
+# %% tags=["nbval-check-output"]
+print(f"{len(candidates):,} different reports were tried; the best has BLEU-4 {on_val.max():.3f} on validation")
+for name, reports in blind.items():
+    print(f"{name:3s}{len(set(reports.values())):4d} different reports, BLEU-4 {corpus_bleu(references.values(), reports.values()):.3f} on test")
+
+# %% [markdown]
+# One call scores a system and its baselines with all metrics. It starts METEOR, a Java program, so it takes a while.
+
+# %%
+evaluation = runs["CMN"].evaluate("test", reports=written["CMN"])
+rows = {"CMN": evaluation.rows[0], "BASE": runs["BASE"].evaluate("test", reports=written["BASE"], baselines=False).rows[0]}
+rows |= {row.name: row for row in evaluation.rows[1:]}
+
+
+def part(name="all"):
+    """The table of all systems on all, the normal, or the abnormal studies."""
+    return Evaluation(tuple(rows.values()), math.nan, {}).table(name).set_axis(list(rows))
+
+
+columns = [*METRICS, "finding-F1", "distinct", "length"]
+part()[columns].round(3)
+
+# %%
+scores, lines = part(), []
+for metric in ("BLEU-4", "ROUGE-L", "CIDEr", "finding-F1"):
+    not_below = [f"{name} ({scores.loc[name, metric]:.3f})" for name in blind if scores.loc[name, metric] >= scores.loc["CMN", metric]]
+    found = f"not below it, without looking: **{', '.join(not_below)}**" if not_below else "all three blind baselines are below it"
+    lines.append(f"- {metric}: CMN {scores.loc['CMN', metric]:.3f}; {found}.")
+say(
+    f"*What to see: the last three rows. `distinct` is how many different reports a system wrote for {len(references)} studies.*\n",
+    *lines,
+    f"\nThis is the `{PROFILE}` profile: CMN trained for {len(trained['CMN'].history)} epochs on drawn images."
+    if drawn
+    else f"\nThis is the `{PROFILE}` profile: CMN trained for {len(trained['CMN'].history)} epochs.",
+    "Where a baseline that can't see is level with a system, that score does not show that the system sees.",
+)
+
+# %% [markdown]
+# ## 9.5 How sure is a score?
+#
+# The test studies are a sample. Had the hospital sent others, every number above would differ. By how much? The **bootstrap** (Efron 1979) answers
+# without new studies: draw as many studies as there are from the ones you have, *with replacement*, and score; again, a thousand times. The middle 95 %
+# of these scores is the interval.
+#
+# A thousand BLEUs would take long if each had to count words. But look at your `corpus_bleu`: it is a fixed function $f$ of a few numbers added up over
+# studies. So keep each study's numbers $\mathbf t_i$, and add up whom you drew:
+#
+# > $s^{*}=f\Big(\sum_{i\in\text{draw}}\mathbf t_i\Big),\qquad \text{interval}=\big[q_{0.025}(s^{*}),\;q_{0.975}(s^{*})\big]$
+
+# %% tags=["nbval-check-output"]
+bleu_a1 = nlg_scores(references, blind["a1"], metrics=["BLEU-4"]).additive["BLEU-4"]
+print("one row a study: length said, length wanted, matches of 1 to 4 words, runs of 1 to 4 words", bleu_a1.terms.shape)
+print(f"f of their sum: {bleu_a1.score(bleu_a1.terms.sum(0)):.3f}")
+
+# %% [markdown]
+# **Exercise 9.4** (12 min). Write the interval. Draw with `np.random.default_rng(seed)`, so that the same seed gives the same interval.
+
+
+# %%
+def bootstrap_interval(terms, score, resamples=1000, seed=0):
+    """Terms (n, k), a row a study; `score` maps their sum (k,) to the corpus score -> (low, high), the middle 95 %"""
+    ### BEGIN SOLUTION
+    rng, n = np.random.default_rng(seed), len(terms)
+    drawn = [score(terms[rng.integers(0, n, size=n)].sum(0)) for _ in range(resamples)]  # n rows, some twice, some never
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return low, high
+    ### END SOLUTION
+
+
+# %%
+checks.bootstrap_interval(bootstrap_interval)
+
+# %% tags=["nbval-check-output"]
+ours, library = bootstrap_interval(bleu_a1.terms, bleu_a1.score), interval(bleu_a1)
+print(f"a1, BLEU-4: by hand [{ours[0]:.3f}, {ours[1]:.3f}], by the library [{library.low:.3f}, {library.high:.3f}]")
+assert np.abs(np.subtract(ours, library)).max() < 0.15 * (library.high - library.low)  # other draws, so not to the last digit
+
+# %% [markdown]
+# Every score of the book has such an interval. In brackets, for all systems:
+
+# %%
+cells = {
+    name: {metric: f"{row.parts['all'].scores[metric]:.3f} [{ends.low:.3f}, {ends.high:.3f}]" for metric, ends in row.intervals.items()}
+    for name, row in rows.items()
+}
+pd.DataFrame.from_dict(cells, orient="index")[["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "finding-F1"]]
+
+# %%
+half = {name: (row.intervals["BLEU-4"].high - row.intervals["BLEU-4"].low) / 2 for name, row in rows.items()}
+say(
+    f"With {len(references)} studies a BLEU-4 is known to about ±{min(half.values()):.3f} to ±{max(half.values()):.3f}. Read third digits with that in mind.",
+    "And the interval speaks of one thing only: *other studies of the same kind*. It knows nothing of another training seed, another hospital, or",
+    "another radiologist's style. (Row c is a mean of five draws, which makes its interval narrower than one draw's.)",
+)
+
+# %% [markdown]
+# ## 9.6 Why a constant report scores well
+#
+# Take the test studies apart. A study is *abnormal* here when the experts gave it at least one of the 13 drawn findings.
+
+# %% tags=["nbval-check-output"]
+in_training = set(task.pool)
+for kind, wanted_kind in (("normal", False), ("abnormal", True)):
+    group = [references[study.id] for study in studies["test"] if study.is_abnormal == wanted_kind]
+    known = np.mean([text in in_training for text in group])
+    print(f"{kind:9s}{len(group):4d} studies, {len(set(group)):4d} different references, {known:.0%} of them word for word in training")
+
+# %%
+figures.parts(part("normal"), part("abnormal"), name="09_parts")
+
+# %%
+normal, abnormal = part("normal"), part("abnormal")
+higher = [name for name in rows if normal.loc[name, "BLEU-4"] > abnormal.loc[name, "BLEU-4"]]
+most = "Every system" if len(higher) == len(rows) else f"{len(higher)} of {len(rows)} systems ({', '.join(higher) or 'none'})"
+share = rows["CMN"].parts["normal"].n / len(references)
+say(
+    "*What to see. Left: BLEU-4 on normal (blue) and on abnormal studies (red). Middle and right: what BLEU does not show, the findings that are right and",
+    "the findings that are made up.*\n",
+    f"{most} scored a higher BLEU-4 on normal studies than on abnormal ones. Normal reports resemble each other, and {share:.0%} of the test studies",
+    "are normal: whoever says what is said of healthy chests is right by habit, most of the time. The patients for whom the examination was made are",
+    f"in the other part. Look at a1 in the right panel, too: it asserts {normal.loc['a1', 'findings said']:.0f} finding(s) for every healthy patient.",
+    "The score chose it for its n-grams, not for its truth.",
+)
+
+# %% [markdown]
+# ## 9.7 Does it say what is there?
+#
+# So count findings. A **labeler** reads from a report which of the 13 findings it asserts; the experts' codes say which are there. Ours is a list of
+# patterns, `keywords-0`: a finding is asserted when its pattern stands in a sentence with no negation before it. It is crude, and frozen, so that numbers
+# stay comparable. Sentences of ours:
+
+# %% tags=["nbval-check-output"]
+for sentence in ("there is a small left effusion .", "no effusion or pneumothorax .", "an effusion is not seen .", "the heart is large ."):
+    found = [name for name, on in zip(labeler.labels, labeler.label(sentence), strict=True) if on]
+    print(f"{sentence:34s}{', '.join(found) or '–'}")
+
+# %% [markdown]
+# The last two are wrong: a negation that comes later, and a word the list does not have. Hold on to that.
+#
+# Over all studies and all findings, count true positives, false positives and false negatives, and take
+#
+# > $\text{micro-}F_1=\dfrac{2\,TP}{2\,TP+FP+FN}$
+#
+# True negatives are not in it. A report that names nothing gets 0, however fluent.
+#
+# **Exercise 9.5** (6 min). Write it.
+
+
+# %%
+def micro_f1(predicted, reference):
+    """(n, 13), (n, 13), zeros and ones -> F1 over all findings of all studies, 0 to 1"""
+    ### BEGIN SOLUTION
+    hits = (predicted * reference).sum()
+    return 2 * hits / max(1, predicted.sum() + reference.sum())  # predicted.sum() is TP + FP, reference.sum() is TP + FN
+    ### END SOLUTION
+
+
+# %%
+checks.micro_f1(micro_f1)
+
+# %% [markdown]
+# How good can it get? Let the labeler read the **references themselves**, uncut, and compare with the codes. That is the ceiling: the labeler's own
+# mistakes, and findings that were coded and not written, or written and not coded.
+
+# %% tags=["nbval-check-output"]
+ceiling = finding_f1(labels_of({study.id: study.report for study in studies["test"]}), truth)
+assert math.isclose(ceiling.micro.f1, evaluation.references_finding_f1)  # what every evaluation prints below its table
+print(f"the references, uncut: precision {ceiling.micro.precision:.3f}, recall {ceiling.micro.recall:.3f}, F1 {ceiling.micro.f1:.3f}")
+print(f"the references as a model could say them: F1 {micro_f1(labels_of(references), truth):.3f}")
+for name in ("a1", "b"):
+    print(f"{name}: F1 {micro_f1(labels_of(blind[name]), truth):.3f}")
+
+# %%
+said = labels_of(written["CMN"])  # (n, 13)
+assert math.isclose(micro_f1(said, truth), rows["CMN"].parts["all"].scores["finding-F1"], abs_tol=1e-9)
+figures.findings(rows["CMN"].findings, {name: prf.f1 for name, prf in ceiling.per_finding.items()}, "CMN", name="09_findings")
+
+# %%
+never = [name for name, times in zip(DRAWN_FINDINGS, said.sum(0), strict=True) if not times]
+poor = [name for name, prf in ceiling.per_finding.items() if prf.f1 < 0.7]
+say(
+    "*What to see: the hollow mark is the most the labeler can confirm; the dot is what CMN's reports get. Rows far down rest on few studies (in",
+    "brackets).*\n",
+    f"- CMN never asserts {len(never)} of the 13 findings" + (f": {', '.join(never)}." if never else "."),
+    f"- The labeler itself stays below 0.7 on {', '.join(poor)}: there, a low score says little."
+    if poor
+    else "- The labeler reaches 0.7 everywhere.",
+    "- A difference between two systems is read against the ceiling, not against 1.",
+)
+
+# %% [markdown]
+# ## 9.8 Which of two is better?
+#
+# Two systems with overlapping intervals may still be told apart. Both were scored on the *same* studies: an easy study tends to lift both, a hard one to pull
+# both down. So draw studies **once**, score both systems on the same draw, and look at the *difference*. `bootstrap_weights` gives the same draws for the same
+# seed, which is what makes it paired.
+
+# %%
+systems = {**written, "a1": blind["a1"]}
+additive = {
+    name: {
+        "BLEU-4": nlg_scores(references, reports, metrics=["BLEU-4"]).additive["BLEU-4"],
+        "finding-F1": finding_f1(labels_of(reports), truth).additive["micro"],
+    }
+    for name, reports in systems.items()
+}
+draws = bootstrap_weights(len(references), seed=0)  # (resamples, n): how often each study was drawn
+resampled = {name: {metric: score.resampled(draws) for metric, score in scores.items()} for name, scores in additive.items()}
+figures.paired({name: resampled[name]["BLEU-4"] for name in ("CMN", "BASE")}, "BLEU-4", name="09_paired")
+
+# %%
+others = bootstrap_weights(len(references), seed=1)  # as if BASE had been scored on other studies
+difference = resampled["CMN"]["BLEU-4"] - resampled["BASE"]["BLEU-4"]  # (resamples,)
+loose = resampled["CMN"]["BLEU-4"] - additive["BASE"]["BLEU-4"].resampled(others)
+paired_width, loose_width = (float(np.ptp(np.quantile(d, [0.025, 0.975]))) for d in (difference, loose))
+together = np.corrcoef(*(resampled[name]["BLEU-4"] for name in written))[0, 1]
+narrower = "narrower than" if paired_width < loose_width else "no narrower than"
+say(
+    "*What to see. Left: the two systems, each by itself. Right: their difference, draw by draw. If the band leaves out 0 (dashed), the sign of the",
+    "difference does not hang on which studies happened to be drawn.*\n",
+    f"The paired interval is {paired_width:.4f} wide, **{narrower}** the {loose_width:.4f} that two separate draws would give. It gains as far as both",
+    f"systems find the same studies easy: over the draws, their scores have a correlation of {together:.2f}.",
+)
+
+
+# %%
+def verdict(low, high):
+    return "above" if low > 0 else "below" if high < 0 else "not to be told apart"
+
+
+compared = []
+for first, second in (("CMN", "BASE"), ("CMN", "a1"), ("BASE", "a1")):
+    for metric in ("BLEU-4", "finding-F1"):
+        low, high = np.quantile(resampled[first][metric] - resampled[second][metric], [0.025, 0.975])
+        value = additive[first][metric].value() - additive[second][metric].value()
+        compared.append([f"{first} − {second}", metric, value, low, high, verdict(low, high)])
+compared = pd.DataFrame(compared, columns=["difference", "metric", "value", "low", "high", "the first is"])
+compared.round(3)
+
+# %%
+split = [pair for pair, group in compared.groupby("difference", sort=False) if {"above", "below"} <= set(group["the first is"])]
+say(
+    f"For {' and '.join(split)} the two metrics **contradict each other**, each with an interval that leaves out 0: which is better depends on what you ask."
+    if split
+    else "In this run the two metrics contradict each other for no pair, as far as the intervals can tell.",
+    "\nTwo warnings. The interval is over *studies*; each system was trained once, and another seed gives another system. And who compares twenty pairs at",
+    "95 % must expect one of them to come out by luck.",
+)
+
+# %% [markdown]
+# ## 9.9 Who chose, and on what?
+#
+# Every training leaves a choice: which epoch, which setting, which of many trials. Choose on **validation** and the test score is a measurement. Choose on
+# **test** and the score is a maximum over trials, which the next patients won't give back.
+#
+# *The released code keeps the epoch with the best validation BLEU-4; it also scores every epoch on test and notes which one would have been best there,
+# without printing it · we score test once, with the epoch that validation chose; in the small profiles by BLEU-4 plus finding-F1, since BLEU-4 alone
+# likes a model that always says the same.*
+
+# %%
+say(
+    *(
+        f"- {name}: {len(result.history)} epochs, epoch {result.best_epoch + 1} chosen on validation by {' + '.join(runs[name].experiment.training.monitor)}."
+        for name, result in trained.items()
+    )
+)
+
+# %% [markdown]
+# How large is the temptation? Constant reports make it visible: each training report is a candidate, and none of them is better than its words. Draw
+# a pool of candidates, choose one on validation or on test, and read its test score; 500 times for each size of the pool.
+
+# %%
+on_test = constant_bleu(candidates, list(references.values()))[:, 3]  # (candidates,)
+pools = [size for size in (1, 3, 10, 30, 100, 300, 1000) if 2 * size < len(candidates)] + [len(candidates)]
+rng, chosen_by = np.random.default_rng(SEED or 0), {"val": [], "test": []}
+for size in pools:
+    drawn_pools = [rng.choice(len(candidates), size, replace=False) for _ in range(500)]
+    for split_name, judge in (("val", on_val), ("test", on_test)):
+        chosen_by[split_name].append(np.mean([on_test[pool[judge[pool].argmax()]] for pool in drawn_pools]))
+figures.who_chose(on_val, on_test, pools, chosen_by["val"], chosen_by["test"], name="09_who_chose")
+
+# %%
+optimism = np.subtract(chosen_by["test"], chosen_by["val"])
+same = "the same report" if on_val.argmax() == on_test.argmax() else "another report"
+say(
+    f"*What to see. Left: a dot is a constant report; its two scores go together (correlation {np.corrcoef(on_val, on_test)[0, 1]:.2f}), but the best on one",
+    "split need not be the best on the other. Right: what choosing from a larger pool gains. Blue is progress; the gap up to red is self-deception.*\n",
+    f"- Chosen on validation among {len(candidates):,}: BLEU-4 {on_test[on_val.argmax()]:.4f} on test. Chosen on test: {on_test.max():.4f}, {same}.",
+    f"- The gap is {optimism.max():.4f} at its largest, with {pools[int(optimism.argmax())]:,} candidates; the interval of a1 reaches"
+    f" {half['a1']:.4f} to each side.",
+    "- Here one knows the number of candidates. Of a published score one rarely does.",
+)
+
+# %% [markdown]
+# ## 9.10 Beside the published tables
+#
+# `data/published.csv` holds the numbers that the papers print, with table and row.
+
+# %%
+printed = pd.DataFrame(shipped.table("published")).query("dataset == 'iu_xray' and metric in @METRICS").astype({"value": float})
+own = [("R2GenCMN", "Table 2", "BASE"), ("R2GenCMN", "Table 2", "BASE+MEM"), ("R2GenCMN", "Table 2", "CMN")]
+own += [("XProNet", "Table 1", "XProNet"), ("Student paper", "Table 3", "CMN + pair alignment")]
+tables = printed.pivot_table(index=["paper", "where", "system"], columns="metric", values="value")
+shown = tables.loc[[key for want in own for key in tables.index if key[0].startswith(want[0]) and key[1:] == want[1:]]]
+shown[[metric for metric in METRICS if metric in shown]].map(lambda value: "–" if math.isnan(value) else f"{value:g}")
+
+# %% [markdown]
+# **Not comparable:** every system of ours that looks. These papers' systems saw real radiographs; ours, in the default dataset, drawn ones; sizes and
+# schedules differ too. Their numbers come without an interval. XProNet's released code, moreover, is given labels taken from
+# the test reports it is to write.
+#
+# **Comparable, as far as the released code tells:** a1, b and c on the collection's reports. They look at nothing, so it does not matter what the images
+# are; their references are the same test reports in the same protocol.
+
+# %%
+bleu4 = pd.DataFrame({name: {"value": row.parts["all"].scores["BLEU-4"], **row.intervals["BLEU-4"]._asdict()} for name, row in rows.items()}).T
+names = {f"{system} ({paper.split(' (')[0]}, {where})": value for (paper, where, system), value in shown["BLEU-4"].items()}
+note = "published without intervals;\n" + ("not comparable with what looks at drawn images" if drawn else "other sizes and schedules")
+figures.beside_published(bleu4, names, metric="BLEU-4", blind=list(blind), where=f"{DATASET}, {PROFILE}", note=note, name="09_beside_published")
+
+# %%
+in_cmn = printed[printed["paper"].str.startswith("R2GenCMN") & (printed["metric"] == "BLEU-4")].groupby("system")[["value", "note"]].first()
+low, high = rows["a1"].intervals["BLEU-4"]
+below, within = [list(in_cmn.index[chosen]) for chosen in (in_cmn["value"] < low, in_cmn["value"].between(low, high))]
+above = [label for label, value in names.items() if value > high]
+counted = (
+    f"CMN's tables 2 and 3 print {len(in_cmn)} values of BLEU-4 for IU X-Ray, {in_cmn['note'].str.startswith('cited').sum()} of them quoted from other papers."
+    f" **{len(below)}** lie below the interval of the constant report a1, **{len(within)}** inside it ({', '.join(within) or 'none'}),"
+    f" {len(in_cmn) - len(below) - len(within)} above. Of the diamonds in the figure, above it: {', '.join(above) or 'none'}. That is no judgement of those"
+    " systems. It says how little a BLEU-4 on this collection tells about looking."
+)
+say(
+    "*What to see: orange squares may be held against the diamonds; the blue dots may not.*\n"
+    if drawn
+    else "*What to see: our systems above theirs.*\n",
+    "These are sampled studies with a grammar's reports: another test, and nothing may be held against anything."
+    if DATASET == "phantom"
+    else counted,
+)
+
+# %% [markdown]
+# `ci` is the shortest of the profiles. Results of longer runs are kept in `data/results/`, each with what it takes to repeat it.
+
+# %%
+longer = stored(dataset=DATASET)
+lines = [
+    f"- `{result.name}`: epoch {result.best_epoch} of {len(result.history)}, chosen on {result.provenance['checkpoint']['chosen_on']};"
+    f" data {result.provenance['identity']['dataset']}, torch {result.provenance['versions']['torch']}."
+    for result in longer
+]
+say(*(lines or ["*No longer run is kept yet. `make book PROFILE=laptop` makes one, and fills this whole page with it.*"]))
+table(longer) if longer else None
+
+# %%
+blind_scores, lines = rows["a1"].parts["all"].scores, []
+for result in longer:
+    ends = result.evaluation.rows[0].intervals
+    found = [f"**{verdict(*(np.array(ends[m]) - blind_scores[m]))}** in {m}" for m in ("BLEU-4", "finding-F1")]
+    lines.append(
+        f"- `{result.name}` beside a1 (its interval against {blind_scores['BLEU-4']:.3f} and {blind_scores['finding-F1']:.3f}): {' and '.join(found)}."
+    )
+if lines:
+    say(*lines)
+
+# %% [markdown]
+# ## 9.11 An error gallery
+#
+# Numbers say how often. Reading says what. First the findings of every report, sorted into four drawers:
+
+# %%
+drawers = {}
+for name, reports in systems.items():
+    says = labels_of(reports)
+    ill, right, made_up = truth.any(1), (says == truth).all(1), (says > truth).any(1)
+    drawers[name] = {
+        "abnormal, all findings right": int((ill & right).sum()),
+        "abnormal, some named, not all right": int((ill & ~right & (says & truth).any(1)).sum()),
+        "abnormal, none of its findings named": int((ill & ~(says & truth).any(1)).sum()),
+        "normal, nothing made up": int((~ill & ~made_up).sum()),
+        "normal, a finding made up": int((~ill & made_up).sum()),
+    }
+pd.DataFrame(drawers)
+
+# %% [markdown]
+# Then three reports of CMN, chosen by rule before anyone read them: the **best-scored wrong one** (highest BLEU-4 of its own among those with a finding
+# missed or made up), the **worst-scored right one** (nothing missed, nothing made up; an abnormal study if there is one), and the one with the **most
+# mistakes** about findings. "Right" and "wrong" are the labeler's words, with its own mistakes in them.
+
+# %%
+wrong = (said != truth).sum(1)  # (n,) findings missed or made up
+rules = {
+    "The best-scored wrong one": np.where(wrong > 0, each["CMN"], -np.inf),
+    "The worst-scored right one": np.where(wrong == 0, truth.any(1) - each["CMN"], -np.inf),
+    "The most mistakes": np.where(wrong > 0, wrong, -np.inf),
+}
+gallery = {}
+for rule, preference in rules.items():
+    best = [k for k in np.argsort(-preference, kind="stable") if np.isfinite(preference[k]) and k not in gallery.values()]
+    if best:
+        gallery[rule] = best[0]
+
+# %% [markdown]
+# *What to see: blue boxes hold a finding that the report names, orange dashed ones a finding it does not. The model never sees a box.*
+
+
+# %%
+def findings_named(flags):
+    return ", ".join(name for name, on in zip(DRAWN_FINDINGS, flags, strict=True) if on) or "none"
+
+
+def show(rule, k):
+    """One study: its views, what was written about it, what the generator says, and what differs."""
+    study, named = studies["test"][k], [name for name, on in zip(DRAWN_FINDINGS, said[k], strict=True) if on]
+    i = dataset.index(study.id)
+    say(f"**{rule}** (study {study.id}, BLEU-4 of its own: {each['CMN'][k]:.3f})")
+    display(figures.one_study(dataset.views(i), dataset.boxes(i), named, drawn=drawn, name=f"09_gallery_{list(rules).index(rule) + 1}"))
+    say(
+        f"- *Reference, as written:* {study.report}",
+        f"- *CMN:* {written['CMN'][study.id]}",
+        f"- found: {findings_named(said[k] & truth[k])} · missed: {findings_named(truth[k] > said[k])} · made up: {findings_named(said[k] > truth[k])}",
+    )
+
+
+# %%
+for rule, k in gallery.items():
+    show(rule, k)
+say(
+    f"*References: {studies['test'][0].source}; quoted unmodified.*" + (" *The images are drawn.*" if drawn else ""),
+    *(f"\n*{rule}: there is none in this run.*" for rule in rules if rule not in gallery),
+)
+
+# %% [markdown]
+# Read each pair twice: once as BLEU does, once as the physician who must act on it. Would you have sorted them as the scores did?
+#
+# ## What you can now do
+#
+# - Compute BLEU by hand, and say what clipping, the brevity penalty and the sum over the corpus each prevent.
+# - Ask of any table: what does a constant report get here, how many different reports are there, what happens on abnormal studies alone, how wide is
+#   the interval, and who chose the checkpoint on which split?
+# - Compare two systems on the same studies, and report a difference with its interval.
+# - Use a labeler without believing it: with its version, its ceiling, and its blind spots.
+#
+# ## Sources
+#
+# - K. Papineni, S. Roukos, T. Ward, W.-J. Zhu: *BLEU: a Method for Automatic Evaluation of Machine Translation*, ACL 2002.
+# - S. Banerjee, A. Lavie: *METEOR*, 2005. C.-Y. Lin: *ROUGE*, 2004. R. Vedantam, C. L. Zitnick, D. Parikh: *CIDEr*, CVPR 2015. All four scores as
+#   implemented in `pycocoevalcap`.
+# - B. Efron: *Bootstrap Methods: Another Look at the Jackknife*, Annals of Statistics 1979.
+# - Published scores: Z. Chen et al., *Cross-modal Memory Networks for Radiology Report Generation*, ACL-IJCNLP 2021, and the other papers named in
+#   `data/published.csv`.
+# - Reports and expert codes: Indiana University Chest X-ray Collection, D. Demner-Fushman et al., *Preparing a collection of radiology examinations for
+#   distribution and retrieval*, JAMIA 2016, CC BY-NC-ND 4.0.

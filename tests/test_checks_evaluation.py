@@ -1,0 +1,202 @@
+"""Chapter 09's checks: the solved form passes, the usual mistakes fail, each with its own hint."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrg_lib.checks import CheckError
+from rrg_lib.checks import evaluation as checks
+
+SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "09_evaluation.py"
+EXERCISES = ("clipped_matches", "brevity_penalty", "corpus_bleu", "bootstrap_interval", "micro_f1")
+
+
+def grams(text, n, last=True):
+    words = text.split()
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + int(last)))
+
+
+def matches(how: str = "clipped", total: str = "hypothesis", fixed: int | None = None, last: bool = True, swap: bool = False):
+    def answer(hypothesis, reference, n):
+        said, wanted = (grams(text, fixed or n, last) for text in (hypothesis, reference))
+        found = {
+            "clipped": sum((said & wanted).values()),
+            "unclipped": sum(count for gram, count in said.items() if gram in wanted),
+            "sets": len(said.keys() & wanted.keys()),
+        }[how]
+        out_of = {"hypothesis": said.total(), "reference": wanted.total(), "distinct": len(said)}[total]
+        return (out_of, found) if swap else (found, out_of)
+
+    return answer
+
+
+def bleu(clip: bool = True, brevity: str = "corpus", mean: str = "geometric", over: str = "corpus", swap: bool = False):
+    def answer(references, hypotheses, n=4):
+        if swap:
+            references, hypotheses = hypotheses, references
+        if over == "reports":
+            return np.mean([bleu()([r], [h], n) for r, h in zip(references, hypotheses, strict=True)])
+        count = matches("clipped" if clip else "unclipped")
+        counted = np.array([[count(h, r, k) for k in range(1, n + 1)] for r, h in zip(references, hypotheses, strict=True)], dtype=float)
+        p = (counted[..., 0] / counted[..., 1]).mean(0) if over == "precisions" else counted[..., 0].sum(0) / counted[..., 1].sum(0)
+        c, r = ([len(text.split()) for text in texts] for texts in (hypotheses, references))
+        penalties = [min(1.0, math.exp(1 - b / a)) for a, b in zip(c, r, strict=True)]
+        penalty = {"corpus": min(1.0, math.exp(1 - sum(r) / sum(c))), "none": 1.0, "reports": np.mean(penalties)}[brevity]
+        return penalty * {"geometric": np.prod(p) ** (1 / n), "ordinary": p.mean(), "product": np.prod(p), "longest": p[-1]}[mean]
+
+    return answer
+
+
+def bootstrap(replace: bool = True, share: float = 1.0, score_of: str = "sum", level: float = 0.95, seeded: bool = True, ends: str = "quantiles"):
+    def answer(terms, score, resamples=1000, seed=0):
+        rng, n = np.random.default_rng(seed if seeded else None), len(terms)
+        values = []
+        for _ in range(resamples):
+            if score_of == "columns":
+                values.append(score(np.array([rng.choice(terms[:, k], n).sum() for k in range(terms.shape[1])])))
+                continue
+            rows = terms[rng.choice(n, int(n * share), replace=replace)]
+            values.append(score(rows.sum(0)) if score_of == "sum" else np.mean(score(rows)))
+        values = score(terms) if score_of == "single" else np.array(values)
+        if ends == "deviation":
+            return np.mean(values) - np.std(values), np.mean(values) + np.std(values)
+        if ends == "extremes":
+            return values.min(), values.max()
+        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        return (high, low) if ends == "swapped" else (low, high)
+
+    return answer
+
+
+def f1(kind: str):
+    def scores(predicted, reference):
+        hit, false, missed = (predicted * reference), predicted * (1 - reference), (1 - predicted) * reference
+        return hit, false, missed
+
+    def answer(predicted, reference):
+        hit, false, missed = scores(predicted, reference)
+        micro = 2 * hit.sum() / max(1, (2 * hit + false + missed).sum())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if kind == "macro":
+                each = (2 * hit.sum(0) / (2 * hit + false + missed).sum(0))[reference.sum(0) > 0]
+                return each.mean()
+            if kind == "studies":
+                return np.nan_to_num(2 * hit.sum(1) / (2 * hit + false + missed).sum(1)).mean()
+            precision, recall = hit.sum() / max(1, predicted.sum()), hit.sum() / reference.sum()
+        return {
+            "micro": micro,
+            "accuracy": (predicted == reference).mean(),
+            "absent": f1("micro")(1 - predicted, 1 - reference) if kind == "absent" else 0,
+            "precision": precision,
+            "recall": recall,
+            "ordinary": (precision + recall) / 2,
+            "half": micro / 2,
+            "exact": (predicted == reference).all(1).mean(),
+        }[kind]
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        (checks.clipped_matches, matches()),
+        (checks.brevity_penalty, lambda c, r: min(1, math.exp(1 - r / c))),
+        (checks.brevity_penalty, lambda c, r: 1.0 if c >= r else math.exp((c - r) / c)),
+        (checks.corpus_bleu, bleu()),
+        (checks.bootstrap_interval, bootstrap()),
+        (checks.micro_f1, f1("micro")),
+    ],
+)
+def test_a_right_answer_passes(check, answer):
+    check(answer)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "hint"),
+    [
+        (checks.clipped_matches, matches("unclipped"), "Without clipping"),
+        (checks.clipped_matches, matches("sets"), "each n-gram once"),
+        (checks.clipped_matches, matches("sets", "distinct"), "compare sets"),
+        (checks.clipped_matches, matches(total="reference"), "recall"),
+        (checks.clipped_matches, matches(total="distinct"), "distinct n-grams"),
+        (checks.clipped_matches, matches(last=False), "The last n-gram is missing"),
+        (checks.clipped_matches, matches(swap=True), "the wrong way round"),
+        (checks.clipped_matches, matches(fixed=1), "n = 2"),
+        (checks.clipped_matches, lambda h, r, n: 0.5, "return two counts"),
+        (checks.clipped_matches, lambda h, r, n: matches()(" ".join(h), " ".join(r), n), "split at blanks"),
+        (checks.brevity_penalty, lambda c, r: min(1, math.exp(1 - c / r)), "upside down"),
+        (checks.brevity_penalty, lambda c, r: math.exp(1 - r / c), "a bonus: the penalty is never above 1"),
+        (checks.brevity_penalty, lambda c, r: math.exp(1 - c / r), "a short one gets a bonus"),
+        (checks.brevity_penalty, lambda c, r: min(1, c / r), "plain share"),
+        (checks.brevity_penalty, lambda c, r: math.exp(-r / c), "the 1 is missing"),
+        (checks.brevity_penalty, lambda c, r: math.exp(r / c - 1), "the sign is wrong"),
+        (checks.brevity_penalty, lambda c, r: math.exp(-abs(1 - r / c)), "pay alike"),
+        (checks.corpus_bleu, bleu(over="reports"), "mean of the reports' own"),
+        (checks.corpus_bleu, bleu(over="precisions"), "precisions are averaged"),
+        (checks.corpus_bleu, bleu(brevity="none"), "brevity penalty is missing"),
+        (checks.corpus_bleu, bleu(brevity="reports"), "a mean over reports"),
+        (checks.corpus_bleu, bleu(mean="ordinary"), "ordinary mean of the precisions"),
+        (checks.corpus_bleu, bleu(mean="product"), "the root is missing"),
+        (checks.corpus_bleu, bleu(mean="longest"), "all lengths from 1"),
+        (checks.corpus_bleu, bleu(clip=False), "not clipped"),
+        (checks.corpus_bleu, bleu(swap=True), "swapped"),
+        (checks.bootstrap_interval, bootstrap(replace=False), "without replacement"),
+        (checks.bootstrap_interval, bootstrap(share=0.5), "not half of them"),
+        (checks.bootstrap_interval, bootstrap(score_of="mean"), "averaged the scores of single studies"),
+        (checks.bootstrap_interval, bootstrap(score_of="single"), "quantiles of single studies"),
+        (checks.bootstrap_interval, bootstrap(score_of="columns"), "draw whole rows"),
+        (checks.bootstrap_interval, bootstrap(level=0.9), "about 90%"),
+        (checks.bootstrap_interval, bootstrap(ends="deviation"), "one standard deviation"),
+        (checks.bootstrap_interval, bootstrap(ends="extremes"), "smallest and the largest"),
+        (checks.bootstrap_interval, bootstrap(ends="swapped"), "the wrong way round"),
+        (checks.bootstrap_interval, bootstrap(seeded=False), "the same seed"),
+        (checks.micro_f1, f1("macro"), "mean of the findings' own"),
+        (checks.micro_f1, f1("studies"), "mean of the studies' own"),
+        (checks.micro_f1, f1("accuracy"), "true negatives"),
+        (checks.micro_f1, f1("absent"), "F1 of 'absent'"),
+        (checks.micro_f1, f1("precision"), "precision alone"),
+        (checks.micro_f1, f1("recall"), "recall alone"),
+        (checks.micro_f1, f1("ordinary"), "the harmonic one"),
+        (checks.micro_f1, f1("half"), "a factor 2"),
+        (checks.micro_f1, f1("exact"), "everything is right"),
+    ],
+)
+def test_a_usual_mistake_gets_its_own_hint(check, answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        check(answer)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_blank_or_a_constant_fails(exercise):
+    check = getattr(checks, exercise)
+
+    def blank(*inputs):
+        raise NotImplementedError
+
+    with pytest.raises(CheckError, match="still blank"):
+        check(blank)
+    with pytest.raises(CheckError, match="returns nothing"):
+        check(lambda *inputs: None)
+    with pytest.raises(CheckError):
+        check(lambda *inputs: {"clipped_matches": (3, 5), "bootstrap_interval": (0.4, 0.6)}.get(exercise, 0.5))
+
+
+def test_the_chapters_own_solutions_pass():
+    """The cells of the source between the solution marks, run as they stand, one after the other: a later answer may use an earlier one."""
+    cells = SOURCE.read_text(encoding="utf-8").split("\n# %%")
+    scope = {"Counter": Counter, "math": math, "np": np}
+    given = next(cell for cell in cells if "def ngrams(" in cell)
+    exec(compile(given.partition("\n")[2], "ngrams", "exec"), scope)
+    solved = {name: cell for cell in cells if "### BEGIN SOLUTION" in cell and (name := re.search(r"def (\w+)", cell)[1])}
+    assert set(EXERCISES) == set(solved)
+    for name, cell in solved.items():
+        assert any(f"checks.{name}({name})" in other for other in cells)
+        exec(compile(cell.partition("\n")[2], name, "exec"), scope)
+        getattr(checks, name)(scope[name])
