@@ -1,6 +1,6 @@
 """A named configuration per row of every published table, and the profiles that scale it to a machine.
 
-`cmn` is the system as released, `cmn_as_printed` as its paper describes it. A profile changes sizes and schedule, never the mechanism:
+`cmn` is the system as released, `cmn_as_printed` as its paper describes it. A profile changes sizes, schedule and search, never the mechanism:
 `gpu` is the published setting, `laptop` trains in ten minutes or twenty on two cores, `ci` in one.
 """
 

@@ -8,8 +8,7 @@ A finding that is anywhere is then present, and the frozen feature of the patch 
 
     mean_logit[f] = w_f · mean_p patch[p] + b_f
 
-and both are trained. A generator's attention begins by averaging all patches; what their mean tells, it need not first learn to look for. Nothing here
-reads a report.
+and both are trained. A generator's attention begins by averaging all patches, so the findings had better be in the mean too. Nothing here reads a report.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rrg_lib import shipped
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.report import FINDING_F1, Evaluation, Row
 from rrg_lib.presets import Experiment
-from rrg_lib.runs import Run
+from rrg_lib.runs import Run, run_folder
 from rrg_lib.study import Split
 from rrg_lib.workspace import write_json
 
@@ -47,19 +47,15 @@ class StoredResult:
         return self.provenance["checkpoint"]["epoch"] + 1
 
 
-def result_name(experiment: Experiment, split: Split = "test") -> str:
-    """DATASET-PRESET-PROFILE-seedN, and the split when it is not test."""
-    name = f"{experiment.dataset}-{experiment.preset}-{experiment.profile}-seed{experiment.training.seed}"
-    return name if split == "test" else f"{name}-{split}"
-
-
 def keep(run: Run, folder: Path, split: Split = "test") -> Path:
-    """Write the scores that `run.evaluate(split)` has just kept, with the run's curve, into `folder`. Raises `ConfigurationError` without scores."""
+    """Write the scores that `run.evaluate(split)` has just kept, with the run's curve, into `folder`, named like a run folder of this experiment: one
+    with other settings gets another name. Raises `ConfigurationError` without scores."""
     scores = run.folder / f"scores-{split}.json"
     if not scores.is_file():
         raise ConfigurationError(f"{run.folder} has no scores of {split} yet; run: rrg evaluate {run.experiment.name} --split {split}")
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
-    path = Path(folder) / f"{result_name(run.experiment, split)}.json"
+    name = run_folder(run.experiment).name
+    path = Path(folder) / f"{name if split == 'test' else f'{name}-{split}'}.json"
     write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history})
     return path
 

@@ -8,7 +8,7 @@ from typing import Literal
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-#: The 14 observations of the CheXpert labels, in the order of the released label files.
+#: The 14 observations of the CheXpert labels.
 OBSERVATIONS = (
     "No Finding",
     "Enlarged Cardiomediastinum",

@@ -32,7 +32,7 @@ def by_position(code):
 
 
 WRONG_CODES = {
-    "nothing": (lambda code: None, "is there a `return`"),
+    "nothing": (lambda code: None, "it returns nothing"),
     "constant": (lambda code: ("left", "mild"), "the side is None"),
     "empty text": (lambda code: tuple(word or "" for word in solved_code(code)), "not an empty text"),
     "by position": (by_position, "wherever it stands"),
@@ -65,7 +65,7 @@ def mixed(report):
 
 
 WRONG_CLEANERS = {
-    "nothing": (lambda report: None, "is there a `return`"),
+    "nothing": (lambda report: None, "it returns nothing"),
     "released": (clean_r2gen, "the decimal point is gone"),
     "constant": (lambda report: "a 1.5 cm nodule . no effusion .", "expected"),
     "mark left over": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)), "is left over"),
@@ -103,7 +103,7 @@ def in_encoded(reports, vocabulary, *, cut, marks):
 
 
 WRONG_RATES = {
-    "nothing": (lambda reports, vocabulary: None, "is there a `return`"),
+    "nothing": (lambda reports, vocabulary: None, "it returns nothing"),
     "constant": (lambda reports, vocabulary: 0.0115, "Unknown tokens over all tokens"),
     "percent": (lambda reports, v: 100 * share(tokens(reports, v), v.ids), "in percent"),
     "distinct words": (lambda reports, v: share(set(tokens(reports, v)), v.ids), "distinct words"),
@@ -128,7 +128,7 @@ def test_a_wrong_rate_is_told_why(name):
 # --- 1.4: the share of copies -----------------------------------------------------------------------------------------------------------------------
 
 WRONG_SHARES = {
-    "nothing": (lambda texts, pool: None, "is there a `return`"),
+    "nothing": (lambda texts, pool: None, "it returns nothing"),
     "constant": (lambda texts, pool: 0.469, "whole text is in the pool"),
     "percent": (lambda texts, pool: 100 * sum(t in pool for t in texts) / len(texts), "in percent"),
     "count": (lambda texts, pool: sum(t in pool for t in texts), "That is a count"),
@@ -156,4 +156,4 @@ def test_an_answer_that_stops_is_told_so():
         raise KeyError("lungs")
 
     for check in (checks.side_and_severity, checks.keeps_decimals, checks.unknown_rate, checks.copied_share):
-        refused(check, stops, "stopped with KeyError")
+        refused(check, stops, "it stops with KeyError")

@@ -91,8 +91,8 @@ def test_every_right_read_passes(answer):
         (no_softmax, "scores are used as weights"),
         (lambda query, keys, values, k: torch.zeros_like(query), "differ from the library"),
         (lambda query, keys, values, k: query[0], "shape"),
-        (lambda query, keys, values, k: None, "returned nothing"),
-        (lambda query, keys, values, k: query @ keys, "stopped with RuntimeError"),
+        (lambda query, keys, values, k: None, "it returns nothing"),
+        (lambda query, keys, values, k: query @ keys, "it stops with RuntimeError"),
     ],
 )
 def test_a_wrong_read_is_told_what_is_wrong(answer, hint):

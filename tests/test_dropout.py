@@ -48,3 +48,7 @@ def test_evaluation_drops_nothing():
     assert Dropout(0.5).eval()(x) is x
     assert dropout(x, 0.0) is x
     assert (dropout(x, 1.0) == 0).all()
+
+
+def test_a_probability_next_to_one_is_no_overflow():
+    assert (dropout(torch.ones(100_000), 1 - 1e-7) == 0).float().mean() > 0.999

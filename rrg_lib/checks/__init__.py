@@ -1,5 +1,25 @@
 """What the exercises call, a file a chapter: silent when the answer is right, otherwise a `CheckError` that says what is off and why."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 
 class CheckError(AssertionError):
     """An exercise is not solved yet. The message names the likely mistake."""
+
+
+def answered(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
+    """What `answer` returns for these inputs. Raises `CheckError` when it is blank, stops with an error, or returns nothing."""
+    try:
+        found = answer(*inputs)
+    except CheckError:
+        raise
+    except NotImplementedError as error:
+        raise CheckError(f"{name}: still blank; write it between the two marks") from error
+    except Exception as error:
+        raise CheckError(f"{name}: it stops with {type(error).__name__}: {error}") from error
+    if found is None:
+        raise CheckError(f"{name}: it returns nothing; end it with `return`")
+    return found

@@ -6,20 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from rrg_lib.checks import CheckError
+from rrg_lib.checks import CheckError, answered
 from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
 from rrg_lib.text.vocabulary import UNKNOWN, Protocol, Vocabulary
 
 TOLERANCE = 1e-9
-
-
-def _answer(function: Callable, *args: Any) -> Any:
-    try:
-        answer = function(*args)
-    except Exception as error:
-        raise CheckError(f"{function.__name__}{args[:1]!r} stopped with {type(error).__name__}: {error}") from error
-    return answer
 
 
 def _close(a: float, b: float) -> bool:
@@ -46,9 +38,9 @@ CODES = (
 def side_and_severity(function: Callable[[str], tuple[str | None, str | None]]) -> None:
     """Exercise 1.1: code -> (side or None, severity or None)."""
     for code in CODES:
-        answer, right = _answer(function, code), parse_code(code)
+        answer, right = answered(function.__name__, function, code), parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}; is there a `return`?")
+            raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
         side, severity = answer
         for what, got, expected in (("side", side, right.side), ("severity", severity, right.severity)):
             if got != expected:
@@ -84,8 +76,8 @@ DECIMAL = (
 def keeps_decimals(function: Callable[[str], str]) -> None:
     """Exercise 1.2: the released cleaning, but a point between two digits stays."""
     for text in (*PLAIN, *(text for text, _ in DECIMAL)):
-        if not isinstance(_answer(function, text), str):
-            raise CheckError(f"{text!r}: expected a text, got {_answer(function, text)!r}; is there a `return`?")
+        if not isinstance(answer := answered(function.__name__, function, text), str):
+            raise CheckError(f"{text!r}: expected a text, got {answer!r}")
     for text, expected in DECIMAL:
         answer = function(text)
         if answer == expected:
@@ -116,9 +108,9 @@ def unknown_rate(function: Callable[[list[str], Vocabulary], float]) -> None:
     """Exercise 1.3: (reports, vocabulary) -> share of the tokens of the cleaned reports that the vocabulary does not hold."""
     vocabulary = Vocabulary.build(TRAIN_TEXTS, Protocol(threshold=2, max_length=7))
     for reports in (list(OTHER_TEXTS), list(OTHER_TEXTS[1:]), [OTHER_TEXTS[1]], [*OTHER_TEXTS, *TRAIN_TEXTS]):
-        answer, right = _answer(function, reports, vocabulary), _unknown(reports, vocabulary)
+        answer, right = answered(function.__name__, function, reports, vocabulary), _unknown(reports, vocabulary)
         if not isinstance(answer, float | int):
-            raise CheckError(f"expected a number, got {answer!r}; is there a `return`?")
+            raise CheckError(f"expected a number, got {answer!r}")
         if not _close(answer, right):
             raise CheckError(f"{len(reports)} reports: the rate is {right:.4f}, not {answer:.4f}. {_rate_hint(answer, reports, vocabulary)}")
 
@@ -159,9 +151,9 @@ def copied_share(function: Callable[[list[str], list[str]], float]) -> None:
     """Exercise 1.4: (cleaned reports of a split, cleaned training reports) -> share of the first that stand among the second."""
     pool = ["a .", "a .", "a .", "b .", "c . d .", "e . f . g .", "h ."]
     for texts in (["a .", "a .", "b .", "x ."], ["d .", "x .", "y .", "a .", "h ."], ["x .", "y ."], ["b ."] * 4):
-        answer, right = _answer(function, list(texts), list(pool)), sum(text in set(pool) for text in texts) / len(texts)
+        answer, right = answered(function.__name__, function, list(texts), list(pool)), sum(text in set(pool) for text in texts) / len(texts)
         if not isinstance(answer, float | int):
-            raise CheckError(f"expected a number, got {answer!r}; is there a `return`?")
+            raise CheckError(f"expected a number, got {answer!r}")
         if not _close(answer, right):
             raise CheckError(f"{texts} against {pool}: the share is {right:.3f}, not {answer:.3f}. {_share_hint(answer, texts, pool)}")
 

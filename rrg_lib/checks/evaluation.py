@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rrg_lib.checks import CheckError
+from rrg_lib.checks import CheckError, answered
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import nlg_scores
 from rrg_lib.evaluation.statistics import Additive, interval, ratio
@@ -17,21 +17,8 @@ from rrg_lib.evaluation.statistics import Additive, interval, ratio
 TOLERANCE = 1e-6
 
 
-def _run(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
-    """The answer on these inputs; what it raises becomes a hint."""
-    try:
-        found = answer(*inputs)
-    except NotImplementedError as error:
-        raise CheckError(f"{name}: still blank; write it between the two marks") from error
-    except Exception as error:
-        raise CheckError(f"{name}: it stops with {type(error).__name__}: {error}") from error
-    if found is None:
-        raise CheckError(f"{name}: it returns nothing; end it with `return`")
-    return found
-
-
 def _number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
-    found = _run(name, answer, *inputs)
+    found = answered(name, answer, *inputs)
     try:
         return float(found)
     except (TypeError, ValueError) as error:
@@ -72,7 +59,7 @@ def clipped_matches(answer: Callable[[str, str, int], tuple[int, int]]) -> None:
         for n in (1, 2, 3):
             said, wanted = _grams(hypothesis, n), _grams(reference, n)
             right = (sum((said & wanted).values()), sum(said.values()))
-            found = _run(name, answer, hypothesis, reference, n)
+            found = answered(name, answer, hypothesis, reference, n)
             if not isinstance(found, tuple | list) or len(found) != 2:
                 raise CheckError(f"{name}: it returns {found!r}; return two counts, the matches and the n-grams of the hypothesis")
             if tuple(found) != right:
@@ -191,14 +178,14 @@ def bootstrap_interval(answer: Callable[..., tuple[float, float]]) -> None:
         size = draw.integers(2, 40, n)
         terms = np.stack([draw.binomial(size, draw.beta(2, 2, n)), size], axis=1).astype(float)  # (n, 2): matches, out of
         score = Additive(terms, lambda sums: ratio(sums[..., 0], sums[..., 1]))
-        found = _run(name, answer, terms.copy(), score.score, RESAMPLES, seed)
+        found = answered(name, answer, terms.copy(), score.score, RESAMPLES, seed)
         try:
             low, high = map(float, found)
         except (TypeError, ValueError) as error:
             raise CheckError(f"{name}: it returns {found!r}; return two numbers, the lower and the upper end") from error
         if low > high:
             raise CheckError(f"{name}: the ends are the wrong way round, {low:.3f} and {high:.3f}")
-        if tuple(map(float, _run(name, answer, terms.copy(), score.score, RESAMPLES, seed))) != (low, high):
+        if tuple(map(float, answered(name, answer, terms.copy(), score.score, RESAMPLES, seed))) != (low, high):
             raise CheckError(f"{name}: twice the same seed, two results: draw from np.random.default_rng(seed), made inside the function")
         right = interval(score, resamples=20_000, seed=0)
         spread = (right.high - right.low) / 3.92

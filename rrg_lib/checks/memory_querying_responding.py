@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError
+from rrg_lib.checks import CheckError, answered
 from rrg_lib.models.memory.base import Slots, read_slots
 
 TOLERANCE = 1e-5
@@ -17,13 +17,7 @@ TOLERANCE = 1e-5
 
 def _called(function: Callable, *args: Any) -> Any:
     """The answer of the function, given copies, so that it cannot change what it is compared with."""
-    try:
-        answer = function(*(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
-    except Exception as error:
-        raise CheckError(f"{function.__name__} stopped with {type(error).__name__}: {error}") from error
-    if answer is None:
-        raise CheckError(f"{function.__name__} returned nothing: is there a `return`?")
-    return answer
+    return answered(function.__name__, function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
 
 
 def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rrg_lib.checks import CheckError
+from rrg_lib.checks import CheckError, answered
 from rrg_lib.decoding import END, DecodingConfig
 from rrg_lib.models.generator import report_loss as library_report_loss
 from rrg_lib.models.transformer import ReleasedLayerNorm
@@ -46,7 +46,7 @@ def scaled_attention(answer: Callable[..., Tensor]) -> None:
                         scaled.softmax(-1).masked_fill(off, 0) @ values
                     ),
                 }
-            found = _run("scaled_attention", answer, query.clone(), keys.clone(), values.clone(), None if mask is None else mask.clone())
+            found = answered("scaled_attention", answer, query.clone(), keys.clone(), values.clone(), None if mask is None else mask.clone())
             _compare("scaled_attention", found, _attend(scaled, off, values), slips, values.shape[:2] + query.shape[2:])
 
 
@@ -74,7 +74,7 @@ def released_norm(answer: Callable[..., Tensor]) -> None:
             "weight and bias are left out": (x - mean) / (std + eps),
             "the mean is not taken off": x / (std + eps) * weight + bias,
         }
-        found = _run("released_norm", answer, x.clone(), weight, bias, eps)
+        found = answered("released_norm", answer, x.clone(), weight, bias, eps)
         _compare("released_norm", found, layer(x).detach(), slips, x.shape)
 
 
@@ -98,7 +98,7 @@ def causal_mask(answer: Callable[[Tensor], Tensor]) -> None:
             "upside down: True means *may look*": ~right,
         }
         copy = given.clone()
-        found = _run("causal_mask", answer, copy)
+        found = answered("causal_mask", answer, copy)
         if not torch.equal(copy, given):
             raise CheckError("causal_mask: the tokens given to it were changed; work on a copy")
         if isinstance(found, Tensor) and found.shape == right[:, 0].shape:
@@ -140,7 +140,7 @@ def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
                 -(logits.gather(-1, tokens[:, 1:, None]).squeeze(-1) * weight).sum() / weight.sum()
             ),
         }
-        found = _run("report_loss", answer, logits.clone(), tokens.clone(), mask.clone())
+        found = answered("report_loss", answer, logits.clone(), tokens.clone(), mask.clone())
         _compare("report_loss", found, library_report_loss(logits, tokens, mask), slips, torch.Size([]))
 
 
@@ -184,7 +184,7 @@ def greedy_search(answer: Callable[..., Sequence[int]]) -> None:
     for seed, (length, ends_at) in enumerate(((9, 4), (9, None), (12, 0), (12, 11))):
         script = _Script(words=7, length=length, ends_at=ends_at, seed=seed)
         patches = torch.zeros(1, 2, 3)
-        found = _run("greedy_search", answer, script, patches, length)
+        found = answered("greedy_search", answer, script, patches, length)
         found = found.flatten().tolist() if isinstance(found, Tensor) else list(map(int, found))
         said = script.said(length)
         right = [word for word in said if word != END]
@@ -221,28 +221,13 @@ def wu_score(answer: Callable[[Sequence[int], float, float], float]) -> None:
             "alpha is not used": total / ((5 + length) / 6),
             "nothing was divided": total,
         }
-        found = _run("wu_score", answer, words, total, alpha)
+        found = answered("wu_score", answer, words, total, alpha)
         slips = {hint: torch.tensor(value) for hint, value in slips.items() if not math.isclose(value, right)}
         _compare("wu_score", torch.as_tensor(found, dtype=torch.float32), torch.tensor(right), slips, torch.Size([]))
 
 
 def _attend(scores: Tensor, off: Tensor, values: Tensor) -> Tensor:
     return scores.masked_fill(off, -torch.inf).softmax(-1) @ values
-
-
-def _run(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
-    """The answer on these inputs; what it raises becomes a hint."""
-    try:
-        found = answer(*inputs)
-    except NotImplementedError as error:
-        raise CheckError(f"{name}: still blank; write it between the two marks") from error
-    except CheckError:
-        raise
-    except Exception as error:
-        raise CheckError(f"{name}: it stops with {type(error).__name__}: {error}") from error
-    if found is None:
-        raise CheckError(f"{name}: it returns nothing; end it with `return`")
-    return found
 
 
 def _compare(name: str, found: Any, right: Tensor, slips: Mapping[str, Tensor], shape: torch.Size) -> None:

@@ -19,7 +19,7 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
         return F.dropout(x, p)
     n = x.numel()
     bits = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:n].view(x.shape)
-    kept = bits >= round(p * 2**16) - 2**15  # an int16 is at least -2^15
+    kept = bits >= min(round(p * 2**16), 2**16 - 1) - 2**15  # an int16 lies between -2^15 and 2^15 - 1
     return x * kept.to(x.dtype).mul_(1 / (1 - p))
 
 

@@ -99,7 +99,7 @@ def small_network(width: int = 256) -> nn.Sequential:
         nn.Conv2d(96, width, 1, bias=False),  # (N, 256, 7, 7)
         nn.BatchNorm2d(width),
         nn.ReLU(),
-        nn.BatchNorm2d(width, affine=False),  # each number of a patch: mean 0, variance 1. A generator then learns from it in half the epochs.
+        nn.BatchNorm2d(width, affine=False),  # each number of a patch: mean 0, variance 1, which a generator learns from faster
     )
 
 
