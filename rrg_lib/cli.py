@@ -10,6 +10,7 @@ import typer
 
 from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
+from rrg_lib.study import SPLITS
 
 app = typer.Typer(
     name="rrg",
@@ -71,6 +72,9 @@ def pretrain(
     dataset: Annotated[str, typer.Argument(help="Prepared dataset whose training studies it learns from.")] = "iu_phantom",
     profile: ProfileName = "ci",
     data_root: DataRoot = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Fit a linear model of the pixels beside it, a minute or two: what needs no network.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the small visual extractor on the findings of the training studies, once; it is kept."""
@@ -83,6 +87,14 @@ def pretrain(
     path = finding_weights("small", opened, profile, progress=not quiet)
     shown = ", ".join(f"{split} {extractor_scores(path, opened, split)['micro']:.3f}" for split in ("val", "test"))
     typer.echo(f"micro-F1 over the 13 drawn findings: {shown}\nin {path}")
+    if probe:
+        from rrg_lib.linear_probe import linear_probe
+
+        parts = {split: opened.split_indices(split) for split in SPLITS}
+        probed = linear_probe(
+            {split: opened.views_array(at) for split, at in parts.items()}, {split: opened.labels[at] for split, at in parts.items()}
+        )
+        typer.echo(f"a linear model of the pixels: val {probed['val']:.3f}, test {probed['test']:.3f}")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from rrg_lib import shipped
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.report import FINDING_F1, Evaluation, Row
 from rrg_lib.presets import Experiment
-from rrg_lib.runs import Run, run_folder
+from rrg_lib.runs import Run, extractor_scores, run_folder
 from rrg_lib.study import Split
 from rrg_lib.workspace import write_json
 
@@ -54,10 +54,18 @@ def keep(run: Run, folder: Path, split: Split = "test") -> Path:
     if not scores.is_file():
         raise ConfigurationError(f"{run.folder} has no scores of {split} yet; run: rrg evaluate {run.experiment.name} --split {split}")
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
+    looked = _extractor(run)
     name = run_folder(run.experiment).name
     path = Path(folder) / f"{name if split == 'test' else f'{name}-{split}'}.json"
-    write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history})
+    write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history, "extractor": looked})
     return path
+
+
+def _extractor(run: Run) -> dict[str, float] | None:
+    """Micro-F1 of the findings that the run's extractor sees, by split; None for one that was not trained on findings."""
+    if run.experiment.extractor.weights != "findings":
+        return None
+    return {split: extractor_scores(run.folder / "extractor.safetensors", run.dataset, split)["micro"] for split in ("val", "test")}
 
 
 def stored(profile: str | None = None, dataset: str | None = None) -> list[StoredResult]:
