@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import CONFIG, ToyDataset, trainer
+from toy import CONFIG, ToyDataset, generator, trainer
 
 from rrg_lib.batches import EpochOrder
 from rrg_lib.checkpoint import load_into, load_tensors
 from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError
 from rrg_lib.models.generator import ReportGenerator
-from rrg_lib.training import TrainingConfig
+from rrg_lib.training import TrainingConfig, build_optimizer
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -41,6 +41,26 @@ def test_training_learns_to_say_what_the_patches_show(tmp_path):
     batch = ToyDataset().batches().collate(list(range(40)))
     said = generate(run.plain, batch.inputs, config=DecodingConfig(beam_size=1, max_length=4)).tokens
     assert (said == batch.tokens[:, 1:]).float().mean() > 0.9
+
+
+def test_the_released_decay_wears_a_memory_down_and_its_own_decay_of_zero_does_not(tmp_path):
+    def query_size(name, **settings):
+        run = trainer(tmp_path / name, epochs=20, save_every=1000, **settings)
+        before = run.plain.memory.projections["shared"].query.weight.square().mean().sqrt().item()
+        run.fit()
+        return run.plain.memory.projections["shared"].query.weight.square().mean().sqrt().item() / before
+
+    assert query_size("as released") < 0.7
+    assert query_size("kept awake", weight_decay_memory=0.0) > 1.0
+
+
+def test_the_memorys_decay_is_the_memorys_alone():
+    made = generator()
+    for config, expected in ((TrainingConfig(), {5e-5}), (TrainingConfig(weight_decay_memory=0.0), {0.0})):
+        decays = {id(p): group["weight_decay"] for group in build_optimizer(made, config).param_groups for p in group["params"]}
+        assert len(decays) == len(list(made.parameters()))
+        assert {decays[id(p)] for p in made.memory.parameters()} == expected
+        assert {decays[id(p)] for name, p in made.named_parameters() if not name.startswith("memory.")} == {5e-5}
 
 
 @pytest.mark.parametrize("attempt", range(2))
