@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch
 
 if TYPE_CHECKING:  # any object with ids, tokens and observations will do
     from rrg_lib.data.loading import PreparedDataset
+    from rrg_lib.models.visual import VisualExtractor
+    from rrg_lib.text.vocabulary import Vocabulary
 
 
 class EpochOrder(Sampler[list[int]]):
@@ -36,10 +42,12 @@ class EpochOrder(Sampler[list[int]]):
 
 
 class StudyBatches(Dataset):
-    """Studies of one split as model input. `inputs(i)` gives the patch features (S, d_vf) or the uint8 views (V, H, W) of study i of the dataset."""
+    """Studies of one split as model input. `inputs(i)` gives the patch features (S, d_vf) or the uint8 views (V, H, W) of study i of the dataset.
+    `observations` (n, 14), a row for each study of the dataset, are the labels; the expert codes when None."""
 
-    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], inputs: Callable[[int], np.ndarray]):
+    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], inputs: Callable[[int], np.ndarray], observations: np.ndarray | None = None):
         self.dataset, self.indices, self.inputs = dataset, list(indices), inputs
+        self.observations = np.asarray(dataset.observations if observations is None else observations)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -57,7 +65,7 @@ class StudyBatches(Dataset):
         for row, sequence in enumerate(ids):
             tokens[row, : len(sequence)] = torch.as_tensor(sequence)
             mask[row, : len(sequence)] = 1
-        labels = torch.from_numpy(np.asarray(self.dataset.observations)[indices]).float()
+        labels = torch.from_numpy(self.observations[indices]).float()
         inputs = inputs if inputs.dtype == torch.uint8 else inputs.float()
         return Batch(inputs, tokens, mask, labels, [self.dataset.ids[i] for i in indices])
 
@@ -66,3 +74,88 @@ class StudyBatches(Dataset):
         order = EpochOrder(len(self), batch_size, seed, shuffle=shuffle)
         own = torch.Generator().manual_seed(seed)
         return DataLoader(self, batch_sampler=order, collate_fn=self.collate, num_workers=workers, generator=own, persistent_workers=workers > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStudies:
+    """What a memory may look at before training begins (`CrossModalMemory.prepare`): the training studies and nothing else.
+
+    Everything is in the order of `indices`, the studies' numbers in the dataset; `features`, `tokens` and `views` take such a number, and raise
+    `ConfigurationError` for that of a study of another split. `seed` is the experiment's; `folder` is the run's, for what is worth keeping.
+    `token_vectors` (V + 1, d) are the words as this generator's memory will be asked about them (`ReportGenerator.token_vectors`).
+    """
+
+    batches: StudyBatches
+    extractor: VisualExtractor | None = None
+    seed: int = 0
+    folder: Path | None = None
+    token_vectors: torch.Tensor | None = None
+
+    @property
+    def indices(self) -> list[int]:
+        return self.batches.indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.batches.dataset.vocabulary
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n, 14) float32 zeros and ones, the pseudo labels that the memory will be gated by."""
+        return self.batches.observations[self.indices].astype(np.float32)
+
+    @cached_property
+    def reports(self) -> list[str]:
+        """The n cleaned reports, uncut."""
+        return [self.batches.dataset.cleaned(i) for i in self.indices]
+
+    def tokens(self, i: int) -> list[int]:
+        """The token ids of study i's report, begin and end included."""
+        return self.batches.dataset.tokens(self._own(i))
+
+    def views(self, i: int) -> np.ndarray:
+        """(V, H, W) uint8 of study i."""
+        return self.batches.dataset.views(self._own(i))
+
+    def features(self, i: int) -> np.ndarray:
+        """Patch features (S, d_vf) float32 of study i; computed now when the extractor is one that will learn."""
+        inputs = self.batches.inputs(self._own(i))
+        return inputs.astype(np.float32) if inputs.dtype != np.uint8 else self._extract(inputs[None])[0]
+
+    def pooled(self, *, flipped: bool = False, batch_size: int = 32) -> np.ndarray:
+        """(n, d_vf) float32: each study's mean patch; with `flipped` that of its views mirrored left to right.
+
+        Raises `ConfigurationError` when mirrored views are wanted and there is no extractor to look at them.
+        """
+        if not flipped and self.batches.inputs(self.indices[0]).dtype != np.uint8:
+            return np.stack([self.features(i).mean(axis=0) for i in self.indices])
+        means = []
+        for start in range(0, len(self), batch_size):
+            views = np.stack([self.views(i) for i in self.indices[start : start + batch_size]])  # (b, V, H, W)
+            means.append(self._extract(np.flip(views, axis=-1) if flipped else views).mean(axis=1))
+        return np.concatenate(means)
+
+    def _own(self, i: int) -> int:
+        if i not in self._numbers:
+            raise ConfigurationError(f"study {i} of the dataset is not one of the {len(self)} training studies, and only those may shape a memory")
+        return i
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        return frozenset(self.indices)
+
+    @torch.no_grad()
+    def _extract(self, views: np.ndarray) -> np.ndarray:
+        """(b, V, H, W) uint8 -> (b, S, d_vf) float32, in evaluation mode."""
+        if self.extractor is None:
+            raise ConfigurationError("the patch features of these views need an extractor, and TrainingStudies was given none")
+        learning = self.extractor.training
+        self.extractor.eval()
+        try:
+            device = next(self.extractor.parameters()).device
+            return self.extractor(torch.from_numpy(views.copy()).to(device)).patches.float().cpu().numpy()
+        finally:
+            self.extractor.train(learning)

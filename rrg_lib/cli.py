@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
 from rrg_lib.study import SPLITS
+
+if TYPE_CHECKING:
+    from rrg_lib.decoding import DecodingConfig
+    from rrg_lib.runs import Run
 
 app = typer.Typer(
     name="rrg",
@@ -30,6 +35,9 @@ Settings = Annotated[
 ]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak).")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
@@ -47,6 +55,15 @@ def _run(
     from rrg_lib.runs import Run
 
     return Run.of(experiment(name, profile, settings or (), seed), data_root=data_root, folder=folder, progress=not quiet, trained=trained)
+
+
+def _decoding(made: Run, labels: str | None) -> DecodingConfig:
+    """The experiment's way of decoding, with other labels at test time if asked for. Raises `ConfigurationError` for a memory that is told none."""
+    if labels is None:
+        return made.experiment.decoding
+    if made.labels is None:
+        raise ConfigurationError(f"--labels {labels}: the memory of {made.experiment.name} is not gated by labels; leave --labels out")
+    return replace(made.experiment.decoding, labels_at_test=labels)
 
 
 @app.command()
@@ -128,20 +145,22 @@ def generate(
     settings: Settings = None,
     data_root: DataRoot = None,
     run: RunFolder = None,
+    labels: Labels = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a report for one study, for image files, or reports for a whole split."""
     if sum(bool(choice) for choice in (study, image, split)) != 1:
         raise ConfigurationError("say what to write a report for: --study ID, or --image FILE (twice for two views), or --split test")
     made = _run(name, profile, seed, settings, data_root, run, quiet)
+    decoding = _decoding(made, labels)
     if split:
-        reports = made.write(split)
-        typer.echo(f"{len(reports)} reports, {len(set(reports.values()))} distinct, in {made.folder / f'reports-{split}.csv'}")
+        reports = made.write(split, decoding=decoding)
+        typer.echo(f"{len(reports)} reports, {len(set(reports.values()))} distinct, in {made.folder / f'reports-{made.named(split, decoding)}.csv'}")
     elif image:
-        typer.echo(made.report_of_images(image))
+        typer.echo(made.report_of_images(image, decoding=decoding))
     else:
         i = made.dataset.index(study)
-        typer.echo(f"generated: {made.report_of_views(made.dataset.views(i))}\nreference: {made.dataset.reference(i)}")
+        typer.echo(f"generated: {made.report_of_views(made.dataset.views(i), decoding=decoding)}\nreference: {made.dataset.reference(i)}")
 
 
 @app.command()
@@ -156,6 +175,7 @@ def evaluate(
     settings: Settings = None,
     data_root: DataRoot = None,
     run: RunFolder = None,
+    labels: Labels = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a system beside the trivial baselines, with intervals, normal and abnormal studies apart."""
@@ -163,11 +183,12 @@ def evaluate(
     from rrg_lib.reports import load_reports
 
     made = _run(name, profile, seed, settings, data_root, run, quiet)
+    decoding = _decoding(made, labels)
     given = load_reports(reports) if reports else None
-    evaluation = made.evaluate(split, metrics=METRICS if meteor else WITHOUT_JAVA, baselines=baselines, reports=given)
+    evaluation = made.evaluate(split, metrics=METRICS if meteor else WITHOUT_JAVA, baselines=baselines, reports=given, decoding=decoding)
     typer.echo(evaluation.markdown())
     if given is None:
-        typer.echo(f"kept in {made.folder / f'scores-{split}.json'}")
+        typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ newest token alone, all studies and hypotheses go in one batch, and it stops as 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import DecoderState, ReportGenerator
 
+LabelsAtTest = Literal["classifier", "none", "reference"]
 END = 0
 #: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist than seats.
 _FINISHED = 1000.0
@@ -27,6 +28,10 @@ class DecodingConfig:
     `length_penalty`: "wu" divides a hypothesis' score by ((5 + length) / 6)^alpha, "average" by its length. `block_ngrams` n > 0 forbids to repeat
     an n-gram; `trigram_penalty` takes that much off the log-probability of a token each time it would repeat a trigram (the release's greedy
     search: 2 ln 2). `forbid_repeat`: no token twice in a row (released as "decoding constraint").
+
+    `labels_at_test`: what a memory that is gated by labels is told of a study whose report is to be written. "classifier": what an image classifier
+    sees in it; "none": nothing, every class may be asked; "reference": the labels of the study itself. XProNet was released and, as its README shows,
+    published with "reference", which nobody has before the report is written. Other memories are told nothing.
     """
 
     beam_size: int = 3
@@ -36,12 +41,15 @@ class DecodingConfig:
     block_ngrams: int = 0
     trigram_penalty: float = 0.0
     forbid_repeat: bool = False
+    labels_at_test: LabelsAtTest = "classifier"
 
     def __post_init__(self):
         if self.beam_size < 1 or self.max_length < 1:
             raise ConfigurationError(f"beam_size is {self.beam_size} and max_length {self.max_length}: both must be at least 1")
         if self.length_penalty not in ("none", "wu", "average"):
             raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
+        if self.labels_at_test not in get_args(LabelsAtTest):
+            raise ConfigurationError(f"labels_at_test is {self.labels_at_test!r}: it can be {', '.join(get_args(LabelsAtTest))}")
 
     def penalty(self, length: int) -> float:
         """What a summed log-probability is divided by."""
@@ -147,7 +155,8 @@ def beam_search(generator: ReportGenerator, state: DecoderState, config: Decodin
 
 
 def generate(generator: ReportGenerator, inputs: Tensor, labels: Tensor | None = None, config: DecodingConfig | None = None) -> Hypotheses:
-    """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise. The generator's mode is put back."""
+    """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise. The generator's mode is put back.
+    `labels` (B, 14) are for a memory gated by them; where they come from is the caller's to say (`labels_at_test` is not read here)."""
     config = config or DecodingConfig()
     training = generator.training
     generator.eval()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from rrg_lib.batches import StudyBatches
@@ -23,15 +25,16 @@ from rrg_lib.workspace import written_whole
 DECODE_BATCH = 64
 
 
-def validation_scores(batches: StudyBatches) -> Callable[[ReportGenerator], dict[str, float]]:
-    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes."""
+def validation_scores(batches: StudyBatches, labels: np.ndarray | None = None) -> Callable[[ReportGenerator], dict[str, float]]:
+    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes.
+    `labels` as in `write_reports`."""
     labeler, dataset = KeywordLabeler(), batches.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
     truth = dataset.labels[batches.indices]
 
     def score(generator: ReportGenerator) -> dict[str, float]:
         reports = write_reports(
-            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
+            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length), labels=labels
         )
         said = [labeler.label(reports[dataset.ids[i]]) for i in batches.indices]
         scores = nlg_scores(references, reports, metrics=WITHOUT_JAVA).corpus
@@ -41,12 +44,21 @@ def validation_scores(batches: StudyBatches) -> Callable[[ReportGenerator], dict
 
 
 def write_reports(
-    generator: ReportGenerator, batches: StudyBatches, vocabulary: Vocabulary, config: DecodingConfig, *, progress: bool = False
+    generator: ReportGenerator,
+    batches: StudyBatches,
+    vocabulary: Vocabulary,
+    config: DecodingConfig,
+    *,
+    labels: np.ndarray | None = None,
+    progress: bool = False,
 ) -> dict[str, str]:
-    """Reports by study id, in the order of the studies. The reference's labels are never passed: they are not known when a report is to be written."""
+    """Reports by study id, in the order of the studies. A memory gated by labels is told those of `labels` (n, 14), a row for each of
+    `batches.indices`, or nothing. The labels of the batches are never passed: they are not known when a report is to be written."""
     device, reports = next(generator.parameters()).device, {}
+    told = None if labels is None else torch.as_tensor(np.asarray(labels, np.float32)).to(device)
     for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
-        found = generate(generator, batch.inputs.to(device), config=config)
+        rows = None if told is None else told[len(reports) : len(reports) + len(batch.ids)]
+        found = generate(generator, batch.inputs.to(device), rows, config)
         reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
     return reports
 

@@ -13,7 +13,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rrg_lib.batches import StudyBatches
+from rrg_lib.batches import StudyBatches, TrainingStudies
 from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
@@ -37,6 +37,7 @@ from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import Experiment, ExtractorConfig, experiment
 from rrg_lib.pretraining import PRETRAINING, FindingExtractor, finding_scores, profile_metadata, train_finding_extractor
+from rrg_lib.pseudo_labels import StudyLabels
 from rrg_lib.reports import DECODE_BATCH, save_reports, validation_scores, write_reports
 from rrg_lib.study import SPLITS, Split
 from rrg_lib.training import Trainer, TrainingResult
@@ -137,17 +138,42 @@ class Run:
             "dataset": self.dataset.hash,
             "extractor": self.extractor.hash if self.extractor.frozen else self.extractor.name,
             "experiment": self.experiment.hash,
+            **({"labels": self.labels.hash} if self.labels else {}),
         }
 
-    def batches(self, split: Split, limit: int | None = None) -> StudyBatches:
-        return StudyBatches(self.dataset, self.dataset.split_indices(split)[:limit], self.inputs)
+    @cached_property
+    def labels(self) -> StudyLabels | None:
+        """Where a memory that is gated by labels gets them; None for any other memory. Images are judged by the run's own extractor where it has learnt
+        the findings, else by one that does."""
+        memory, own = self.experiment.memory, self.folder / "extractor.safetensors"
+        if memory is None or not memory.gated:
+            return None
+        profile = self.experiment.profile
+        weights = lambda: own if own.exists() else finding_weights("small", self.dataset, profile, progress=self.progress)  # noqa: E731
+        return StudyLabels(self.dataset, memory.label_source, lambda: FindingExtractor.load(weights()))
 
-    def new_generator(self) -> ReportGenerator:
-        """The generator before training, its weights drawn by the experiment's seed."""
+    def batches(self, split: Split, limit: int | None = None) -> StudyBatches:
+        labels = self.labels.observations if self.labels else None
+        return StudyBatches(self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels)
+
+    def new_generator(self, *, prepared: bool = True) -> ReportGenerator:
+        """The generator before training, its weights drawn by the experiment's seed, its memory initialised from the training studies; not so with
+        `prepared=False`, for one whose weights come from a checkpoint."""
         what = self.experiment
         torch.manual_seed(what.training.seed)
         config = replace(what.generator, vocab_size=self.dataset.vocabulary.size, d_vf=self.extractor.dim)
-        return ReportGenerator(config, what.memory, None if self.extractor.frozen else self.extractor)
+        generator = ReportGenerator(config, what.memory, None if self.extractor.frozen else self.extractor, what.pair)
+        if prepared and generator.memory is not None:
+            generator.memory.prepare(
+                TrainingStudies(
+                    self.batches("train", what.studies),
+                    self.extractor,
+                    seed=what.training.seed,
+                    folder=self.folder,
+                    token_vectors=generator.token_vectors(),
+                )
+            )
+        return generator
 
     def train(self) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first, as evaluation needs it."""
@@ -155,12 +181,12 @@ class Run:
         training = self.experiment.training
         self._describe()
         trainer = Trainer(
-            self.new_generator(),
+            self.new_generator(prepared=not (self.folder / "last.safetensors").exists()),
             self.batches("train", self.experiment.studies).loader(training.batch_size, seed=training.seed, shuffle=True),
             self.batches("val").loader(DECODE_BATCH),
             training,
             self.folder,
-            score=validation_scores(self.batches("val")),
+            score=validation_scores(self.batches("val"), self._told("val", self.experiment.decoding)),
             identity=self.identity,
             progress=self.progress,
         )
@@ -173,26 +199,43 @@ class Run:
         path = self.folder / "best.safetensors"
         tensors, meta = load_tensors(path)
         check_same(path, meta, self.identity)
-        generator = self.new_generator()
+        generator = self.new_generator(prepared=False)
         load_into(generator, {name.removeprefix("model."): tensor for name, tensor in tensors.items()}, path)
         return generator.eval()
 
     def write(self, split: Split = "test", *, decoding: DecodingConfig | None = None) -> dict[str, str]:
-        """Reports for a split, kept in `reports-SPLIT.csv`."""
+        """Reports for a split, kept in `reports-SPLIT.csv`; with other labels than the experiment's in `reports-SPLIT-labels-HOW.csv`."""
         generator, config = self.generator(), decoding or self.experiment.decoding
-        reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, progress=self.progress)
-        save_reports(self.folder / f"reports-{split}.csv", reports)
+        told = self._told(split, config)
+        reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, labels=told, progress=self.progress)
+        save_reports(self.folder / f"reports-{self.named(split, config)}.csv", reports)
         return reports
 
+    def _told(self, split: Split, config: DecodingConfig) -> np.ndarray | None:
+        """(n, 14) labels that the memory is told of a split's studies when their reports are to be written, None for nothing."""
+        return self.labels.at_test(self.dataset.split_indices(split), config.labels_at_test) if self.labels else None
+
+    def named(self, split: Split, config: DecodingConfig) -> str:
+        """The split as the files of its reports and scores name it."""
+        how = config.labels_at_test
+        return f"{split}-labels-{how}" if self.labels and how != self.experiment.decoding.labels_at_test else split
+
     def evaluate(
-        self, split: Split = "test", *, metrics: Sequence[str] = METRICS, baselines: bool = True, reports: Reports | None = None
+        self,
+        split: Split = "test",
+        *,
+        metrics: Sequence[str] = METRICS,
+        baselines: bool = True,
+        reports: Reports | None = None,
+        decoding: DecodingConfig | None = None,
     ) -> Evaluation:
-        """Scores of a split beside the trivial baselines. The run's own reports are written first and their scores kept in `scores-SPLIT.json`;
-        reports of another origin can be given instead."""
+        """Scores of a split beside the trivial baselines. The run's own reports are written first and their scores kept in `scores-SPLIT.json` (named
+        like the reports); reports of another origin can be given instead."""
         if "METEOR" in metrics:
             require_java()
-        own = reports is None
-        reports = self.write(split) if own else reports
+        own, config = reports is None, decoding or self.experiment.decoding
+        reports = self.write(split, decoding=config) if own else reports
+        told = f" (labels: {config.labels_at_test})" if own and self.labels else ""
         studies = {name: [self.dataset.study(i) for i in self.dataset.split_indices(name)] for name in SPLITS}
         evaluation = evaluate_reports(
             reports,
@@ -202,28 +245,31 @@ class Run:
             val=studies["val"],
             metrics=metrics,
             baselines=baselines,
-            name=self.experiment.name,
+            name=f"{self.experiment.name}{told}",
         )
         if own:
             epoch, score = load_tensors(self.folder / "best.safetensors")[1]["progress"]["best"]
             chosen = {"epoch": epoch, "score": score, "chosen_on": "val", "monitor": self.experiment.training.monitor}
-            write_json(self.folder / f"scores-{split}.json", {**evaluation.to_json(), "run": {**self.provenance(), "checkpoint": chosen}})
+            run = {**self.provenance(), "checkpoint": chosen, "decoding": asdict(config)}
+            write_json(self.folder / f"scores-{self.named(split, config)}.json", {**evaluation.to_json(), "run": run})
         return evaluation
 
-    def report_of_views(self, views: np.ndarray) -> str:
-        """A report for uint8 views (V, H, W) of one study."""
-        inputs = torch.from_numpy(np.array(views))[None]
+    def report_of_views(self, views: np.ndarray, *, decoding: DecodingConfig | None = None) -> str:
+        """A report for uint8 views (V, H, W) of one study. Raises `ConfigurationError` when the memory should be told the labels of its reference."""
+        inputs, decoding = torch.from_numpy(np.array(views))[None], decoding or self.experiment.decoding
+        told = self.labels.of_views(views, decoding.labels_at_test) if self.labels else None
+        labels = None if told is None else torch.from_numpy(told).float()
         if self.extractor.frozen:
             with torch.inference_mode():
                 inputs = self.extractor(inputs).patches
-        return self.dataset.vocabulary.decode([0, *generate(self.generator(), inputs, config=self.experiment.decoding).tokens[0].tolist()])
+        return self.dataset.vocabulary.decode([0, *generate(self.generator(), inputs, labels, decoding).tokens[0].tolist()])
 
-    def report_of_images(self, paths: Sequence[Path]) -> str:
+    def report_of_images(self, paths: Sequence[Path], *, decoding: DecodingConfig | None = None) -> str:
         """A report for the image files of one study, frontal first. One image stands for both views, as it does in a prepared dataset."""
         if not 1 <= len(paths) <= VIEWS:
             raise ConfigurationError(f"{len(paths)} images were given: a study has 1 to {VIEWS} views, frontal first")
         views = [read_radiograph(path) for path in paths]
-        return self.report_of_views(np.stack(views + views[-1:] * (VIEWS - len(views))))
+        return self.report_of_views(np.stack(views + views[-1:] * (VIEWS - len(views))), decoding=decoding)
 
     def provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run."""

@@ -146,7 +146,7 @@ class Looks:
     slots: int = 0
 
     def cross_map(self, study: int, words: Sequence[int]) -> Tensor:
-        """(S,), sums to 1."""
+        """(S,), sums to 1 less what fell on a memory's extra slots."""
         return self.cross[study, list(words)].mean(0)
 
     def overlap(self, study: int, words: Sequence[int]) -> Overlap:
@@ -161,19 +161,22 @@ class Looks:
 
 
 @torch.no_grad()
-def look(generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[int]]) -> Looks:
-    """Read B reports (word ids without end marks) into a generator beside their inputs, and keep where it looks; its mode is put back."""
+def look(generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[int]], labels: Tensor | None = None) -> Looks:
+    """Read B reports (word ids without end marks) into a generator beside their inputs, and keep where it looks; its mode is put back. `labels` (B, 14)
+    are for a memory gated by them."""
     tokens = torch.zeros(len(reports), max(map(len, reports)) + 2, dtype=torch.long, device=inputs.device)
     for row, words in enumerate(reports):
         tokens[row, 1 : len(words) + 1] = torch.as_tensor(words)
     training, trace = generator.training, []
     generator.eval()
     try:
-        output = generator(Batch(inputs, tokens, (tokens > 0).float()), trace)
+        output = generator(Batch(inputs, tokens, (tokens > 0).float(), labels), trace)
     finally:
         generator.train(training)
-    cross = torch.stack([weights.mean(1) for weights in trace]).mean(0)  # (B, T, S)
-    slots = generator.memory.slots(None, "text").keys.shape[-2] if generator.memory else 0
+    cross = torch.stack([weights.mean(1) for weights in trace]).mean(0)  # (B, T, S + E)
+    if output.image is not None:
+        cross = cross[..., : output.image.vectors.shape[1]]  # the patches come first; a memory's extra slots have no place in the image
+    slots = generator.memory.slots(labels, "text").keys.shape[-2] if generator.memory else 0
     return Looks(cross, output.text, output.image, slots)
 
 

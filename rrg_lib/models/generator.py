@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.dropout import Dropout
 from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
+from rrg_lib.models.memory.pair import PairConfig
 from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, NormName, SinusoidalPositions, causal_mask
 
 
@@ -53,12 +54,16 @@ class Batch:
 
 @dataclass
 class Output:
-    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` of the memory by name, already weighted; the memory's responses."""
+    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` by name, already weighted; the memory's responses; and what lies under the
+    logits: visual `patches` (B, S, d_vf), the `encoded` ones (B, S, d) without a memory's extra slots, the `words` (B, T - 1, d) as the decoder reads them."""
 
     logits: Tensor
     losses: dict[str, Tensor]
     image: Response | None = None
     text: Response | None = None
+    patches: Tensor | None = None
+    encoded: Tensor | None = None
+    words: Tensor | None = None
 
 
 @dataclass
@@ -79,10 +84,13 @@ class DecoderState:
 class ReportGenerator(nn.Module):
     """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Fig. 2).
 
-    `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch features made before.
+    `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch features made before. `pair` aligns
+    reports with images while training; its parameters are kept with the others and take no part in writing a report.
     """
 
-    def __init__(self, config: GeneratorConfig, memory: MemoryConfig | None = None, extractor: nn.Module | None = None):
+    def __init__(
+        self, config: GeneratorConfig, memory: MemoryConfig | None = None, extractor: nn.Module | None = None, pair: PairConfig | None = None
+    ):
         super().__init__()
         c = self.config = config
         self.extractor = extractor
@@ -99,15 +107,21 @@ class ReportGenerator(nn.Module):
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         self.memory: CrossModalMemory | None = memory.build(c.d_model, c.heads) if memory else None
+        # Last, so that of the same seed all other weights are those of the system without it.
+        self.pair = pair.build(c.vocab_size + 1, c.d_model, c.d_vf) if pair else None
 
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
         """Teacher forcing: every token is predicted from the true ones before it. `trace` receives the cross-attention (B, h, T - 1, S) of each layer."""
-        encoded, image = self.encode(batch.inputs, batch.labels)
+        patches = self._patches(batch.inputs)
+        encoded, image = self.encode(patches, batch.labels)
         tokens = batch.tokens[:, :-1]  # (B, L)
         words, text = self._consult(self._embed_tokens(tokens), self._slots(batch.labels, "text"), "text")  # (B, L, d)
-        logits = self.logits(self.decoder(words, encoded, causal_mask(tokens), trace=trace))  # (B, L, V + 1)
-        losses = self.memory.losses(image, text, batch.mask[:, :-1] > 0, batch.labels) if self.memory else {}
-        return Output(logits, losses, image, text)
+        logits = self.logits(self.decoder(words, encoded, causal_mask(tokens), trace=trace, prefix=self._prefix()))  # (B, L, V + 1)
+        losses = self.memory.losses(image, text, tokens > 0, batch.labels) if self.memory else {}
+        output = Output(logits, losses, image, text, patches, encoded[:, : patches.shape[1]], words)
+        if self.pair is not None:
+            output.losses = losses | self.pair.losses(output, batch)
+        return output
 
     def encode(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Response | None]:
         """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the patches."""
@@ -121,7 +135,7 @@ class ReportGenerator(nn.Module):
     def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None) -> DecoderState:
         """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default)."""
         encoded, _ = self.encode(inputs, labels)
-        caches = self.decoder.caches(encoded, max_length or self.config.max_length)
+        caches = self.decoder.caches(encoded, max_length or self.config.max_length, self._prefix())
         return DecoderState(caches, self._slots(labels, "text"), len(inputs))
 
     @torch.no_grad()
@@ -132,6 +146,11 @@ class ReportGenerator(nn.Module):
         x, _ = self._consult(x, state.slots, "text")
         state.position += 1
         return self.logits(self.decoder.step(x, state.caches)), state
+
+    @torch.no_grad()
+    def token_vectors(self) -> Tensor:
+        """(V + 1, d) every token as the memory is asked about it, but for its place in the report."""
+        return self.token_embedding.weight * math.sqrt(self.config.d_model)
 
     def _patches(self, inputs: Tensor) -> Tensor:
         if inputs.dtype != torch.uint8:
@@ -146,6 +165,9 @@ class ReportGenerator(nn.Module):
 
     def _embed_tokens(self, tokens: Tensor) -> Tensor:
         return self.token_positions(self.token_embedding(tokens) * math.sqrt(self.config.d_model))  # (B, L, d)
+
+    def _prefix(self) -> Tensor | None:
+        return self.memory.decoder_prefix() if self.memory else None
 
     def _slots(self, labels: Tensor | None, modality: str) -> Slots | None:
         return self.memory.slots(labels, modality) if self.memory else None

@@ -54,6 +54,12 @@ class KeysValues:
     keys: Tensor
     values: Tensor
 
+    def after(self, prefix: KeysValues) -> KeysValues:
+        """These, with those of a prefix, (1, h, P, d_k), before each study's own."""
+        batch = len(self.keys)
+        pairs = ((prefix.keys, self.keys), (prefix.values, self.values))
+        return KeysValues(*(torch.cat([first.expand(batch, -1, -1, -1), own], dim=-2) for first, own in pairs))
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention with h heads (Vaswani et al. 2017), dropout on its weights."""
@@ -123,7 +129,8 @@ class Encoder(nn.Module):
 class LayerCache:
     """Keys and values of one decoder layer while decoding B studies with W hypotheses each, up to T tokens long.
 
-    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled; `source` (B, h, S, d_k) is shared by the hypotheses of a study.
+    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled, a prefix of learnt tokens among them; `source` (B, h, S, d_k) is
+    shared by the hypotheses of a study.
     """
 
     past: KeysValues
@@ -156,10 +163,25 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(layer_norm(norm, d_model) for _ in range(3))
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor, source_mask: Tensor | None, trace: list[Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        source: Tensor,
+        mask: Tensor,
+        source_mask: Tensor | None,
+        trace: list[Tensor] | None = None,
+        prefix: Tensor | None = None,
+    ) -> Tensor:
         y = self.norms[0](x)
-        x = x + self.dropout(self.self_attention(y, self.self_attention.project(y), mask))
+        past = self.self_attention.project(y)
+        if prefix is not None:
+            past, mask = past.after(self.project_prefix(prefix)), F.pad(mask, (len(prefix), 0), value=True)  # every position may look at all of it
+        x = x + self.dropout(self.self_attention(y, past, mask))
         return self._look_and_think(x, self.cross_attention.project(source), source_mask, trace)
+
+    def project_prefix(self, prefix: Tensor) -> KeysValues:
+        """Learnt tokens (P, d) as this layer's keys and values (1, h, P, d_k): normalised and projected like a word, but never asking themselves."""
+        return self.self_attention.project(self.norms[0](prefix[None]))
 
     def step(self, x: Tensor, cache: LayerCache, source_mask: Tensor | None) -> Tensor:
         """One new position of W hypotheses a study, x (B, W, d) -> (B, W, d)"""
@@ -184,20 +206,33 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(d_model, d_ff, heads, dropout, norm) for _ in range(layers))
         self.norm = layer_norm(norm, d_model)
 
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor, source_mask: Tensor | None = None, trace: list[Tensor] | None = None) -> Tensor:
-        """`trace`, when a list, receives each layer's cross-attention weights (B, h, L, S)."""
+    def forward(
+        self,
+        x: Tensor,
+        source: Tensor,
+        mask: Tensor,
+        source_mask: Tensor | None = None,
+        trace: list[Tensor] | None = None,
+        prefix: Tensor | None = None,
+    ) -> Tensor:
+        """`trace`, when a list, receives each layer's cross-attention weights (B, h, L, S). `prefix` (P, d) are learnt tokens before the first word,
+        which every position may attend to in every layer (prefix keys and values, as in Li and Liang 2021)."""
         for layer in self.layers:
-            x = layer(x, source, mask, source_mask, trace)
+            x = layer(x, source, mask, source_mask, trace, prefix)
         return self.norm(x)
 
-    def caches(self, source: Tensor, max_length: int) -> list[LayerCache]:
-        """Empty caches for one hypothesis a study over a source (B, S, d), room for `max_length` tokens."""
+    def caches(self, source: Tensor, max_length: int, prefix: Tensor | None = None) -> list[LayerCache]:
+        """Caches for one hypothesis a study over a source (B, S, d), room for `max_length` tokens; empty but for a `prefix` (P, d)."""
         caches = []
         for layer in self.layers:
             projected = layer.cross_attention.project(source)
             batch, heads, _, d_k = projected.keys.shape
-            room = [source.new_empty(batch, 1, heads, max_length, d_k) for _ in range(2)]
-            caches.append(LayerCache(past=KeysValues(*room), source=projected))
+            before = 0 if prefix is None else len(prefix)
+            room = KeysValues(*(source.new_empty(batch, 1, heads, before + max_length, d_k) for _ in range(2)))
+            if prefix is not None:
+                first = layer.project_prefix(prefix)
+                room.keys[..., :before, :], room.values[..., :before, :] = first.keys, first.values
+            caches.append(LayerCache(past=room, source=projected, length=before))
         return caches
 
     def step(self, x: Tensor, caches: list[LayerCache], source_mask: Tensor | None = None) -> Tensor:

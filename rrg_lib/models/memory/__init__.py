@@ -2,5 +2,7 @@
 
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, Response, Slots
 from rrg_lib.models.memory.cmn import CMNConfig
+from rrg_lib.models.memory.mcsam import MCSAMConfig
+from rrg_lib.models.memory.xpronet import XProNetConfig
 
-__all__ = ["CMNConfig", "CrossModalMemory", "MemoryConfig", "Response", "Slots"]
+__all__ = ["CMNConfig", "CrossModalMemory", "MCSAMConfig", "MemoryConfig", "Response", "Slots", "XProNetConfig"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.dropout import dropout as drop
 from rrg_lib.models.transformer import merge_heads, split_heads
+
+if TYPE_CHECKING:
+    from rrg_lib.batches import TrainingStudies
 
 Modality = Literal["image", "text"]
 
@@ -40,7 +43,9 @@ class Response:
     indices: Tensor
 
 
-def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def read_slots(
+    query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout: float = 0.0, weighting: Literal["softmax", "linear"] = "softmax"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Ask each head's K best slots: CMN Eq. 7-13, heads kept apart.
 
     Args:
@@ -48,7 +53,8 @@ def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout
         slots: keys and values (B or 1, h, N, d_k).
         top_k: K, at most N.
         scale: factor on the dot products (Eq. 7: 1/sqrt(d)).
-        dropout: probability of dropping a softmax weight, as released; 0 when not training.
+        dropout: probability of dropping a weight, as released; 0 when not training.
+        weighting: of the K scores, their softmax (CMN Eq. 9-10) or their share of the sum, which may be negative (XProNet Eq. 11).
 
     Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first. The K values are summed by an
     embedding bag, forwards and backwards, so that nothing of size (B, h, L, N, d_k) or (B, h, L, K, d_k) ever exists.
@@ -63,7 +69,7 @@ def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout
     if slots.mask is not None:
         scores = scores.masked_fill(~slots.mask[:, None, None], torch.finfo(scores.dtype).min)
     best, indices = scores.topk(top_k, dim=-1)  # (B, h, L, K)
-    weights = best.softmax(dim=-1)
+    weights = best.softmax(dim=-1) if weighting == "softmax" else linear_weights(best)
 
     table = slots.values.reshape(-1, d_k)  # (B' h N, d_k)
     first = torch.arange(slot_batch * heads, device=query.device).view(slot_batch, heads, 1, 1) * n  # where each head's slots begin
@@ -71,6 +77,14 @@ def read_slots(query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout
     kept = drop(weights, dropout).reshape(-1, top_k)
     answers = F.embedding_bag(bags, table, per_sample_weights=kept, mode="sum")
     return answers.view(batch, heads, length, d_k), weights, indices
+
+
+def linear_weights(scores: Tensor, least: float = 1e-6) -> Tensor:
+    """D / sum D over the last axis (XProNet Eq. 11 as printed); masked slots weigh 0. Ours: a sum nearer to 0 than `least` is moved there, so that the
+    weights stay finite where scores of both signs cancel."""
+    scores = scores.masked_fill(scores == torch.finfo(scores.dtype).min, 0.0)
+    total = scores.sum(dim=-1, keepdim=True)
+    return scores / torch.where(total.abs() < least, torch.where(total < 0, -least, least), total)
 
 
 class MemoryProjections(nn.Module):
@@ -97,6 +111,9 @@ class MemoryProjections(nn.Module):
 
 class CrossModalMemory(nn.Module):
     """The seam. Subclasses implement `slots`, `respond` and `fuse`; the rest is empty by default."""
+
+    def prepare(self, training: TrainingStudies) -> None:
+        """Initialise what the memory holds from the training studies. Called once, before training; never when a checkpoint is loaded."""
 
     def slots(self, labels: Tensor | None, modality: Modality) -> Slots:
         """What may be asked, projected once per batch, never once per query. `labels` (B, 14) gate the memory of systems that need them."""
@@ -125,9 +142,15 @@ class CrossModalMemory(nn.Module):
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new system edits nothing else."""
+    """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new system edits nothing else.
+
+    `gated` says whether a study's labels choose what it may ask. Only then does a run ask where they come from: `label_source` in training, "expert"
+    (the codes) or a label file, and `DecodingConfig.labels_at_test` when a report is to be written.
+    """
 
     kind: ClassVar[str]
+    gated: ClassVar[bool] = False
+    label_source: ClassVar[str] = "expert"
     _kinds: ClassVar[dict[str, type[MemoryConfig]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any):
