@@ -72,7 +72,7 @@ notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write
 	"$(BIN)/python" tools/book.py write --out notebooks $(ONLY)
 
 results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
-	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(SEEDED) $(PRESETS)
+	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(PRESETS) $(if $(SEED),--seed $(SEED))
 
 lab: $(STAMP) ## open JupyterLab on the chapters
 	"$(BIN)/jupyter" lab notebooks

@@ -6,16 +6,19 @@ A file holds the evaluation of one trained system beside the baselines, the run'
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from rrg_lib import shipped
+from rrg_lib.decoding import DecodingConfig
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.report import FINDING_F1, Evaluation, Row
-from rrg_lib.presets import Experiment
+from rrg_lib.presets import Experiment, experiment
 from rrg_lib.runs import Run, extractor_scores, run_folder
 from rrg_lib.study import Split
 from rrg_lib.workspace import write_json
@@ -42,22 +45,35 @@ class StoredResult:
         return sum(row["seconds"] for row in self.history) / 60
 
     @property
+    def labels_at_test(self) -> str | None:
+        """What a memory that is gated by labels was told of the studies; None for any other."""
+        gated = self.experiment.memory is not None and self.experiment.memory.gated
+        return self.provenance["decoding"]["labels_at_test"] if gated else None
+
+    @property
+    def system(self) -> str:
+        """The name of its row: dataset and preset, profile, labels if it was told any; the hash of settings that are not the preset's."""
+        e = self.experiment
+        unseeded = replace(e, training=replace(e.training, seed=0))
+        others = "" if unseeded == experiment(e.name, e.profile, seed=0) else f", settings {unseeded.hash[:6]}"
+        return f"{e.name}, {e.profile}{others}" + (f", labels: {self.labels_at_test}" if self.labels_at_test else "")
+
+    @property
     def best_epoch(self) -> int:
         """The epoch kept, chosen on the validation studies; counted from 1."""
         return self.provenance["checkpoint"]["epoch"] + 1
 
 
-def keep(run: Run, folder: Path, split: Split = "test") -> Path:
-    """Write the scores that `run.evaluate(split)` has just kept, with the run's curve, into `folder`, named like a run folder of this experiment: one
-    with other settings gets another name. Raises `ConfigurationError` without scores."""
-    scores = run.folder / f"scores-{split}.json"
+def keep(run: Run, folder: Path, split: Split = "test", decoding: DecodingConfig | None = None) -> Path:
+    """Write the scores that `run.evaluate(split, decoding=decoding)` has just kept, with the run's curve, into `folder`, named like a run folder of this
+    experiment: one with other settings gets another name. Raises `ConfigurationError` without scores."""
+    part = run.named(split, decoding or run.experiment.decoding)
+    scores = run.folder / f"scores-{part}.json"
     if not scores.is_file():
-        raise ConfigurationError(f"{run.folder} has no scores of {split} yet; run: rrg evaluate {run.experiment.name} --split {split}")
+        raise ConfigurationError(f"{run.folder} has no scores of {part} yet; run: rrg evaluate {run.experiment.name} --split {split}")
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
-    looked = _extractor(run)
-    name = run_folder(run.experiment).name
-    path = Path(folder) / f"{name if split == 'test' else f'{name}-{split}'}.json"
-    write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history, "extractor": looked})
+    path = Path(folder) / f"{run_folder(run.experiment).name}{part.removeprefix('test') if split == 'test' else f'-{part}'}.json"
+    write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history, "extractor": _extractor(run)})
     return path
 
 
@@ -79,30 +95,46 @@ def _read(name: str, data: dict[str, Any]) -> StoredResult:
     return StoredResult(name, Experiment.from_json(run["experiment"]), Evaluation.from_json(data), data["history"], run)
 
 
-def table(results: list[StoredResult]) -> pd.DataFrame:
-    """A row a system, then a row for each baseline of the first result: scores as text with intervals, distinct reports, mean length, minutes.
+def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.DataFrame:
+    """A row a system, the mean over its seeds, then a row for each baseline: scores as text, distinct reports, mean length, minutes, number of seeds.
 
-    Raises `ConfigurationError` for results that were not measured on the same studies with the same labeler: their rows do not belong in one table.
+    In brackets, from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies. Raises `ConfigurationError` for results that
+    were not measured on the same studies with the same labeler: their rows do not belong in one table.
     """
-    measured = {json.dumps([r.evaluation.provenance[key] for key in ("protocol", "vocabulary", "studies", "labeler")]) for r in results}
+    measured = {
+        json.dumps([*(r.evaluation.provenance[key] for key in ("protocol", "vocabulary", "studies", "labeler")), r.provenance["identity"]["dataset"]])
+        for r in results
+    }
     if len(measured) > 1:
         raise ConfigurationError(f"{', '.join(r.name for r in results)} were not measured alike; make one table for each kind")
-    rows = {_label(r): {**_cells(r.evaluation.rows[0]), "minutes": f"{r.minutes:.0f}"} for r in results}
-    for baseline in results[0].evaluation.rows[1:] if results else ():
-        rows[f"{baseline.name}: {baseline.description}"] = {**_cells(baseline), "minutes": "–"}
+    systems: dict[str, list[StoredResult]] = {}
+    for result in results:
+        systems.setdefault(result.system, []).append(result)
+    rows = {}
+    for system, runs in systems.items():
+        minutes = fmean(run.minutes for run in runs)
+        rows[system] = {**_cells([run.evaluation.rows[0] for run in runs]), "minutes": f"{minutes:.0f}", "seeds": f"{len(runs)}"}
+    for baseline in results[0].evaluation.rows[1:] if results and baselines else ():
+        rows[f"{baseline.name}: {baseline.description}"] = {**_cells([baseline]), "minutes": "–", "seeds": "–"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
 
 
-def _label(result: StoredResult) -> str:
-    e = result.experiment
-    return f"{e.name}, {e.profile}, seed {e.training.seed}"
+def summary(presets: Sequence[str], profile: str = "laptop", dataset: str = "iu_phantom") -> pd.DataFrame:
+    """The stored results of these presets in this order, as `table` gives them, without baselines; presets that nothing is stored of are absent, and the
+    frame is empty when that is all of them. Only runs with the preset's own settings count."""
+    found = [r for r in stored(profile, dataset) if r.experiment.preset in presets and ", settings " not in r.system]
+    return table(sorted(found, key=lambda r: presets.index(r.experiment.preset)), baselines=False)
 
 
-def _cells(row: Row) -> dict[str, str]:
-    part = row.parts["all"]
+def _cells(rows: Sequence[Row]) -> dict[str, str]:
+    """One system's cells: the mean of these rows, one a seed."""
+    parts = [row.parts["all"] for row in rows]
     cells = {}
     for score in SHOWN:
-        cells[score] = f"{part.scores[score]:.3f}" if score in part.scores else "–"
-        if score in WITH_INTERVAL and score in row.intervals:
-            cells[score] += " [{:.3f}, {:.3f}]".format(*row.intervals[score])
-    return {**cells, "distinct": f"{part.distinct:.0f}", "length": f"{part.length:.1f}"}
+        known = all(score in part.scores for part in parts)
+        cells[score] = f"{fmean(part.scores[score] for part in parts):.3f}" if known else "–"
+        if known and score in WITH_INTERVAL and all(score in row.intervals for row in rows):
+            low, high = zip(*(row.intervals[score] for row in rows), strict=True)
+            cells[score] += f" [{min(low):.3f}, {max(high):.3f}]"
+    distinct, length = (fmean(getattr(part, name) for part in parts) for name in ("distinct", "length"))
+    return {**cells, "distinct": f"{distinct:.0f}", "length": f"{length:.1f}"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rrg_lib import runs, shipped
+from rrg_lib import results, runs, shipped
 from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
@@ -100,11 +100,31 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
     assert (result.experiment, result.evaluation.scores) == (trained.experiment, evaluation.scores)
     assert len(result.history) == 2 and result.best_epoch in (1, 2) and result.minutes > 0
     shown = table([result])
-    assert list(shown.index.str.partition(":").get_level_values(0)) == ["phantom/cmn, ci, seed 7580", "a1", "b", "c"]
+    assert list(shown.index.str.partition(":").get_level_values(0)) == [result.system, "a1", "b", "c"]
+    assert result.system.startswith("phantom/cmn, ci, settings ")  # and so `summary`, which is of the presets as they are, leaves it out
+    assert results.summary(["cmn"], "ci", "phantom").empty and results.summary([], "gpu").empty
     assert shown["BLEU-1"].iloc[0] == f"{evaluation.scores['BLEU-1']:.3f}" and shown["METEOR"].iloc[0] == "–"
     other = replace(result, evaluation=replace(evaluation, provenance={**evaluation.provenance, "vocabulary": "another"}))
     with pytest.raises(ConfigurationError, match="not measured alike"):
         table([result, other])
+
+
+def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
+    trained.evaluate("test", metrics=WITHOUT_JAVA)
+    path = keep(trained, tmp_path)
+    monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
+    [one] = stored()
+    row = one.evaluation.rows[0]
+    part = row.parts["all"]
+    better = replace(row, parts={**row.parts, "all": replace(part, scores={**part.scores, "BLEU-4": part.scores["BLEU-4"] + 0.2})})
+    better = replace(better, intervals={**row.intervals, "BLEU-4": (0.5, 0.9)})
+    seeded = replace(one.experiment, training=replace(one.experiment.training, seed=1))
+    other = replace(one, experiment=seeded, evaluation=replace(one.evaluation, rows=(better, *one.evaluation.rows[1:])))
+    shown = table([one, other]).iloc[0]
+    assert shown["seeds"] == "2" and shown["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f} [{row.intervals['BLEU-4'][0]:.3f}, 0.900]"
+    redrawn = replace(one, provenance={**one.provenance, "identity": {**one.provenance["identity"], "dataset": "another drawing"}})
+    with pytest.raises(ConfigurationError, match="not measured alike"):
+        table([one, redrawn])
 
 
 def test_a_report_for_a_study_equals_the_one_written_with_its_split(trained):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from toy import CONFIG, D_VF, ToyDataset
 
-from rrg_lib import reports, runs
+from rrg_lib import reports, runs, shipped
 from rrg_lib.batches import TrainingStudies
 from rrg_lib.cli import _decoding
 from rrg_lib.data.prepare import prepare
@@ -22,7 +22,8 @@ from rrg_lib.models.memory import XProNetConfig
 from rrg_lib.presets import experiment
 from rrg_lib.pretraining import FindingExtractor
 from rrg_lib.prototypes import Prototypes
-from rrg_lib.runs import Run
+from rrg_lib.results import keep, stored
+from rrg_lib.runs import Run, run_folder
 
 
 def memory(**settings):
@@ -147,7 +148,7 @@ def test_the_default_never_passes_what_the_reference_says(run, told):
     np.testing.assert_array_equal(torch.cat(told).numpy(), expected)
 
 
-def test_other_labels_are_other_files_of_the_same_weights(run):
+def test_other_labels_are_other_files_of_the_same_weights(run, monkeypatch):
     decoding = replace(run.experiment.decoding, labels_at_test="reference")
     before = run.write("test")
     evaluation = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=decoding)
@@ -157,6 +158,11 @@ def test_other_labels_are_other_files_of_the_same_weights(run):
     assert (run.folder / "reports-test-labels-reference.csv").exists()
     with open(run.folder / "reports-test.csv", newline="") as file:
         assert {row["id"]: row["report"] for row in csv.DictReader(file)} == before
+    path = keep(run, run.folder / "kept", decoding=decoding)
+    assert path.stem == f"{run_folder(run.experiment).name}-labels-reference"
+    monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
+    [result] = stored()
+    assert result.labels_at_test == "reference" and result.system.endswith(", labels: reference")
 
 
 def test_one_study_gets_the_report_of_its_split(run):

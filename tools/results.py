@@ -7,8 +7,11 @@ python tools/results.py table
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from rrg_lib.decoding import LabelsAtTest
 from rrg_lib.presets import PROFILES, experiment
 from rrg_lib.results import keep, stored, table
 from rrg_lib.runs import Run
@@ -19,13 +22,18 @@ README, RESULTS = ROOT / "README.md", ROOT / "data" / "results"
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
-def run(presets: list[str], profile: str, dataset: str, seed: int | None) -> None:
-    """Train (a finished run returns at once), write reports for the test studies, score them beside the baselines, keep the scores."""
-    for preset in presets:
-        made = Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed))
-        made.train()
-        made.evaluate("test")
-        print(keep(made, RESULTS).relative_to(ROOT))
+def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> None:
+    """Train (a finished run returns at once), write reports for the test studies, score them beside the baselines, keep the scores: all seeds of one
+    preset after all presets of the seed before. A memory gated by labels is measured with each kind of labels at test time."""
+    for seed in seeds:
+        for preset in presets:
+            made = Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed))
+            made.train()
+            told = get_args(LabelsAtTest) if made.labels else (made.experiment.decoding.labels_at_test,)
+            for how in told:
+                decoding = replace(made.experiment.decoding, labels_at_test=how)
+                made.evaluate("test", decoding=decoding)
+                print(keep(made, RESULTS, decoding=decoding).relative_to(ROOT))
 
 
 def block() -> str:
@@ -58,7 +66,7 @@ def main() -> None:
     training.add_argument("presets", nargs="+")
     training.add_argument("--profile", choices=PROFILES, default="laptop")
     training.add_argument("--dataset", default="iu_phantom")
-    training.add_argument("--seed", type=int)
+    training.add_argument("--seed", type=int, nargs="+", default=[None], help="one or several; by default the preset's own")
     commands.add_parser("table", help="write the README's table")
     given = parser.parse_args()
     if given.command == "run":
