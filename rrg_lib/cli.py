@@ -109,7 +109,9 @@ def pretrain(
 
         parts = {split: opened.split_indices(split) for split in SPLITS}
         probed = linear_probe(
-            {split: opened.views_array(at) for split, at in parts.items()}, {split: opened.labels[at] for split, at in parts.items()}
+            {split: opened.views_array(at) for split, at in parts.items()},
+            {split: opened.labels[at] for split, at in parts.items()},
+            progress=not quiet,
         )
         typer.echo(f"a linear model of the pixels: val {probed['val']:.3f}, test {probed['test']:.3f}")
 
