@@ -75,7 +75,7 @@ def class_prototypes(training: TrainingStudies, number: int, *, text_dim: int = 
 
     `recipe`: "kmeans" clusters the originals and the mirror images together (paper), "released" gives each half of the prototypes.
     """
-    images = [_pooled(training, flipped=flipped) for flipped in (False, True)]  # 2 × (n, d_vf)
+    images = [pooled_images(training, flipped=flipped) for flipped in (False, True)]  # 2 × (n, d_vf)
     center, size = standard(np.concatenate(images))
     images = [(image - center) / size for image in images]
     text = report_features(training.reports, text_dim, seed=training.seed)  # (n, text_dim)
@@ -135,8 +135,8 @@ def standard(features: np.ndarray) -> tuple[np.ndarray, float]:
     return center, float(np.sqrt(np.mean((features - center) ** 2))) or 1.0
 
 
-def _pooled(training: TrainingStudies, *, flipped: bool) -> np.ndarray:
-    """`TrainingStudies.pooled`; that of mirrored views, which have to be looked at, is kept for a frozen extractor."""
+def pooled_images(training: TrainingStudies, *, flipped: bool) -> np.ndarray:
+    """(n, d_vf) `TrainingStudies.pooled`; that of mirrored views, which have to be looked at, is kept for a frozen extractor."""
     if not flipped or training.extractor is None or not training.extractor.frozen:
         return training.pooled(flipped=flipped)
     extractor, dataset = training.extractor, training.batches.dataset

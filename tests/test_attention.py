@@ -23,7 +23,7 @@ from rrg_lib.evaluation.attention import (
     shared_slots,
 )
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
-from rrg_lib.models.memory import CMNConfig
+from rrg_lib.models.memory import CMNConfig, XProNetConfig
 from rrg_lib.study import Box
 from rrg_lib.text.vocabulary import Vocabulary
 
@@ -172,6 +172,19 @@ def test_the_table_has_a_row_a_mention_and_a_look_and_its_numbers_are_those_of_t
 def test_without_a_memory_only_cross_attention_is_scored():
     drawn = Drawn()
     assert set(box_table(generator(None), drawn.batches(), drawn.reports)["look"]) == {CROSS_ATTENTION}
+
+
+def test_a_gated_memory_is_told_the_labels_given_and_not_those_of_the_batch():
+    drawn, model = Drawn(), generator(XProNetConfig(prototypes=4, gamma=3, image_dim=3, text_dim=3, dropout=0.0))
+    drawn.observations[:, 0] = 1
+    labels = np.eye(14, dtype=np.uint8)[[2, 5, 5, 9]]
+    table = box_table(model, drawn.batches(), drawn.reports, labels).set_index(["study", "look"])["inside"]
+    for i, study in enumerate("abc"):
+        told = look(model, drawn.batches().collate([i]).inputs, [drawn.tokens(i)[1:-1]], torch.from_numpy(labels[i : i + 1]).float())
+        score = box_score(told.cross_map(0, [2]), box_cover(drawn.boxes(i)))
+        assert table[study, CROSS_ATTENTION] == pytest.approx(score.inside, abs=1e-6)
+    open_to_all = box_table(model, drawn.batches(), drawn.reports).set_index(["study", "look"])["inside"]
+    assert (table - open_to_all).abs().max() > 1e-6
 
 
 def test_nothing_that_was_drawn_gives_an_empty_table_and_summary():

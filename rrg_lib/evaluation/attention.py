@@ -180,11 +180,12 @@ def look(generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[
     return Looks(cross, output.text, output.image, slots)
 
 
-def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mapping[str, str]) -> pd.DataFrame:
+def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mapping[str, str], labels: np.ndarray | None = None) -> pd.DataFrame:
     """Every finding that a report asserts and whose boxes are known, scored: a row a mention and a way of looking.
 
     Columns: study, finding, words, look, `inside`, `chance`, `auc` (`BoxScore`), and `others`, what the mean map of the other studies for this finding
-    gets in this study's boxes: where a map is always the same, it equals `inside`. Empty for studies without boxes, such as real ones.
+    gets in this study's boxes: where a map is always the same, it equals `inside`. Empty for studies without boxes, such as real ones. A memory gated
+    by labels is told those of `labels` (n, 14), a row for each of `batches.indices`, or nothing.
 
     Raises `ReportError` for a study without a report, or words that are not of the vocabulary.
     """
@@ -197,10 +198,12 @@ def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mappin
         wanted += [(i, mention) for mention in find_mentions(reports[dataset.ids[i]], labeler) if mention.finding in drawn]
     device, rows, maps = next(generator.parameters()).device, [], []
     studies = list(dict.fromkeys(i for i, _ in wanted))
+    told = None if labels is None else dict(zip(batches.indices, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
     for start in range(0, len(studies), BATCH):
         chosen = studies[start : start + BATCH]
         said = [_word_ids(reports[dataset.ids[i]], dataset.vocabulary.ids) for i in chosen]
-        looks = look(generator, batches.collate(chosen).inputs.to(device), said)
+        rows_told = None if told is None else torch.stack([told[i] for i in chosen]).to(device)
+        looks = look(generator, batches.collate(chosen).inputs.to(device), said, rows_told)
         for i, mention in wanted:
             if i not in chosen:
                 continue

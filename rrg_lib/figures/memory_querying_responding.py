@@ -98,6 +98,7 @@ def word_regions(views: np.ndarray, rows: Sequence[WordMaps], *, name: str | Non
                     axes.set_ylabel(f"“{row.words}”", fontsize=10)
         bar = figure.colorbar(image, ax=list(grid[:, j * count : (j + 1) * count].ravel()), location="bottom", shrink=0.6, aspect=40)
         bar.set_label("times the map's mean")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))  # else the titles over pictures of a fixed shape are cut
     return finish(figure, name)
 
 
