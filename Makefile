@@ -15,7 +15,7 @@ TORCH_INDEX ?=
 WORKERS     ?= 2
 RRG_HOME    ?= $(CURDIR)/build
 
-EXTRAS := book,test,pretrained
+EXTRAS := book,test,pretrained,bert
 BIN    := $(VENV)/bin
 # The stamp's name holds a checksum of pyproject.toml: another list of dependencies is another stamp.
 STAMP  := $(VENV)/.installed-$(firstword $(shell cksum < pyproject.toml))

@@ -105,13 +105,13 @@ def _encode(generator: ReportGenerator, batch: Batch, neutral: Tensor, alignment
         raise ConfigurationError(
             f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(own.patches.shape[1:])}: make it from studies of the same dataset"
         )
-    blind = generator(replace(batch, inputs=neutral.to(own.patches).expand_as(own.patches)))
-    mask = batch.mask[:, 1:] > 0  # (B, T - 1)
     said = batch.tokens[:, :-1] > 0  # (B, T - 1): the words alone, whatever the batch is padded to
     weights = said / said.sum(dim=1, keepdim=True).clamp(min=1)
     vectors = (own.encoded.mean(dim=1), (weights[..., None] * own.words).sum(dim=1))
     if alignment is None:
         return vectors
+    blind = generator(replace(batch, inputs=neutral.to(own.patches).expand_as(own.patches)))
+    mask = batch.mask[:, 1:] > 0  # (B, T - 1)
     return *vectors, alignment.image(own), alignment.report(blind.logits, mask), alignment.report(own.logits, mask)
 
 

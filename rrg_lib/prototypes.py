@@ -5,8 +5,9 @@
     pooled report features                          ─┘
 
 Paper: ResNet-101 and CheXbert features, one k-means over originals and mirror images together · release: the file alone; its notebooks imply N_p / 2
-clusters of each · ours: the run's own extractor, reports by TF-IDF and SVD (nothing to download), both recipes. So that neither part decides the
-clusters alone, each is centred and divided by one number, its root mean square. Deterministic: a function of the studies and the seed.
+clusters of each · ours: the run's own extractor, reports by TF-IDF and SVD (nothing to download) or by a BERT when one is given, both recipes. So that
+neither part decides the clusters alone, each is centred and divided by one number, its root mean square. Deterministic: a function of the studies and
+the seed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 Recipe = Literal["released", "kmeans"]
 FORMAT = "class prototypes 1"
+#: The report features that need no download.
+TFIDF = "tfidf"
 #: Points of one class that k-means looks at; of more, so many are drawn. MIMIC-CXR has 230,000 studies without a finding.
 MOST_POINTS = 20_000
 #: Prototypes that are copies of others, for want of studies, differ by so much of the points' root mean square: enough to part in training.
@@ -67,18 +70,26 @@ class Prototypes:
         return cls(tensors["prototypes"].numpy(), tuple(meta["members"]), meta["description"])
 
 
-def class_prototypes(training: TrainingStudies, number: int, *, text_dim: int = 768, recipe: Recipe = "released") -> Prototypes:
+def class_prototypes(
+    training: TrainingStudies, number: int, *, text_dim: int = 768, recipe: Recipe = "released", text_encoder: str = TFIDF
+) -> Prototypes:
     """`number` prototypes (N_p) for each class of `training.labels`, D = d_vf + `text_dim` numbers each.
 
     A class with fewer different points than prototypes gets those points, and copies of them with a little noise. A class without any study gets the
     prototypes of all studies together: it will hardly be asked, and then by a mistaken classifier.
 
-    `recipe`: "kmeans" clusters the originals and the mirror images together (paper), "released" gives each half of the prototypes.
+    `recipe`: "kmeans" clusters the originals and the mirror images together (paper), "released" gives each half of the prototypes. `text_encoder`:
+    "tfidf", or a BERT (see `rrg_lib.text.bert`), whose width `text_dim` must be.
     """
     images = [pooled_images(training, flipped=flipped) for flipped in (False, True)]  # 2 × (n, d_vf)
     center, size = standard(np.concatenate(images))
     images = [(image - center) / size for image in images]
-    text = report_features(training.reports, text_dim, seed=training.seed)  # (n, text_dim)
+    if text_encoder == TFIDF:
+        text = report_features(training.reports, text_dim, seed=training.seed)  # (n, text_dim)
+    else:
+        from rrg_lib.text.bert import bert_features  # imports transformers, an extra
+
+        text = bert_features(training.reports, text_encoder, text_dim)  # (n, text_dim)
     center, size = standard(text)
     text = (text - center) / size
     rng = np.random.default_rng(training.seed)
@@ -95,7 +106,7 @@ def class_prototypes(training: TrainingStudies, number: int, *, text_dim: int = 
     present = training.labels > 0.5  # (n, C)
     everyone = np.arange(len(training))
     of_class = [rows if len(rows) else everyone for rows in map(np.flatnonzero, present.T)]
-    description = {"recipe": recipe, "text": f"tf-idf, svd {text_dim}", "image_dim": images[0].shape[1], "text_dim": text_dim, "seed": training.seed}
+    description = {"recipe": recipe, "text": text_encoder, "image_dim": images[0].shape[1], "text_dim": text_dim, "seed": training.seed}
     if training.extractor is not None:
         description["extractor"] = training.extractor.hash
     with threadpool_limits(1):  # sums over several threads would come out differently each time

@@ -55,7 +55,8 @@ class XProNetConfig(MemoryConfig):
 
     `initialise` "random" is the ablation without prototype initialisation (w/o PI), `theta` 1 the one without the improved loss (w/o IMLCS).
     `image_weight` is lambda and `text_weight` delta of Eq. 20. The other options are those of the module's table. `label_source`: where the pseudo
-    labels of the training studies come from, "expert" or a label file. `gamma` may exceed `prototypes`: a study of one class then has fewer to
+    labels of the training studies come from, "expert" or a label file. `text_encoder`: report features of the prototypes, "tfidf" or a BERT, a folder or a
+    name on the hub (CheXbert's were the paper's). `gamma` may exceed `prototypes`: a study of one class then has fewer to
     ask, and the rest of its gamma weigh 0.
 
     Raises `ConfigurationError` for an option that is none, or for a gamma, a size or a theta that cannot be.
@@ -81,6 +82,7 @@ class XProNetConfig(MemoryConfig):
     text_weight: float = 0.1
     dropout: float = 0.1
     label_source: str = "expert"
+    text_encoder: str = "tfidf"
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -132,7 +134,7 @@ class XProNetMemory(CrossModalMemory):
             return
         from rrg_lib.prototypes import class_prototypes  # imports scikit-learn, which takes a second
 
-        made = class_prototypes(training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise)
+        made = class_prototypes(training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise, text_encoder=c.text_encoder)
         if made.vectors.shape != (c.classes, c.prototypes, c.width):
             found = f"{made.vectors.shape[0]} classes of {made.vectors.shape[-1] - c.text_dim} image and {c.text_dim} text numbers"
             raise ConfigurationError(
