@@ -308,7 +308,7 @@ for side, features in (("image", x), ("text", y)):
 
 # %%
 said = torch.unique(torch.cat([torch.as_tensor(dataset.tokens(i)) for i in training.indices]))  # tokens that training has seen
-pairs = {"slots of the bank": (new.bank, memory.bank)}
+pairs = {"slots of the bank": (new.rows, memory.rows)}
 pairs["word embeddings"] = (before.token_embedding.weight[said], after.token_embedding.weight[said])
 rms = lambda t: t.square().mean().sqrt().item()  # noqa: E731
 moved = pd.DataFrame(
@@ -852,7 +852,7 @@ changes = {
     "as trained": lambda m: None,
     "bank: the mean answer to all": lambda m: setattr(m, "fuse", lambda f, response, side: f + mean_answer[side]),
     "bank: no answer": lambda m: setattr(m, "fuse", lambda f, response, side: f),
-    "bank: every eighth slot": lambda m: setattr(m, "bank", torch.nn.Parameter(m.bank[::8])),
+    "bank: every eighth slot": lambda m: setattr(m, "rows", torch.nn.Parameter(m.rows[::8])),
     "semantic slot: the mean one for all": lambda m: setattr(m, "encoder_extra", lambda image: one_slot.expand(len(image.vectors), -1, -1)),
     "semantic slot: none": lambda m: setattr(m, "encoder_extra", lambda image: None),
     "memory tokens: none": lambda m: setattr(m, "decoder_prefix", lambda: None),

@@ -92,7 +92,8 @@ _MCSAM = {
 for _name, (_row, _settings) in _MCSAM.items():
     register(Preset(_name, _row, MCSAMConfig(**_settings)))
 
-register(Preset("cmn_pair", "Student paper Table 3, CMN + pair alignment, as its text describes it", CMNConfig(), pair=PairConfig()))
+# The paper names no weight. Of 1, 0.3 and 0.1 the last names most findings on the validation studies after a `ci` training, and 1 names none.
+register(Preset("cmn_pair", "Student paper Table 3, CMN + pair alignment, as its text describes it", CMNConfig(), pair=PairConfig(weight=0.1)))
 register(
     Preset(
         "cmn_pair_as_printed", "Student paper Table 3, CMN + pair alignment, by its printed formula", CMNConfig(), pair=PairConfig(form="positives")

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.contrastive import masked_mean
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, Response, Slots, check_top_k, read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.topics import find_topics
@@ -89,10 +90,11 @@ class MCSAMMemory(CrossModalMemory):
     def __init__(self, config: MCSAMConfig, d_model: int, heads: int):
         super().__init__()
         self.config, self.heads = config, heads
-        self.bank = self.projections = None
+        self.rows = self.projections = None
         if config.retrieval != "none":
-            # A random bank has the scale of an initialised one, so that the ablation compares contents and not sizes.
-            self.bank = nn.Parameter(torch.randn(config.slots, d_model), requires_grad=not config.frozen)
+            # Kept like word embeddings, small, and multiplied by √d where they are used: Adam's steps have one size, and would leave larger rows where
+            # they began. A random bank has the size of an initialised one, so that the ablation compares contents and not sizes.
+            self.rows = nn.Parameter(torch.randn(config.slots, d_model) / math.sqrt(d_model), requires_grad=not config.frozen)
             self.projections = MemoryProjections(d_model, heads, config.dropout)
             self.projections.key.load_state_dict(self.projections.query.state_dict())  # see `prepare`
         aligned = config.alignment != "none"
@@ -104,35 +106,40 @@ class MCSAMMemory(CrossModalMemory):
             self.semantic_slot = nn.Sequential(nn.Linear(config.alignment_dim, d_model), nn.LayerNorm(d_model))
         self.tokens = nn.Parameter(torch.randn(config.memory_tokens, d_model) * 0.02) if config.memory_tokens else None
 
+    @property
+    def bank(self) -> Tensor | None:
+        """What the slots hold (N, d), rows of root mean square about 1; None without retrieval."""
+        return None if self.rows is None else self.rows * math.sqrt(self.rows.shape[1])
+
     @torch.no_grad()
     def prepare(self, training: TrainingStudies) -> None:
         """Write the topics of the training reports into the bank: slot k = Σ_w β_kw e_w, β_kw the weight of word w in topic k, e_w its token vector.
 
         Level C. The generator's own token vectors, random as they are before training, put the bank in the space that words are asked in, without
-        giving this system pretrained word vectors that the others don't have. Since keys and queries begin with the same projection, a word asks for the
-        topics it stands in before anything is learnt; a patch has to learn what to ask for.
+        giving this system pretrained word vectors that the others don't have. Since keys and queries begin with the same projection, a word leans towards
+        the topics it stands in before anything is learnt; a patch has to learn what to ask for.
 
         Raises `ConfigurationError` when `training` has no token vectors or they are not as wide as the bank.
         """
-        if self.bank is None or self.config.initialisation == "random":
+        if self.rows is None or self.config.initialisation == "random":
             return
         words = training.token_vectors
-        if words is None or words.shape[-1] != self.bank.shape[1]:
+        if words is None or words.shape[-1] != self.rows.shape[1]:
             given = "none" if words is None else f"vectors of {words.shape[-1]} numbers"
-            raise ConfigurationError(f"a bank of width {self.bank.shape[1]} is written in token vectors of that width; TrainingStudies has {given}")
+            raise ConfigurationError(f"a bank of width {self.rows.shape[1]} is written in token vectors of that width; TrainingStudies has {given}")
         topics = find_topics(training, self.config.slots, self.config.initialisation, seed=training.seed)
         slots = torch.from_numpy(topics.weights).to(words) @ words  # (N, d)
-        self.bank.copy_(F.normalize(slots, dim=-1) * math.sqrt(slots.shape[1]))
+        self.rows.copy_(F.normalize(slots, dim=-1))
 
     def slots(self, labels: Tensor | None, modality: Modality) -> Slots:
-        if self.bank is None:
+        if self.rows is None:
             nothing = next(self.parameters(), torch.empty(0)).new_empty(1, self.heads, 0, 0)
             return Slots(nothing, nothing)
         return self.projections.slots(self.bank[None])
 
     def respond(self, features: Tensor, slots: Slots) -> Response:
         """features (B, L, d) -> Response. Without retrieval it is the features themselves, with weights and indices (B, h, L, 0) of no slot."""
-        if self.bank is None:
+        if self.rows is None:
             none = features.new_empty(len(features), self.heads, features.shape[1], 0)
             return Response(features, none, none.long())
         if self.config.retrieval == "soft":
@@ -150,7 +157,7 @@ class MCSAMMemory(CrossModalMemory):
         return Response(self.projections.output(merge_heads(answers)), torch.ones_like(weights[..., :1]), indices[..., :1])
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
-        return features if self.bank is None else features + response.vectors
+        return features if self.rows is None else features + response.vectors
 
     def visual_embedding(self, image: Response) -> Tensor:
         """The semantic visual embedding (B, p), unit length: mean response over the patches, projected."""
@@ -158,9 +165,7 @@ class MCSAMMemory(CrossModalMemory):
 
     def report_embedding(self, text: Response, token_mask: Tensor) -> Tensor:
         """The report's embedding (B, p), unit length: mean response over the words, where `token_mask` (B, L) is True, projected."""
-        words = token_mask[..., None].to(text.vectors.dtype)  # (B, L, 1)
-        pooled = (text.vectors * words).sum(1) / words.sum(1).clamp(min=1)
-        return F.normalize(self.embeddings["text"](pooled), dim=-1)
+        return F.normalize(self.embeddings["text"](masked_mean(text.vectors, token_mask)), dim=-1)
 
     def encoder_extra(self, image: Response | None) -> Tensor | None:
         """The semantic visual embedding as one more slot (B, 1, d) that the decoder attends to."""
