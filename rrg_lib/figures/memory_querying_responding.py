@@ -56,12 +56,12 @@ def weight_curves(curves: Mapping[str, np.ndarray], *, name: str | None = None) 
 
 def map_sizes(curves: Mapping[str, np.ndarray], *, name: str | None = None) -> Figure:
     """Root mean square of a map's weights before each step and after the last, as a share of the first: a line for each of `curves`, (steps + 1,)."""
-    figure, axes = new_figure(width=6.0, height=3.0)
+    figure, axes = new_figure(width=6.0, height=3.4)
     for (label, curve), (colour, style) in zip(curves.items(), ((ORANGE, "-"), (ORANGE, "--"), (BLUE, "-")), strict=False):
         axes.plot(np.arange(len(curve)), curve / curve[0], color=colour, ls=style, lw=2, label=label)
     axes.set(xlabel="training step", ylabel="size of the query map (start = 1)")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return finish(figure, name)
 
 
