@@ -29,7 +29,8 @@ from tqdm.auto import tqdm
 
 from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.hashing import content_hash
-from rrg_lib.models.visual import VisualExtractor, VisualFeatures, read_tensors
+from rrg_lib.models.pretrained import read_tensors
+from rrg_lib.models.visual import VisualExtractor, VisualFeatures
 from rrg_lib.study import DRAWN_FINDINGS
 from rrg_lib.workspace import written_whole
 
