@@ -50,3 +50,12 @@ def test_maps_are_scored_in_the_boxes_of_their_finding_and_beside_the_others_mea
     assert rows.at[("a", "Device"), "inside"] == pytest.approx(chance)  # a map that is 0 everywhere is chance
     assert np.isnan(rows.at[("a", "Device"), "others"])
     assert box_summary(table, by=["finding"]).at["Nodule", "ratio"] == pytest.approx(0.5 / 0.125)
+
+
+def test_the_others_mean_is_without_the_study_itself():
+    boxes = {study: [Box("Nodule", 0, 0, 0, 128, 128)] for study in "ab"}
+    inside, outside = np.zeros((2, 4, 4)), np.zeros((2, 4, 4))
+    inside[0, :2, :2] = outside[1] = 1
+    table = map_table({("a", "Nodule"): inside, ("b", "Nodule"): outside}, boxes).set_index("study")
+    np.testing.assert_allclose(table.loc["a", ["inside", "others"]].astype(float), [1, 0], atol=1e-6)
+    np.testing.assert_allclose(table.loc["b", ["inside", "others"]].astype(float), [0, 1], atol=1e-6)

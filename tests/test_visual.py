@@ -258,6 +258,20 @@ def test_training_is_a_function_of_its_seed(tmp_path):
         train_finding_extractor(views, labels[:5], validation=(views, labels), progress=False)
 
 
+def test_a_given_extractor_is_fine_tuned_in_place_of_a_new_one():
+    views, labels = small_set(12)
+    quick = PretrainingProfile(epochs=1, batch_size=6)
+    begun = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, progress=False)
+    before = begun.extractor.hash
+    twice = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, start=begun, progress=False)
+    assert twice is begun and twice.extractor.hash != before
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        fresh = FindingExtractor()
+    again = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, start=fresh, progress=False)
+    assert again.extractor.hash == before  # the weights that it starts from are all that `start` changes
+
+
 def test_both_heads_learn_and_the_features_are_standardised():
     """Forty steps on twelve studies: the training studies' findings can be read from the strongest patch and from the mean patch."""
     views, labels = small_set(12)
