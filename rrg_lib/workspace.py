@@ -6,11 +6,16 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rrg_lib.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no lock of this kind: two runs at once then do the work twice, to the same bytes
+    fcntl = None
 
 
 def workspace() -> Path:
@@ -57,3 +62,25 @@ def write_json(path: Path, value: Any) -> None:
     """A JSON file, written whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One that makes something in `folder` at a time: a second one waits, then finds the work done. The lock ends with the process, however that ends;
+    a folder in which nothing was made is taken away again. Raises `StorageError` when the folder cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"could not make the folder {folder}: {error.strerror or error}. Choose another one") from error
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, folder)
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty: a refused request leaves no trace, a begun one its parts
+        folder.rmdir()

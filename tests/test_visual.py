@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import torch
 
 from rrg_lib.data import iu_xray
 from rrg_lib.data.phantom import draw, sample_studies
-from rrg_lib.errors import CheckpointError, ConfigurationError, UnknownNameError
+from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError, UnknownNameError
 from rrg_lib.linear_probe import linear_probe
 from rrg_lib.models.feature_cache import cached_features
 from rrg_lib.models.visual import EXTRACTORS, VisualExtractor, augmented_as_released
@@ -29,7 +29,8 @@ def views() -> torch.Tensor:
 def test_every_extractor_makes_a_sequence_of_patches(name, views):
     extractor = VisualExtractor(name)
     features = extractor(views[:1])
-    assert features.patches.shape == (1, 2 * extractor.patches_per_view, extractor.dim) == (1, 98, EXTRACTORS[name][0])
+    side = {"vit_b_16": 14, "chest_resnet50": 16}.get(name, 7)
+    assert features.patches.shape == (1, 2 * extractor.patches_per_view, extractor.dim) == (1, 2 * side**2, EXTRACTORS[name].dim)
     assert features.pooled.shape == (1, 2 * extractor.dim)
     assert torch.isfinite(features.patches).all()
 
@@ -71,25 +72,15 @@ def test_the_hash_names_the_weights():
     assert extractor.hash != before
 
 
-def test_unknown_names_and_weights_are_told(tmp_path, monkeypatch):
+def test_unknown_names_and_weights_are_told(tmp_path):
     with pytest.raises(UnknownNameError, match=r"visual extractor 'resnet5'.*resnet50"):
         VisualExtractor("resnet5")
-    with pytest.raises(ConfigurationError, match="train it"):
-        VisualExtractor("small", weights="imagenet")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"broken\.safetensors"):
         VisualExtractor("small", weights=tmp_path / "broken.safetensors")
     FindingExtractor().save(tmp_path / "small.safetensors")
     with pytest.raises(CheckpointError, match="of another network"):
         VisualExtractor("resnet18", weights=tmp_path / "small.safetensors")
-
-    def offline(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"resnet18-f37072fd\.pth at .*checkpoints"):
-        VisualExtractor("resnet18", weights="imagenet")
 
 
 @pytest.mark.parametrize(("picture", "named"), [(0, 698), (1, 985)], ids=["palace", "daisy"])
@@ -127,6 +118,7 @@ class Studies:
     pictures: np.ndarray
     hash: str = "data-1"
     broken: bool = False
+    read: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -137,6 +129,7 @@ class Studies:
     def views_array(self, indices) -> np.ndarray:
         if self.broken and 2 in indices:
             raise KeyboardInterrupt
+        self.read += indices
         return self.pictures[list(indices)]
 
 
@@ -160,12 +153,83 @@ def test_a_second_call_reads_and_other_weights_write_elsewhere(views, tmp_path, 
     np.testing.assert_array_equal(again.patches(2), first.patches(2))
 
 
-def test_an_interrupted_cache_leaves_nothing_half_written(views, tmp_path):
-    extractor = VisualExtractor("small")
+@pytest.mark.parametrize("noted", [1, 8], ids=["goes on", "no note yet"])
+def test_an_interrupted_cache_is_not_taken_for_a_whole_one_and_goes_on(views, tmp_path, monkeypatch, noted):
+    monkeypatch.setattr("rrg_lib.models.feature_cache.BATCHES_BETWEEN_NOTES", noted)
+    extractor, data = VisualExtractor("small"), Studies(views.numpy(), broken=True)
     with pytest.raises(KeyboardInterrupt):
-        cached_features(extractor, Studies(views.numpy(), broken=True), folder=tmp_path, batch_size=1, progress=False)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(cached_features(extractor, Studies(views.numpy()), folder=tmp_path, progress=False)) == 3
+        cached_features(extractor, data, folder=tmp_path, batch_size=1, progress=False)
+    assert {path.name for path in tmp_path.rglob("*.npy")} == {"patches.npy", "pooled.npy"} and not list(tmp_path.rglob("features.json"))
+    assert {path.parent.name for path in tmp_path.rglob("*.npy")} == {"building"}
+    data = Studies(views.numpy())
+    cache = cached_features(extractor, data, folder=tmp_path, batch_size=1, progress=False)
+    assert data.read == ([2] if noted == 1 else [0, 1, 2])  # only what was missing is computed
+    assert not (cache.folder / "building").exists()
+    whole = cached_features(extractor, Studies(views.numpy()), folder=tmp_path / "other", batch_size=1, progress=False)
+    for part in ("patches.npy", "pooled.npy"):
+        assert (cache.folder / part).read_bytes() == (whole.folder / part).read_bytes()
+
+
+def test_what_was_begun_for_other_data_is_not_gone_on_with(views, tmp_path):
+    extractor, data = VisualExtractor("small"), Studies(views.numpy())
+    place = cached_features(extractor, data, folder=tmp_path, progress=False).folder
+    (place / "features.json").unlink()
+    for name in ("patches.npy", "pooled.npy"):
+        (place / "building").mkdir(exist_ok=True)
+        (place / name).rename(place / "building" / name)
+    (place / "building" / "progress.json").write_text('{"description": {"dataset": "another"}, "done": 2}')
+    cached_features(extractor, data, folder=tmp_path, progress=False)
+    assert data.read == [0, 1, 2] * 2
+
+
+def test_a_cache_that_was_cut_short_is_made_again(views, tmp_path):
+    extractor, data = VisualExtractor("small"), Studies(views.numpy())
+    cache = cached_features(extractor, data, folder=tmp_path, progress=False)
+    whole = (cache.folder / "patches.npy").read_bytes()
+    (cache.folder / "patches.npy").write_bytes(whole[:-100])
+    again = cached_features(extractor, data, folder=tmp_path, progress=False)
+    assert data.read == [0, 1, 2] * 2 and (again.folder / "patches.npy").read_bytes() == whole
+
+
+def test_a_cache_made_before_there_was_a_choice_of_precision_is_found(views, tmp_path):
+    """Folder and description of the default are those of the caches that stored runs were trained on."""
+    extractor, data = VisualExtractor("small"), Studies(views.numpy())
+    cache = cached_features(extractor, data, folder=tmp_path, progress=False)
+    assert cache.folder.name == f"small-{extractor.hash}-data-1"
+    assert json.loads((cache.folder / "features.json").read_text()) == {
+        "extractor": "small",
+        "weights": extractor.hash,
+        "dataset": "data-1",
+        "studies": 3,
+    }
+
+
+def test_precision_and_choice_of_studies_have_caches_of_their_own(views, tmp_path):
+    extractor, data = VisualExtractor("small"), Studies(views.numpy())
+    direct = extractor(views)
+    full = cached_features(extractor, data, folder=tmp_path, precision="float32", progress=False)
+    half = cached_features(extractor, data, folder=tmp_path, progress=False)
+    np.testing.assert_allclose(full.patches(2), direct.patches[2].numpy(), atol=1e-5, rtol=1e-5)
+    assert full.patches(2).dtype == np.float32 and full.folder != half.folder and 1.9 < full.bytes / half.bytes < 2
+    some = cached_features(extractor, data, folder=tmp_path, studies=[2, 0], progress=False)
+    assert len(some) == 2 and some.folder not in (full.folder, half.folder)
+    for i in (0, 2):
+        np.testing.assert_allclose(some.pooled(i), half.pooled(i), atol=2e-3)
+    with pytest.raises(ConfigurationError, match="study 1 were not asked for"):
+        some.patches(1)
+    with pytest.raises(ConfigurationError, match="float16 or float32"):
+        cached_features(extractor, data, folder=tmp_path, precision="int8")
+    with pytest.raises(ConfigurationError, match="no study"):
+        cached_features(extractor, data, folder=tmp_path, studies=[])
+
+
+def test_a_full_disk_is_told_and_keeps_what_is_done(views, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"No space left.*run again"):
+        cached_features(VisualExtractor("small"), Studies(views.numpy()), folder=tmp_path, progress=False)
 
 
 def test_an_extractor_that_learns_is_not_cached(views, tmp_path):
@@ -192,6 +256,20 @@ def test_training_is_a_function_of_its_seed(tmp_path):
     assert VisualExtractor("small", weights=tmp_path / "one.safetensors").hash == one.extractor.hash
     with pytest.raises(ConfigurationError, match="do not agree"):
         train_finding_extractor(views, labels[:5], validation=(views, labels), progress=False)
+
+
+def test_a_given_extractor_is_fine_tuned_in_place_of_a_new_one():
+    views, labels = small_set(12)
+    quick = PretrainingProfile(epochs=1, batch_size=6)
+    begun = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, progress=False)
+    before = begun.extractor.hash
+    twice = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, start=begun, progress=False)
+    assert twice is begun and twice.extractor.hash != before
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        fresh = FindingExtractor()
+    again = train_finding_extractor(views, labels, validation=(views, labels), profile=quick, seed=1, start=fresh, progress=False)
+    assert again.extractor.hash == before  # the weights that it starts from are all that `start` changes
 
 
 def test_both_heads_learn_and_the_features_are_standardised():

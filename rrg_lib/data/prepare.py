@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -25,17 +24,12 @@ from tqdm.auto import tqdm
 from rrg_lib.data.images import SIZE
 from rrg_lib.data.shards import Shard, shard_request, write_shard
 from rrg_lib.data.sources import VIEWS, Source, find_source
-from rrg_lib.errors import AnnotationError, ConfigurationError, RRGError, StorageError
+from rrg_lib.errors import AnnotationError, ConfigurationError, RRGError
 from rrg_lib.hashing import content_hash
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS, Study
 from rrg_lib.text.vocabulary import Protocol, Vocabulary
 from rrg_lib.text.vocabulary import protocol as find_protocol
-from rrg_lib.workspace import workspace, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows has no lock of this kind: two runs at once then do the work twice, to the same bytes
-    fcntl = None
+from rrg_lib.workspace import locked, workspace, write_json
 
 if TYPE_CHECKING:
     from rrg_lib.data.loading import PreparedDataset
@@ -86,7 +80,7 @@ def prepare(
     rules = find_protocol(protocol)
     request = _request(chosen, rules, shard_size)
     folder = Path(out).expanduser() if out else _default_folder(chosen.name, request)
-    with _locked(folder):
+    with locked(folder):
         if not _is_whole(folder, request):
             _build(folder, chosen, rules, request, shard_size, workers or _cpus(), progress)
     return PreparedDataset.open(folder)
@@ -224,24 +218,3 @@ def _start_worker() -> None:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One `prepare` a folder at a time: a second one waits, then finds the work done. The lock ends with the process, however that ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"could not make the folder {folder}: {error.strerror or error}. Choose another one") from error
-    with ExitStack() as stack:
-        stack.callback(_remove_empty, folder)
-        if fcntl is not None:
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # not empty: a refused request leaves no trace, a begun one its shards
-        folder.rmdir()
