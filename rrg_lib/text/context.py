@@ -1,7 +1,7 @@
 """What a sentence says of a finding it names: there, not there, perhaps, or of another time. ConText, small.
 
 A *cue* ("no", "cannot be excluded", "history of") reaches forwards or backwards to the findings of its sentence until a *stop* ("but", "there is", a
-comma that begins a statement of its own). A cue of the kind `plain` ("not without", "no change in") does nothing but keep the cues inside it from
+comma that begins a statement of its own); `nearest` ("versus") reaches all before the next stop, but only one finding behind it. A cue of the kind `plain` ("not without", "no change in") does nothing but keep the cues inside it from
 being read. The cues are data: `data/labeler_context.csv`, one alternation in the order of its rows, so an earlier row wins where two begin together.
 
 Source: ConText (Harkema et al. 2009), which is NegEx (Chapman et al. 2001) with directions, stops and time; the words are ours.
@@ -21,7 +21,7 @@ Status = Literal["positive", "negative", "uncertain", "historical"]
 #: What each kind of cue makes of a finding, the strongest first: "cannot exclude" beats "no", and "no … suspicious for" is no suspicion.
 KINDS: dict[str, Status] = {"unexcluded": "uncertain", "negated": "negative", "historical": "historical", "uncertain": "uncertain"}
 _IDLE = ("plain", "stop")
-_DIRECTIONS = ("forward", "backward", "both")
+_DIRECTIONS = ("forward", "backward", "both", "nearest")
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": ", ", "−": "-"})
 _NUMBER = re.compile(r"\d[.)]")
@@ -76,10 +76,10 @@ class Context:
         """Every cue and stop of a sentence, from left to right; none overlaps another."""
         return [Cue(*self._kinds[int(m.lastgroup[1:])], m.start(), m.end()) for m in self._pattern.finditer(sentence) if m.end() > m.start()]
 
-    def status(self, start: int, end: int, cues: Sequence[Cue]) -> Status:
-        """What the cues of the sentence make of the finding at `start <= i < end`."""
+    def status(self, start: int, end: int, cues: Sequence[Cue], ends: Sequence[int] = ()) -> Status:
+        """What the cues of the sentence make of the finding at `start <= i < end`; `ends` are the ends of all its findings."""
         stops = [cue for cue in cues if cue.kind == "stop"]
-        reaching = {cue.kind for cue in cues if cue.kind in KINDS and _reaches(cue, start, end, stops)}
+        reaching = {cue.kind for cue in cues if cue.kind in KINDS and _reaches(cue, start, end, stops, ends)}
         return next((status for kind, status in KINDS.items() if kind in reaching), "positive")
 
 
@@ -91,12 +91,12 @@ def compiled(pattern: str, what: str) -> re.Pattern[str]:
         raise AnnotationError(f"{what} is not a regular expression: {error} in {pattern!r}") from error
 
 
-def _reaches(cue: Cue, start: int, end: int, stops: Sequence[Cue]) -> bool:
+def _reaches(cue: Cue, start: int, end: int, stops: Sequence[Cue], ends: Sequence[int]) -> bool:
     # A cue may stand inside the words of the finding ("heart is not enlarged"): what counts is that the finding ends behind it.
-    if cue.direction in ("forward", "both") and cue.end < end:
-        between = [stop for stop in stops if stop.direction != "backward" and cue.end <= stop.start and stop.end <= start]
-        if not between:
-            return True
-    if cue.direction in ("backward", "both") and start < cue.start and end <= cue.start:
+    if cue.direction != "backward" and cue.end < end:
+        return not any(stop.direction != "backward" and cue.end <= stop.start and stop.end <= start for stop in stops)
+    if cue.direction != "forward" and end <= cue.start:
+        if cue.direction == "nearest" and any(end < other <= cue.start for other in ends):
+            return False
         return not any(stop.direction != "forward" and end <= stop.start < cue.start for stop in stops)
     return False

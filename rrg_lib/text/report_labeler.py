@@ -145,10 +145,10 @@ class ReportLabeler:
         if not spans:
             return ()
         cues = self._cues.cues(sentence)
-        found = []
+        found, ends = [], [end for _, end, _ in spans]
         for start, end, entry in spans:
             around = [cue for cue in cues if cue.end <= start or end <= cue.start] if entry.says == "not normal" else cues
-            status = "negative" if entry.says == "absent" else self._cues.status(start, end, around)
+            status = "negative" if entry.says == "absent" else self._cues.status(start, end, around, ends)
             attributes = self._attributes(sentence, start, end, spans, cues) if status in ("positive", "uncertain") else (None, None, ())
             found.append((entry.concept, entry.drawn, entry.observation, status, sentence[start:end], attributes))
         return tuple(found)
