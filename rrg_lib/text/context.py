@@ -1,8 +1,9 @@
 """What a sentence says of a finding it names: there, not there, perhaps, or of another time. ConText, small.
 
 A *cue* ("no", "cannot be excluded", "history of") reaches forwards or backwards to the findings of its sentence until a *stop* ("but", "there is", a
-comma that begins a statement of its own); `nearest` ("versus") reaches all before the next stop, but only one finding behind it. A cue of the kind `plain` ("not without", "no change in") does nothing but keep the cues inside it from
-being read. The cues are data: `data/labeler_context.csv`, one alternation in the order of its rows, so an earlier row wins where two begin together.
+comma that begins a statement of its own). `nearest` ("versus") reaches forwards like any other, and backwards only to the finding next to it. A cue of
+the kind `plain` ("not without", "no change in") does nothing but keep the cues inside it from being read. The cues are data:
+`data/labeler_context.csv`, one alternation in the order of its rows, so an earlier row wins where two begin together.
 
 Source: ConText (Harkema et al. 2009), which is NegEx (Chapman et al. 2001) with directions, stops and time; the words are ours.
 """

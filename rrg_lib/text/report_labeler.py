@@ -2,7 +2,8 @@
 
 Three tables of `data/` hold what it knows: `labeler_lexicon.csv` the words of each finding and of its absence, `labeler_context.csv` the cues of
 negation, doubt and time (`rrg_lib.text.context`), `labeler_attributes.csv` the words for severity, side and place. They were tuned on training reports
-against the expert codes and on two thirds of our own challenge sentences; no word of a validation or test report was looked at before they were done.
+against the expert codes and on challenge sentences of our own; no validation or test report was looked at before they were done, and nothing was
+changed after.
 
 How a report is summed up is CheXpert's way (Irvin et al. 2019): one positive mention makes the observation positive, else one uncertain mention
 uncertain, else one negative mention negative; what is not mentioned stays blank.
@@ -10,11 +11,13 @@ uncertain, else one negative mention negative; what is not mentioned stays blank
 
 from __future__ import annotations
 
+import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Literal
 
 from rrg_lib.errors import AnnotationError, ReportError
@@ -22,11 +25,11 @@ from rrg_lib.hashing import content_hash
 from rrg_lib.shipped import table
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, SEVERITIES, SIDES
 from rrg_lib.text.context import Context, Cue, Status, compiled, sentences
+from rrg_lib.workspace import written_whole
 
 #: How the four answers are written, as in the CheXpert files: blank is not a number.
 POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1.0, 0.0, -1.0, math.nan
 _VALUES: dict[Status, float] = {"positive": POSITIVE, "uncertain": UNCERTAIN, "negative": NEGATIVE}
-Uncertain = Literal["positive", "negative"]
 #: What a row of the lexicon is: the finding's words; words that say it is absent ("sharp costophrenic angles"); a denied normality ("not a normal
 #: heart size"), whose own "not" is no negation of the finding; words that look like a finding and are none ("pericardial effusion").
 _SAYS = ("present", "absent", "not normal", "other")
@@ -92,6 +95,11 @@ class ReportLabeler:
         """Names the rules by their content."""
         return content_hash([self.version, list(self.lexicon), list(self.context), list(self.attributes)])
 
+    @property
+    def stems(self) -> dict[str, tuple[str, ...]]:
+        """By drawn finding, the word stems of which one stands in every mention of it."""
+        return {name: tuple(stem for entry in self._entries if entry.drawn == name for stem in entry.triggers) for name in DRAWN_FINDINGS}
+
     def mentions(self, report: str) -> tuple[Mention, ...]:
         """Every finding that the report, raw or cleaned, names, in its order. Raises `ReportError` for what is not text."""
         if not isinstance(report, str):
@@ -119,7 +127,7 @@ class ReportLabeler:
         found = self._summed(report, "drawn")
         return tuple(found.get(name, BLANK) for name in DRAWN_FINDINGS)
 
-    def label(self, report: str, *, uncertain: Uncertain = "positive") -> tuple[int, ...]:
+    def label(self, report: str, *, uncertain: Literal["positive", "negative"] = "positive") -> tuple[int, ...]:
         """(13,) ones and zeros in the order of `DRAWN_FINDINGS`, as the frozen labeler's; `uncertain` says what a doubted finding counts as.
 
         The experts code what the report calls possible, so it is positive by default.
@@ -218,7 +226,9 @@ class ReportLabeler:
             triggers = tuple(trigger for trigger in row["trigger"].split("|") if trigger)
             if not triggers:
                 raise AnnotationError(f"{what} has no trigger: give the stems, separated by |, one of which every match contains")
-            entries.append(_Entry(row["concept"], row["says"], row["drawn_finding"] or None, row["observation"] or None, triggers, compiled(pattern, what)))
+            entries.append(
+                _Entry(row["concept"], row["says"], row["drawn_finding"] or None, row["observation"] or None, triggers, compiled(pattern, what))
+            )
         return tuple(entries)
 
     @cached_property
@@ -241,3 +251,11 @@ class ReportLabeler:
 
 def _excludes(one: _Entry, other: _Entry) -> bool:
     return one.concept == other.concept or "absent" not in (one.says, other.says)
+
+
+def save_observations(path: Path, observations: Mapping[str, Sequence[float]]) -> None:
+    """A CSV of id and the 14 observations, blank where not mentioned, written whole or not at all: what `rrg_lib.pseudo_labels.read_labels` reads."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", *OBSERVATIONS))
+        writer.writerows((study, *("" if math.isnan(value) else f"{value:g}" for value in values)) for study, values in observations.items())
