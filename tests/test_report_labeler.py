@@ -138,6 +138,8 @@ def test_of_words_inside_words_the_longer_finding_is_meant():
     assert said("Airspace consolidation.") == {"Consolidation": 1.0}
     assert said("Hydropneumothorax.") == {"Pneumothorax": 1.0, "Pleural Effusion": 1.0}
     assert said("Pericardial effusion.") == {}
+    (mention,) = LABELER.mentions("There is not a normal heart size.")  # and no normal heart inside it
+    assert (mention.concept, mention.status) == ("cardiomegaly", "positive")
 
 
 def test_one_positive_mention_outweighs_a_doubt_and_a_doubt_a_denial():
@@ -280,6 +282,7 @@ def test_a_cue_reaches_to_the_next_stop():
             {"kind": "negated", "direction": "backward", "pattern": "is absent"},
             {"kind": "uncertain", "direction": "nearest", "pattern": "versus"},
             {"kind": "stop", "direction": "both", "pattern": "but|,(?= there)"},
+            {"kind": "stop", "direction": "backward", "pattern": "is seen"},
         ]
     )
 
@@ -290,6 +293,8 @@ def test_a_cue_reaches_to_the_next_stop():
     assert status("no a or b but c", "a ", "b ", "c") == ["negative", "negative", "positive"]
     assert status("no a, there is b", "a,", "b") == ["negative", "positive"]
     assert status("w but x and y is absent", "w", "x", "y") == ["positive", "negative", "negative"]
+    assert status("x is seen and y is absent", "x", "y") == ["positive", "negative"]
+    assert status("no x is seen or y", "x", "y") == ["negative", "negative"]
     assert status("no change in z", "z") == ["positive"]
     assert status("w, x versus y", "w", "x", "y") == ["positive", "uncertain", "uncertain"]
     assert [cue.kind for cue in context.cues("nob, noxious")] == []  # never inside a word

@@ -118,7 +118,7 @@ def ceiling(studies: Sequence[Study], answers: np.ndarray, labeler: ReportLabele
             if there:
                 codes += 1
                 unmentioned += bool(np.isnan(answer))
-                traceless += bool(np.isnan(answer)) and not any(stem in text for stem in stems[name])
+                traceless += not any(stem in text for stem in stems[name])
                 denied += answer == 0
     return Ceiling(codes, unmentioned, traceless, int(denied))
 
