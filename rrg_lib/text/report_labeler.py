@@ -2,8 +2,8 @@
 
 Three tables of `data/` hold what it knows: `labeler_lexicon.csv` the words of each finding and of its absence, `labeler_context.csv` the cues of
 negation, doubt and time (`rrg_lib.text.context`), `labeler_attributes.csv` the words for severity, side and place. They were tuned on training reports
-against the expert codes and on challenge sentences of our own; no validation or test report was looked at before they were done, and nothing was
-changed after.
+against the expert codes and on challenge sentences of our own; no validation or test report was looked at before they were done, and nothing
+that changes a label of the collection was changed after.
 
 How a report is summed up is CheXpert's way (Irvin et al. 2019): one positive mention makes the observation positive, else one uncertain mention
 uncertain, else one negative mention negative; what is not mentioned stays blank.
