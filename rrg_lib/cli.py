@@ -1,4 +1,4 @@
-"""The command line: `rrg prepare | pretrain | train | generate | evaluate`."""
+"""The command line: `rrg prepare | pretrain | train | generate | evaluate | label | efficacy | audit`."""
 
 from __future__ import annotations
 
@@ -191,6 +191,63 @@ def evaluate(
     typer.echo(evaluation.markdown())
     if given is None:
         typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
+
+
+@app.command()
+def label(
+    reports: Annotated[Path, typer.Argument(help="A CSV with the columns id and report.")],
+    out: Annotated[Path, typer.Option(help="Where to write the labels: a CSV of id and the 14 observations.")],
+) -> None:
+    """Read the 14 observations from reports: 1 positive, 0 negative, -1 uncertain, nothing where not mentioned."""
+    from rrg_lib.evaluation.nlg import one_report_each
+    from rrg_lib.reports import load_reports
+    from rrg_lib.text.report_labeler import ReportLabeler, save_observations
+
+    labeler = ReportLabeler()
+    given = one_report_each(load_reports(reports), "report")
+    save_observations(out, {study: labeler.observations(report) for study, report in given.items()})
+    typer.echo(f"{len(given)} reports, labeler {labeler.version} {labeler.hash}, in {out}")
+
+
+@app.command()
+def efficacy(
+    reports: Annotated[Path, typer.Argument(help="A CSV with the columns id and report, of exactly the studies of the split.")],
+    split: SplitName = "test",
+    against: Annotated[str, typer.Option(help="codes: the experts' codes. report: the labels of the reference reports, as in the papers.")] = "codes",
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")] = None,
+) -> None:
+    """Clinical efficacy of reports on a split of IU X-Ray: precision, recall and F1 over each label set, and agreement on side and severity."""
+    from rrg_lib.evaluation.efficacy import clinical_efficacy
+    from rrg_lib.reports import load_reports
+    from rrg_lib.workspace import write_json
+
+    found = clinical_efficacy(load_reports(reports), _studies(split), against=against)
+    typer.echo(found.markdown())
+    if out:
+        write_json(out, found.to_json())
+
+
+@app.command()
+def audit(
+    split: SplitName = "test",
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")] = None,
+) -> None:
+    """How far to trust the labeler: its answers on the references themselves, against the experts' codes, and the ceiling."""
+    from rrg_lib.evaluation.labeler_audit import audit as audited
+    from rrg_lib.workspace import write_json
+
+    found = audited(_studies(split))
+    typer.echo(found.markdown())
+    if out:
+        write_json(out, found.to_json())
+
+
+def _studies(split: str):
+    from rrg_lib.data.iu_xray import studies
+
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    return studies(split)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ def rrg(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return ended.value.code, out, err
 
 
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "train", "generate", "evaluate"])
+@pytest.mark.parametrize("command", ["prepare", "pretrain", "train", "generate", "evaluate", "label", "efficacy", "audit"])
 def test_every_command_explains_itself(monkeypatch, capsys, command):
     code, out, _ = rrg(monkeypatch, capsys, command, "--help")
     assert code == 0

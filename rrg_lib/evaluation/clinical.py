@@ -1,22 +1,32 @@
 """Finding-F1: does the report say what is there?
 
-BLEU rewards the sentences that all reports share; this counts the findings. The labeler reads them from a generated report, the experts' MeSH codes
-say which are there, and micro-F1 is taken over the 13 drawn findings, the label set `drawn-13`. A report without any finding scores nothing, however
-fluent.
+BLEU rewards the sentences that all reports share; this counts the findings. A labeler reads them from a generated report, the experts' MeSH codes (or
+the labels of the reference report, as in the papers) say which are there, and precision, recall and F1 are taken over a *label set* that every result
+names: `drawn-13`, `CheXpert-14`, or `CheXpert-13`, which leaves "No Finding" out because always saying it scores high over 14 and nothing over 13. A
+report without any finding scores nothing, however fluent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from rrg_lib.errors import AnnotationError
+from rrg_lib.errors import AnnotationError, UnknownNameError
 from rrg_lib.evaluation.statistics import Additive, ratio
-from rrg_lib.study import DRAWN_FINDINGS
+from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS
 
 LABEL_SET = "drawn-13"
+#: What the scores are taken over, by the name that every result carries.
+LABEL_SETS: dict[str, tuple[str, ...]] = {LABEL_SET: DRAWN_FINDINGS, "CheXpert-14": OBSERVATIONS, "CheXpert-13": OBSERVATIONS[1:]}
+Uncertain = Literal["positive", "negative"]
+#: Both published ways to count an uncertain label: R2Gen's script counts it as negative, ORGan's as positive. Scores differ by this alone.
+UNCERTAIN: tuple[Uncertain, ...] = ("negative", "positive")
+#: The answers of a labeler, in the order of the columns of `confusion`.
+ANSWERS = ("positive", "uncertain", "negative", "blank")
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,8 @@ class PRF:
 class FindingScores:
     """Agreement on findings: `micro` over all decisions, `macro` the mean over findings that at least one study has, `per_finding` by name.
 
-    `additive` holds "micro" and "macro" F1 for subsets and intervals.
+    `additive` holds "micro" and "macro" F1 for subsets and intervals. `label_set` says over what, `uncertain` what an uncertain label counted as (None
+    where the labels knew none).
     """
 
     micro: PRF
@@ -41,6 +52,7 @@ class FindingScores:
     per_finding: dict[str, PRF]
     additive: dict[str, Additive]
     label_set: str = LABEL_SET
+    uncertain: Uncertain | None = None
 
 
 def finding_f1(predicted: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], labels: Sequence[str] = DRAWN_FINDINGS) -> FindingScores:
@@ -74,6 +86,64 @@ def finding_f1(predicted: Sequence[Sequence[int]], reference: Sequence[Sequence[
             "macro": Additive(flat, lambda s: _mean_of_defined(_prf(np.moveaxis(s.reshape(*s.shape[:-1], 3, width), -2, 0))[2])),
         },
     )
+
+
+def label_set(name: str) -> tuple[str, ...]:
+    """The labels of a set. Raises `UnknownNameError` with the names there are."""
+    if name not in LABEL_SETS:
+        raise UnknownNameError("label set", name, LABEL_SETS)
+    return LABEL_SETS[name]
+
+
+def counted(labels: Sequence[Sequence[float]], uncertain: Uncertain) -> np.ndarray:
+    """(n, k) zeros and ones of labels that are 1 positive, 0 negative, -1 uncertain or NaN blank; blank counts as negative.
+
+    Raises `AnnotationError` for another value, `UnknownNameError` for another treatment.
+    """
+    if uncertain not in UNCERTAIN:
+        raise UnknownNameError("treatment of uncertain labels", uncertain, UNCERTAIN)
+    labels = np.asarray(labels, dtype=float)
+    if wrong := sorted(set(labels[~(np.isnan(labels) | np.isin(labels, (1, 0, -1)))].tolist())):
+        raise AnnotationError(f"a label is 1 (positive), 0 (negative), -1 (uncertain) or NaN (blank), not {wrong[0]:g}")
+    return ((labels == 1) | ((labels == -1) & (uncertain == "positive"))).astype(int)
+
+
+def clinical_scores(
+    predicted: Sequence[Sequence[float]], reference: Sequence[Sequence[float]], over: str = "CheXpert-14", *, uncertain: Uncertain = "negative"
+) -> FindingScores:
+    """Precision, recall and F1 between two sets of labels with four answers, over a named label set.
+
+    Args:
+        predicted, reference: (n, 13) in the order of `DRAWN_FINDINGS` for drawn-13, else (n, 14) in that of `OBSERVATIONS`; 1 positive, 0 negative,
+            -1 uncertain, NaN blank. Expert codes are such labels without an uncertain one.
+        over: a name of `LABEL_SETS`. CheXpert-13 takes the same 14 columns and leaves "No Finding" out.
+        uncertain: what -1 counts as, in both.
+
+    Raises `AnnotationError` for other shapes or values, `UnknownNameError` for another label set or treatment.
+    """
+    labels = label_set(over)
+    a, b = counted(predicted, uncertain), counted(reference, uncertain)
+    width = len(OBSERVATIONS) if over.startswith("CheXpert") else len(labels)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != width or b.shape[1] != width:
+        raise AnnotationError(f"labels of {over} must be two arrays of shape (studies, {width}), not {a.shape} and {b.shape}")
+    columns = slice(width - len(labels), None)
+    return replace(finding_f1(a[:, columns], b[:, columns], labels), label_set=over, uncertain=uncertain)
+
+
+def confusion(answers: Sequence[Sequence[float]], present: Sequence[Sequence[int]], labels: Sequence[str]) -> pd.DataFrame:
+    """How often each answer was given where the finding is there and where it is not: a row a label, columns (there | not there) x `ANSWERS`.
+
+    `answers` is (n, k) with the four values of `counted`, `present` (n, k) ones and zeros.
+    """
+    a, b = np.asarray(answers, dtype=float), np.asarray(present)
+    counted(a, "negative")  # refuses other values
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(labels):
+        raise AnnotationError(f"answers and truth must be two arrays of shape (studies, {len(labels)}), not {a.shape} and {b.shape}")
+    is_answer = np.stack([a == 1, a == -1, a == 0, np.isnan(a)])  # (4, n, k)
+    table = {
+        (truth, answer): (is_answer[i] & (b == value)).sum(0) for truth, value in (("there", 1), ("not there", 0)) for i, answer in enumerate(ANSWERS)
+    }
+    return pd.DataFrame(table, index=list(labels))
 
 
 def _prf(counts: np.ndarray) -> np.ndarray:

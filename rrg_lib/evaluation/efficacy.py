@@ -1,0 +1,185 @@
+"""Clinical efficacy: the findings of generated reports against the truth, over every label set, with side and severity.
+
+Two truths, and a result says which: `codes`, the experts' MeSH codes, which no labeler has touched; and `report`, the same labeler on the reference
+report, which is how the papers measure it. The first has a ceiling below 1 (not every code is in the FINDINGS), the second forgives what the labeler
+overlooks in both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from rrg_lib.errors import UnknownNameError
+from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, FindingScores, clinical_scores
+from rrg_lib.evaluation.nlg import Reports, one_report_each, same_studies
+from rrg_lib.evaluation.statistics import Interval, interval
+from rrg_lib.hashing import content_hash
+from rrg_lib.study import Study
+from rrg_lib.text.report_labeler import Mention, ReportLabeler
+
+Against = Literal["codes", "report"]
+AGAINST: tuple[Against, ...] = ("codes", "report")
+Attribute = Literal["side", "severity"]
+ATTRIBUTES: tuple[Attribute, ...] = ("side", "severity")
+#: What a finding is said to be, by drawn finding: the values of an attribute that a report or the codes give it.
+Said = dict[str, dict[Attribute, frozenset[str]]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement on an attribute of findings that both have. `both` counts findings where both say something, `agree` those where they say the same;
+    `only_predicted` and `only_truth` count those where one says something and the other nothing."""
+
+    both: int
+    agree: int
+    only_predicted: int
+    only_truth: int
+
+    @property
+    def rate(self) -> float:
+        """Agreement where both say something; NaN where they never do."""
+        return self.agree / self.both if self.both else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Efficacy:
+    """Scores by (label set, treatment of uncertain), agreement on side and severity, and what it was computed with."""
+
+    scores: dict[tuple[str, str], FindingScores]
+    agreement: dict[Attribute, Agreement]
+    provenance: dict[str, Any]
+
+    def table(self) -> pd.DataFrame:
+        """A row a label set and treatment of uncertain: micro and macro precision, recall, F1, and support."""
+        rows = {
+            key: {f"{name} {field}": getattr(getattr(scores, name), field) for name in ("micro", "macro") for field in ("precision", "recall", "f1")}
+            | {"support": scores.micro.support}
+            for key, scores in self.scores.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["label set", "uncertain"])
+
+    def by_class(self, label_set: str = "CheXpert-14", uncertain: str = "negative") -> pd.DataFrame:
+        """A row a label: precision, recall, F1, support."""
+        return pd.DataFrame.from_dict({name: asdict(prf) for name, prf in self.scores[label_set, uncertain].per_finding.items()}, orient="index")
+
+    def interval(self, label_set: str, uncertain: str = "negative", average: Literal["micro", "macro"] = "micro", *, seed: int = 0) -> Interval:
+        """The 95 % bootstrap interval over studies of a micro- or macro-F1."""
+        return interval(self.scores[label_set, uncertain].additive[average], seed=seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file; NaN becomes null."""
+        return {
+            "scores": [
+                {"label_set": key[0], "uncertain": key[1], "micro": _plain(s.micro), "macro": _plain(s.macro)}
+                | {"classes": {name: _plain(prf) for name, prf in s.per_finding.items()}}
+                for key, s in self.scores.items()
+            ],
+            "agreement": {name: asdict(a) for name, a in self.agreement.items()},
+            "provenance": self.provenance,
+        }
+
+    def markdown(self) -> str:
+        """The table, the classes of CheXpert-14, the agreement and what all was computed with, for a terminal or a notebook."""
+        made = self.provenance
+        rows = [(*key, *row) for key, row in zip(self.scores, self.table().round(3).to_numpy().tolist(), strict=True)]
+        lines = markdown_table(["label set", "uncertain is", *self.table().columns], rows)
+        lines += ["", "CheXpert-14, uncertain is negative:", ""]
+        lines += markdown_table(["class", "precision", "recall", "F1", "support"], list(self.by_class().round(3).itertuples(name=None)))
+        lines.append("")
+        for name, a in self.agreement.items():
+            rate = "–" if math.isnan(a.rate) else f"{a.rate:.3f}"
+            lines.append(f"- {name}: {rate} where both say it ({a.agree} of {a.both}); {a.only_predicted} say it alone, {a.only_truth} do not say it")
+        truth = "the experts' codes" if made["against"] == "codes" else "the labels of the reference reports"
+        lines.append(
+            f"- truth: {truth}; {made['studies']['n']} studies {made['studies']['hash']}; labeler {made['labeler']['version']} {made['labeler']['hash']}"
+        )
+        return "\n".join(lines) + "\n"
+
+
+def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Against = "codes", labeler: ReportLabeler | None = None) -> Efficacy:
+    """Measures the findings of reports (study id -> text, raw or cleaned) for exactly these studies.
+
+    An empty report says nothing, and scores so. Raises `ReportError` for reports missing, too many or given twice, `UnknownNameError` for another truth.
+    """
+    if against not in AGAINST:
+        raise UnknownNameError("truth", against, AGAINST)
+    labeler = labeler or ReportLabeler()
+    given = one_report_each(reports, "report")
+    same_studies([study.id for study in studies], given, "reports")
+    texts = [given[study.id] for study in studies]
+    predicted = {"drawn": [labeler.drawn(text) for text in texts], "observations": [labeler.observations(text) for text in texts]}
+    if against == "codes":
+        truth = {"drawn": [study.drawn for study in studies], "observations": [study.observations for study in studies]}
+        truly = [said_by_codes(study) for study in studies]
+    else:
+        truth = {"drawn": [labeler.drawn(s.report) for s in studies], "observations": [labeler.observations(s.report) for s in studies]}
+        truly = [said_by_report(labeler.mentions(study.report)) for study in studies]
+    scores = {
+        (name, uncertain): clinical_scores(
+            *(labels["drawn" if name == "drawn-13" else "observations"] for labels in (predicted, truth)), name, uncertain=uncertain
+        )
+        for name in LABEL_SETS
+        for uncertain in UNCERTAIN
+    }
+    said = [said_by_report(labeler.mentions(text)) for text in texts]
+    provenance = {
+        "against": against,
+        "label_sets": {name: list(labels) for name, labels in LABEL_SETS.items()},
+        "labeler": {"version": labeler.version, "hash": labeler.hash},
+        "studies": {"splits": sorted({study.split for study in studies}), "n": len(studies), "hash": content_hash([study.id for study in studies])},
+        "reports": content_hash(sorted(given.items())),
+    }
+    return Efficacy(scores, {attribute: agreement(said, truly, attribute) for attribute in ATTRIBUTES}, provenance)
+
+
+def agreement(predicted: Sequence[Said], truth: Sequence[Said], attribute: Attribute) -> Agreement:
+    """Agreement on an attribute over the findings that both name, study by study. Where a finding is named with several values (two effusions, one
+    mild and one severe), one in common is enough."""
+    both = agree = only_predicted = only_truth = 0
+    for a, b in zip(predicted, truth, strict=True):
+        for finding in a.keys() & b.keys():
+            said, true = a[finding][attribute], b[finding][attribute]
+            both += bool(said and true)
+            agree += bool(said & true)
+            only_predicted += bool(said and not true)
+            only_truth += bool(true and not said)
+    return Agreement(both, agree, only_predicted, only_truth)
+
+
+def said_by_codes(study: Study) -> Said:
+    """What the expert codes say of each drawn finding of a study."""
+    return _gathered([(finding.drawn, finding.side, finding.severity) for finding in study.findings])
+
+
+def said_by_report(mentions: Sequence[Mention]) -> Said:
+    """What a report says of each drawn finding that it asserts or thinks possible."""
+    return _gathered([(m.drawn, m.side, m.severity) for m in mentions if m.status in ("positive", "uncertain")])
+
+
+def _gathered(found: Sequence[tuple[str | None, str | None, str | None]]) -> Said:
+    gathered: Said = {}
+    for name in {name for name, _, _ in found if name}:
+        sides = {side for other, side, _ in found if other == name and side}
+        # One on the left and one on the right are what "bilateral" says in one word.
+        sides = {"bilateral"} if {"left", "right"} <= sides else sides
+        gathered[name] = {"side": frozenset(sides), "severity": frozenset(grade for other, _, grade in found if other == name and grade)}
+    return gathered
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The lines of a Markdown table; NaN becomes a dash."""
+    cells = [
+        ["–" if isinstance(cell, float) and math.isnan(cell) else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row]
+        for row in rows
+    ]
+    return ["| " + " | ".join(line) + " |" for line in (list(header), ["---"] * len(header), *cells)]
+
+
+def _plain(prf: Any) -> dict[str, float | int | None]:
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in asdict(prf).items()}
