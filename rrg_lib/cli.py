@@ -1,4 +1,4 @@
-"""The command line: `rrg prepare | pretrain | train | generate | evaluate`."""
+"""The command line: `rrg prepare | pretrain | train | generate | evaluate | baselines | ledger`."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def evaluate(
     reports: Annotated[Path | None, typer.Option(help="A CSV with the columns id and report to score instead of the run's own.")] = None,
     split: SplitName = "test",
     meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
-    baselines: Annotated[bool, typer.Option(help="Print the trivial baselines beside the system.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Print all trivial baselines beside the system; a minute or two the first time.")] = True,
     profile: ProfileName = "ci",
     seed: Seed = None,
     settings: Settings = None,
@@ -187,10 +187,34 @@ def evaluate(
     made = _run(name, profile, seed, settings, data_root, run, quiet)
     decoding = _decoding(made, labels)
     given = load_reports(reports) if reports else None
-    evaluation = made.evaluate(split, metrics=METRICS if meteor else WITHOUT_JAVA, baselines=baselines, reports=given, decoding=decoding)
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    evaluation = made.evaluate(split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=decoding)
     typer.echo(evaluation.markdown())
     if given is None:
         typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
+
+
+@app.command()
+def baselines(
+    dataset: Annotated[str, typer.Argument(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
+    split: SplitName = "test",
+    only: Annotated[list[str] | None, typer.Option(help="Only this baseline. Repeatable.")] = None,
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the minutes it takes."""
+    from rrg_lib.evaluation.baseline_table import evaluate_baselines
+    from rrg_lib.evaluation.baselines import Task
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.runs import prepared
+
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    studies = {name: [opened.study(i) for i in opened.split_indices(name)] for name in SPLITS}
+    task = Task(studies["train"], studies["val"], studies[split], opened.vocabulary)
+    typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
 
 
 def main() -> None:
