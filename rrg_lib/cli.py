@@ -217,6 +217,23 @@ def baselines(
     typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
 
 
+@app.command()
+def ledger(
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger.csv and ledger.md; by default build/ledger.")] = None,
+    counts_only: Annotated[bool, typer.Option("--counts", help="Print the verdicts' counts alone.")] = False,
+) -> None:
+    """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
+    from rrg_lib.evaluation.ledger import ledger as made
+    from rrg_lib.evaluation.ledger_files import counts_markdown, ledger_markdown, write_ledger
+    from rrg_lib.results import stored
+    from rrg_lib.workspace import workspace
+
+    rows = made(stored())
+    paths = write_ledger(rows, out or workspace() / "ledger")
+    typer.echo("\n".join(counts_markdown(rows)) if counts_only else ledger_markdown(rows))
+    typer.echo(f"in {paths[0]} and {paths[1].name}")
+
+
 def main() -> None:
     """Run the command line; a user's mistake prints its message alone and exits with 2."""
     try:
