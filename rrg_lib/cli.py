@@ -1,4 +1,4 @@
-"""The command line: `rrg prepare | pretrain | train | generate | evaluate | baselines | ledger`."""
+"""The command line: `rrg prepare | pretrain | train | generate | evaluate | baselines | compare | ledger`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
+from rrg_lib.errors import ConfigurationError, ReportError, RRGError, UnknownNameError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
 from rrg_lib.study import SPLITS
 
@@ -215,6 +215,40 @@ def baselines(
     studies = {name: [opened.study(i) for i in opened.split_indices(name)] for name in SPLITS}
     task = Task(studies["train"], studies["val"], studies[split], opened.vocabulary)
     typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
+
+
+@app.command()
+def compare(
+    name: Name,
+    other: Annotated[str, typer.Argument(metavar="DATASET/PRESET", help="The system to compare with, on the same dataset.")],
+    profile: ProfileName = "ci",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
+    split: SplitName = "test",
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = False,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Test whether two trained systems differ on the same studies: paired randomisation, all seeds together. Reads the reports that `evaluate` wrote."""
+    from rrg_lib.evaluation.comparison import compare_reports, comparison_markdown
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.presets import experiment
+    from rrg_lib.reports import load_reports
+    from rrg_lib.runs import prepared, run_folder
+
+    what = {each: [experiment(each, profile, seed=s) for s in seed or [None]] for each in (name, other)}
+    (dataset, *others) = {experiments[0].dataset for experiments in what.values()}
+    if others:
+        raise ConfigurationError(f"{name} and {other} are of two datasets: what is scored on other studies cannot be compared")
+    for missing in (e for experiments in what.values() for e in experiments if not (run_folder(e) / f"reports-{split}.csv").is_file()):
+        seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
+        raise ReportError(
+            f"{run_folder(missing)} has no reports of {split} yet; run: rrg train {seeded}, then: rrg evaluate {seeded} --split {split}"
+        )
+    reports = {each: [load_reports(run_folder(e) / f"reports-{split}.csv") for e in experiments] for each, experiments in what.items()}
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    studies = [opened.study(i) for i in opened.split_indices(split)]
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    typer.echo(comparison_markdown((name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)))
 
 
 @app.command()
