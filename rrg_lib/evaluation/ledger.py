@@ -163,7 +163,7 @@ def _printed_labels(preset: str) -> str | None:
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> tuple[str, str]:
     if check := check_value(value):
         return check.verdict, check.why
-    if ours and ours.dataset in OWN_DATA:
+    if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
         agrees = ours.low <= value.high and ours.high >= value.low
         return (REPRODUCED if agrees else NOT_REPRODUCED), f"{value.value:g} against {ours.low:.3f} to {ours.high:.3f}, {ours.spread.n} seeds"
     earlier = same_elsewhere(value)
@@ -272,6 +272,8 @@ def _decided(names: Sequence[str], a: Measured, b: Measured, *, own: bool) -> tu
         return (NOT_RUN if own else UNDECIDED), f"{seeds} of the {MIN_SEEDS} seeds that an order needs", shown
     margin = 1.96 * math.sqrt(a.variance + b.variance)
     why = f"the difference {difference:+.3f}, the margin of studies and seeds {margin:.3f}"
+    if own and math.isnan(margin):
+        return NOT_RUN, "stored without intervals: evaluate again", shown
     if own:
         return (REPRODUCED if difference > margin else NOT_REPRODUCED), why, shown
     return (UNDECIDED if not abs(difference) > margin else HOLDS if difference > 0 else FAILS), why, shown
