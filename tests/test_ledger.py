@@ -109,6 +109,19 @@ def test_only_the_papers_own_data_reproduces():
     assert claim(ledger([r for r in runs if r.experiment.training.seed < 2]), "cmn-cmn-base-iu").verdict == NOT_RUN
 
 
+def test_scores_that_were_stored_without_intervals_decide_nothing():
+    def bare(run):
+        row = replace(run.evaluation.rows[0], intervals={})
+        return replace(run, evaluation=replace(run.evaluation, rows=(row, *run.evaluation.rows[1:])))
+
+    runs = [*seeds("cmn", 0.17, 0.17, 0.17), *seeds("base", 0.1, 0.1, 0.1)]
+    own = [*seeds("cmn", 0.17, 0.17, 0.17, dataset="iu_xray", profile="gpu"), *seeds("base", 0.1, 0.1, 0.1, dataset="iu_xray", profile="gpu")]
+    assert claim(ledger([bare(run) for run in runs]), "cmn-cmn-base-iu").verdict == UNDECIDED
+    rows = ledger([bare(run) for run in own])
+    assert claim(rows, "cmn-cmn-base-iu").why == "stored without intervals: evaluate again"
+    assert not [row for row in rows if row.kind == "value" and row.verdict == REPRODUCED] and counts(rows)["value"][NOT_REPRODUCED] == 13
+
+
 def test_a_gated_memory_is_compared_by_what_it_was_told():
     """On drawn studies the classifier's labels count; the printed rows of XProNet were told the references', so on its own data those do."""
     both = [*seeds("xpronet", 0.1, labels="classifier"), *seeds("xpronet", 0.2, labels="reference")]
