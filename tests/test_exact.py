@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rrg_lib.errors import AnnotationError, UnknownNameError
+from rrg_lib.evaluation import exact as module_of_checks
 from rrg_lib.evaluation import published as module
 from rrg_lib.evaluation.exact import (
     CHECKS,
@@ -49,7 +50,7 @@ def test_rows_compare_outside_their_rounding_only():
     row = lambda **scores: {  # noqa: E731
         metric: module.Published(1, "p", "t", "d", "s", metric, score, 0.0005) for metric, score in scores.items()
     }
-    found = compare(row(a=0.170, b=0.138, c=0.3, d=0.100), row(a=0.168, b=0.137, c=0.3, d=0.102))
+    found = compare(row(a=0.170, b=0.138, c=0.137, d=0.100), row(a=0.168, b=0.137, c=0.138, d=0.102))
     assert (found.above, found.equal, found.below) == (("a",), ("b", "c"), ("d",))  # .138 and .137 may both be .1375
     assert str(found) == "above on 1 of 4; equal within rounding on b, c; below on d"
     assert compare(row(a=1, b=2), row(a=2, b=1), ["b"]).above == ("b",)
@@ -111,6 +112,11 @@ def test_of_two_opposite_statements_on_the_gains_one_contradicts_the_table():
     found = run_check("mimic_cxr_gains_most")
     assert found.verdict == CONTRADICTED and found.ours == "IU X-Ray 19.6 %, MIMIC-CXR 13.1 %"
     assert "BASE+MEM 6.5 and 8.3 %" in found.why  # of the other memory it would be true
+
+
+def test_gains_that_the_rounding_does_not_tell_apart_contradict_nobody(monkeypatch):
+    monkeypatch.setattr(module_of_checks, "_gains", lambda system: ((10.0, 9.0, 11.0), (10.5, 9.5, 11.5)))
+    assert [module_of_checks._gains_most(dataset).verdict for dataset in ("iu_xray", "mimic_cxr")] == [CONSISTENT, CONSISTENT]
 
 
 def test_table_1_is_not_the_split_that_the_released_code_reads():

@@ -25,14 +25,14 @@ def test_nearest_by_labels_are_all_at_the_smallest_distance(task):
 
 
 def test_a_label_vector_of_its_own_gets_the_nearest_and_not_nothing():
-    (tied,) = nearest_by_labels([[1, 1, 1]], [[0, 0, 0], [1, 1, 0], [0, 1, 1]])
-    assert tied.tolist() == [1, 2]
+    (tied,) = nearest_by_labels([[1, 1, 1]], [[0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1]])
+    assert tied.tolist() == [1, 3]
 
 
 def test_the_medoid_is_the_best_constant_of_its_group(task):
-    group = task.pool[:25]
-    scores = [Bleu(4).compute_score({i: [r] for i, r in enumerate(group)}, {i: [c] for i in range(25)}, verbose=0)[0][3] for c in group]
-    assert medoid(group) == int(np.argmax(scores)) != 0
+    group = task.pool[12:24]  # where the best by BLEU-1 and by BLEU-4 differ
+    scores = np.array([Bleu(4).compute_score(dict(enumerate([r] for r in group)), {i: [c] for i in range(12)}, verbose=0)[0] for c in group])
+    assert medoid(group) == scores[:, 3].argmax() != scores[:, 0].argmax()
     assert medoid(["only one ."]) == 0
 
 
@@ -44,6 +44,11 @@ def test_the_text_oracle_is_the_best_of_the_nearest_by_words(task):
         near = np.argsort(-jaccard, kind="stable")[:20]
         scores = [Bleu(4).compute_score({0: [reference]}, {0: [pool[i]]}, verbose=0)[0][3] for i in near]
         assert found == near[int(np.argmax(scores))]
+
+
+def test_near_is_by_the_share_of_words_and_not_by_their_number():
+    assert closest_texts(["a b c"], ["a b c d e f g h", "a b d"], nearest=1) == [1]
+    assert closest_texts(["a b c"], ["a b c d e f g h", "a b d"], nearest=2) == [0]
 
 
 def test_a_reference_that_stands_in_training_finds_itself(task):
