@@ -1,4 +1,4 @@
-"""The command line: `rrg prepare | pretrain | train | generate | evaluate | label | efficacy | audit`."""
+"""The command line of the book: `rrg --help` names every command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
+from rrg_lib.errors import ConfigurationError, ReportError, RRGError, UnknownNameError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
 from rrg_lib.study import SPLITS
 
@@ -171,7 +171,7 @@ def evaluate(
     reports: Annotated[Path | None, typer.Option(help="A CSV with the columns id and report to score instead of the run's own.")] = None,
     split: SplitName = "test",
     meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
-    baselines: Annotated[bool, typer.Option(help="Print the trivial baselines beside the system.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Print all trivial baselines beside the system; a minute or two the first time.")] = True,
     profile: ProfileName = "ci",
     seed: Seed = None,
     settings: Settings = None,
@@ -187,7 +187,8 @@ def evaluate(
     made = _run(name, profile, seed, settings, data_root, run, quiet)
     decoding = _decoding(made, labels)
     given = load_reports(reports) if reports else None
-    evaluation = made.evaluate(split, metrics=METRICS if meteor else WITHOUT_JAVA, baselines=baselines, reports=given, decoding=decoding)
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    evaluation = made.evaluate(split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=decoding)
     typer.echo(evaluation.markdown())
     if given is None:
         typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
@@ -248,6 +249,80 @@ def _studies(split: str):
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     return studies(split)
+
+
+@app.command()
+def baselines(
+    dataset: Annotated[str, typer.Argument(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
+    split: SplitName = "test",
+    only: Annotated[list[str] | None, typer.Option(help="Only this baseline. Repeatable.")] = None,
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the minutes it takes."""
+    from rrg_lib.evaluation.baseline_table import evaluate_baselines
+    from rrg_lib.evaluation.baselines import Task
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.runs import prepared
+
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    studies = {name: [opened.study(i) for i in opened.split_indices(name)] for name in SPLITS}
+    task = Task(studies["train"], studies["val"], studies[split], opened.vocabulary)
+    typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
+
+
+@app.command()
+def compare(
+    name: Name,
+    other: Annotated[str, typer.Argument(metavar="DATASET/PRESET", help="The system to compare with, on the same dataset.")],
+    profile: ProfileName = "ci",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
+    split: SplitName = "test",
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = False,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Test whether two trained systems differ on the same studies: paired randomisation, all seeds together. Reads the reports that `evaluate` wrote."""
+    from rrg_lib.evaluation.comparison import compare_reports, comparison_markdown
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.presets import experiment
+    from rrg_lib.reports import load_reports
+    from rrg_lib.runs import prepared, run_folder
+
+    what = {each: [experiment(each, profile, seed=s) for s in seed or [None]] for each in (name, other)}
+    (dataset, *others) = {experiments[0].dataset for experiments in what.values()}
+    if others:
+        raise ConfigurationError(f"{name} and {other} are of two datasets: what is scored on other studies cannot be compared")
+    for missing in (e for experiments in what.values() for e in experiments if not (run_folder(e) / f"reports-{split}.csv").is_file()):
+        seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
+        raise ReportError(
+            f"{run_folder(missing)} has no reports of {split} yet; run: rrg train {seeded}, then: rrg evaluate {seeded} --split {split}"
+        )
+    reports = {each: [load_reports(run_folder(e) / f"reports-{split}.csv") for e in experiments] for each, experiments in what.items()}
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    studies = [opened.study(i) for i in opened.split_indices(split)]
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    typer.echo(comparison_markdown((name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)))
+
+
+@app.command()
+def ledger(
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger.csv and ledger.md; by default build/ledger.")] = None,
+    counts_only: Annotated[bool, typer.Option("--counts", help="Print the verdicts' counts alone.")] = False,
+) -> None:
+    """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
+    from rrg_lib.evaluation.ledger import ledger as made
+    from rrg_lib.evaluation.ledger_files import counts_markdown, ledger_markdown, write_ledger
+    from rrg_lib.results import stored
+    from rrg_lib.workspace import workspace
+
+    rows = made(stored())
+    paths = write_ledger(rows, out or workspace() / "ledger")
+    typer.echo("\n".join(counts_markdown(rows)) if counts_only else ledger_markdown(rows))
+    typer.echo(f"in {paths[0]} and {paths[1].name}")
 
 
 def main() -> None:

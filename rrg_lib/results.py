@@ -51,17 +51,26 @@ class StoredResult:
         return self.provenance["decoding"]["labels_at_test"] if gated else None
 
     @property
+    def is_preset(self) -> bool:
+        """Whether its settings are the preset's own, the seed apart."""
+        e = self.experiment
+        return _unseeded(e) == experiment(e.name, e.profile, seed=0)
+
+    @property
     def system(self) -> str:
         """The name of its row: dataset and preset, profile, labels if it was told any; the hash of settings that are not the preset's."""
         e = self.experiment
-        unseeded = replace(e, training=replace(e.training, seed=0))
-        others = "" if unseeded == experiment(e.name, e.profile, seed=0) else f", settings {unseeded.hash[:6]}"
+        others = "" if self.is_preset else f", settings {_unseeded(e).hash[:6]}"
         return f"{e.name}, {e.profile}{others}" + (f", labels: {self.labels_at_test}" if self.labels_at_test else "")
 
     @property
     def best_epoch(self) -> int:
         """The epoch kept, chosen on the validation studies; counted from 1."""
         return self.provenance["checkpoint"]["epoch"] + 1
+
+
+def _unseeded(what: Experiment) -> Experiment:
+    return replace(what, training=replace(what.training, seed=0))
 
 
 def keep(run: Run, folder: Path, split: Split = "test", decoding: DecodingConfig | None = None) -> Path:
@@ -122,7 +131,7 @@ def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.Data
 def summary(presets: Sequence[str], profile: str = "laptop", dataset: str = "iu_phantom") -> pd.DataFrame:
     """The stored results of these presets in this order, as `table` gives them, without baselines; presets that nothing is stored of are absent, and the
     frame is empty when that is all of them. Only runs with the preset's own settings count."""
-    found = [r for r in stored(profile, dataset) if r.experiment.preset in presets and ", settings " not in r.system]
+    found = [r for r in stored(profile, dataset) if r.experiment.preset in presets and r.is_preset]
     return table(sorted(found, key=lambda r: presets.index(r.experiment.preset)), baselines=False)
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -225,7 +225,7 @@ class Run:
         split: Split = "test",
         *,
         metrics: Sequence[str] = METRICS,
-        baselines: bool = True,
+        baselines: bool | Literal["all"] | Sequence[str] = True,
         reports: Reports | None = None,
         decoding: DecodingConfig | None = None,
     ) -> Evaluation:

@@ -19,6 +19,15 @@ def _one_thread():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_remembered(tmp_path_factory):
+    """What an earlier state of the code computed must not answer for this one."""
+    home = tmp_path_factory.mktemp("remembered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rrg_lib.evaluation.remembered.workspace", lambda: home)
+        yield
+
+
 class GoldenFolder:
     """Numbers of one released model: `tensors(name)` of NAME.safetensors, `meta` of meta.json."""
 

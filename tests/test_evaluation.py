@@ -12,6 +12,7 @@ import pytest
 from rrg_lib.data.iu_xray import studies
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
 from rrg_lib.evaluation import report as report_module
+from rrg_lib.evaluation.baseline_table import evaluate_baselines
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, MeteorError, nlg_scores
 from rrg_lib.evaluation.report import PARTS, SCORES, Evaluation, evaluate_reports
@@ -128,6 +129,46 @@ def test_java_failing_under_way_costs_only_meteor(vocabulary, references, monkey
     found = evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, baselines=["b"], intervals=False)
     assert [row.not_computed for row in found.rows] == [{"METEOR": "METEOR's Java process ended with -9"}] * 2
     assert found.table().loc["b", "BLEU-4"] == pytest.approx(0.081, abs=0.001)
+
+
+def test_a_row_that_java_left_incomplete_is_not_kept_a_whole_one_is(vocabulary, references, monkeypatch):
+    asked = []
+
+    def scored(wanted, got, *, metrics):
+        """METEOR stood in for by ROUGE-L, so that no Java is needed; it fails where `asked` says so."""
+        asked.append(failing)
+        scores = nlg_scores(wanted, got, metrics=[m for m in metrics if m != "METEOR"])
+        if failing:
+            raise MeteorError("METEOR's Java process ended with -9", scores)
+        return replace(scores, additive={**scores.additive, "METEOR": scores.additive["ROUGE-L"]})
+
+    for name, value in (("nlg_scores", scored), ("require_java", lambda: None), ("warm_up", lambda: None)):
+        monkeypatch.setattr(report_module, name, value)
+    ask = lambda: evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, metrics=("ROUGE-L", "METEOR"), baselines="b", intervals=False)  # noqa: E731
+    failing = True
+    assert "METEOR" not in ask().rows[1].parts["all"].scores
+    failing = False
+    whole, before = ask(), len(asked)
+    assert whole.rows[1].parts["all"].scores["METEOR"] == whole.rows[1].parts["all"].scores["ROUGE-L"]
+    again = ask()
+    assert len(asked) == before + 1, "only the system is scored again, its baseline is found"
+    assert json.dumps(again.to_json()) == json.dumps(whole.to_json())
+
+
+def test_all_baselines_are_one_word_and_a_name_is_one_too(vocabulary, monkeypatch):
+    train, val, few = TRAIN[:150], VAL[:30], TEST[:12]
+    reports = {study.id: "the heart is normal ." for study in few}
+    found = evaluate_reports(reports, few, vocabulary, train=train, val=val, metrics=["BLEU-4"], baselines="all", intervals=False)
+    assert [row.name for row in found.rows] == ["model", "a1", "a2", "a4", "b", "c", "d1", "d3", "e"]
+    best = found.table()["BLEU-4"]
+    assert best["e"] > best["model"] and found.rows[-1].description.startswith("text oracle")
+    table = evaluate_baselines(Task(train, val, few, vocabulary), names=["a1", "c", "e"], metrics=["BLEU-4"], intervals=False)
+    assert [row.name for row in table.evaluation.rows] == ["a1", "c", "e"] and list(table.val_bleu_4) == ["a1"]
+    assert table.evaluation.table().loc["e", "BLEU-4"] == best["e"]
+    text = table.markdown()
+    assert "- **a1** sees nothing of the study; " in text and "- **e** sees the reference itself; " in text and "minutes to write" in text
+    with pytest.raises(UnknownNameError, match="unknown baseline 'everything'"):
+        evaluate_reports(reports, few, vocabulary, train=train, val=val, metrics=["BLEU-4"], baselines="everything")
 
 
 def test_wrong_requests_are_refused(vocabulary, references):

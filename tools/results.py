@@ -32,7 +32,7 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None])
             told = get_args(LabelsAtTest) if made.labels else (made.experiment.decoding.labels_at_test,)
             for how in told:
                 decoding = replace(made.experiment.decoding, labels_at_test=how)
-                made.evaluate("test", decoding=decoding)
+                made.evaluate("test", baselines="all", decoding=decoding)
                 print(keep(made, RESULTS, decoding=decoding).relative_to(ROOT))
 
 

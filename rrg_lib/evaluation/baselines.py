@@ -1,7 +1,9 @@
 """The trivial baselines that every table prints beside a model: reports written without looking at the image.
 
-They are in the model's own form: cleaned, encoded, cut, decoded. What a baseline chooses, it chooses on the validation studies. A new one is a
-function of a `Task` with the decorator `@baseline(…)`, and nothing else.
+They are in the model's own form: cleaned, encoded, cut, decoded. What a baseline chooses, it chooses on the validation studies. The a, b and c rows
+know the training reports and nothing of the study; the d rows are told its expert labels, e is told the very report: they say what a perfect
+classifier, or a perfect choice among the training reports, would be worth. A new one is a function of a `Task` with the decorator `@baseline(…)`,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
-from rrg_lib.evaluation.nlg import bleu_of
+from rrg_lib.evaluation.constants import ConstantBleu, Sentence, constant_bleu, frequent_sentences, improved, sentences_of, shares_a_content_word
+from rrg_lib.evaluation.neighbours import closest_texts, medoid, nearest_by_labels
+from rrg_lib.evaluation.remembered import Remembered, remembered
+from rrg_lib.hashing import content_hash
 from rrg_lib.study import Study
 from rrg_lib.text.vocabulary import Vocabulary
 
@@ -44,6 +50,23 @@ class Task:
         return [self.said(study) for study in self.train]
 
     @cached_property
+    def frequent(self) -> list[Sentence]:
+        """The `POOL` most frequent sentences of the training reports, uncut, rare words as `<unk>`."""
+        vocabulary = self.vocabulary
+        return frequent_sentences((vocabulary.decode(vocabulary.encode(study.report, cut=False)) for study in self.train), POOL)
+
+    @cached_property
+    def ties(self) -> list[np.ndarray]:
+        """For each study the training studies (their indices) whose 14 observations, by expert codes, differ least from its own."""
+        return nearest_by_labels(*(np.array([study.observations for study in of]) for of in (self.studies, self.train)))
+
+    @cached_property
+    def hash(self) -> str:
+        """Names everything a baseline is made from: texts, labels, order, protocol."""
+        parts = [[[study.id, study.report, study.observations] for study in of] for of in (self.train, self.val, self.studies)]
+        return content_hash([self.vocabulary.hash, *parts])
+
+    @cached_property
     def val_references(self) -> list[str]:
         return [self.vocabulary.protocol.reference(study.report, self.vocabulary) for study in self.val]
 
@@ -53,31 +76,45 @@ class Task:
 
 
 Make = Callable[[Task, int], dict[str, str]]
+#: What a baseline is told of the study it writes for.
+Sees = Literal["nothing", "labels", "report"]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A named way to write reports from a task and a seed; scores are averaged over `seeds`."""
+    """A named way to write reports from a task and a seed; scores are averaged over `seeds`. Raise `version` when `make` gives other reports."""
 
     name: str
     description: str
     make: Make
     seeds: tuple[int, ...] = (0,)
+    sees: Sees = "nothing"
+    version: int = 1
 
 
 BASELINES: dict[str, Baseline] = {}
-#: Those that every evaluation prints.
+#: Three that show the point in seconds, and are blind.
 DEFAULT_BASELINES = ("a1", "b", "c")
+#: How many training sentences the searched constants are made of.
+POOL = 400
+#: How many real reports the search for a4 starts from.
+STARTS = 30
 
 
-def baseline(name: str, description: str, *, seeds: Sequence[int] = (0,)) -> Callable[[Make], Make]:
+def baseline(name: str, description: str, *, seeds: Sequence[int] = (0,), sees: Sees = "nothing", version: int = 1) -> Callable[[Make], Make]:
     """Registers a function (task, seed) -> reports by study id."""
 
     def register(make: Make) -> Make:
-        BASELINES[name] = Baseline(name, description, make, tuple(seeds))
+        BASELINES[name] = Baseline(name, description, make, tuple(seeds), sees, version)
         return make
 
     return register
+
+
+def all_baselines(task: Task) -> tuple[str, ...]:
+    """Every baseline by name, in order; without those that need labels where no training study has any finding."""
+    labelled = any(finding.observation for study in task.train for finding in study.findings)
+    return tuple(sorted(name for name, made in BASELINES.items() if labelled or made.sees != "labels"))
 
 
 def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, str]:
@@ -92,10 +129,30 @@ def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, st
     return BASELINES[name].make(task, seed)
 
 
+def kept_hypotheses(name: str, task: Task, *, seed: int = 0) -> Remembered:
+    """`baseline_hypotheses` as the value, from the workspace if they were made before. Raises as it does."""
+    version = BASELINES[name].version if name in BASELINES else 0
+    return remembered("baselines", ["hypotheses", name, version, seed, task.hash], lambda: baseline_hypotheses(name, task, seed=seed))
+
+
 @baseline("a1", "one real training report, chosen by validation BLEU-4")
 def _best_constant(task: Task, seed: int) -> dict[str, str]:
-    candidates = list(dict.fromkeys(task.pool))
-    return task.constant(candidates[int(np.argmax(constant_bleu(candidates, task.val_references)[:, 3]))])
+    return task.constant(_best_real(task))
+
+
+@baseline("a2", "a constant of training sentences, searched for validation BLEU-4")
+def _searched(task: Task, seed: int) -> dict[str, str]:
+    return task.constant(_best_list(task, [(), _a1(task)]))
+
+
+@baseline("a4", "as a2, and no two of its sentences share a content word")
+def _searched_without_repetition(task: Task, seed: int) -> dict[str, str]:
+    allowed = lambda sentences: not shares_a_content_word(sentences)  # noqa: E731
+    pool, reports = set(task.frequent), list(dict.fromkeys(task.pool))
+    order = np.argsort(-constant_bleu(reports, task.val_references)[:, 3], kind="stable")
+    real = [tuple(sentences_of(reports[i])) for i in order]
+    starts = [sentences for sentences in real if sentences and set(sentences) <= pool and allowed(sentences)][:STARTS]
+    return task.constant(_best_list(task, [start for start in ((), _a1(task), *starts) if allowed(start)], allowed))
 
 
 @baseline("b", "the most frequent training report")
@@ -110,32 +167,36 @@ def _random(task: Task, seed: int) -> dict[str, str]:
     return {study.id: task.pool[draw.randrange(len(task.pool))] for study in task.studies}
 
 
-def constant_bleu(candidates: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(candidates, 4) corpus BLEU-1 to BLEU-4 of each candidate as the one hypothesis for all references; equal to scoring each in turn.
-
-    A candidate that says an n-gram c times matches min(c, r) of a reference's r: one for each t up to c with r >= t. So count once, for each n-gram
-    and t, the references that say it at least t times; a candidate's matches with *all* references are then a sum over its own n-grams.
-    """
-    said_by = Counter(occurrence for reference in references for occurrence in _occurrences(reference))
-    n, reference_length = len(references), sum(len(reference.split()) for reference in references)
-    terms = np.zeros((len(candidates), 10))  # as in nlg._bleu
-    for row, candidate in zip(terms, candidates, strict=True):
-        length = len(candidate.split())
-        row[:2] = n * length, reference_length
-        for gram, t in _occurrences(candidate):
-            row[1 + len(gram)] += said_by[gram, t]
-        row[6:] = [n * max(0, length - k) for k in range(4)]
-    return bleu_of(terms)
+@baseline("d1", "a random training report of those with the nearest labels (14 observations, expert codes)", seeds=range(5), sees="labels")
+def _nearest_labels(task: Task, seed: int) -> dict[str, str]:
+    draw = random.Random(seed)
+    return {study.id: task.pool[tied[draw.randrange(len(tied))]] for study, tied in zip(task.studies, task.ties, strict=True)}
 
 
-def _occurrences(report: str) -> list[tuple[tuple[str, ...], int]]:
-    """Every n-gram (n 1 to 4) of a report with the number of times it has been said so far: (("no",), 1), (("no",), 2), …"""
-    words = report.split()
-    counts: Counter[tuple[str, ...]] = Counter()
-    found = []
-    for n in range(1, 5):
-        for i in range(len(words) - n + 1):
-            gram = tuple(words[i : i + n])
-            counts[gram] += 1
-            found.append((gram, counts[gram]))
-    return found
+@baseline("d3", "the most typical training report of those with the nearest labels: the best BLEU-4 for all of them", sees="labels")
+def _medoid_of_nearest_labels(task: Task, seed: int) -> dict[str, str]:
+    groups = {tied.tobytes(): tied for tied in task.ties}
+    chosen = {key: tied[medoid([task.pool[i] for i in tied])] for key, tied in groups.items()}
+    return {study.id: task.pool[chosen[tied.tobytes()]] for study, tied in zip(task.studies, task.ties, strict=True)}
+
+
+@baseline("e", "text oracle: the training report that is closest to the reference", sees="report")
+def _text_oracle(task: Task, seed: int) -> dict[str, str]:
+    found = closest_texts([task.said(study) for study in task.studies], task.pool)
+    return {study.id: task.pool[i] for study, i in zip(task.studies, found, strict=True)}
+
+
+def _best_real(task: Task) -> str:
+    candidates = list(dict.fromkeys(task.pool))
+    return candidates[int(np.argmax(constant_bleu(candidates, task.val_references)[:, 3]))]
+
+
+def _a1(task: Task) -> tuple[Sentence, ...]:
+    return tuple(sentences_of(_best_real(task)))
+
+
+def _best_list(task: Task, starts: Sequence[Sequence[Sentence]], allowed: Callable[[Sequence[Sentence]], bool] = lambda sentences: True) -> str:
+    """The best end of a search from each start, no longer than a model may write."""
+    bleu, longest = ConstantBleu(task.val_references), task.vocabulary.protocol.max_length - 1
+    _, best = max((improved(start, task.frequent, bleu, allowed=allowed, max_words=longest) for start in starts), key=lambda found: found[0])
+    return " ".join(word for sentence in best for word in sentence)

@@ -12,17 +12,21 @@ import numpy as np
 import pandas as pd
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, baseline_hypotheses
+from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, all_baselines, kept_hypotheses
 from rrg_lib.evaluation.clinical import LABEL_SET, finding_f1
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, Reports, known_metrics, nlg_scores, one_report_each, same_studies
+from rrg_lib.evaluation.remembered import remembered
 from rrg_lib.evaluation.statistics import LEVEL, RESAMPLES, Additive, Interval, interval
 from rrg_lib.hashing import content_hash
+from rrg_lib.markdown import markdown_table
 from rrg_lib.study import Study
 from rrg_lib.text.labeler import KeywordLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 
 FINDING_F1, FINDING_F1_MACRO = "finding-F1", "finding-F1 macro"
+#: Raised when a row means something else than before, so that no kept one is taken for it.
+ROW_VERSION = 1
 #: The scores of a row, in the order of its columns.
 SCORES = (*METRICS, FINDING_F1, FINDING_F1_MACRO)
 PartName = Literal["all", "normal", "abnormal"]
@@ -95,7 +99,7 @@ class Evaluation:
         """The tables and their footnotes, for a terminal or a notebook."""
         whole = self.rows[0].parts["all"]
         lines = [f"{whole.n} studies, {self.rows[0].parts['abnormal'].n} of them abnormal", ""]
-        lines += _markdown_table(
+        lines += markdown_table(
             ["system", *SCORES[:-1], "distinct", "length"],
             [[row.name, *(_cell(row, score) for score in SCORES[:-1]), *_counts(row.parts["all"])] for row in self.rows],
         )
@@ -104,7 +108,7 @@ class Evaluation:
         apart = [
             [row.name, *(_cell(row, s, part) for s in shown for part in PARTS[1:]), f"{row.parts['normal'].findings_said:.2f}"] for row in self.rows
         ]
-        lines += _markdown_table(["system", *(f"{s}, {part}" for s in shown for part in PARTS[1:]), "false findings on a normal study"], apart)
+        lines += markdown_table(["system", *(f"{s}, {part}" for s in shown for part in PARTS[1:]), "false findings on a normal study"], apart)
         averaged = {row.name: f" (mean of {len(row.seeds)} seeds)" if len(row.seeds) > 1 else "" for row in self.rows}
         lines += ["", *(f"- **{row.name}**: {row.description}{averaged[row.name]}" for row in self.rows)]
         lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
@@ -127,15 +131,16 @@ def evaluate_reports(
     train: Sequence[Study] = (),
     val: Sequence[Study] = (),
     metrics: Sequence[str] = METRICS,
-    baselines: bool | Sequence[str] = True,
+    baselines: bool | Literal["all"] | Sequence[str] = True,
     intervals: bool = True,
     seed: int = 0,
     name: str = "model",
 ) -> Evaluation:
     """Measures reports (study id -> text) for exactly these studies, beside the trivial baselines on the same studies.
 
-    References are in the vocabulary's protocol. `train` and `val` are what the baselines are made of and chosen on; `baselines` may name them, or be
-    False. METEOR is left out only when `metrics` leaves it out, or when Java fails under way; the rows then say so. `seed` is the bootstrap's.
+    References are in the vocabulary's protocol. `train` and `val` are what the baselines are made of and chosen on; `baselines` may be names, "all",
+    True (the blind three that take seconds) or False. What a baseline scored before is found again in the workspace. METEOR is left out only when
+    `metrics` leaves it out, or when Java fails under way; the rows then say so. `seed` is the bootstrap's.
 
     Raises:
         UnknownNameError: an unknown metric or baseline.
@@ -153,17 +158,16 @@ def evaluate_reports(
     same_studies(raw, given, "hypotheses")
     for study in studies:
         protocol.clean_checked(study.report, study.id)
-    names = (DEFAULT_BASELINES if baselines else ()) if isinstance(baselines, bool) else tuple(baselines)
+    task = Task(train, val, studies, vocabulary)
+    names = _baseline_names(baselines, task)
     if names and not (train and val):
         raise ConfigurationError("the baselines need the training and validation studies: give train= and val=, or baselines=False")
     judge = _Judge(
         tuple(studies), {study.id: protocol.reference(study.report, vocabulary) for study in studies}, metrics, seed if intervals else None
     )
-    task = Task(train, val, studies, vocabulary)
-    written = [(baseline_hypotheses(b, task, seed=s), b, s) for b in names for s in (BASELINES[b].seeds if b in BASELINES else (0,))]
+    written = {b: [kept_hypotheses(b, task, seed=s).value for s in (BASELINES[b].seeds if b in BASELINES else (0,))] for b in names}
     rows = [judge.row(name, "the reports given", [given])]
-    for b in names:
-        rows.append(judge.row(b, BASELINES[b].description, [reports for reports, of, _ in written if of == b], BASELINES[b].seeds))
+    rows += [judge.kept_row(b, BASELINES[b].description, sets, BASELINES[b].seeds) for b, sets in written.items()]
     labeler = judge.labeler
     ceiling = finding_f1([labeler.label(study.report) for study in studies], judge.present).micro.f1
     provenance = {
@@ -180,6 +184,12 @@ def evaluate_reports(
         "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed} if intervals else None,
     }
     return Evaluation(tuple(rows), ceiling, provenance)
+
+
+def _baseline_names(asked: bool | str | Sequence[str], task: Task) -> tuple[str, ...]:
+    if isinstance(asked, bool):
+        return DEFAULT_BASELINES if asked else ()
+    return all_baselines(task) if asked == "all" else (asked,) if isinstance(asked, str) else tuple(asked)
 
 
 @dataclass
@@ -218,6 +228,13 @@ class _Judge:
         missing = {metric: self.not_computed[metric] for metric in METRICS if metric not in common}
         return Row(name, description, parts, bounds, findings, missing, tuple(seeds))
 
+    def kept_row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int]) -> Row:
+        """`row`, from the workspace if the same reports were judged alike before. One that lacks a metric because Java failed is not kept."""
+        judged = [self.metrics, self.seed, LEVEL, RESAMPLES, self.labeler.hash, version("pycocoevalcap"), ROW_VERSION]
+        key = ["row", name, description, seeds, judged, [[*self.references.items()], self.present, [[*reports.items()] for reports in sets]]]
+        make = lambda: _without_nan(asdict(self.row(name, description, sets, seeds)))  # noqa: E731
+        return _row_from_json(remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {"left out"}).value)
+
     def _additive(self, reports: dict[str, str]) -> tuple[dict[str, Additive], np.ndarray, dict[str, dict[str, float]]]:
         """Every score of one set of reports as a sum over studies, findings asserted (n,), and the scores of each finding."""
         wanted = [metric for metric in self.metrics if metric not in self.not_computed]
@@ -246,12 +263,6 @@ def _cell(row: Row, score: str, part: PartName = "all") -> str:
 
 def _counts(part: Part) -> list[str]:
     return [f"{part.distinct:.0f}", f"{part.length:.1f}"]
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in (header, ["-" * width for width in widths], *rows)]
-    return ["| " + " | ".join(cells) + " |" for cells in padded]
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,0 +1,60 @@
+"""Do two systems differ? Their reports of the same studies, score by score: both spreads over seeds, the difference, and the paired test's p."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA, Reports, nlg_scores, one_report_each
+from rrg_lib.evaluation.report import FINDING_F1
+from rrg_lib.evaluation.statistics import Additive, PairedTest, Spread, over_seeds, paired_randomisation
+from rrg_lib.markdown import markdown_table
+from rrg_lib.study import Study
+from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One score of two systems: the spread of each over its seeds, and the test of their difference on these studies."""
+
+    score: str
+    a: Spread
+    b: Spread
+    test: PairedTest
+
+
+def compare_reports(
+    a: Sequence[Reports], b: Sequence[Reports], studies: Sequence[Study], vocabulary: Vocabulary, *, metrics: Sequence[str] = WITHOUT_JAVA
+) -> list[Comparison]:
+    """Two systems' reports of exactly these studies, one set a seed, as many of the one as of the other and paired in order.
+
+    Raises `ReportError` for other studies, `ConfigurationError` for other numbers of seeds, `UnknownNameError` for a metric, `JavaError` as METEOR does.
+    """
+    if len(a) != len(b) or not a:
+        raise ConfigurationError(f"a comparison needs as many seeds of one system as of the other, at least one, not {len(a)} and {len(b)}")
+    references = {study.id: vocabulary.protocol.reference(study.report, vocabulary) for study in studies}
+    one, other = ([_scores(one_report_each(reports, "hypothesis"), references, studies, metrics) for reports in several] for several in (a, b))
+    found = []
+    for name in one[0]:
+        x, y = ([scores[name] for scores in several] for several in (one, other))
+        found.append(Comparison(name, over_seeds([s.value() for s in x]), over_seeds([s.value() for s in y]), paired_randomisation(x, y)))
+    return found
+
+
+def _scores(reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]) -> dict[str, Additive]:
+    labeler = KeywordLabeler()
+    nlg = nlg_scores(references, reports, metrics=metrics).additive
+    said = [labeler.label(reports[study.id]) for study in studies]
+    return {**nlg, FINDING_F1: finding_f1(said, [study.drawn for study in studies]).additive["micro"]}
+
+
+def comparison_markdown(names: tuple[str, str], found: Sequence[Comparison]) -> str:
+    """A table, a row a score."""
+    rows = [[c.score, str(c.a), str(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in found]
+    lines = markdown_table(["score", *names, "difference", "p"], rows)
+    return "\n".join(
+        [*lines, "", f"p: paired randomisation over studies, {found[0].test.trials:,} trials; it says nothing of other seeds than these."]
+    )
