@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from rrg_lib.data.annotation import listing
+from rrg_lib.data.paths import listing
 from rrg_lib.data.prepare import FORMAT, MANIFEST, VOCABULARY
 from rrg_lib.data.shards import boxes_of, shard_request, study_of
 from rrg_lib.errors import DataRootError, RRGError, UnknownNameError
