@@ -10,11 +10,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+from datasets.distributed import split_dataset_by_node
 
 from rrg_lib.data.paths import listing
 from rrg_lib.data.prepare import FORMAT, MANIFEST, VOCABULARY
+from rrg_lib.data.rejected import REJECTED, Rejected, load_rejected
 from rrg_lib.data.shards import boxes_of, shard_request, study_of
-from rrg_lib.errors import DataRootError, RRGError, UnknownNameError
+from rrg_lib.errors import ConfigurationError, DataRootError, RRGError, UnknownNameError
 from rrg_lib.study import SPLITS, Box, Study
 from rrg_lib.text.vocabulary import Vocabulary
 
@@ -160,6 +162,33 @@ class PreparedDataset:
     def cleaned(self, i: int) -> str:
         """The cleaned report, uncut."""
         return self._column("cleaned")[i].as_py()
+
+    @cached_property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The images that were set aside when this was prepared, with their reasons."""
+        return load_rejected(self.folder / REJECTED)
+
+    def stream(
+        self, split: str | None = None, *, rank: int = 0, world_size: int = 1, seed: int | None = None, epoch: int = 0, buffer: int = 1024
+    ) -> datasets.IterableDataset:
+        """The rows (as `SCHEMA`) of a split, or of all, read from front to back: the share of node `rank` of `world_size`.
+
+        The shares of all nodes are every study exactly once. A node reads only its own shards where there are a multiple of `world_size` of them, else
+        it skips the others' rows. With a `seed` shards and, within a `buffer` of rows, studies come in an order of their own every `epoch`; the same
+        on all nodes, so that shares stay apart. A `DataLoader` with several workers divides the shards of its node further.
+
+        Raises `UnknownNameError` for a split, `ConfigurationError` for a node that is none.
+        """
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(f"rank is {rank} of {world_size} nodes; expected 0 to {world_size - 1}")
+        part = self.dataset if split is None else self.dataset.select(self.split_indices(split))
+        shards = min(len(self.manifest["shards"]), len(part)) // world_size * world_size
+        rows = part.to_iterable_dataset(num_shards=max(1, shards))
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=buffer)
+        own = split_dataset_by_node(rows, rank, world_size)
+        own.set_epoch(epoch)  # of the share: a share forgets that of the whole
+        return own
 
     def reference(self, i: int) -> str:
         """What a hypothesis for this study is scored against by the protocol."""

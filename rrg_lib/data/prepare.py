@@ -149,7 +149,7 @@ def _build(
                 save_rejected(folder / REJECTED, rejected)
                 raise ImageError(
                     f"{len(rejected)} of {images} images could not be used so far, more than {max_rejected:.0%} (--max-rejected); the first is of study "
-                    f"{rejected[0].study}: {rejected[0].reason} All of them with their reasons are in {folder / REJECTED}"
+                    f"{rejected[0].study}: {rejected[0].reason.rstrip('.')}. All of them with their reasons are in {folder / REJECTED}"
                 )
     dropped = {entry.study for entry in rejected if entry.dropped}
     kept = [study for study in studies if study.id not in dropped]
