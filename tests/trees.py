@@ -187,11 +187,11 @@ def own(root: Path, table: str | bytes, films: tuple[str, ...] = ("a.png", "b.pn
     return root
 
 
-def tar_of(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+def tar_of(members: list[tuple[str, bytes | tarfile.TarInfo]]) -> bytes:
     """A .tgz of files, or of whatever a TarInfo says it is."""
     out = BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, content in members.items():
+        for name, content in members:
             info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
             if isinstance(content, bytes):
                 info.size = len(content)

@@ -95,10 +95,10 @@ def _note(part: Path) -> Path:
 
 
 def _complete(url: str, part: Path, how: Fetching, progress: bool, sleep: Callable[[float], None]) -> None:
-    """Asks until `part` is whole. Tries count only while nothing more arrives."""
+    """Asks until `part` is whole. Tries count while there is not more of it than there ever was."""
     barren, wait = 0, how.wait
+    most = part.stat().st_size if part.exists() else 0
     while True:
-        had = part.stat().st_size if part.exists() else 0
         try:
             if _receive(url, part, how.timeout, progress):
                 return
@@ -110,7 +110,8 @@ def _complete(url: str, part: Path, how: Fetching, progress: bool, sleep: Callab
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
         has = part.stat().st_size if part.exists() else 0
-        barren, wait = (0, how.wait) if has > had else (barren + 1, wait * 2)
+        barren, wait = (0, how.wait) if has > most else (barren + 1, wait * 2)
+        most = max(most, has)
         if barren >= how.tries:
             raise DownloadError(f"{url}: {reason}, {barren} times with nothing new. {has:,} bytes are kept in {part}; run again to go on")
         sleep(wait)
