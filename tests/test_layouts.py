@@ -270,6 +270,16 @@ def test_a_bad_image_is_set_aside_with_its_reason_and_only_a_study_without_anoth
     assert np.array_equal(data.views(at)[0], whole.views(3)[1]) and data.hash != whole.hash
 
 
+def test_an_image_of_another_size_is_another_collection(iu, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(iu["r2gen"], root)
+    prepared("iu_xray", root, tmp_path / "out")
+    view = root / "images" / find_source("iu_xray", data_root=root).studies()[0].views[0]
+    view.write_bytes(view.read_bytes() + b"more")
+    with pytest.raises(ConfigurationError, match=r"images is '.*' there and '.*' here"):
+        prepared("iu_xray", root, tmp_path / "out")
+
+
 def test_what_was_set_aside_is_kept_over_a_restart(iu, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(iu["r2gen"], root)

@@ -32,6 +32,7 @@ CASES = {
         HEAD + " FINDINGS:  First film.\n COMPARISON: None.\n FINDINGS:  Second film.\n FINDINGS:\n",
         "Second film.",
     ),
+    "two reports in one file": (HEAD + " FINDINGS:  First film.\n" + HEAD + " FINDINGS:  Second film.\n", "Second film."),
     "an addendum before": (
         " FINAL ADDENDUM\n ADDENDUM:  Called to the ward. FINDINGS were discussed.\n" + HEAD + " FINDINGS:  Large heart.\n IMPRESSION: None.\n",
         "Large heart.",
