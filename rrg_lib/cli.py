@@ -31,7 +31,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}.")]
 ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own; or one that was prepared.")]
 Layout = Annotated[str | None, typer.Option(help="Layout of the real images; by default told from the folder.")]
 Views = Annotated[str | None, typer.Option(help="Which views of a study: as_released, frontal_first or frontal.")]
 Settings = Annotated[
@@ -96,6 +96,8 @@ def prepare(
         data_root = _downloaded(source, data_root, accept_licence, mirror, quiet)
     options = {"protocol": protocol, "seed": seed, "count": count, "layout": layout, "views": views, "max_rejected": max_rejected}
     dataset = prepared(source, data_root=data_root, out=out, workers=workers, progress=not quiet, **options)
+    for reason, number in dataset.manifest.get("left_out", {}).items():
+        typer.echo(f"{number} studies left out: {reason}")
     if dataset.rejected:
         dropped = len({entry.study for entry in dataset.rejected if entry.dropped})
         typer.echo(f"{len(dataset.rejected)} images and with them {dropped} studies were set aside, see {dataset.folder / REJECTED}")

@@ -241,6 +241,18 @@ def test_what_is_no_layout_is_answered_with_all_that_was_looked_for(iu, tmp_path
         find_source("phantom", layout="openi")
 
 
+def test_what_was_prepared_by_ones_own_rule_can_be_given_as_the_data(iu, tmp_path):
+    made = prepared("iu_xray", iu["kaggle"], tmp_path / "made", views="frontal_first")
+    assert prepare("iu_xray", data_root=tmp_path / "made").hash == made.hash
+    with pytest.raises(ConfigurationError, match="was prepared from iu_xray, not from mimic_cxr"):
+        prepare("mimic_cxr", data_root=tmp_path / "made")
+
+
+def test_studies_that_were_left_out_are_told_in_the_manifest(tmp_path):
+    data = prepared("mimic_cxr", trees.mimic(tmp_path / "mimic"), tmp_path / "out")
+    assert data.manifest["left_out"] == {"no FINDINGS section": 1, "no frontal view": 1}
+
+
 # ---- bad images are set aside
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +21,7 @@ from tqdm.auto import tqdm
 from rrg_lib.data.collection import ViewRule
 from rrg_lib.data.images import SIZE
 from rrg_lib.data.paths import listing
+from rrg_lib.data.processes import cpus, in_order
 from rrg_lib.data.rejected import MAX_REJECTED, REJECTED, save_rejected
 from rrg_lib.data.shards import Shard, shard_request, write_shard
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, Source, find_source
@@ -68,7 +65,7 @@ def prepare(
     Args:
         source: a name in `rrg_lib.data.sources.SOURCES`.
         out: the folder; by default one in the workspace whose name tells source, protocol, seed, count and version of the drawing.
-        data_root: where the real images are, for a source that reads some.
+        data_root: where the real images are, for a source that reads some; or a folder that was prepared before, with whatever options: it is opened.
         protocol: how reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`.
         seed: of the drawings (and of the sampled studies of `phantom`); real images have none.
         count: so many studies only, spread evenly over the splits (for `phantom`: how many to make).
@@ -92,6 +89,8 @@ def prepare(
         raise ConfigurationError(
             "this script calls prepare while its processes load it: call it under `if __name__ == '__main__':`, or with workers=1"
         )
+    if data_root and (Path(data_root).expanduser() / MANIFEST).is_file():
+        return _opened(Path(data_root).expanduser(), source)
     if shard_size < 1 or (workers is not None and workers < 1):
         raise ConfigurationError(f"shard_size is {shard_size} and workers is {workers}; expected at least 1 of each")
     if not 0 <= max_rejected <= 1:
@@ -103,8 +102,18 @@ def prepare(
     with _locked(folder):
         if not _is_whole(folder, request):
             _check_there(chosen, max_rejected)
-            _build(folder, chosen, rules, request, shard_size, max_rejected, workers or _cpus(), progress)
+            _build(folder, chosen, rules, request, shard_size, max_rejected, workers or cpus(), progress)
     return PreparedDataset.open(folder)
+
+
+def _opened(folder: Path, source: str) -> PreparedDataset:
+    """A prepared folder given as the data root, so that what was prepared with a layout or rule of one's own can be trained on."""
+    from rrg_lib.data.loading import PreparedDataset
+
+    opened = PreparedDataset.open(folder)
+    if (holds := opened.manifest["request"]["source"]) != source:
+        raise ConfigurationError(f"{folder} was prepared from {holds}, not from {source}. Name that dataset, or give the folder of the real images")
+    return opened
 
 
 def prepared_folder(source: str, *, protocol: str | None = None, **options: Any) -> Path:
@@ -141,7 +150,7 @@ def _build(
     shards, rejected = [], []
     images = sum(min(len(study.views), VIEWS) for study in studies)
     with tqdm(total=len(studies), desc=f"prepare {source.name}", unit="study", disable=not progress) as bar:
-        for shard in _written(tasks, min(workers, len(names))):
+        for shard in in_order(write_shard, tasks, min(workers, len(names))):
             shards.append(shard)
             rejected += shard.rejected
             bar.update(shard.studies + len({entry.study for entry in shard.rejected if entry.dropped}))
@@ -156,7 +165,8 @@ def _build(
     if rejected:
         save_rejected(folder / REJECTED, rejected)
     write_json(folder / VOCABULARY, vocabulary.to_json())
-    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards))
+    told = {"left_out": source.left_out()} if source.left_out() else {}
+    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | told)
 
 
 def _check_there(source: Source, max_rejected: float) -> None:
@@ -229,41 +239,6 @@ def _clear(folder: Path, names: list[str], request: dict[str, Any]) -> None:
             _check_same(folder, json.loads(stored), request)
     for part in (*folder.glob(".*.part"), folder / REJECTED):
         part.unlink(missing_ok=True)
-
-
-def _written(tasks: Iterable[tuple], workers: int) -> Iterator[Shard]:
-    """The shards of the tasks in their order, made by that many processes, with a bounded number of tasks waiting."""
-    if workers <= 1:
-        yield from (write_shard(*task) for task in tasks)
-        return
-    # Spawned, never forked: this process may hold threads (torch, a notebook's), and a fork of those can hang.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    waiting: deque[Future[Shard]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(write_shard, *task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        advice = "Run again, with fewer workers if it was memory; a script must call prepare under `if __name__ == '__main__':`, or with workers=1"
-        raise RRGError(f"a preparing process died (killed, or out of memory?). Finished shards are kept. {advice}") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread a process; and no process that outlives a killed parent."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

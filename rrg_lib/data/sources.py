@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,9 @@ class Source(Protocol):
     def missing(self) -> Sequence[str]:
         """The files that its pictures need and that are not there."""
 
+    def left_out(self) -> Mapping[str, int]:
+        """How many studies of the folder are not among `studies`, by reason."""
+
     def picture(self, study: Study) -> Picture: ...
 
 
@@ -81,6 +84,9 @@ class _Drawn:
 
     def missing(self) -> Sequence[str]:
         return ()
+
+    def left_out(self) -> Mapping[str, int]:
+        return {}
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
@@ -142,6 +148,9 @@ class RealImages:
 
     def missing(self) -> Sequence[str]:
         return [path for study in self.studies() for path in study.views[:VIEWS] if self._size(path) is None]
+
+    def left_out(self) -> Mapping[str, int]:
+        return dict(self.collection.left_out)
 
     def picture(self, study: Study) -> Picture:
         folder, views, rejected = self.collection.images, [], []
