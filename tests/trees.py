@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from rrg_lib.data import iu_xray
+from rrg_lib.data.loading import PreparedDataset
+from rrg_lib.data.prepare import prepare
 from rrg_lib.study import OBSERVATIONS, Study
 
 #: The study whose images are named in another form than all others, and two that are mentioned elsewhere.
@@ -197,3 +199,25 @@ def tar_of(members: list[tuple[str, bytes | tarfile.TarInfo]]) -> bytes:
                 info.size = len(content)
             tar.addfile(info, BytesIO(content) if isinstance(content, bytes) else None)
     return out.getvalue()
+
+
+# ---- a sound folder in which one thing will be made wrong
+
+SOUND_FILM = film("fault")
+
+
+def sound_release(root: Path) -> Path:
+    """R2Gen's layout with three studies, `good` and `also` of one image and `bad` of two, all alike."""
+    entries = []
+    for name, count in (("good", 1), ("bad", 2), ("also", 1)):
+        paths = [f"{name}/{i}.png" for i in range(count)]
+        for path in paths:
+            png(root / "images" / path, SOUND_FILM)
+        entries.append({"id": name, "report": "The lungs are clear.", "image_path": paths})
+    (root / "annotation.json").write_text(json.dumps({"train": entries}))
+    return root
+
+
+def prepared(root: Path, name: str = "iu_xray", **options) -> PreparedDataset:
+    """Prepared to `out` beside the root, whatever share of its images is bad."""
+    return prepare(name, data_root=root, out=root.parent / "out", workers=1, progress=False, **{"max_rejected": 1, **options})

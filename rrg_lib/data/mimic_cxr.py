@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from rrg_lib.data.collection import Collection, ViewRule, ordered, position
@@ -66,7 +66,8 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
             paths = [f"{folder}/s{study}/{dicom}.jpg" for dicom in dicoms]
             views = ordered(paths, {path: positions[dicom] for path, dicom in zip(paths, dicoms, strict=True) if dicom in positions}, rule)
             if section and views:
-                check_inside(f"{images}:", folder, images)
+                for path in views:
+                    check_inside(f"{images}:", path, images)
                 studies.append(Study(f"s{study}", part, section, findings.get(study, ()), views, SOURCE))
             else:
                 left_out["no report" if text is None else "no FINDINGS section" if not section else "no frontal view"] += 1
@@ -80,7 +81,7 @@ def _report_reader(root: Path) -> Callable[[str], str | None]:
     """From `p10/p10000032/s50414267.txt` to the text of the report, None where there is none."""
     for place in (root / "mimic-cxr-reports" / FILES, root / "reports" / FILES, root / FILES):
         if next(place.glob("p1?/p*/s*.txt"), None) is not None:
-            return lambda name: _text((place / name).read_bytes(), place / name) if (place / name).is_file() else None
+            return partial(_report, place.resolve())
     if not (root / ZIP).is_file():
         raise DataRootError(f"{root}: looked for the reports of MIMIC-CXR, {ZIP} or {FILES}/p10/p…/s….txt; {listing(root)}. Put the archive there")
     try:
@@ -100,6 +101,13 @@ def _report_reader(root: Path) -> Callable[[str], str | None]:
             raise AnnotationError(f"{root / ZIP}: {info.filename} is damaged ({error}). Get the archive again") from error
 
     return read
+
+
+def _report(place: Path, name: str) -> str | None:
+    if not (place / name).is_file():
+        return None
+    check_inside(f"{place}:", name, place)
+    return _text((place / name).read_bytes(), place / name)
 
 
 def _text(data: bytes, path: Path) -> str:

@@ -50,7 +50,9 @@ def read_openi(root: Path, rule: ViewRule, name: str) -> Collection:
 def read_records(folder: Path) -> dict[str, Record]:
     """The reports of a folder by `uid`. Raises `AnnotationError` for a file that is no report of the collection, and for two of one number."""
     found: dict[str, Record] = {}
+    folder = folder.resolve()
     for path in sorted(folder.glob("*.xml")):
+        check_inside(f"{folder}:", path.name, folder)
         if path.stat().st_size > _REPORT_LIMIT:
             raise AnnotationError(f"{path}: has {path.stat().st_size:,} bytes, a report at most {_REPORT_LIMIT:,}. Get the file again")
         record = parse_record(path.read_bytes(), path)
