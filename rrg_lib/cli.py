@@ -136,7 +136,7 @@ def doctor(
     found = examine(path, dataset=dataset, layout=layout, views=views, sample=sample or None, progress=not quiet)
     typer.echo(found)
     page = sheet or workspace() / "doctor" / f"{path.resolve().name}.png"
-    typer.echo(f"pictures: {sheet_of(found.looks, page)}")
+    typer.echo(f"pictures: {sheet_of(found.looks, found.source.collection.images, page)}")
     raise typer.Exit(found.status)
 
 

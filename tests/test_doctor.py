@@ -14,7 +14,8 @@ from PIL import Image
 from rrg_lib import cli
 from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import examine
-from rrg_lib.data.film_check import COLUMNS, TILE, look_at, sheet_of
+from rrg_lib.data.film_check import COLUMNS, TILE, sheet_of
+from rrg_lib.data.images import read_radiograph
 from rrg_lib.errors import DataRootError
 from rrg_lib.shipped import table
 
@@ -120,11 +121,11 @@ def test_nothing_is_changed_in_the_folder_and_none_is_an_error(own, tmp_path):
 def test_the_page_of_pictures_shows_the_films_and_frames_what_is_wrong(own, tmp_path):
     (own / "b.png").write_text("<html>")
     looks = examine(own, progress=False).looks
-    page = np.asarray(Image.open(sheet_of(looks, tmp_path / "page.png")))  # what is wrong comes first: b, then a and c
+    page = np.asarray(Image.open(sheet_of(looks, own, tmp_path / "page.png")))  # what is wrong comes first: b, then a and c
     assert page.shape[:2] == (TILE + 28, COLUMNS * TILE)
     red = (page == [255, 0, 0]).all(axis=2)
     assert red[1, 10 : TILE - 10].all() and not red[:, TILE:].any()
-    tile = np.asarray(Image.fromarray(look_at(own, "a.png").thumbnail).resize((TILE - 6, TILE - 6)))
+    tile = read_radiograph(own / "a.png", TILE - 6)
     assert np.array_equal(page[3 : TILE - 3, TILE + 3 : 2 * TILE - 3, 0], tile)
 
 

@@ -178,7 +178,7 @@ def test_no_server_no_encryption_and_no_room_are_told(server, tmp_path, monkeypa
     with pytest.raises(DownloadError, match="expected an address that begins with https://"):
         fetch("http://example.org/file", tmp_path / "file", how=QUICK, progress=False)
     with pytest.raises(DownloadError, match="expected an address that begins with https://"):
-        fetch("file:///etc/passwd", tmp_path / "file", how=QUICK, progress=False)
+        fetch("file://localhost/etc/passwd", tmp_path / "file", how=QUICK, progress=False)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(StorageError, match=r"has 300,000 bytes to come and .* has 1,000 left"):
         get(server, tmp_path)

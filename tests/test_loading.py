@@ -66,6 +66,16 @@ def test_views_are_mapped_read_only_and_the_dataset_travels_by_its_path(whole):
     assert len(data) < 500 and np.array_equal(pickle.loads(data).views(9), whole.views(9))
 
 
+def test_a_file_is_not_mapped_before_it_is_read_and_damage_is_found_then(tmp_path):
+    out = prepare("phantom", count=4, shard_size=2, workers=1, progress=False, out=tmp_path / "data").folder
+    _, second = sorted(out.glob("*.arrow"))
+    second.write_bytes(b"\0" * second.stat().st_size)  # of the right length
+    opened = PreparedDataset.open(out)
+    assert len(opened) == 4 and "dataset" not in vars(opened)
+    with pytest.raises(DataRootError, match=r"the prepared dataset is damaged .* Run: rrg prepare phantom"):
+        opened.views(3)
+
+
 def test_opening_what_is_not_there_tells_the_command(tmp_path):
     with pytest.raises(DataRootError, match=r"looked for manifest\.json; the folder does not exist; .*Run: rrg prepare iu_phantom"):
         PreparedDataset.open(tmp_path / "none")

@@ -74,7 +74,7 @@ def _shown(header: Dataset) -> np.ndarray:
         header.pop(name, None)
     if "VOILUTSequence" in header or _window_width(header) >= 1:
         values = _scaled_by(apply_voi_lut(values, header), *_limits(header))
-    elif header.BitsStored <= 8 and values.min() >= 0 and values.max() <= 255:
+    elif header.get("BitsStored", 16) <= 8 and values.min() >= 0 and values.max() <= 255:
         values = values.astype(np.uint8)
     if photometric == "MONOCHROME1":
         return 255 - values if values.dtype == np.uint8 else -values.astype(np.float32)

@@ -23,6 +23,7 @@ from rrg_lib.text.vocabulary import protocol
 
 #: How many images are opened unless more are asked for: a minute or two.
 SAMPLE = 500
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def examine(
     if sample is not None and sample < len(there):
         there = [there[(2 * i + 1) * len(there) // (2 * sample)] for i in range(sample)]
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda entry: look_at(source.collection.images, entry[1]), there)
+        blocks = (there[start : start + _BLOCK] for start in range(0, len(there), _BLOCK))  # a pool takes all at once that it is given
+        results = (look for block in blocks for look in pool.map(lambda entry: look_at(source.collection.images, entry[1]), block))
         looks = {path: look for (_, path), look in zip(there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True)}
     found = Diagnosis(source, looks)
     found.facts = _facts(source, studies, images, looks)

@@ -56,7 +56,7 @@ def fetch(
         DownloadError: no connection, a web page instead of the file, another hash or length; names the address and what to do.
         StorageError: the disk is full or not writable. What arrived stays.
     """
-    if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in _LOCAL:
+    if (scheme := urlsplit(url).scheme) != "https" and not (scheme == "http" and urlsplit(url).hostname in _LOCAL):
         raise DownloadError(f"{url}: expected an address that begins with https://")
     checksums = path.parent / CHECKSUMS
     recorded = json.loads(checksums.read_text(encoding="utf-8")) if checksums.is_file() else {}

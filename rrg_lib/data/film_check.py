@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rrg_lib.data.dicom import is_dicom
-from rrg_lib.data.images import SIZE, open_radiograph
+from rrg_lib.data.images import SIZE, open_radiograph, read_radiograph
 from rrg_lib.errors import ImageError
 from rrg_lib.workspace import written_whole
 
@@ -22,12 +22,11 @@ TILE, CAPTION, COLUMNS = 160, 28, 8
 
 @dataclass(frozen=True)
 class Look:
-    """`fault` says why the file can't be read, `oddness` why it may be no chest film; "" for neither. `thumbnail` is (SIZE/2, SIZE/2) uint8."""
+    """`fault` says why the file can't be read, `oddness` why it may be no chest film; "" for neither."""
 
     fault: str = ""
     oddness: str = ""
     digest: str = ""
-    thumbnail: np.ndarray | None = None
 
 
 def look_at(images: Path, path: str) -> Look:
@@ -37,8 +36,7 @@ def look_at(images: Path, path: str) -> Look:
     except ImageError as error:
         return Look(fault=str(error).replace(f"{images}/", ""))
     square = np.asarray(film.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    small = np.asarray(Image.fromarray(square).resize((SIZE // 2, SIZE // 2), Image.Resampling.BILINEAR))
-    return Look("", _oddness(images / path, film, square), hashlib.sha256(square.tobytes() + repr(film.size).encode()).hexdigest(), small)
+    return Look("", _oddness(images / path, film, square), hashlib.sha256(square.tobytes() + repr(film.size).encode()).hexdigest())
 
 
 def _oddness(path: Path, film: Image.Image, square: np.ndarray) -> str:
@@ -66,15 +64,15 @@ def _colour(path: Path) -> float:
     return float((channels.max(axis=2) - channels.min(axis=2)).mean())
 
 
-def contact_sheet(looks: Sequence[tuple[str, Look]], path: Path) -> Path:
-    """A PNG of films with their names, `COLUMNS` a row; what can't be read or is odd is framed in red, with the reason instead of the picture."""
+def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -> Path:
+    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red, with the reason instead of the picture."""
     rows = max(1, -(-len(looks) // COLUMNS))
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
     for i, (name, look) in enumerate(looks):
         x, y = i % COLUMNS * TILE, i // COLUMNS * (TILE + CAPTION)
-        if look.thumbnail is not None:
-            sheet.paste(Image.fromarray(look.thumbnail).resize((TILE - 6, TILE - 6)), (x + 3, y + 3))
+        if not look.fault:
+            sheet.paste(Image.fromarray(read_radiograph(images / name, TILE - 6)), (x + 3, y + 3))
         if why := look.fault or look.oddness:
             draw.rectangle((x + 1, y + 1, x + TILE - 2, y + TILE - 2), outline="red", width=3)
             for line, start in enumerate(range(0, min(len(why), 150), 25)):
@@ -86,9 +84,9 @@ def contact_sheet(looks: Sequence[tuple[str, Look]], path: Path) -> Path:
     return path
 
 
-def sheet_of(looks: dict[str, Look], path: Path, most: int = 48) -> Path:
+def sheet_of(looks: dict[str, Look], images: Path, path: Path, most: int = 48) -> Path:
     """`contact_sheet` of the images that something is wrong with and, evenly spread, of the others: `most` in all."""
     wrong = [(name, look) for name, look in looks.items() if look.fault or look.oddness][: most // 2]
     fine = [(name, look) for name, look in looks.items() if not (look.fault or look.oddness)]
     room = min(most - len(wrong), len(fine))
-    return contact_sheet([*wrong, *(fine[(2 * i + 1) * len(fine) // (2 * room)] for i in range(room))], path)
+    return contact_sheet([*wrong, *(fine[(2 * i + 1) * len(fine) // (2 * room)] for i in range(room))], images, path)

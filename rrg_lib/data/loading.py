@@ -27,9 +27,18 @@ class PreparedDataset:
     `hash` names the content (pictures, words, labels, split, vocabulary); `dataset` is the `datasets.Dataset` underneath.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], vocabulary: Vocabulary, dataset: datasets.Dataset):
-        self.folder, self.manifest, self.vocabulary, self.dataset = folder, manifest, vocabulary, dataset
+    def __init__(self, folder: Path, manifest: dict[str, Any], vocabulary: Vocabulary):
+        self.folder, self.manifest, self.vocabulary = folder, manifest, vocabulary
         self.hash: str = manifest["hash"]
+
+    @cached_property
+    def dataset(self) -> datasets.Dataset:
+        """Mapped at first use: of a file that is only opened nothing is in memory. Raises `DataRootError` for one that is damaged."""
+        try:
+            shards = [datasets.Dataset.from_file(str(self.folder / shard["name"])) for shard in self.manifest["shards"]]
+            return datasets.concatenate_datasets(shards)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataRootError(f"{self.folder}: the prepared dataset is damaged ({error}). Run: {_command(self.folder)}") from error
 
     @classmethod
     def open(cls, folder: Path | str) -> PreparedDataset:
@@ -52,12 +61,11 @@ class PreparedDataset:
             for shard in manifest["shards"]:
                 if (size := (folder / shard["name"]).stat().st_size) != shard["bytes"]:
                     raise DataRootError(f"{folder / shard['name']}: has {size} bytes, expected {shard['bytes']}. Run: {_command(folder)}")
-            shards = [datasets.Dataset.from_file(str(folder / shard["name"])) for shard in manifest["shards"]]
         except DataRootError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RRGError) as error:
             raise DataRootError(f"{folder}: the prepared dataset is damaged ({error}). Run: {_command(folder)}") from error
-        return cls(folder, manifest, vocabulary, datasets.concatenate_datasets(shards))
+        return cls(folder, manifest, vocabulary)
 
     def __reduce__(self):  # a loader's processes open the files again instead of receiving a copy of them
         return PreparedDataset.open, (self.folder,)
@@ -67,7 +75,7 @@ class PreparedDataset:
         return f"PreparedDataset({self.manifest['request']['source']}: {counts}; hash {self.hash})"
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self.manifest["studies"]
 
     def __iter__(self) -> Iterator[Study]:
         return (self.study(i) for i in range(len(self)))
