@@ -65,7 +65,7 @@ def _colour(path: Path) -> float:
 
 
 def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -> Path:
-    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red, with the reason instead of the picture."""
+    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red, with the reason on it."""
     rows = max(1, -(-len(looks) // COLUMNS))
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
