@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rrg_lib.data.rejected import MAX_REJECTED, REJECTED
 from rrg_lib.errors import ConfigurationError, ReportError, RRGError, UnknownNameError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
 from rrg_lib.study import SPLITS
+from rrg_lib.workspace import workspace
 
 if TYPE_CHECKING:
     from rrg_lib.decoding import DecodingConfig
@@ -29,7 +31,9 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}.")]
 ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own; or one that was prepared.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the real images; by default told from the folder.")]
+Views = Annotated[str | None, typer.Option(help="Which views of a study: as_released, frontal_first or frontal.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PART.FIELD=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable.")
 ]
@@ -71,17 +75,69 @@ def prepare(
     source: Annotated[str, typer.Argument(help=f"Dataset: {', '.join(DATASETS)}.")],
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; by default build/prepared/…")] = None,
-    protocol: Annotated[str, typer.Option(help="How reports are cleaned: r2gen (as published) or clinical.")] = "r2gen",
+    protocol: Annotated[
+        str | None, typer.Option(help="How reports are cleaned: r2gen (as published), r2gen_mimic (default of mimic_cxr) or clinical.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
     count: Annotated[int | None, typer.Option(help="Only so many studies, spread over the splits (phantom: how many to make).")] = None,
+    layout: Layout = None,
+    views: Views = None,
+    max_rejected: Annotated[float, typer.Option(help="Share of images that may be missing or unreadable before the run stops.")] = MAX_REJECTED,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="iu_xray: fetch images and reports from Open-i first, into --data-root.")] = False,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="With --download: accept the licence without being asked.")] = False,
+    mirror: Annotated[str | None, typer.Option(help="With --download: fetch from this address instead.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw or read all studies once, into a memory-mapped dataset. Run twice, it changes nothing; interrupted, it goes on."""
     from rrg_lib.runs import prepared
 
-    dataset = prepared(source, data_root=data_root, out=out, protocol=protocol, seed=seed, count=count, workers=workers, progress=not quiet)
+    if download:
+        data_root = _downloaded(source, data_root, accept_licence, mirror, quiet)
+    options = {"protocol": protocol, "seed": seed, "count": count, "layout": layout, "views": views, "max_rejected": max_rejected}
+    dataset = prepared(source, data_root=data_root, out=out, workers=workers, progress=not quiet, **options)
+    for reason, number in dataset.manifest.get("left_out", {}).items():
+        typer.echo(f"{number} studies left out: {reason}")
+    if dataset.rejected:
+        dropped = len({entry.study for entry in dataset.rejected if entry.dropped})
+        typer.echo(f"{len(dataset.rejected)} images and with them {dropped} studies were set aside, see {dataset.folder / REJECTED}")
     typer.echo(f"{dataset}\nin {dataset.folder}")
+
+
+def _downloaded(source: str, data_root: Path | None, accepted: bool, mirror: str | None, quiet: bool) -> Path:
+    """The folder that the collection was fetched to; the licence is shown first."""
+    from rrg_lib.data.openi_download import ADDRESS, download_openi
+
+    if source != "iu_xray":
+        raise ConfigurationError(f"--download fetches iu_xray alone, not {source}")
+
+    def accept(licence: str) -> bool:
+        typer.echo(licence)
+        return accepted or (sys.stdin.isatty() and typer.confirm("Do you accept this licence?"))
+
+    root = (data_root or workspace() / "downloads" / "iu_xray").expanduser()
+    return download_openi(root, accept, address=mirror or ADDRESS, progress=not quiet)
+
+
+@app.command()
+def doctor(
+    path: Annotated[Path, typer.Argument(help="Folder of real images and reports, in any layout.")],
+    dataset: Annotated[str | None, typer.Option(help="What it is: iu_xray, mimic_cxr or own; by default told from the folder.")] = None,
+    layout: Layout = None,
+    views: Views = None,
+    sample: Annotated[int, typer.Option(help="How many images to open, spread over all; 0 opens every one.")] = 500,
+    sheet: Annotated[Path | None, typer.Option(help="Where to write the page of pictures; by default build/doctor/….png")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is in a folder, what is wrong with it and what to do. Exits with 0: whole, 1: usable, something is wrong, 2: not usable."""
+    from rrg_lib.data.doctor import examine
+    from rrg_lib.data.film_check import sheet_of
+
+    found = examine(path, dataset=dataset, layout=layout, views=views, sample=sample or None, progress=not quiet)
+    typer.echo(found)
+    page = sheet or workspace() / "doctor" / f"{path.resolve().name}.png"
+    typer.echo(f"pictures: {sheet_of(found.looks, found.source.collection.images, page)}")
+    raise typer.Exit(found.status)
 
 
 @app.command()

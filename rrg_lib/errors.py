@@ -51,5 +51,9 @@ class JavaError(RRGError):
     """METEOR needs Java and none works here."""
 
 
+class DownloadError(RRGError):
+    """A file could not be fetched, is not the one that was asked for, or is an archive that must not be unpacked."""
+
+
 class StorageError(RRGError):
     """Writing failed (a full disk, no permission). Nothing half-written is left."""

@@ -19,7 +19,7 @@ from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetC
 from rrg_lib.models.memory.pair import PairConfig
 from rrg_lib.training import TrainingConfig
 
-DATASETS = ("iu_phantom", "phantom", "iu_xray")
+DATASETS = ("iu_phantom", "phantom", "iu_xray", "mimic_cxr", "own")
 
 
 @dataclass(frozen=True)

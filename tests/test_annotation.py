@@ -10,9 +10,8 @@ from PIL import Image
 
 from rrg_lib.data import iu_xray
 from rrg_lib.data.annotation import read_annotation
+from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import AnnotationError, DataRootError
-
-COMMAND = "rrg prepare iu_xray --data-root FOLDER"
 
 
 def entry(study_id="S1", report="The lungs are clear.", paths=("S1/0.png",)):
@@ -37,7 +36,7 @@ def write(root, value):
 
 def test_studies_come_in_the_order_of_the_file_with_their_split_and_images(root):
     write(root, {"val": [entry("b")], "train": [entry("a", paths=["S1/0.png", "S1/inner.png"])]})
-    studies = read_annotation(root, COMMAND)
+    studies = read_annotation(root).studies
     assert [(study.id, study.split, study.views) for study in studies] == [("a", "train", ("S1/0.png", "S1/inner.png")), ("b", "val", ("S1/0.png",))]
     assert all(study.findings == () for study in studies)
 
@@ -45,7 +44,7 @@ def test_studies_come_in_the_order_of_the_file_with_their_split_and_images(root)
 def test_a_study_of_the_iu_collection_gets_its_expert_codes(root):
     known = iu_xray.study("CXR2384_IM-0942")
     write(root, {"train": [entry(known.id)]})
-    (study,) = read_annotation(root, COMMAND)
+    (study,) = read_annotation(root).studies
     assert study.findings == known.findings != ()
 
 
@@ -53,12 +52,12 @@ def test_the_images_folder_itself_may_be_a_link(root, tmp_path):
     (root / "images").rename(tmp_path / "disk")
     (root / "images").symlink_to(tmp_path / "disk")
     write(root, {"train": [entry()]})
-    assert len(read_annotation(root, COMMAND)) == 1
+    assert len(read_annotation(root).studies) == 1
 
 
 def test_a_byte_order_mark_is_no_fault(root):
     write(root, "\ufeff" + json.dumps({"train": [entry()]}))
-    assert len(read_annotation(root, COMMAND)) == 1
+    assert len(read_annotation(root).studies) == 1
 
 
 FAULTS = {
@@ -90,24 +89,25 @@ def test_a_faulty_annotation_is_answered_with_entry_and_value(fault, root):
     value, message = FAULTS[fault]
     write(root, value)
     with pytest.raises(AnnotationError, match=message) as raised:
-        read_annotation(root, COMMAND)
+        read_annotation(root)
     assert "annotation.json" in str(raised.value)
 
 
 def test_text_that_is_not_utf8_is_named(root):
     (root / "annotation.json").write_bytes(b'{"train": "\xff"}')
     with pytest.raises(AnnotationError, match=r"annotation\.json: is not UTF-8 text \(byte 11\)"):
-        read_annotation(root, COMMAND)
+        read_annotation(root)
 
 
-def test_missing_images_are_counted_before_anything_is_read(root):
+def test_missing_images_are_counted_before_anything_is_read(root, tmp_path):
     write(root, {"train": [entry(), entry("S2", paths=["S2/0.png", "S2/1.png"])]})
-    with pytest.raises(DataRootError, match=r"2 of 3 images .* missing, the first 'S2/0\.png'; there is: S1/.*run: rrg prepare"):
-        read_annotation(root, COMMAND)
+    with pytest.raises(DataRootError, match=r"2 of 3 images are missing, the first 'S2/0\.png'; there is: S1/.*--max-rejected 0\.67"):
+        prepare("iu_xray", data_root=root, out=tmp_path / "out", workers=1, progress=False)
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_root_says_what_was_looked_for_what_is_there_and_what_to_run(root, tmp_path):
-    with pytest.raises(DataRootError, match=r"looked for annotation\.json and images/.*does not exist; .* holds: .*root/.*run: rrg prepare iu_xray"):
-        read_annotation(tmp_path / "nowhere", COMMAND)
-    with pytest.raises(DataRootError, match=r"looked for annotation\.json .*; there is: images/\."):
-        read_annotation(root, COMMAND)
+def test_a_missing_root_says_what_was_looked_for_what_is_there_and_what_to_do(root, tmp_path):
+    with pytest.raises(DataRootError, match=r"looked for annotation\.json and images/.*does not exist; .* holds: .*root/"):
+        read_annotation(tmp_path / "nowhere")
+    with pytest.raises(DataRootError, match=r"looked for annotation\.json .*; there is: images/$"):
+        read_annotation(root)

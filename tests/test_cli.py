@@ -18,7 +18,7 @@ def rrg(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return ended.value.code, out, err
 
 
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "train", "generate", "evaluate", "label", "efficacy", "audit"])
+@pytest.mark.parametrize("command", sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands))
 def test_every_command_explains_itself(monkeypatch, capsys, command):
     code, out, _ = rrg(monkeypatch, capsys, command, "--help")
     assert code == 0
@@ -32,6 +32,9 @@ def test_every_command_explains_itself(monkeypatch, capsys, command):
         (("train", "iu_phantom/cmn", "--profile", "laptob"), "unknown profile 'laptob'; nearest: laptop"),
         (("prepare", "iu_fantom"), "iu_fantom"),
         (("prepare", "iu_xray", "--data-root", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("prepare", "iu_phantom", "--layout", "kaggle"), "layout is 'kaggle'.*draws its pictures"),
+        (("prepare", "phantom", "--max-rejected", "2"), "max_rejected is 2.0; expected a share"),
+        (("doctor", "/nowhere/at/all"), "/nowhere/at/all: looked for annotation.json"),
         (("pretrain", "--profile", "big"), "unknown profile 'big'"),
         (("generate", "iu_phantom/cmn"), "--study ID, or --image FILE"),
         (("evaluate", "iu_phantom/cmn"), "has not been trained.*rrg train iu_phantom/cmn"),

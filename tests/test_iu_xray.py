@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from xml.etree.ElementTree import ParseError
 
 import pytest
 
 from rrg_lib.data import iu_xray
-from rrg_lib.errors import UnknownNameError
+from rrg_lib.errors import AnnotationError, UnknownNameError
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, Finding
 
 
@@ -91,5 +90,5 @@ def test_a_study_is_found_by_id_or_its_neighbours_are_named():
 def test_a_record_without_findings_is_read_and_bad_xml_is_not():
     xml = b'<r><uId id="CXR7"/><MeSH><major>normal</major></MeSH><parentImage id="a"/><parentImage id="b"/></r>'
     assert iu_xray.parse_record(xml) == iu_xray.Record("7", "", ("normal",), ("a", "b"))
-    with pytest.raises(ParseError):
-        iu_xray.parse_record(b"<r>")
+    with pytest.raises(AnnotationError, match=r"7\.xml: is not well-formed XML"):
+        iu_xray.parse_record(b"<r>", "7.xml")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from rrg_lib.data import phantom
 from rrg_lib.data.loading import PreparedDataset
@@ -65,9 +66,51 @@ def test_views_are_mapped_read_only_and_the_dataset_travels_by_its_path(whole):
     assert len(data) < 500 and np.array_equal(pickle.loads(data).views(9), whole.views(9))
 
 
+def test_a_file_is_not_mapped_before_it_is_read_and_damage_is_found_then(tmp_path):
+    out = prepare("phantom", count=4, shard_size=2, workers=1, progress=False, out=tmp_path / "data").folder
+    _, second = sorted(out.glob("*.arrow"))
+    second.write_bytes(b"\0" * second.stat().st_size)  # of the right length
+    opened = PreparedDataset.open(out)
+    assert len(opened) == 4 and "dataset" not in vars(opened)
+    with pytest.raises(DataRootError, match=r"the prepared dataset is damaged .* Run: rrg prepare phantom"):
+        opened.views(3)
+
+
 def test_opening_what_is_not_there_tells_the_command(tmp_path):
     with pytest.raises(DataRootError, match=r"looked for manifest\.json; the folder does not exist; .*Run: rrg prepare iu_phantom"):
         PreparedDataset.open(tmp_path / "none")
+
+
+# ---- a stream for many nodes
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("seed", [None, 5])
+def test_the_shares_of_all_nodes_are_every_study_once(world_size, seed, whole):
+    shares = [[row["id"] for row in whole.stream(rank=rank, world_size=world_size, seed=seed)] for rank in range(world_size)]
+    assert sorted(study_id for share in shares for study_id in share) == whole.ids
+    if world_size == 1:
+        assert (shares[0] == whole.ids) == (seed is None)
+
+
+def test_a_streams_order_follows_from_seed_and_epoch_alone(whole):
+    orders = [[row["id"] for row in whole.stream("train", seed=seed, epoch=epoch)] for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))]
+    assert orders[0] == orders[1] and len({tuple(order) for order in orders}) == 3
+    assert sorted(orders[2]) == [whole.ids[i] for i in whole.split_indices("train")]
+
+
+def test_the_workers_of_a_loader_divide_the_share_of_their_node(whole):
+    shares = [DataLoader(whole.stream(rank=rank, world_size=2).select_columns(["id"]), batch_size=3, num_workers=2) for rank in range(2)]
+    assert sorted(study_id for share in shares for batch in share for study_id in batch["id"]) == whole.ids
+
+
+def test_a_streamed_row_holds_the_views_and_a_node_that_is_none_is_refused(whole):
+    row = next(iter(whole.stream()))
+    assert np.array_equal(np.frombuffer(row["views"], np.uint8).reshape(2, 256, 256), whole.views(0)) and row["tokens"] == whole.tokens(0)
+    with pytest.raises(ConfigurationError, match="rank is 2 of 2 nodes; expected 0 to 1"):
+        whole.stream(rank=2, world_size=2)
+    with pytest.raises(UnknownNameError, match="nearest: train"):
+        whole.stream("trian")
 
 
 # ---- real images

@@ -180,6 +180,20 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(call, quick, tm
     assert contents(out) == contents(tmp_path / "again")
 
 
+def test_a_disk_that_gives_back_something_else_is_found_out(quick, tmp_path, monkeypatch):
+    real = os.replace
+
+    def replace(source, target):
+        data = bytearray(Path(source).read_bytes())
+        data[len(data) // 2] ^= 1
+        Path(source).write_bytes(data)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(StorageError, match=r"shard-00000\.arrow: reads back differently from what was written"):
+        make(tmp_path / "data")
+
+
 # ---- one request, one folder
 
 

@@ -4,65 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from rrg_lib.data import iu_xray
-from rrg_lib.errors import AnnotationError, DataRootError, UnknownNameError
+from rrg_lib.data.collection import Collection, ViewRule, ordered
+from rrg_lib.data.paths import check_inside, listing
+from rrg_lib.errors import AnnotationError, DataRootError
 from rrg_lib.study import SPLITS, Study
 
 ANNOTATION = "annotation.json"
-IMAGES = "images"
+IMAGES, IMAGES_MIMIC = "images", "files"
 _SHAPE = '{"train": [{"id": "…", "report": "…", "image_path": ["CXR1/0.png", …]}, …], "val": […], "test": […]}'
 
 
-def read_annotation(root: Path | str, command: str) -> tuple[Study, ...]:
-    """The studies of `root/annotation.json` in its order (train, val, test); every image is looked for, none is opened.
+def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collection:
+    """The studies of `root/annotation.json` in its order (train, val, test). No image is opened, nor looked for.
 
-    `Study.views` are paths relative to `root/images`. Findings are the expert codes of the IU collection where the id is one of its own, else none.
+    `Study.views` are paths relative to `root/images` (or `root/files`, as MIMIC-CXR-JPG names it). The release does not tell frontal from lateral, so a
+    rule can only keep its order. Findings are the expert codes of the IU collection where the id is one of its own, else none.
 
     Raises:
-        DataRootError: no such folder, no annotation in it, or images missing; `command` is what the message tells the user to run.
+        DataRootError: no such folder, or no annotation in it.
         AnnotationError: not JSON or not of the shape above, an id twice, a path that is absolute or leads out of `images/`; names entry and value.
     """
     root = Path(root).expanduser()
     if not (root / ANNOTATION).is_file():
-        raise DataRootError(f"{root}: looked for {ANNOTATION} and {IMAGES}/ (the layout of the R2Gen release); {listing(root)}. Then run: {command}")
+        raise DataRootError(f"{root}: looked for {ANNOTATION} and {IMAGES}/ (the layout of the R2Gen release); {listing(root)}")
     found: dict[str, str] = {}
     studies = []
-    images = (root / IMAGES).resolve()  # the folder itself may be a link to a larger disk; what is in it may not lead out
+    # The folder itself may be a link to a larger disk; what is in it may not lead out.
+    images = (root / (IMAGES_MIMIC if (root / IMAGES_MIMIC).is_dir() and not (root / IMAGES).is_dir() else IMAGES)).resolve()
     for where, split, entry in _entries(root / ANNOTATION):
         study_id, report, paths = _fields(where, entry)
         if study_id in found:
             raise AnnotationError(f"{where}: the id {study_id!r} was already used by {found[study_id]}. Remove one of the two")
         found[study_id] = where
         for path in paths:
-            _check_inside(f"{where} ({study_id})", path, images)
-        studies.append(_study(study_id, split, report, paths))
+            check_inside(f"{where} ({study_id}): image_path", path, images)
+        studies.append(_study(study_id, split, report, ordered(paths, {}, rule)))
     if not studies:
         raise AnnotationError(f"{root / ANNOTATION}: holds no study; expected {_SHAPE}")
-    missing = [path for study in studies for path in study.views if not (images / path).is_file()]
-    if missing:
-        raise DataRootError(
-            f"{images}: {len(missing)} of {sum(len(s.views) for s in studies)} images that {ANNOTATION} names are missing, the first {missing[0]!r}; "
-            f"{listing(images)}. Put the images there, then run: {command}"
-        )
-    return tuple(studies)
-
-
-def listing(folder: Path, most: int = 8) -> str:
-    """In words, what is at `folder` instead of what was looked for."""
-    if not folder.exists():
-        near = folder.parent
-        return f"the folder does not exist; {near} holds: {_names(near, most)}" if near.is_dir() else "the folder does not exist"
-    if not folder.is_dir():
-        return "it is a file, not a folder"
-    return f"there is: {_names(folder, most)}"
-
-
-def _names(folder: Path, most: int) -> str:
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "") if names else "nothing"
+    return Collection(tuple(studies), images)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
@@ -103,21 +86,6 @@ def _fields(where: str, entry: Any) -> tuple[str, str, list[str]]:
     return study_id, report, paths
 
 
-def _check_inside(name: str, path: str, images: Path) -> None:
-    """Refuses a path that is absolute, climbs, or leads out of `images` by a link."""
-    plain, windows = PurePosixPath(path), PureWindowsPath(path)
-    if plain.is_absolute() or windows.is_absolute() or windows.drive or "\0" in path:
-        raise AnnotationError(f"{name}: image_path {path!r} is absolute; expected a path relative to {images}. Change the entry")
-    if ".." in plain.parts or ".." in windows.parts:
-        raise AnnotationError(f"{name}: image_path {path!r} climbs out with '..'; expected a path below {images}. Change the entry")
-    target = (images / path).resolve()
-    if not target.is_relative_to(images):
-        raise AnnotationError(f"{name}: image_path {path!r} is a link to {target}, outside {images}. Copy the image there instead")
-
-
-def _study(study_id: str, split: str, report: str, paths: list[str]) -> Study:
-    try:
-        known = iu_xray.study(study_id)
-    except UnknownNameError:
-        return Study(study_id, split, report, views=tuple(paths), source=ANNOTATION)
-    return Study(study_id, split, report, known.findings, tuple(paths), known.source)
+def _study(study_id: str, split: str, report: str, paths: tuple[str, ...]) -> Study:
+    known = iu_xray.known(study_id)
+    return Study(study_id, split, report, known.findings if known else (), paths, known.source if known else ANNOTATION)

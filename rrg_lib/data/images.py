@@ -1,4 +1,4 @@
-"""A radiograph from a file: PNG or JPEG of any mode and depth, to a square of 8-bit gray."""
+"""A radiograph from a file: PNG, JPEG or DICOM of any mode and depth, to a square of 8-bit gray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rrg_lib.data.dicom import dicom_pixels, is_dicom
 from rrg_lib.errors import ImageError
 
 #: Side of the stored views in pixels.
@@ -44,28 +45,44 @@ def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
     cropped, so a costophrenic angle at the edge of the film stays, and the aspect ratio is not. Colour becomes luminance, transparency
     lies on black, EXIF orientation is obeyed, and images deeper than 8 bit are scaled by their own range (`RANGE_TAILS` left out at
     each end; 16-bit *colour* keeps its high byte). A JPEG much larger than `size` is decoded at a fraction of its resolution, at least twice `size`.
+    A DICOM file is shown as its header says (`dicom.dicom_pixels`).
 
     Raises:
-        ImageError: not there, not a PNG or JPEG, damaged, smaller than `MIN_SIDE` or larger than `MAX_PIXELS` (refused before decoding).
+        ImageError: not there, not a PNG, JPEG or DICOM file, animated, damaged, smaller than `MIN_SIDE` or larger than `MAX_PIXELS` (refused before
+            decoding).
     """
+    return np.asarray(open_radiograph(path, size).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:
+    """The image in `path` in 8-bit gray and its own shape, at least twice `size` where it is that large. Raises as `read_radiograph` does."""
     path = Path(path)
-    _check_file(path)
     try:
+        _check_file(path)
+        if is_dicom(path):
+            return _film(dicom_pixels(path, lambda width, height: _check_size(path, width, height)))
         with warnings.catch_warnings():  # Pillow warns of what is refused here anyway
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, *image.size)
+                if (frames := getattr(image, "n_frames", 1)) > 1:
+                    raise ImageError(f"{path}: is animated ({frames} pictures); expected one radiograph. Save the one that is meant")
                 image.draft("L", (2 * size, 2 * size))  # JPEG only: the decoder itself halves, before the pixels exist
-                image = _gray(ImageOps.exif_transpose(image))
+                return _gray(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused before decoding, {error}; {_limit()}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is {_what(path)}; expected a PNG or a JPEG. Replace it, or take it out of the data") from error
+        raise ImageError(f"{path} is {_what(path)}; expected a PNG, a JPEG or a DICOM file. Replace it, or take it out of the data") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: may not be read ({error.strerror}). Change its permissions") from error
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
         raise ImageError(f"{path}: the image data is truncated or damaged ({error}); expected a whole PNG or JPEG. Get the file again") from error
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _film(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels if pixels.dtype == np.uint8 else _scaled(pixels))
 
 
 def _check_file(path: Path) -> None:
@@ -92,11 +109,9 @@ def _what(path: Path) -> str:
     """In words, what a file that is no image begins with."""
     try:
         with open(path, "rb") as file:
-            head = file.read(132)
+            head = file.read(64)
     except OSError as error:
         return f"not readable ({error.strerror})"
-    if head[128:132] == b"DICM":
-        return "a DICOM file"
     for signature, name in _SIGNATURES:
         if head.lstrip().startswith(signature):
             return name

@@ -6,14 +6,20 @@ studies with at least two images and a non-empty FINDINGS section; `data/iu_xray
 
 from __future__ import annotations
 
+import csv
+import gzip
+import re
 import tarfile
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from rrg_lib.errors import DataRootError, UnknownNameError
+import defusedxml.ElementTree as ElementTree
+from defusedxml.common import DefusedXmlException
+
+from rrg_lib.data.collection import Position, position
+from rrg_lib.errors import AnnotationError, DataRootError, UnknownNameError
 from rrg_lib.shipped import table
 from rrg_lib.study import SEVERITIES, SIDES, Finding, Split, Study
 
@@ -31,31 +37,63 @@ class Record:
     images: tuple[str, ...]
 
 
-def parse_record(xml: bytes) -> Record:
-    """One report of the collection. Raises `xml.etree.ElementTree.ParseError` for anything else than well-formed XML."""
-    root = ElementTree.fromstring(xml)
+def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
+    """One report of the collection. Raises `AnnotationError` naming `where` for what is not well-formed, declares entities, or is no such report."""
+    try:
+        root = ElementTree.fromstring(xml, forbid_dtd=True)  # no report declares entities; who does may want to fill the memory with them
+    except ElementTree.ParseError as error:
+        raise AnnotationError(f"{where}: is not well-formed XML ({error}). Get the file again") from error
+    except DefusedXmlException as error:
+        raise AnnotationError(f"{where}: declares a document type or entities, which no report of the collection does. Get the file again") from error
+    uid = root.find("uId")
+    if uid is None or not uid.get("id"):
+        raise AnnotationError(f"{where}: has no uId; expected a report of the Indiana University collection. Take the file away, or get it again")
     section = root.find(".//AbstractText[@Label='FINDINGS']")
     return Record(
-        uid=root.find("uId").get("id").removeprefix("CXR"),
+        uid=uid.get("id").removeprefix("CXR"),
         findings=((section.text if section is not None else "") or "").strip(),
         codes=tuple(code.text.strip() for code in root.iterfind("MeSH/major") if code.text),
-        images=tuple(image.get("id") for image in root.iterfind("parentImage")),
+        images=tuple(image.get("id", "") for image in root.iterfind("parentImage")),
     )
 
 
 @cache
 def records() -> dict[str, Record]:
     """All 3,955 records by `uid`. Raises `DataRootError` when the package that ships them is missing."""
-    if find_spec("torchxrayvision") is None:
-        raise DataRootError("the IU X-Ray reports come with the package torchxrayvision, which is not installed; run: pip install torchxrayvision")
-    # The package is located, not imported: importing it takes seconds, and all we want is a file of it.
-    archive = Path(find_spec("torchxrayvision").origin).parent / "data" / "NLMCXR_reports.tgz"
     found = {}
-    with tarfile.open(archive) as tar:  # members are read, never extracted
+    with tarfile.open(_packaged("NLMCXR_reports.tgz")) as tar:  # members are read, never extracted
         for member in tar:
             if member.isfile() and member.name.endswith(".xml") and member.size < _ARCHIVE_BYTES_LIMIT:
-                record = parse_record(tar.extractfile(member).read())
+                record = parse_record(tar.extractfile(member).read(), member.name)
                 found[record.uid] = record
+    return found
+
+
+def _packaged(name: str) -> Path:
+    """A file of the package that ships the reports. It is located, not imported: importing it takes seconds."""
+    if find_spec("torchxrayvision") is None:
+        raise DataRootError("the IU X-Ray reports come with the package torchxrayvision, which is not installed; run: pip install torchxrayvision")
+    return Path(find_spec("torchxrayvision").origin).parent / "data" / name
+
+
+_IMAGE = re.compile(r"(?:CXR)?(\d+)_(?:\d+_)?(IM-\d+(?:-\d+)*)")
+
+
+def image_key(name: str) -> str | None:
+    """One name for an image of the collection, whoever wrote it: `CXR1_1_IM-0001-3001.png` (Open-i), `1_IM-0001-3001.dcm` (its DICOM files) and
+    `1_IM-0001-3001.dcm.png` (Kaggle) are all `1_IM-0001-3001`. None for a name of another kind."""
+    match = _IMAGE.match(name)
+    return f"{match[1]}_{match[2]}" if match else None
+
+
+@cache
+def positions() -> dict[str, Position]:
+    """image key -> "frontal" or "lateral", for those of the 7,470 images whose DICOM header says so."""
+    found = {}
+    with gzip.open(_packaged("nlmcxr_dicom_metadata.csv.gz"), "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if known_position := position(row["View Position"]):
+                found[image_key(row["imageid"])] = known_position
     return found
 
 
@@ -95,6 +133,11 @@ def studies(split: Split | None = None) -> tuple[Study, ...]:
 @cache
 def _by_id() -> dict[str, Study]:
     return {study.id: study for study in studies()}
+
+
+def known(study_id: str) -> Study | None:
+    """The study of that id, None if the collection has none."""
+    return _by_id().get(study_id)
 
 
 def study(study_id: str) -> Study:

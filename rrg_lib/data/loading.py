@@ -10,11 +10,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+from datasets.distributed import split_dataset_by_node
 
-from rrg_lib.data.annotation import listing
+from rrg_lib.data.paths import listing
 from rrg_lib.data.prepare import FORMAT, MANIFEST, VOCABULARY
+from rrg_lib.data.rejected import REJECTED, Rejected, load_rejected
 from rrg_lib.data.shards import boxes_of, shard_request, study_of
-from rrg_lib.errors import DataRootError, RRGError, UnknownNameError
+from rrg_lib.errors import ConfigurationError, DataRootError, RRGError, UnknownNameError
 from rrg_lib.study import SPLITS, Box, Study
 from rrg_lib.text.vocabulary import Vocabulary
 
@@ -25,9 +27,18 @@ class PreparedDataset:
     `hash` names the content (pictures, words, labels, split, vocabulary); `dataset` is the `datasets.Dataset` underneath.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], vocabulary: Vocabulary, dataset: datasets.Dataset):
-        self.folder, self.manifest, self.vocabulary, self.dataset = folder, manifest, vocabulary, dataset
+    def __init__(self, folder: Path, manifest: dict[str, Any], vocabulary: Vocabulary):
+        self.folder, self.manifest, self.vocabulary = folder, manifest, vocabulary
         self.hash: str = manifest["hash"]
+
+    @cached_property
+    def dataset(self) -> datasets.Dataset:
+        """Mapped at first use: of a file that is only opened nothing is in memory. Raises `DataRootError` for one that is damaged."""
+        try:
+            shards = [datasets.Dataset.from_file(str(self.folder / shard["name"])) for shard in self.manifest["shards"]]
+            return datasets.concatenate_datasets(shards)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataRootError(f"{self.folder}: the prepared dataset is damaged ({error}). Run: {_command(self.folder)}") from error
 
     @classmethod
     def open(cls, folder: Path | str) -> PreparedDataset:
@@ -50,12 +61,11 @@ class PreparedDataset:
             for shard in manifest["shards"]:
                 if (size := (folder / shard["name"]).stat().st_size) != shard["bytes"]:
                     raise DataRootError(f"{folder / shard['name']}: has {size} bytes, expected {shard['bytes']}. Run: {_command(folder)}")
-            shards = [datasets.Dataset.from_file(str(folder / shard["name"])) for shard in manifest["shards"]]
         except DataRootError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RRGError) as error:
             raise DataRootError(f"{folder}: the prepared dataset is damaged ({error}). Run: {_command(folder)}") from error
-        return cls(folder, manifest, vocabulary, datasets.concatenate_datasets(shards))
+        return cls(folder, manifest, vocabulary)
 
     def __reduce__(self):  # a loader's processes open the files again instead of receiving a copy of them
         return PreparedDataset.open, (self.folder,)
@@ -65,7 +75,7 @@ class PreparedDataset:
         return f"PreparedDataset({self.manifest['request']['source']}: {counts}; hash {self.hash})"
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self.manifest["studies"]
 
     def __iter__(self) -> Iterator[Study]:
         return (self.study(i) for i in range(len(self)))
@@ -160,6 +170,33 @@ class PreparedDataset:
     def cleaned(self, i: int) -> str:
         """The cleaned report, uncut."""
         return self._column("cleaned")[i].as_py()
+
+    @cached_property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The images that were set aside when this was prepared, with their reasons."""
+        return load_rejected(self.folder / REJECTED)
+
+    def stream(
+        self, split: str | None = None, *, rank: int = 0, world_size: int = 1, seed: int | None = None, epoch: int = 0, buffer: int = 1024
+    ) -> datasets.IterableDataset:
+        """The rows (as `SCHEMA`) of a split, or of all, read from front to back: the share of node `rank` of `world_size`.
+
+        The shares of all nodes are every study exactly once. A node reads only its own shards where there are a multiple of `world_size` of them, else
+        it skips the others' rows. With a `seed` shards and, within a `buffer` of rows, studies come in an order of their own every `epoch`; the same
+        on all nodes, so that shares stay apart. A `DataLoader` with several workers divides the shards of its node further.
+
+        Raises `UnknownNameError` for a split, `ConfigurationError` for a node that is none.
+        """
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(f"rank is {rank} of {world_size} nodes; expected 0 to {world_size - 1}")
+        part = self.dataset if split is None else self.dataset.select(self.split_indices(split))
+        shards = min(len(self.manifest["shards"]), len(part)) // world_size * world_size
+        rows = part.to_iterable_dataset(num_shards=max(1, shards))
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=buffer)
+        own = split_dataset_by_node(rows, rank, world_size)
+        own.set_epoch(epoch)  # of the share: a share forgets that of the whole
+        return own
 
     def reference(self, i: int) -> str:
         """What a hypothesis for this study is scored against by the protocol."""

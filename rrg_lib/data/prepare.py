@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import threading
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from rrg_lib.data.collection import ViewRule
 from rrg_lib.data.images import SIZE
+from rrg_lib.data.paths import listing
+from rrg_lib.data.processes import cpus, in_order
+from rrg_lib.data.rejected import MAX_REJECTED, REJECTED, save_rejected
 from rrg_lib.data.shards import Shard, shard_request, write_shard
-from rrg_lib.data.sources import VIEWS, Source, find_source
-from rrg_lib.errors import AnnotationError, ConfigurationError, RRGError
+from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, Source, find_source
+from rrg_lib.errors import AnnotationError, ConfigurationError, DataRootError, ImageError, RRGError
 from rrg_lib.hashing import content_hash
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS, Study
 from rrg_lib.text.vocabulary import Protocol, Vocabulary
@@ -44,9 +43,12 @@ def prepare(
     *,
     out: Path | str | None = None,
     data_root: Path | str | None = None,
-    protocol: str = "r2gen",
+    protocol: str | None = None,
     seed: int = 0,
     count: int | None = None,
+    layout: str | None = None,
+    views: ViewRule | None = None,
+    max_rejected: float = MAX_REJECTED,
     workers: int | None = None,
     shard_size: int = 128,
     progress: bool = True,
@@ -56,15 +58,21 @@ def prepare(
     Args:
         source: a name in `rrg_lib.data.sources.SOURCES`.
         out: the folder; by default one in the workspace whose name tells source, protocol, seed, count and version of the drawing.
-        data_root: where the real images are, for a source that reads some.
+        data_root: where the real images are, for a source that reads some; or a folder that was prepared before, with whatever options: it is opened.
+        protocol: how reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`.
         seed: of the drawings (and of the sampled studies of `phantom`); real images have none.
         count: so many studies only, spread evenly over the splits (for `phantom`: how many to make).
+        layout: one of `LAYOUTS`, for real images; by default told from the folder.
+        views: one of `VIEW_RULES`, for real images; by default the first views as released, for `mimic_cxr` one frontal view.
+        max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study without any other with them; when
+            they are more than this share of all, the run stops instead.
         workers: processes, by default one a CPU; 1 stays in this process. The bytes do not depend on it. Processes are spawned: a *script*
             that calls this with more than one needs the usual `if __name__ == "__main__":`, a notebook does not.
         shard_size: studies a file, and so the memory a process takes (128 KiB a study of two views).
 
     Raises:
-        UnknownNameError, DataRootError, AnnotationError, ImageError, ReportError: see `find_source` and the sources.
+        UnknownNameError, DataRootError, AnnotationError, ReportError: see `find_source` and the sources.
+        DataRootError, ImageError: more images than `max_rejected` are missing, or can't be read.
         ConfigurationError: the folder holds another request; says what differs.
         StorageError: the disk is full or not writable. Finished shards stay; nothing is half-written.
     """
@@ -74,22 +82,37 @@ def prepare(
         raise ConfigurationError(
             "this script calls prepare while its processes load it: call it under `if __name__ == '__main__':`, or with workers=1"
         )
+    if data_root and (Path(data_root).expanduser() / MANIFEST).is_file():
+        return _opened(Path(data_root).expanduser(), source)
     if shard_size < 1 or (workers is not None and workers < 1):
         raise ConfigurationError(f"shard_size is {shard_size} and workers is {workers}; expected at least 1 of each")
-    chosen = find_source(source, data_root=data_root, seed=seed, count=count)
-    rules = find_protocol(protocol)
+    if not 0 <= max_rejected <= 1:
+        raise ConfigurationError(f"max_rejected is {max_rejected}; expected a share of the images, 0 to 1")
+    chosen = find_source(source, data_root=data_root, seed=seed, count=count, layout=layout, views=views)
+    rules = find_protocol(protocol or PROTOCOL_OF.get(source, "r2gen"))
     request = _request(chosen, rules, shard_size)
     folder = Path(out).expanduser() if out else _default_folder(chosen.name, request)
     with locked(folder):
         if not _is_whole(folder, request):
-            _build(folder, chosen, rules, request, shard_size, workers or _cpus(), progress)
+            _check_there(chosen, max_rejected)
+            _build(folder, chosen, rules, request, shard_size, max_rejected, workers or cpus(), progress)
     return PreparedDataset.open(folder)
 
 
-def prepared_folder(source: str, *, data_root: Path | str | None = None, protocol: str = "r2gen", seed: int = 0, count: int | None = None) -> Path:
-    """Where `prepare` puts this request by default. Raises as `prepare` does for names and folders that do not exist."""
-    chosen = find_source(source, data_root=data_root, seed=seed, count=count)
-    return _default_folder(chosen.name, _request(chosen, find_protocol(protocol), 1))
+def _opened(folder: Path, source: str) -> PreparedDataset:
+    """A prepared folder given as the data root, so that what was prepared with a layout or rule of one's own can be trained on."""
+    from rrg_lib.data.loading import PreparedDataset
+
+    opened = PreparedDataset.open(folder)
+    if (holds := opened.manifest["request"]["source"]) != source:
+        raise ConfigurationError(f"{folder} was prepared from {holds}, not from {source}. Name that dataset, or give the folder of the real images")
+    return opened
+
+
+def prepared_folder(source: str, *, protocol: str | None = None, **options: Any) -> Path:
+    """Where `prepare` puts this request by default; `options` are those of `find_source`. Raises as `prepare` does for what does not exist."""
+    chosen = find_source(source, **options)
+    return _default_folder(chosen.name, _request(chosen, find_protocol(protocol or PROTOCOL_OF.get(source, "r2gen")), 1))
 
 
 def _request(source: Source, protocol: Protocol, shard_size: int) -> dict[str, Any]:
@@ -102,26 +125,52 @@ def _request(source: Source, protocol: Protocol, shard_size: int) -> dict[str, A
 def _default_folder(name: str, request: dict[str, Any]) -> Path:
     parts = [name, request["protocol"]]
     parts += [f"{key}{request[key]}" for key in ("seed", "count") if request.get(key) is not None]
-    parts += [str(request[key]) for key in ("drawing", "layout") if request.get(key) is not None]
+    parts += [str(request[key]) for key in ("drawing", "layout", "views_rule") if request.get(key) is not None]
     return workspace() / "prepared" / "-".join(parts)
 
 
-def _build(folder: Path, source: Source, protocol: Protocol, request: dict[str, Any], shard_size: int, workers: int, progress: bool) -> None:
-    """The shards, the vocabulary, and last the manifest."""
+def _build(
+    folder: Path, source: Source, protocol: Protocol, request: dict[str, Any], shard_size: int, max_rejected: float, workers: int, progress: bool
+) -> None:
+    """The shards, the vocabulary, what was set aside, and last the manifest."""
     studies = source.studies()
     _check_studies(studies, protocol)
     words = json.dumps(request, sort_keys=True)
     names = [f"shard-{i:05d}.arrow" for i in range(-(-len(studies) // shard_size))]
     _clear(folder, names, request)
     vocabulary = Vocabulary.build((study.report for study in studies if study.split == "train"), protocol)
-    tasks = [(folder / name, source, studies[i * shard_size : (i + 1) * shard_size], vocabulary, words) for i, name in enumerate(names)]
-    shards = []
+    tasks = ((folder / name, source, studies[i * shard_size : (i + 1) * shard_size], vocabulary, words) for i, name in enumerate(names))
+    shards, rejected = [], []
+    images = sum(min(len(study.views), VIEWS) for study in studies)
     with tqdm(total=len(studies), desc=f"prepare {source.name}", unit="study", disable=not progress) as bar:
-        for shard in _written(tasks, min(workers, len(tasks))):
+        for shard in in_order(write_shard, tasks, min(workers, len(names))):
             shards.append(shard)
-            bar.update(shard.studies)
+            rejected += shard.rejected
+            bar.update(shard.studies + len({entry.study for entry in shard.rejected if entry.dropped}))
+            if len(rejected) > max_rejected * images:
+                save_rejected(folder / REJECTED, rejected)
+                raise ImageError(
+                    f"{len(rejected)} of {images} images could not be used so far, more than {max_rejected:.0%} (--max-rejected); the first is of study "
+                    f"{rejected[0].study}: {rejected[0].reason.rstrip('.')}. All of them with their reasons are in {folder / REJECTED}"
+                )
+    dropped = {entry.study for entry in rejected if entry.dropped}
+    kept = [study for study in studies if study.id not in dropped]
+    if rejected:
+        save_rejected(folder / REJECTED, rejected)
     write_json(folder / VOCABULARY, vocabulary.to_json())
-    write_json(folder / MANIFEST, _manifest(request, studies, vocabulary, shards))
+    told = {"left_out": source.left_out()} if source.left_out() else {}
+    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | told)
+
+
+def _check_there(source: Source, max_rejected: float) -> None:
+    """Before hours of reading: are the images there?"""
+    if missing := source.missing():
+        images = sum(min(len(study.views), VIEWS) for study in source.studies())
+        if len(missing) > max_rejected * images:
+            raise DataRootError(
+                f"{source.collection.images}: {len(missing)} of {images} images are missing, the first {missing[0]!r}; "
+                f"{listing(source.collection.images)}. Put the images there, or go on with those that are: --max-rejected {len(missing) / images:.2f}"
+            )
 
 
 def _check_studies(studies: Sequence[Study], protocol: Protocol) -> None:
@@ -152,7 +201,7 @@ def _manifest(request: dict[str, Any], studies: Sequence[Study], vocabulary: Voc
         "views": VIEWS,
         "studies": len(studies),
         "splits": {split: len(found) for split, found in ids.items()},
-        "shards": [asdict(shard) for shard in shards],
+        "shards": [{name: value for name, value in asdict(shard).items() if name != "rejected"} for shard in shards],
     }
 
 
@@ -181,40 +230,5 @@ def _clear(folder: Path, names: list[str], request: dict[str, Any]) -> None:
     for path in sorted(folder.glob("shard-*.arrow")):
         if (stored := shard_request(path)) is not None:
             _check_same(folder, json.loads(stored), request)
-    for part in folder.glob(".*.part"):
-        part.unlink()
-
-
-def _written(tasks: list[tuple], workers: int) -> Iterator[Shard]:
-    """The shards of the tasks in their order, made by that many processes, with a bounded number of tasks waiting."""
-    if workers <= 1:
-        yield from (write_shard(*task) for task in tasks)
-        return
-    # Spawned, never forked: this process may hold threads (torch, a notebook's), and a fork of those can hang.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    waiting: deque[Future[Shard]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(write_shard, *task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        advice = "Run again, with fewer workers if it was memory; a script must call prepare under `if __name__ == '__main__':`, or with workers=1"
-        raise RRGError(f"a preparing process died (killed, or out of memory?). Finished shards are kept. {advice}") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread a process; and no process that outlives a killed parent."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for part in (*folder.glob(".*.part"), folder / REJECTED):
+        part.unlink(missing_ok=True)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rrg_lib.data.sources import VIEWS, Source
-from rrg_lib.errors import ImageError
+from rrg_lib.data.rejected import Rejected
+from rrg_lib.data.sources import VIEWS, Picture, Source
+from rrg_lib.errors import ImageError, StorageError
 from rrg_lib.hashing import content_hash
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
 from rrg_lib.text.vocabulary import Vocabulary
@@ -44,24 +45,24 @@ SCHEMA = pa.schema(
 )
 #: Where the same pictures and words came from does not make them others: these columns are no part of the content hash.
 _PROVENANCE = ("source", "files", "provenance")
-_REQUEST, _DIGEST = b"rrg:request", b"rrg:digest"
+_REQUEST, _DIGEST, _REJECTED = b"rrg:request", b"rrg:digest", b"rrg:rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies."""
+    """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies, and what it had to leave out."""
 
     name: str
     studies: int
     bytes: int
     sha256: str
     digest: str
+    rejected: tuple[Rejected, ...] = ()
 
 
-def row(study: Study, source: Source, vocabulary: Vocabulary) -> dict[str, Any]:
-    """One study as a row of `SCHEMA`. Raises `ReportError` for a report that is empty after cleaning and what the source raises for its picture."""
+def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) -> dict[str, Any]:
+    """One study and its picture as a row of `SCHEMA`. Raises `ReportError` for a report that is empty after cleaning."""
     cleaned = vocabulary.protocol.clean_checked(study.report, study.id)
-    picture = source.picture(study)
     views = np.ascontiguousarray(picture.views[:VIEWS])  # (V, H, W)
     if views.dtype != np.uint8 or views.ndim != 3 or not len(views):
         raise ImageError(f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with V at least 1")
@@ -109,35 +110,49 @@ def digest(rows: Iterable[dict[str, Any]]) -> str:
 def write_shard(path: Path, source: Source, studies: Sequence[Study], vocabulary: Vocabulary, request: str) -> Shard:
     """Draws or reads the studies and writes them to `path`, whole or not at all; a shard that is already there and sound is kept.
 
-    `request` is stored in the file: a shard of another request is not sound. Raises `StorageError` when the disk is full.
+    Files that can't be read are set aside, and with them a study that has no other. `request` is stored in the file: a shard of another request is
+    not sound. Raises `StorageError` when the disk is full, or does not give back what was written.
     """
-    if kept := sound_shard(path, [study.id for study in studies], request):
+    ids = [study.id for study in studies]
+    if kept := sound_shard(path, ids, request):
         return kept
-    rows = [row(study, source, vocabulary) for study in studies]
-    content = digest(rows)
-    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({_REQUEST: request.encode(), _DIGEST: content.encode()}))
+    rows, rejected = [], []
+    for study in studies:
+        picture = source.picture(study)
+        rejected += [Rejected(study.id, file, reason, not len(picture.views)) for file, reason in picture.rejected]
+        if len(picture.views) or not picture.rejected:
+            rows.append(row(study, picture, source, vocabulary))
+    metadata = {_REQUEST: request.encode(), _DIGEST: digest(rows).encode()}
+    if rejected:
+        metadata[_REJECTED] = json.dumps(rejected, ensure_ascii=False).encode()
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    data = sink.getvalue()
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-    return Shard(path.name, len(studies), data.size, hashlib.sha256(data).hexdigest(), content)
+        file.write(sink.getvalue())
+    written = sound_shard(path, ids, request)  # read back: what later runs will find
+    if written is None:
+        raise StorageError(f"{path}: reads back differently from what was written. Check the disk, or choose another folder, then run again")
+    return written
 
 
 def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
-    """The shard at `path` if it holds exactly these studies for this request, undamaged; else None."""
+    """The shard at `path` if it holds exactly these studies (less those it says it dropped) for this request, undamaged; else None."""
     try:
         data = path.read_bytes()
         table = pa.ipc.open_stream(data).read_all()
         metadata = table.schema.metadata
-        sound = metadata[_REQUEST].decode() == request and table.schema.equals(SCHEMA) and table["id"].to_pylist() == list(ids)
+        rejected = tuple(Rejected(*entry) for entry in json.loads(metadata.get(_REJECTED, b"[]")))
+        dropped = {entry.study for entry in rejected if entry.dropped}
+        own = table["id"].to_pylist()
+        sound = metadata[_REQUEST].decode() == request and table.schema.equals(SCHEMA) and own == [name for name in ids if name not in dropped]
         content = digest(table.to_pylist()) if sound else ""
         if not sound or content != metadata[_DIGEST].decode():
             return None
-    except (OSError, pa.ArrowException, KeyError, TypeError, UnicodeDecodeError):  # absent, cut short, or not ours: it is made again
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):  # absent, cut short, or not ours: it is made again
         return None
-    return Shard(path.name, len(ids), len(data), hashlib.sha256(data).hexdigest(), content)
+    return Shard(path.name, len(own), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
 
 
 def shard_request(path: Path) -> str | None:

@@ -1,14 +1,15 @@
 """Where studies and their pictures come from: drawn from real reports, drawn from sampled ones, or read from files.
 
 A source is a small frozen value that can be sent to another process; that is all `prepare` needs to know of it. A further layout of real images is
-one more class here or beside it, and one more entry in `SOURCES`.
+one more reader and one more entry in `layouts.LAYOUTS`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from rrg_lib.data import iu_xray, phantom
-from rrg_lib.data.annotation import ANNOTATION, IMAGES, read_annotation
+from rrg_lib.data.collection import VIEW_RULES, Collection, ViewRule
 from rrg_lib.data.images import SIZE, read_radiograph
-from rrg_lib.errors import ConfigurationError, DataRootError, UnknownNameError
+from rrg_lib.data.layouts import LAYOUTS, find_layout
+from rrg_lib.errors import ConfigurationError, DataRootError, ImageError, UnknownNameError
 from rrg_lib.hashing import content_hash
 from rrg_lib.study import Box, Study
 
@@ -28,11 +30,13 @@ VIEWS = 2
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The views of a study, (V, 256, 256) uint8, and where on them the findings are; `provenance` says how they were made."""
+    """The views of a study, (V, 256, 256) uint8, and where on them the findings are; `provenance` says how they were made, `rejected` which files
+    could not be read and why. V is 0 when none could."""
 
     views: np.ndarray
     boxes: tuple[Box, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 class Source(Protocol):
@@ -43,6 +47,12 @@ class Source(Protocol):
     def identity(self) -> dict[str, Any]: ...
 
     def studies(self) -> Sequence[Study]: ...
+
+    def missing(self) -> Sequence[str]:
+        """The files that its pictures need and that are not there."""
+
+    def left_out(self) -> Mapping[str, int]:
+        """How many studies of the folder are not among `studies`, by reason."""
 
     def picture(self, study: Study) -> Picture: ...
 
@@ -72,6 +82,12 @@ class _Drawn:
     def identity(self) -> dict[str, Any]:
         return {"seed": self.seed, "count": self.count, "drawing": drawing_version()}
 
+    def missing(self) -> Sequence[str]:
+        return ()
+
+    def left_out(self) -> Mapping[str, int]:
+        return {}
+
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
         return Picture(drawing.views, tuple(drawing.boxes), {"pictures": "drawn", "seed": self.seed, "drawing": drawing_version()})
@@ -97,56 +113,116 @@ class Phantom(_Drawn):
         return phantom.sample_studies(512 if self.count is None else self.count, seed=self.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class R2GenRelease:
-    """Real images in the layout of the R2Gen release; `count` as above. The first `VIEWS` images of a study are its views, as released."""
+@dataclass(frozen=True)
+class RealImages:
+    """Real images, in whichever of `LAYOUTS` they come; `count` as above. `picture` sets aside the files it can't read and says why."""
 
+    name: str
     root: Path
+    layout: str
+    rule: ViewRule = "as_released"
     count: int | None = None
-    name: str = "iu_xray"
+    _read: list[Collection] = field(default_factory=list, compare=False, repr=False)  # filled by the first `collection`
 
-    def identity(self) -> dict[str, Any]:
-        """The annotation by its content, the images by name and size: a changed collection is another one, whatever its folder is called."""
-        images = [[path, (self.root / IMAGES / path).stat().st_size] for study in self.studies() for path in study.views]
-        annotation = hashlib.sha256((self.root / ANNOTATION).read_bytes()).hexdigest()[:12]
-        return {"layout": "r2gen", "annotation": annotation, "images": content_hash(images), "count": self.count}
+    def __getstate__(self) -> dict[str, Any]:  # another process reads pictures alone, and gets the studies they are of with its task
+        return {**self.__dict__, "_read": [replace(self.collection, studies=(), positions={}, left_out={})]}
+
+    @property
+    def collection(self) -> Collection:
+        """All that the folder holds, read once."""
+        if not self._read:
+            self._read.append(LAYOUTS[self.layout].read(self.root, self.rule))
+        return self._read[0]
 
     def studies(self) -> Sequence[Study]:
-        return _spread(read_annotation(self.root, f"rrg prepare {self.name} --data-root {self.root}"), self.count)
+        return _spread(self.collection.studies, self.count)
+
+    def identity(self) -> dict[str, Any]:
+        """The studies by their content, the images by name and size: a changed collection is another one, whatever its folder is called."""
+        words, files = hashlib.sha256(), hashlib.sha256()
+        for study in self.studies():
+            words.update(content_hash([study.id, study.split, study.report, [finding.code for finding in study.findings]], 64).encode())
+            files.update(content_hash([[path, self._size(path)] for path in study.views], 64).encode())
+        rule = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        return {"layout": self.layout, "annotation": words.hexdigest()[:12], "images": files.hexdigest()[:12], "count": self.count, **rule}
+
+    def missing(self) -> Sequence[str]:
+        return [path for study in self.studies() for path in study.views[:VIEWS] if self._size(path) is None]
+
+    def left_out(self) -> Mapping[str, int]:
+        return dict(self.collection.left_out)
 
     def picture(self, study: Study) -> Picture:
-        views = np.stack([read_radiograph(self.root / IMAGES / path) for path in study.views[:VIEWS]])  # (V, 256, 256)
-        return Picture(views, (), {"pictures": "files", "layout": "r2gen", "files": list(study.views[:VIEWS]), "left_out": len(study.views[VIEWS:])})
+        folder, views, rejected = self.collection.images, [], []
+        for path in study.views[:VIEWS]:
+            try:
+                views.append(read_radiograph(folder / path))
+            except ImageError as error:
+                rejected.append((path, str(error).replace(f"{folder}{os.sep}", "")))
+        bad = {path for path, _ in rejected}
+        files = [path for path in study.views[:VIEWS] if path not in bad]
+        provenance = {"pictures": "files", "layout": self.layout, "files": files, "left_out": len(study.views[VIEWS:])}
+        return Picture(np.stack(views) if views else np.empty((0, SIZE, SIZE), np.uint8), (), provenance, tuple(rejected))
 
-
-def _iu_xray(data_root: Path | str | None, seed: int, count: int | None) -> Source:
-    if not data_root:
-        raise DataRootError("iu_xray reads real images; run: rrg prepare iu_xray --data-root FOLDER (or prepare iu_phantom, which needs none)")
-    return R2GenRelease(Path(data_root).expanduser(), count)
+    def _size(self, path: str) -> int | None:
+        try:
+            return (self.collection.images / path).stat().st_size
+        except OSError:
+            return None
 
 
 def _drawn(kind: type[_Drawn]) -> Callable[..., Source]:
-    def make(data_root: Path | str | None, seed: int, count: int | None) -> Source:
+    def make(data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None) -> Source:
         if data_root:
             raise ConfigurationError(f"data_root is {str(data_root)!r}, but {kind().name} draws its pictures; leave it out, or prepare iu_xray")
+        if layout or views:
+            raise ConfigurationError(f"layout is {layout!r} and views is {views!r}, but {kind().name} draws its pictures; leave them out")
         return kind(seed, count)
 
     return make
 
 
-SOURCES: dict[str, Callable[..., Source]] = {"iu_phantom": _drawn(IUPhantom), "phantom": _drawn(Phantom), "iu_xray": _iu_xray}
+def _real(name: str, rule: ViewRule = "as_released") -> Callable[..., Source]:
+    def make(data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None) -> Source:
+        if not data_root:
+            raise DataRootError(f"{name} reads real images; run: rrg prepare {name} --data-root FOLDER (or prepare iu_phantom, which needs none)")
+        if views is not None and views not in VIEW_RULES:
+            raise UnknownNameError("rule for views", views, VIEW_RULES)
+        found, root = find_layout(Path(data_root).expanduser(), name, layout)
+        return RealImages(name, root, found.name, views or rule, count)
+
+    return make
 
 
-def find_source(name: str, *, data_root: Path | str | None = None, seed: int = 0, count: int | None = None) -> Source:
-    """The source of that name.
+SOURCES: dict[str, Callable[..., Source]] = {
+    "iu_phantom": _drawn(IUPhantom),
+    "phantom": _drawn(Phantom),
+    "iu_xray": _real("iu_xray"),
+    "mimic_cxr": _real("mimic_cxr", "frontal"),  # a report and one frontal view, as published
+    "own": _real("own"),
+}
+#: The protocol that a source's reports are cleaned by unless another is asked for.
+PROTOCOL_OF = {"mimic_cxr": "r2gen_mimic"}
+
+
+def find_source(
+    name: str,
+    *,
+    data_root: Path | str | None = None,
+    seed: int = 0,
+    count: int | None = None,
+    layout: str | None = None,
+    views: ViewRule | None = None,
+) -> Source:
+    """The source of that name. `layout` (else told from the folder) and `views` (else the source's own rule) are for real images.
 
     Raises:
-        UnknownNameError: no such source; names the nearest.
-        DataRootError: real images asked for and no such folder.
-        ConfigurationError: a count below 1, or a data root for a source that reads no files.
+        UnknownNameError: no such source, layout or rule; names the nearest.
+        DataRootError: real images asked for and no such folder, or none of the layouts in it.
+        ConfigurationError: a count below 1, a data root for a source that reads no files, a folder with the marks of two layouts.
     """
     if name not in SOURCES:
         raise UnknownNameError("source", name, SOURCES)
     if count is not None and count < 1:
         raise ConfigurationError(f"count is {count}; expected at least 1, or None for all studies")
-    return SOURCES[name](data_root, seed, count)
+    return SOURCES[name](data_root, seed, count, layout, views)

@@ -1,0 +1,204 @@
+"""What is in a folder of radiographs and reports, what is wrong with it, and what to do: before hours are spent on preparing it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from rrg_lib.data import iu_xray
+from rrg_lib.data.collection import ViewRule
+from rrg_lib.data.film_check import Look, look_at
+from rrg_lib.data.layouts import find_layout
+from rrg_lib.data.rejected import MAX_REJECTED
+from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
+from rrg_lib.errors import ReportError
+from rrg_lib.shipped import table
+from rrg_lib.study import SPLITS, Study
+from rrg_lib.text.vocabulary import protocol
+
+#: How many images are opened unless more are asked for: a minute or two.
+SAMPLE = 500
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One thing that is wrong: how many, of what, the first few of them, and what to do. `stops` when `prepare` would not go on."""
+
+    count: int
+    what: str
+    examples: tuple[str, ...]
+    advice: str
+    stops: bool = False
+
+    def __str__(self) -> str:
+        shown = f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
+        return f"{self.count:,} {self.what}{shown}\n    {self.advice}"
+
+
+@dataclass
+class Diagnosis:
+    """What `examine` found. `status` is for scripts: 0 as published or whole, 1 usable but something is wrong, 2 `prepare` would stop."""
+
+    source: RealImages
+    looks: dict[str, Look]
+    facts: list[str] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        return 2 if any(complaint.stops for complaint in self.complaints) else int(bool(self.complaints))
+
+    def __str__(self) -> str:
+        lines = [f"{self.source.root}: {self.source.name} in the layout {self.source.layout}", *(f"  {fact}" for fact in self.facts)]
+        lines += ["", *(f"- {complaint}" for complaint in self.complaints)] if self.complaints else []
+        command = f"rrg prepare {self.source.name} --data-root {self.source.root}"
+        words = ("nothing to complain of", "usable as it is, see above", "not usable as it is, see above")[self.status]
+        return "\n".join([*lines, "", f"{words}. {'Then run' if self.status else 'Run'}: {command}"])
+
+
+def examine(
+    root: Path | str,
+    *,
+    dataset: str | None = None,
+    layout: str | None = None,
+    views: ViewRule | None = None,
+    sample: int | None = SAMPLE,
+    workers: int = 4,
+    progress: bool = True,
+) -> Diagnosis:
+    """Looks through a folder. Every image is looked for; `sample` of them (None: all), spread evenly, are opened. Nothing in the folder is changed.
+
+    Raises what `find_source` and the readers raise when there is no layout or a table can't be read: what is so wrong has a message of its own.
+    """
+    root = Path(root).expanduser()
+    source = find_source(dataset or _dataset(root, layout), data_root=root, layout=layout, views=views)
+    studies = source.studies()
+    images = [(study.id, path) for study in studies for path in study.views]
+    missing = {path for _, path in images if not (source.collection.images / path).is_file()}
+    there = [(study_id, path) for study_id, path in images if path not in missing]
+    if sample is not None and sample < len(there):
+        there = [there[(2 * i + 1) * len(there) // (2 * sample)] for i in range(sample)]
+    with ThreadPoolExecutor(workers) as pool:
+        blocks = (there[start : start + _BLOCK] for start in range(0, len(there), _BLOCK))  # a pool takes all at once that it is given
+        results = (look for block in blocks for look in pool.map(lambda entry: look_at(source.collection.images, entry[1]), block))
+        looks = {path: look for (_, path), look in zip(there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True)}
+    found = Diagnosis(source, looks)
+    found.facts = _facts(source, studies, images, looks)
+    needed = sum(min(len(study.views), VIEWS) for study in studies)
+    found.complaints = [
+        *_missing(source, sorted(missing), needed),
+        *_films(looks, dict((path, study_id) for study_id, path in images)),
+        *_reports(source, studies),
+        *_published(source, studies),
+    ]
+    return found
+
+
+def _dataset(root: Path, layout: str | None) -> str:
+    """The dataset whose layout the folder has; of R2Gen's, which has two, by the ids."""
+    found, place = find_layout(root, None, layout)
+    if len(found.datasets) == 1:
+        return found.datasets[0]
+    studies = found.read(place, "as_released").studies
+    return "iu_xray" if any(iu_xray.image_key(f"{study.id}-1") for study in studies) else "mimic_cxr"
+
+
+def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[str, str]], looks: dict[str, Look]) -> list[str]:
+    splits, positions = Counter(study.split for study in studies), source.collection.positions
+    views = Counter(len(study.views) for study in studies)
+    first = Counter(positions.get(study.views[0], "unknown") for study in studies if study.views)
+    facts = [
+        f"{len(studies):,} studies: " + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS),
+        f"{len(images):,} images; studies by their number: "
+        + ", ".join(f"{n} {'have' if n > 1 else 'has'} {many}" for many, n in sorted(views.items())),
+        f"views {source.rule}; the first one is "
+        + ", ".join(f"{name} in {first[name]:,}" for name in ("frontal", "lateral", "unknown") if first[name]),
+        f"{len(looks):,} images opened",
+    ]
+    return facts + [f"{n:,} studies left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
+
+
+def _missing(source: RealImages, missing: list[str], needed: int) -> list[Complaint]:
+    if not missing:
+        return []
+    asked = len(source.missing())
+    stops = asked > MAX_REJECTED * needed
+    advice = f"Put them into {source.collection.images}." + (
+        f" Or go on with those that are there: --max-rejected {asked / needed:.2f}" if stops else " prepare sets them aside."
+    )
+    return [Complaint(len(missing), "images are missing", tuple(missing[:3]), advice, stops)]
+
+
+def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
+    found = []
+    if unreadable := {path: look.fault for path, look in looks.items() if look.fault}:
+        examples = tuple(list(unreadable.values())[:3])
+        stops = len(unreadable) > MAX_REJECTED * len(looks)
+        advice = "Get these files again; prepare sets them aside." if not stops else "Get these files again: they are too many to set aside."
+        found.append(Complaint(len(unreadable), "images can't be read", examples, advice, stops))
+    if odd := {path: look.oddness for path, look in looks.items() if look.oddness}:
+        examples = tuple(f"{path} ({why})" for path, why in list(odd.items())[:3])
+        found.append(Complaint(len(odd), "images do not look like films of a chest", examples, "Look at them, and take them out if they are none."))
+    alike = defaultdict(list)
+    for path, look in looks.items():
+        if look.digest:
+            alike[look.digest].append(path)
+    if twice := [paths for paths in alike.values() if len(paths) > 1]:
+        examples = tuple(" = ".join(f"{path} of {owner[path]}" for path in paths[:2]) for paths in twice[:3])
+        found.append(
+            Complaint(sum(map(len, twice)), "images are pixel for pixel like another", examples, "One of each is in the wrong place, or needless.")
+        )
+    return found
+
+
+def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
+    rules, empty = protocol(PROTOCOL_OF.get(source.name, "r2gen")), []
+    for study in studies:
+        try:
+            rules.clean_checked(study.report, study.id)
+        except ReportError:
+            empty.append(study.id)
+    known = [(study, one) for study in studies if (one := iu_xray.known(study.id))]
+    reworded, moved = ([study.id for study, one in known if getattr(study, part) != getattr(one, part)] for part in ("report", "split"))
+    incomparable = "Scores on them can't be compared with published ones."
+    found = []
+    if empty:
+        found.append(Complaint(len(empty), "reports are empty", tuple(empty[:3]), "Give them a report, or take the studies out.", stops=True))
+    if reworded:
+        found.append(Complaint(len(reworded), "reports are not those of the collection", tuple(reworded[:3]), incomparable))
+    if moved:
+        found.append(Complaint(len(moved), "studies are in another split than published", tuple(moved[:3]), incomparable))
+    if studies and not any(study.split == "train" for study in studies):
+        found.append(Complaint(len(studies), "studies, and none for training", (), "Put some into the split 'train'.", stops=True))
+    return found
+
+
+def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
+    """Differences from the published number of studies; MIMIC-CXR's is printed rounded to hundreds."""
+    has = Counter(study.split for study in studies)
+    if source.name == "iu_xray":
+        printed, slack = Counter(row["split"] for row in table("iu_xray_split")), 0
+    elif source.name == "mimic_cxr":
+        rows = [row for row in table("published") if (row["where"], row["dataset"], row["metric"]) == ("Table 1", source.name, "reports")]
+        printed, slack = {row["system"]: int(float(row["value"])) for row in rows}, 50
+        has.update({split: 0 for split in SPLITS})
+        if source.layout != "mimic_cxr_jpg":
+            return []  # an image a study there: counted otherwise
+        lacking = sum(source.collection.left_out.values())
+        if abs(sum(has.values()) + lacking - sum(printed.values())) <= 3 * slack:
+            return []  # all there; what was left out is told above
+    else:
+        return []
+    other = ", ".join(f"{split} {has[split]:,} instead of {printed[split]:,}" for split in SPLITS if abs(has[split] - printed[split]) > slack)
+    short = abs(sum(has.values()) - sum(printed.values()))
+    return (
+        [Complaint(short, f"studies more or fewer than published: {other}", (), "Scores on it are not those of the published split.")]
+        if other
+        else []
+    )

@@ -1,0 +1,223 @@
+"""Small made trees with the real naming of every layout, for tests: noise for radiographs, and the real reports, loaded at run time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import tarfile
+import zipfile
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rrg_lib.data import iu_xray
+from rrg_lib.data.loading import PreparedDataset
+from rrg_lib.data.prepare import prepare
+from rrg_lib.study import OBSERVATIONS, Study
+
+#: The study whose images are named in another form than all others, and two that are mentioned elsewhere.
+PICKED = ("CXR1_1_IM-0001", "CXR2384_IM-0942", "CXR1900_IM-0584")
+
+
+def picked() -> list[Study]:
+    """18 studies of the standard split, in its order: some with three images, some whose header tells the position of the views and some not."""
+    records = iu_xray.records()
+    of = {split: iu_xray.studies(split) for split in ("train", "val", "test")}
+    many = [study for study in of["train"] if len(records[uid(study)].images) > 2][:6]
+    lateral_first = [study for study in of["train"] if iu_xray.positions().get(keys(study)[0]) == "lateral"][:3]
+    chosen = {*PICKED, *(study.id for study in (*many, *lateral_first, *of["train"][:3], *of["val"][:2], *of["test"][:3]))}
+    return [study for study in iu_xray.studies() if study.id in chosen]
+
+
+def uid(study: Study) -> str:
+    return study.id.removeprefix("CXR").partition("_")[0]
+
+
+def images(study: Study) -> tuple[str, ...]:
+    """The image names of the collection, all of them."""
+    return iu_xray.records()[uid(study)].images
+
+
+def keys(study: Study) -> list[str]:
+    return [iu_xray.image_key(image) for image in images(study)]
+
+
+def film(name: str) -> np.ndarray:
+    """(72, 60) uint8 of its own for every image, whatever layout it is in."""
+    return np.random.default_rng(list(name.encode())).integers(0, 256, (72, 60), np.uint8)
+
+
+def png(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@cache
+def xml_files() -> dict[str, bytes]:
+    """uid -> the XML file of the collection, byte for byte."""
+    with tarfile.open(iu_xray._packaged("NLMCXR_reports.tgz")) as tar:
+        found = {}
+        for member in tar:
+            if member.isfile():
+                data = tar.extractfile(member).read()
+                found[iu_xray.parse_record(data).uid] = data
+        return found
+
+
+def openi(root: Path, studies: list[Study], *, dicom: bool = False, reports: bool = True) -> Path:
+    for study in studies:
+        for image in images(study):
+            key, pixels = iu_xray.image_key(image), film(iu_xray.image_key(image))
+            if dicom:
+                dicom_file(root / "NLMCXR_dcm" / uid(study) / f"{key}.dcm", pixels)
+            else:
+                png(root / "NLMCXR_png" / f"{image}.png", pixels)
+        if reports:
+            path = root / "ecgen-radiology" / f"{uid(study)}.xml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(xml_files()[uid(study)])
+    return root
+
+
+def r2gen(root: Path, studies: list[Study]) -> Path:
+    annotation = {"train": [], "val": [], "test": []}
+    for study in studies:
+        paths = [f"{study.id}/{i}.png" for i in range(len(images(study)))]
+        for path, key in zip(paths, keys(study), strict=True):
+            png(root / "images" / path, film(key))
+        annotation[study.split].append({"id": study.id, "report": study.report, "image_path": paths, "split": study.split})
+    (root / "annotation.json").write_text(json.dumps(annotation), encoding="utf-8")
+    return root
+
+
+def kaggle(root: Path, studies: list[Study], projections: dict[str, str] | None = None) -> Path:
+    """`projections` is image key -> Frontal or Lateral; by default what the header says, else Frontal."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / "indiana_reports.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"])
+        for study in studies:
+            codes = ";".join(iu_xray.records()[uid(study)].codes)
+            table.writerow([uid(study), codes, "", "Xray Chest PA and Lateral", "", "", study.report, ""])
+    with open(root / "indiana_projections.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["uid", "filename", "projection"])
+        for study in studies:
+            for key in reversed(keys(study)):  # the table's order is not the collection's
+                png(root / "images" / "images_normalized" / f"{key}.dcm.png", film(key))
+                known = (projections or iu_xray.positions()).get(key, "frontal")
+                table.writerow([uid(study), f"{key}.dcm.png", known.capitalize()])
+    return root
+
+
+def dicom_file(path: Path, pixels: np.ndarray, *, bits: int | None = None, photometric: str = "MONOCHROME2", **header) -> Path:
+    """Pixels (H, W) or (H, W, 3) as a DICOM file; `header` are further elements."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID, data.Modality = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, "CR"
+    data.Rows, data.Columns, data.SamplesPerPixel = pixels.shape[0], pixels.shape[1], pixels.shape[2] if pixels.ndim == 3 else 1
+    data.PhotometricInterpretation = photometric
+    if pixels.ndim == 3:
+        data.PlanarConfiguration = 0
+    data.BitsAllocated = pixels.dtype.itemsize * 8
+    data.BitsStored = bits or data.BitsAllocated
+    data.HighBit, data.PixelRepresentation = data.BitsStored - 1, int(pixels.dtype.kind == "i")
+    data.PixelData = pixels.tobytes()
+    for name, value in header.items():
+        setattr(data, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+#: study -> (patient, split, [(image, ViewPosition)], report or None)
+MIMIC = {
+    "50000001": ("10000011", "train", [("a" * 8, "LATERAL"), ("b" * 8, "PA")], " FINAL REPORT\n FINDINGS:  Clear\n lungs.\n\n IMPRESSION: Normal.\n"),
+    "50000002": ("10000011", "train", [("c" * 8, "AP")], " FINAL REPORT\n IMPRESSION: Normal.\n"),
+    "50000003": ("10000012", "validate", [("d" * 8, "")], " FINAL REPORT\n FINDINGS AND IMPRESSION: Heart is large.\n"),
+    "50000004": ("11000013", "test", [("e" * 8, "LL"), ("f" * 8, "AP"), ("0" * 8, "PA")], " FINAL REPORT\n FINDINGS: Edema.\n"),
+    "50000005": ("11000013", "test", [("1" * 8, "LATERAL")], " FINAL REPORT\n FINDINGS: Edema.\n"),
+}
+
+
+def mimic(root: Path, *, packed: bool = False, reports: str = "tree", version: str = "2.0.0") -> Path:
+    """MIMIC-CXR-JPG of five studies; `reports` is "tree", "zip" or "none", `packed` gzips the tables."""
+    rows = {"split": [["dicom_id", "study_id", "subject_id", "split"]], "metadata": [["dicom_id", "subject_id", "study_id", "ViewPosition"]]}
+    rows["chexpert"] = [["subject_id", "study_id", *OBSERVATIONS]]
+    texts = {}
+    for study, (patient, split, views, report) in MIMIC.items():
+        folder = f"p{patient[:2]}/p{patient}"
+        for image, view in views:
+            rows["split"].append([image, study, patient, split])
+            rows["metadata"].append([image, patient, study, view])
+            path = root / "files" / folder / f"s{study}" / f"{image}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(film(image)).save(path, quality=95)
+        labels = dict.fromkeys(OBSERVATIONS, "") | {"Edema": "1.0" if "Edema" in report else "", "Cardiomegaly": "-1.0", "Fracture": "0.0"}
+        rows["chexpert"].append([patient, study, *labels.values()])
+        texts[f"files/{folder}/s{study}.txt"] = report
+    for name, table in rows.items():
+        text = "".join(",".join(row) + "\n" for row in table).encode()
+        path = root / f"mimic-cxr-{version}-{name}.csv{'.gz' if packed else ''}"
+        path.write_bytes(gzip.compress(text) if packed else text)
+    if reports == "zip":
+        with zipfile.ZipFile(root / "mimic-cxr-reports.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in texts.items():
+                archive.writestr(name, text)
+    elif reports == "tree":
+        for name, text in texts.items():
+            (root / name).write_text(text)
+    return root
+
+
+def own(root: Path, table: str | bytes, films: tuple[str, ...] = ("a.png", "b.png")) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name in films:
+        png(root / name, film(name))
+    (root / "studies.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    return root
+
+
+def tar_of(members: list[tuple[str, bytes | tarfile.TarInfo]]) -> bytes:
+    """A .tgz of files, or of whatever a TarInfo says it is."""
+    out = BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, content in members:
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                info.size = len(content)
+            tar.addfile(info, BytesIO(content) if isinstance(content, bytes) else None)
+    return out.getvalue()
+
+
+# ---- a sound folder in which one thing will be made wrong
+
+SOUND_FILM = film("fault")
+
+
+def sound_release(root: Path) -> Path:
+    """R2Gen's layout with three studies, `good` and `also` of one image and `bad` of two, all alike."""
+    entries = []
+    for name, count in (("good", 1), ("bad", 2), ("also", 1)):
+        paths = [f"{name}/{i}.png" for i in range(count)]
+        for path in paths:
+            png(root / "images" / path, SOUND_FILM)
+        entries.append({"id": name, "report": "The lungs are clear.", "image_path": paths})
+    (root / "annotation.json").write_text(json.dumps({"train": entries}))
+    return root
+
+
+def prepared(root: Path, name: str = "iu_xray", **options) -> PreparedDataset:
+    """Prepared to `out` beside the root, whatever share of its images is bad."""
+    return prepare(name, data_root=root, out=root.parent / "out", workers=1, progress=False, **{"max_rejected": 1, **options})
