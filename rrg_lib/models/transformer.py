@@ -29,8 +29,28 @@ class ReleasedLayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        std, mean = torch.std_mean(x, dim=-1, keepdim=True)
-        return torch.addcmul(self.bias, (x - mean) / (std + self.eps), self.weight)
+        return torch.addcmul(self.bias, _Standardised.apply(x, self.eps), self.weight)
+
+
+class _Standardised(torch.autograd.Function):
+    """(x - mean) / (std + eps) over the last axis. By hand, because `torch.std_mean` and its gradient take a sixth of a training step on a CPU."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, eps: float) -> Tensor:
+        centred = x - x.mean(dim=-1, keepdim=True)
+        std = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)
+        y = centred.div_(std + eps)
+        ctx.save_for_backward(y, std)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        y, std = ctx.saved_tensors
+        # d std / dx is (x - mean) / (std (n - 1)); where std is 0 so is y, and nothing is pulled along it.
+        along = (grad * y).sum(dim=-1, keepdim=True) * ((std + ctx.eps) / (std.clamp_min(torch.finfo(std.dtype).tiny) * (y.shape[-1] - 1)))
+        return (grad - grad.mean(dim=-1, keepdim=True)).addcmul_(y, along, value=-1).div_(std + ctx.eps), None
 
 
 def layer_norm(name: NormName, d_model: int) -> nn.Module:

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.dropout import dropout as drop
+from rrg_lib.models.memory.best_slots import best_scores, weighted_sum
 from rrg_lib.models.transformer import merge_heads, split_heads
 
 if TYPE_CHECKING:
@@ -56,27 +56,25 @@ def read_slots(
         dropout: probability of dropping a weight, as released; 0 when not training.
         weighting: of the K scores, their softmax (CMN Eq. 9-10) or their share of the sum, which may be negative (XProNet Eq. 11).
 
-    Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first. The K values are summed by an
-    embedding bag, forwards and backwards, so that nothing of size (B, h, L, N, d_k) or (B, h, L, K, d_k) ever exists.
+    Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first. Nothing of size (B, h, L, N, d_k) or
+    (B, h, L, K, d_k) ever exists, and of (B, h, L, N) only a part at a time: see `rrg_lib.models.memory.best_slots`.
     """
     batch, heads, length, d_k = query.shape
-    slot_batch, _, n, _ = slots.values.shape
-    if slot_batch == 1:  # every study asks the same slots: one long query sequence, one matrix product a head
-        scores = (query.transpose(0, 1).reshape(heads, batch * length, d_k) * scale) @ slots.keys[0].transpose(-2, -1)
-        scores = scores.view(heads, batch, length, n).transpose(0, 1)  # (B, h, L, N)
+    mask = slots.mask
+    if shared := len(slots.keys) == 1:  # every study asks the same slots: one long query sequence a head
+        groups = query.transpose(0, 1).reshape(heads, batch * length, d_k)  # (h, B L, d_k)
+        mask = None if mask is None else mask.expand(batch, -1).repeat_interleave(length, dim=0)[None]  # (1, B L, N)
     else:
-        scores = (query * scale) @ slots.keys.transpose(-2, -1)  # (B, h, L, N)
-    if slots.mask is not None:
-        scores = scores.masked_fill(~slots.mask[:, None, None], torch.finfo(scores.dtype).min)
-    best, indices = scores.topk(top_k, dim=-1)  # (B, h, L, K)
+        groups = query.flatten(0, 1)  # (B h, L, d_k)
+        mask = None if mask is None else mask.repeat_interleave(heads, dim=0)[:, None]  # (B h, 1, N)
+    best, indices = best_scores(groups * scale, slots.keys.flatten(0, 1), top_k, mask)  # (h, B L, K) or (B h, L, K)
     weights = best.softmax(dim=-1) if weighting == "softmax" else linear_weights(best)
+    answers = weighted_sum(drop(weights, dropout), indices, slots.values.flatten(0, 1))
 
-    table = slots.values.reshape(-1, d_k)  # (B' h N, d_k)
-    first = torch.arange(slot_batch * heads, device=query.device).view(slot_batch, heads, 1, 1) * n  # where each head's slots begin
-    bags = (indices + first).view(-1, top_k)
-    kept = drop(weights, dropout).reshape(-1, top_k)
-    answers = F.embedding_bag(bags, table, per_sample_weights=kept, mode="sum")
-    return answers.view(batch, heads, length, d_k), weights, indices
+    def apart(x: Tensor) -> Tensor:
+        return x.view(heads, batch, length, -1).transpose(0, 1) if shared else x.view(batch, heads, length, -1)
+
+    return apart(answers), apart(weights), apart(indices)
 
 
 def linear_weights(scores: Tensor, least: float = 1e-6) -> Tensor:
