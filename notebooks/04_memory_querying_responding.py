@@ -187,8 +187,9 @@ a_t = (w_t[..., None] * v[heads, indices_t]).sum(-2)  # (B, h, T, d_k)        Eq
 r_s, r_t = W.output(merge_heads(a_s)), W.output(merge_heads(a_t))  # (B, S, d), (B, T, d): as released
 
 # %% [markdown]
-# The library does this in one place, for patches and for words, and never builds the (B, h, S, K, d_k) tensor that `v[heads, indices_s]` is: it
-# sums the K values as it fetches them (an *embedding bag*). The lesson's lines and the library agree:
+# The library does this in one place, for patches and for words. It never builds the (B, h, S, K, d_k) tensor that `v[heads, indices_s]` is: it sums
+# the K values as it fetches them (an *embedding bag*). Nor does it hold all scores, (B, h, S, N): a part of the queries at a time, small enough for
+# the processor's cache. The lesson's lines and the library agree:
 
 # %%
 slots = memory.slots(None, "image")  # keys and values, (1, h, N, d_k)

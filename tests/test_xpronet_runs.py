@@ -13,7 +13,7 @@ from toy import CONFIG, D_VF, ToyDataset
 
 from rrg_lib import reports, runs, shipped
 from rrg_lib.batches import TrainingStudies
-from rrg_lib.cli import _decoding
+from rrg_lib.cli_app import named_decoding
 from rrg_lib.data.prepare import prepare
 from rrg_lib.decoding import generate
 from rrg_lib.errors import ConfigurationError
@@ -175,13 +175,13 @@ def test_one_study_gets_the_report_of_its_split(run):
 
 
 def test_the_command_line_chooses_labels_only_where_they_are_heard(run):
-    assert _decoding(run, None) == run.experiment.decoding
-    assert _decoding(run, "none").labels_at_test == "none"
+    assert named_decoding(run, None) == run.experiment.decoding
+    assert named_decoding(run, "none").labels_at_test == "none"
     with pytest.raises(ConfigurationError, match="labels_at_test is 'truth': it can be classifier, none, reference"):
-        _decoding(run, "truth")
+        named_decoding(run, "truth")
     other = Run(run.folder, experiment("phantom/cmn"), run.dataset, run.extractor)
     with pytest.raises(ConfigurationError, match="--labels none: the memory of phantom/cmn is not gated"):
-        _decoding(other, "none")
+        named_decoding(other, "none")
 
 
 def test_a_label_file_gates_training_and_belongs_to_the_checkpoint(run, tmp_path):

@@ -1,0 +1,66 @@
+"""What the commands share: the application itself, their common options, and the run that these name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.presets import DATASETS, PRESETS, PROFILES
+
+if TYPE_CHECKING:
+    from rrg_lib.decoding import DecodingConfig
+    from rrg_lib.runs import Run
+
+app = typer.Typer(
+    name="rrg",
+    help="Rebuild, train and measure systems that write the findings of a chest X-ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Try: rrg train iu_phantom/cmn --profile ci, then: rrg evaluate iu_phantom/cmn --profile ci",
+)
+
+Name = Annotated[str, typer.Argument(metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}.")]
+ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own; or one that was prepared.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the real images; by default told from the folder.")]
+Views = Annotated[str | None, typer.Option(help="Which views of a study: as_released, frontal_first or frontal.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PART.FIELD=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable.")
+]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")]
+SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak).")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def named_run(
+    name: str,
+    profile: str,
+    seed: int | None,
+    settings: list[str] | None,
+    data_root: Path | None,
+    folder: Path | None,
+    quiet: bool,
+    trained: bool = True,
+):
+    from rrg_lib.presets import experiment
+    from rrg_lib.runs import Run
+
+    return Run.of(experiment(name, profile, settings or (), seed), data_root=data_root, folder=folder, progress=not quiet, trained=trained)
+
+
+def named_decoding(made: Run, labels: str | None) -> DecodingConfig:
+    """The experiment's way of decoding, with other labels at test time if asked for. Raises `ConfigurationError` for a memory that is told none."""
+    if labels is None:
+        return made.experiment.decoding
+    if made.labels is None:
+        raise ConfigurationError(f"--labels {labels}: the memory of {made.experiment.name} is not gated by labels; leave --labels out")
+    return replace(made.experiment.decoding, labels_at_test=labels)
