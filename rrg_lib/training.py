@@ -93,7 +93,7 @@ def build_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim
         if parameter.requires_grad:
             groups[next(prefix for prefix in groups if name.startswith(prefix))]["params"].append(parameter)
     used = [group | {"lr": group["base_lr"]} for group in groups.values() if group["params"]]
-    return torch.optim.Adam(used, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad)
+    return torch.optim.Adam(used, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=True)  # one pass over the weights, not ten
 
 
 class Trainer:
