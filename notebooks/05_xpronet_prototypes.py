@@ -54,7 +54,7 @@ from rrg_lib.models.generator import report_loss
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.presets import experiment
 from rrg_lib.prototypes import Prototypes, pooled_images, report_features, standard
-from rrg_lib.pseudo_labels import DRAWN_OBSERVATIONS, observations_of_drawn
+from rrg_lib.pseudo_labels import DRAWN_OBSERVATIONS, observations_of_drawn, report_labels
 from rrg_lib.reports import validation_scores, write_reports
 from rrg_lib.runs import Run
 from rrg_lib.shipped import table as shipped
@@ -94,7 +94,8 @@ kept.astype(float).round(3).to_frame("kept epoch").T
 # Each study gets the 14 observations of CheXpert; *No Finding* is one of them, set where nothing else is.
 #
 # *Paper: CheXbert reads them from the report. Release: a file of its answers, an uncertain finding counting as present, for training **and** test
-# studies. We: the expert codes of the collection (or a label file, `memory.label_source`), and at test time something else: section 5.8.*
+# studies. We: the expert codes of the collection (`memory.label_source`: or our own labeler's reading of the reports, or a label file), and at test
+# time something else: section 5.8.*
 
 # %% tags=["nbval-check-output"]
 labels = run.labels.observations  # (n, 14), all studies
@@ -121,6 +122,21 @@ Markdown(
 )
 
 # %% [markdown]
+# Codes and reports need not agree: an expert may have coded what the report says elsewhere, and a labeler may misread. How far do our labeler's labels
+# of the same training reports go with the codes?
+
+# %%
+read = report_labels(dataset).of([dataset.ids[i] for i in train])  # (n, 14)
+coded = labels[train]
+both = (read & coded).sum(axis=0)
+agreement = pd.DataFrame({"codes": coded.sum(axis=0), "labeler": read.sum(axis=0), "both": both}, index=list(OBSERVATIONS))
+agreement["F1"] = (2 * both / (agreement["codes"] + agreement["labeler"]).where(lambda n: n > 0)).round(2)
+agreement
+
+# %% [markdown]
+# *What to see: where the last column is low the two sources would open other drawers for the same study. The label set is a choice, and part of the
+# result.*
+#
 # **Exercise 5.1** (8 min). CheXbert says of each observation 1 (present), 0 (absent), −1 (uncertain) or nothing (nan). Make the labels that the
 # release makes: uncertain counts as present, and *No Finding*, the first column, is set where nothing else is.
 

@@ -1,11 +1,11 @@
 """Pseudo labels: which of the 14 observations a study has, from whatever can tell (XProNet Eq. 3). Four sources, one form.
 
-| source          | who says so                                            | for                                            |
-|-----------------|--------------------------------------------------------|------------------------------------------------|
-| `expert_labels` | the expert codes of the collection                     | training, the default                          |
-| `read_labels`   | a file: CSV, JSON or the release's pickle              | training, MIMIC-CXR's CheXpert labels          |
-| `KeywordLabeler` and the like | the report, by a labeler of `rrg_lib.text`; write its labels to a file | training         |
-| `image_labels`  | a `FindingExtractor`, from the images alone            | test time: nothing is taken from the reference |
+| source          | who says so                                            | for                                             |
+|-----------------|--------------------------------------------------------|-------------------------------------------------|
+| `expert_labels` | the expert codes of the collection                     | training, the default                           |
+| `report_labels` | the report, read by `rrg_lib.text.report_labeler`      | training: as the paper, ours in CheXbert's place|
+| `read_labels`   | a file: CSV, JSON or the release's pickle              | training, MIMIC-CXR's CheXpert labels           |
+| `image_labels`  | a `FindingExtractor`, from the images alone            | test time: nothing is taken from the reference  |
 
 The release labels training and test studies alike by CheXbert on the reference reports; at test time that is a leak.
 """
@@ -29,6 +29,7 @@ from rrg_lib.hashing import content_hash
 from rrg_lib.label_pickle import load_label_pickle
 from rrg_lib.pretraining import FindingExtractor, finding_logits
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS
+from rrg_lib.text.report_labeler import ReportLabeler
 
 if TYPE_CHECKING:
     from rrg_lib.data.loading import PreparedDataset
@@ -89,6 +90,13 @@ def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
     return PseudoLabels(dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), "the expert codes")
 
 
+def report_labels(dataset: PreparedDataset) -> PseudoLabels:
+    """What our labeler reads in the reports, uncertain counting as present, as the release makes its labels with CheXbert."""
+    labeler = ReportLabeler()
+    rows = {study: _row(study, list(labeler.observations(dataset.study(i).report)), OBSERVATIONS) for i, study in enumerate(dataset.ids)}
+    return PseudoLabels(rows, f"the report labeler {labeler.version}")
+
+
 def read_labels(path: Path | str, *, order: LabelOrder | None = None) -> PseudoLabels:
     """Labels from a file:
 
@@ -143,7 +151,7 @@ def image_labels(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.nda
 
 @dataclass(eq=False)
 class StudyLabels:
-    """The labels of one run: `source` says what the memory trains with, "expert" or a label file; `classifier` loads what judges images."""
+    """The labels of one run: `source` says what the memory trains with, "expert", "reports" or a label file; `classifier` loads what judges images."""
 
     dataset: PreparedDataset
     source: str
@@ -151,7 +159,8 @@ class StudyLabels:
 
     @cached_property
     def pseudo_labels(self) -> PseudoLabels:
-        return expert_labels(self.dataset) if self.source == "expert" else read_labels(self.source)
+        made = {"expert": expert_labels, "reports": report_labels}.get(self.source)
+        return made(self.dataset) if made else read_labels(self.source)
 
     @property
     def hash(self) -> str:

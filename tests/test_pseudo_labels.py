@@ -23,6 +23,7 @@ from rrg_lib.pseudo_labels import (
     image_labels,
     observations_of_drawn,
     read_labels,
+    report_labels,
 )
 from rrg_lib.shipped import table
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS
@@ -61,6 +62,15 @@ def test_expert_codes_are_the_observations_of_the_dataset():
     observations = np.eye(14, dtype=np.uint8)[:3]
     labels = expert_labels(SimpleNamespace(ids=IDS, observations=observations))
     np.testing.assert_array_equal(labels.of(["c", "a"]), observations[[2, 0]])
+
+
+def test_reports_are_labelled_by_our_labeler_with_uncertain_as_present(classifier):
+    reports = ["the heart is enlarged . no pneumothorax .", "possible pneumonia .", "the lungs are clear ."]
+    dataset = SimpleNamespace(ids=["a", "b", "c"], study=lambda i: SimpleNamespace(report=reports[i]))
+    found = report_labels(dataset)
+    assert [[OBSERVATIONS[j] for j in np.flatnonzero(row)] for row in found.of(dataset.ids)] == [["Cardiomegaly"], ["Pneumonia"], ["No Finding"]]
+    assert found.source == "the report labeler rules-1"
+    assert StudyLabels(dataset, "reports", classifier).hash == found.hash
 
 
 def test_missing_studies_are_counted_and_named():
