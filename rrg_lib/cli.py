@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rrg_lib.benchmarks import BENCHMARKS
 from rrg_lib.cli_app import (
     DataRoot,
     Labels,
@@ -179,6 +180,41 @@ def generate(
     else:
         i = made.dataset.index(study)
         typer.echo(f"generated: {made.report_of_views(made.dataset.views(i), decoding=decoding)}\nreference: {made.dataset.reference(i)}")
+
+
+@app.command()
+def bench(
+    groups: Annotated[list[str] | None, typer.Argument(help=f"What to measure, by default all: {', '.join(BENCHMARKS)}.")] = None,
+    size: Annotated[str, typer.Option(help="paper: the published sizes; small: seconds, to try it.")] = "paper",
+    repeats: Annotated[int, typer.Option(help="Rounds; every case runs once a round.")] = 5,
+    threads: Annotated[int | None, typer.Option(help="Threads of this process; by default all cores.")] = None,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory too, each case in a process of its own (Linux).")] = True,
+    out: Annotated[Path | None, typer.Option(help="Also write all times to this JSON file.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what training, writing and the memory cost beside each other and beside textbook forms, as ratios inside one run."""
+    import torch
+
+    from rrg_lib.benchmarks.cases import find_group, find_size
+    from rrg_lib.benchmarks.harness import measure, memory_in_a_process, table
+    from rrg_lib.workspace import write_json
+
+    if threads is not None and threads < 1:
+        raise ConfigurationError(f"--threads is {threads}; expected at least 1")
+    torch.set_num_threads(threads or torch.get_num_threads())
+    chosen = [find_group(name, find_size(size)) for name in groups or BENCHMARKS]
+
+    def peak(group: str, case: str) -> float | None:
+        return memory_in_a_process(group, case, str(torch.get_num_threads()), size)
+
+    def told(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=True)
+
+    results = [measure(group, repeats=repeats, peak=peak if memory else None, progress=told) for group in chosen]
+    typer.echo(table(results))
+    if out:
+        write_json(out, [result.to_json() for result in results])
 
 
 # Imported for its commands, and last, so that help names them after those of this file.
