@@ -33,7 +33,9 @@ def evaluate(
     reports: Annotated[Path | None, typer.Option(help="A CSV with the columns id and report to score instead of the run's own.")] = None,
     split: SplitName = "test",
     meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
-    baselines: Annotated[bool, typer.Option(help="Print all trivial baselines beside the system; a minute or two the first time.")] = True,
+    baselines: Annotated[
+        bool, typer.Option(help="Print all trivial baselines beside the system; written and scored once, a minute or two, then found again.")
+    ] = True,
     profile: ProfileName = "ci",
     seed: Seed = None,
     settings: Settings = None,
@@ -54,6 +56,30 @@ def evaluate(
     typer.echo(evaluation.markdown())
     if given is None:
         typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
+
+
+@app.command()
+def attention(
+    names: Annotated[list[str], typer.Argument(metavar="DATASET/PRESET…", help="Trained systems, one or several, on drawn studies.")],
+    split: SplitName = "test",
+    profile: ProfileName = "ci",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
+    labels: Labels = None,
+    out: Annotated[Path | None, typer.Option(help="Also write a JSON file a run into this folder.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Where trained systems look: how much of a finding word's attention falls into the finding's box, against chance and against other studies' maps."""
+    from rrg_lib import attention_quality as quality
+
+    measured = []
+    for name in names:
+        for each in seed or [None]:
+            made = named_run(name, profile, each, None, None, None, quiet)
+            for decoding in [named_decoding(made, labels)] if labels else quality.label_modes(made):
+                measured.append(quality.measure(made, split, decoding=decoding))
+    typer.echo(quality.markdown(measured))
+    for path in [quality.keep(one, out) for one in measured] if out else ():
+        typer.echo(f"in {path}")
 
 
 @app.command()
@@ -148,7 +174,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Test whether two trained systems differ on the same studies: paired randomisation, all seeds together. Reads the reports that `evaluate` wrote."""
-    from rrg_lib.evaluation.comparison import compare_reports, comparison_markdown
+    from rrg_lib.evaluation.comparison import compare_reports, comparison_markdown, same_protocol
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
     from rrg_lib.presets import experiment
     from rrg_lib.reports import load_reports
@@ -165,6 +191,8 @@ def compare(
         )
     reports = {each: [load_reports(run_folder(e) / f"reports-{split}.csv") for e in experiments] for each, experiments in what.items()}
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    folders = [run_folder(e) for experiments in what.values() for e in experiments]
+    same_protocol(folders, vocabulary=opened.vocabulary.hash, dataset=opened.hash)
     studies = [opened.study(i) for i in opened.split_indices(split)]
     wanted = METRICS if meteor else WITHOUT_JAVA
     typer.echo(comparison_markdown((name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)))
@@ -174,13 +202,18 @@ def compare(
 def ledger(
     out: Annotated[Path | None, typer.Option(help="Folder for ledger.csv and ledger.md; by default build/ledger.")] = None,
     counts_only: Annotated[bool, typer.Option("--counts", help="Print the verdicts' counts alone.")] = False,
+    main_only: Annotated[bool, typer.Option("--main", help="Print the main table alone: printed and ours, system by system.")] = False,
 ) -> None:
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
     from rrg_lib.evaluation.ledger import ledger as made
     from rrg_lib.evaluation.ledger_files import counts_markdown, ledger_markdown, write_ledger
+    from rrg_lib.evaluation.ledger_tables import frame_markdown, main_table
     from rrg_lib.results import stored
 
-    rows = made(stored())
-    paths = write_ledger(rows, out or workspace() / "ledger")
-    typer.echo("\n".join(counts_markdown(rows)) if counts_only else ledger_markdown(rows))
+    results = stored()
+    rows = made(results)
+    main = main_table(rows, results)
+    paths = write_ledger(rows, out or workspace() / "ledger", main)
+    whole = ledger_markdown(rows, main).splitlines()
+    typer.echo("\n".join(counts_markdown(rows) if counts_only else frame_markdown(main) if main_only else whole))
     typer.echo(f"in {paths[0]} and {paths[1].name}")

@@ -6,6 +6,7 @@ A file holds the evaluation of one trained system beside the baselines, the run'
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,6 +103,23 @@ def stored(profile: str | None = None, dataset: str | None = None) -> list[Store
 def _read(name: str, data: dict[str, Any]) -> StoredResult:
     run = data["run"]
     return StoredResult(name, Experiment.from_json(run["experiment"]), Evaluation.from_json(data), data["history"], run)
+
+
+def differences(a: Evaluation, b: Evaluation, *, tolerance: float = 1e-12) -> list[str]:
+    """What differs between two evaluations of one system, each as "part score": its scores, counts and intervals, and the hash of its reports."""
+    x, y = a.rows[0], b.rows[0]
+    numbers = [
+        {f"{part} {name}": value for part, p in row.parts.items() for name, value in {**p.scores, **vars(p)}.items() if name != "scores"}
+        | {f"{end} {score}": value for score, ends in row.intervals.items() for end, value in ends._asdict().items()}
+        for row in (x, y)
+    ]
+    found = [
+        name
+        for name in dict.fromkeys([*numbers[0], *numbers[1]])
+        if not math.isclose(*(n.get(name, math.inf) for n in numbers), abs_tol=tolerance, rel_tol=0)
+        and not all(math.isnan(n.get(name, 0.0)) for n in numbers)
+    ]
+    return found + ["reports"] * (a.provenance["hypotheses"] != b.provenance["hypotheses"])
 
 
 def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.DataFrame:

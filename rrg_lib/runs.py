@@ -28,9 +28,10 @@ from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
 from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
+from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.nlg import METRICS, Reports
-from rrg_lib.evaluation.report import Evaluation, evaluate_reports
+from rrg_lib.evaluation.report import Evaluation
 from rrg_lib.figures.training import training_curves
 from rrg_lib.models.feature_cache import cached_features
 from rrg_lib.models.generator import ReportGenerator

@@ -18,7 +18,16 @@ def table(name: str) -> tuple[dict[str, str], ...]:
 
 def results() -> dict[str, Any]:
     """Every stored result of `data/results/*.json`, by file name without its ending."""
-    folder = resources.files("rrg_data").joinpath("results")
+    return _records("results")
+
+
+def attention() -> dict[str, Any]:
+    """Every stored measurement of `data/attention/*.json`, by file name without its ending."""
+    return _records("attention")
+
+
+def _records(name: str) -> dict[str, Any]:
+    folder = resources.files("rrg_data").joinpath(name)
     return {
         entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")
     }

@@ -209,4 +209,15 @@ def test_the_summary_is_a_ratio_of_means_with_an_interval_around_it():
     assert (effusion["n"], effusion["studies"], effusion["ratio"]) == (3, 2, pytest.approx(0.7 / 0.4))
     assert effusion["low"] == pytest.approx(0.5) and effusion["high"] == pytest.approx(3)  # study b alone, study a alone
     assert found.loc[("x", "Nodule"), "ratio"] == pytest.approx(1)
+    assert effusion["own"] == pytest.approx(0.7 / 0.3) and effusion["own_low"] == pytest.approx(1) and effusion["own_high"] == pytest.approx(3)
     assert list(box_summary(table, by=["finding"]).index) == ["Effusion", "Nodule"]
+
+
+def test_a_mention_that_no_other_study_has_is_left_out_of_the_habit():
+    rows = [["a", 0.4, 0.1, 0.2], ["b", 0.2, 0.1, 0.2], ["c", 9.0, 0.1, np.nan]]
+    table = pd.DataFrame(rows, columns=["study", "inside", "chance", "others"]).assign(look="x", finding="y", auc=0.5)
+    found = box_summary(table, by=["look"]).loc["x"]
+    assert found["own"] == pytest.approx(1.5) and found["own_low"] == pytest.approx(1) and found["own_high"] == pytest.approx(2)
+    assert found["ratio"] == pytest.approx(9.6 / 0.3)
+    alone = box_summary(table[table["study"] == "c"], by=["look"]).loc["x"]
+    assert np.isnan(alone[["own", "own_low", "own_high"]].astype(float)).all() and alone["ratio"] == pytest.approx(90)

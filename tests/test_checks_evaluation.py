@@ -12,9 +12,15 @@ import pytest
 
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import evaluation as checks
+from rrg_lib.checks import evaluation_labels as label_checks
+from rrg_lib.evaluation.clinical import clinical_scores, counted, finding_f1
+from rrg_lib.study import OBSERVATIONS
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "09_evaluation.py"
-EXERCISES = ("clipped_matches", "brevity_penalty", "corpus_bleu", "bootstrap_interval", "micro_f1")
+EXERCISES = {
+    **dict.fromkeys(("clipped_matches", "brevity_penalty", "corpus_bleu", "bootstrap_interval", "micro_f1"), checks),
+    **dict.fromkeys(("denied", "label_set_f1"), label_checks),
+}
 
 
 def grams(text, n, last=True):
@@ -103,9 +109,57 @@ def f1(kind: str):
     return answer
 
 
+def scope(how: str = "right"):
+    """An answer to "is word `at` denied?", right or with one of the usual mistakes."""
+
+    def answer(words, at, negations, stops):
+        if how == "own words":
+            negations, stops = ("no", "without"), ("but", ";")
+        before = words[:at]
+        marks = [word for word in before if word in (*negations, *stops)]
+        right = bool(marks) and marks[-1] in negations
+        return {
+            "no stops": any(word in negations for word in before),
+            "anywhere": any(word in negations for word in words),
+            "neighbour": at > 0 and words[at - 1] in negations,
+            "any stop": any(word in negations for word in before) and not any(word in stops for word in words),
+            "first stop": any(word in negations for word in before) and not any(word in stops for word in before),
+            "inverted": not right,
+        }.get(how, right)
+
+    return answer
+
+
+def over_labels(how: str = "right"):
+    """An answer to micro-F1 over a label set, right or with one of the usual mistakes."""
+
+    def answer(answers, truth, uncertain_is_positive=False, no_finding=True):
+        name, treatment = "CheXpert-14" if no_finding else "CheXpert-13", "positive" if uncertain_is_positive else "negative"
+        a, b = (np.where(np.isnan(x), 1, x) if how == "blank" else x for x in (answers, truth))
+        if how in ("answers alone", "truth alone"):
+            other = "negative" if uncertain_is_positive else "positive"
+            first = 0 if no_finding else 1
+            labels = [counted(a, treatment if how == "answers alone" else other), counted(b, treatment if how == "truth alone" else other)]
+            return finding_f1(*(x[:, first:] for x in labels), OBSERVATIONS[first:]).micro.f1
+        if how == "last" and not no_finding:
+            return finding_f1(*(counted(x, treatment)[:, :-1] for x in (a, b)), OBSERVATIONS[:-1]).micro.f1
+        if how == "sum":
+            a, b = (np.nan_to_num(x)[:, 0 if no_finding else 1 :] for x in (a, b))
+            return 2 * (a * b).sum() / max(1, a.sum() + b.sum())
+        if how == "other set":
+            name = "CheXpert-14"
+        if how == "other way":
+            treatment = "negative" if uncertain_is_positive else "positive"
+        return getattr(clinical_scores(a, b, name, uncertain=treatment), "macro" if how == "macro" else "micro").f1
+
+    return answer
+
+
 @pytest.mark.parametrize(
     ("check", "answer"),
     [
+        (label_checks.denied, scope()),
+        (label_checks.label_set_f1, over_labels()),
         (checks.clipped_matches, matches()),
         (checks.brevity_penalty, lambda c, r: min(1, math.exp(1 - r / c))),
         (checks.brevity_penalty, lambda c, r: 1.0 if c >= r else math.exp((c - r) / c)),
@@ -121,6 +175,23 @@ def test_a_right_answer_passes(check, answer):
 @pytest.mark.parametrize(
     ("check", "answer", "hint"),
     [
+        (label_checks.denied, scope("no stops"), "A stop ends what a negation"),
+        (label_checks.denied, scope("anywhere"), "comes after the finding"),
+        (label_checks.denied, scope("neighbour"), "not to its neighbour alone"),
+        (label_checks.denied, scope("any stop"), "between the negation and the finding"),
+        (label_checks.denied, scope("first stop"), "the last mark before the finding decides"),
+        (label_checks.denied, scope("inverted"), "the wrong way round"),
+        (label_checks.denied, scope("own words"), "only the words of the lesson"),
+        (label_checks.denied, lambda *inputs: "yes", "return True or False"),
+        (label_checks.denied, lambda words, at, negations, stops: len(words) > 3, "opens a scope"),
+        (label_checks.label_set_f1, over_labels("blank"), "blank (NaN) counts as positive"),
+        (label_checks.label_set_f1, over_labels("other way"), "the other way round"),
+        (label_checks.label_set_f1, over_labels("answers alone"), "in the answers alone"),
+        (label_checks.label_set_f1, over_labels("truth alone"), "in the truth alone"),
+        (label_checks.label_set_f1, over_labels("other set"), "should be left out"),
+        (label_checks.label_set_f1, over_labels("last"), "the first column"),
+        (label_checks.label_set_f1, over_labels("macro"), "that is macro-F1"),
+        (label_checks.label_set_f1, over_labels("sum"), "added up as a number"),
         (checks.clipped_matches, matches("unclipped"), "Without clipping"),
         (checks.clipped_matches, matches("sets"), "each n-gram once"),
         (checks.clipped_matches, matches("sets", "distinct"), "compare sets"),
@@ -175,7 +246,7 @@ def test_a_usual_mistake_gets_its_own_hint(check, answer, hint):
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_a_blank_or_a_constant_fails(exercise):
-    check = getattr(checks, exercise)
+    check = getattr(EXERCISES[exercise], exercise)
 
     def blank(*inputs):
         raise NotImplementedError
@@ -185,7 +256,10 @@ def test_a_blank_or_a_constant_fails(exercise):
     with pytest.raises(CheckError, match="returns nothing"):
         check(lambda *inputs: None)
     with pytest.raises(CheckError):
-        check(lambda *inputs: {"clipped_matches": (3, 5), "bootstrap_interval": (0.4, 0.6)}.get(exercise, 0.5))
+        check(lambda *inputs: {"clipped_matches": (3, 5), "bootstrap_interval": (0.4, 0.6), "denied": True}.get(exercise, 0.5))
+    if exercise == "denied":
+        with pytest.raises(CheckError):
+            check(lambda *inputs: False)
 
 
 def test_the_chapters_own_solutions_pass():
@@ -199,4 +273,4 @@ def test_the_chapters_own_solutions_pass():
     for name, cell in solved.items():
         assert any(f"checks.{name}({name})" in other for other in cells)
         exec(compile(cell.partition("\n")[2], name, "exec"), scope)
-        getattr(checks, name)(scope[name])
+        getattr(EXERCISES[name], name)(scope[name])

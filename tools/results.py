@@ -1,39 +1,74 @@
 """Measures trained systems and keeps what came out: trains presets in a profile, scores them on test, writes data/results and the README's table.
 
 python tools/results.py run --profile laptop base mem cmn
+python tools/results.py attention --profile laptop base mem cmn
+python tools/results.py again --profile laptop base
 python tools/results.py table
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
-from rrg_lib.decoding import LabelsAtTest
+from rrg_lib import attention_quality
 from rrg_lib.presets import PROFILES, experiment
-from rrg_lib.results import keep, stored, table
+from rrg_lib.results import differences, keep, stored, table
 from rrg_lib.runs import Run
 from rrg_lib.workspace import written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "data" / "results"
+README, RESULTS, ATTENTION = ROOT / "README.md", ROOT / "data" / "results", ROOT / "data" / "attention"
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
 def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> None:
     """Train (a finished run returns at once), write reports for the test studies, score them beside the baselines, keep the scores: all seeds of one
-    preset after all presets of the seed before. A memory gated by labels is measured with each kind of labels at test time."""
+    preset after all presets of the seed before. A memory gated by labels is measured with each kind of labels at test time; on drawn studies where each
+    system looks is measured too."""
     for seed in seeds:
         for preset in presets:
             made = Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed))
             made.train()
-            told = get_args(LabelsAtTest) if made.labels else (made.experiment.decoding.labels_at_test,)
-            for how in told:
-                decoding = replace(made.experiment.decoding, labels_at_test=how)
+            for decoding in attention_quality.label_modes(made):
                 made.evaluate("test", baselines="all", decoding=decoding)
                 print(keep(made, RESULTS, decoding=decoding).relative_to(ROOT))
+            if any(made.dataset.boxes(i) for i in made.dataset.split_indices("test")):
+                look(made)
+
+
+def look(made: Run) -> None:
+    """Measure where a trained run looks, and keep it."""
+    for decoding in attention_quality.label_modes(made):
+        print(attention_quality.keep(attention_quality.measure(made, decoding=decoding), ATTENTION).relative_to(ROOT))
+
+
+def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> Iterator[Run]:
+    """The finished runs of these presets. Raises `CheckpointError` for one that is not there."""
+    for seed in seeds:
+        for preset in presets:
+            yield Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed), trained=True)
+
+
+def again(made: Run) -> bool:
+    """Delete the scores and reports of a trained run, write and score them anew, and compare with what is stored: whether every number is the same."""
+    before = {result.name: result for result in stored()}
+    same = True
+    for decoding in attention_quality.label_modes(made):
+        part = made.named("test", decoding)
+        for kept in (made.folder / f"reports-{part}.csv", made.folder / f"scores-{part}.json"):
+            kept.unlink(missing_ok=True)
+        found = made.evaluate("test", decoding=decoding)
+        name = keep(made, Path(tempfile.mkdtemp()), decoding=decoding).stem
+        if name not in before:
+            raise SystemExit(f"data/results has no {name}.json to compare with; run: tools/results.py run --profile {made.experiment.profile}")
+        different = differences(before[name].evaluation, found)
+        print(f"{name}: " + ("every score is the same" if not different else f"{len(different)} scores differ, {', '.join(different[:5])}"))
+        same &= not different
+    return same
 
 
 def block() -> str:
@@ -62,15 +97,26 @@ def with_table(readme: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("run", help="train, score and keep")
-    training.add_argument("presets", nargs="+")
-    training.add_argument("--profile", choices=PROFILES, default="laptop")
-    training.add_argument("--dataset", default="iu_phantom")
-    training.add_argument("--seed", type=int, nargs="+", default=[None], help="one or several; by default the preset's own")
+    for name, text in (
+        ("run", "train, score and keep"),
+        ("attention", "measure where trained runs look, and keep it"),
+        ("again", "write and score trained runs again, and compare with what is stored"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("presets", nargs="+")
+        command.add_argument("--profile", choices=PROFILES, default="laptop")
+        command.add_argument("--dataset", default="iu_phantom")
+        command.add_argument("--seed", type=int, nargs="+", default=[None], help="one or several; by default the preset's own")
     commands.add_parser("table", help="write the README's table")
     given = parser.parse_args()
     if given.command == "run":
         run(given.presets, given.profile, given.dataset, given.seed)
+    elif given.command == "attention":
+        for made in trained(given.presets, given.profile, given.dataset, given.seed):
+            look(made)
+        return
+    elif given.command == "again":
+        sys.exit(not all([again(made) for made in trained(given.presets, given.profile, given.dataset, given.seed)]))
     text = with_table(README.read_text(encoding="utf-8"))
     with written_whole(README) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -17,7 +17,8 @@ from rrg_lib.evaluation.statistics import Additive, interval, ratio
 TOLERANCE = 1e-6
 
 
-def _number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
+def number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
+    """The one number that an answer returns. Raises `CheckError` for anything else."""
     found = answered(name, answer, *inputs)
     try:
         return float(found)
@@ -25,7 +26,7 @@ def _number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
         raise CheckError(f"{name}: it returns {found!r}; return one number") from error
 
 
-def _compare(name: str, found: float, right: float, slips: Mapping[str, float], what: str) -> None:
+def compare(name: str, found: float, right: float, slips: Mapping[str, float], what: str) -> None:
     """Silent when `found` is right; otherwise the hint of the slip that it equals."""
     if math.isclose(found, right, abs_tol=TOLERANCE):
         return
@@ -102,9 +103,7 @@ def brevity_penalty(answer: Callable[[int, int], float]) -> None:
             "too short and too long pay alike: only too short does, precision punishes the other": math.exp(-abs(1 - r / c)),
             "the sign is wrong: 1 - r / c is negative for a short hypothesis": math.exp(r / c - 1),
         }
-        _compare(
-            "brevity_penalty", _number("brevity_penalty", answer, c, r), min(1.0, math.exp(1 - r / c)), slips, f"the penalty of {c} words for {r}"
-        )
+        compare("brevity_penalty", number("brevity_penalty", answer, c, r), min(1.0, math.exp(1 - r / c)), slips, f"the penalty of {c} words for {r}")
 
 
 # --- Exercise 9.3 -----------------------------------------------------------------------------------------------------------------------------------
@@ -125,8 +124,8 @@ def corpus_bleu(answer: Callable[[Sequence[str], Sequence[str], int], float]) ->
         references, hypotheses = ([TEXTS[i][side] for i in chosen] for side in (0, 1))
         for n in (4, 2, 1):
             right = _library_bleu(references, hypotheses, n)
-            found = _number("corpus_bleu", answer, list(references), list(hypotheses), n)
-            _compare("corpus_bleu", found, right, _bleu_slips(references, hypotheses, n), f"BLEU-{n} of {len(chosen)} reports")
+            found = number("corpus_bleu", answer, list(references), list(hypotheses), n)
+            compare("corpus_bleu", found, right, _bleu_slips(references, hypotheses, n), f"BLEU-{n} of {len(chosen)} reports")
 
 
 def _library_bleu(references: Sequence[str], hypotheses: Sequence[str], n: int) -> float:
@@ -257,7 +256,7 @@ def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
             "a factor 2 is missing": right.micro.f1 / 2,
             "that counts studies where everything is right": float((predicted == reference).all(1).mean()),
         }
-        found = _number("micro_f1", answer, predicted.copy(), reference.copy())
-        _compare("micro_f1", found, right.micro.f1, slips, f"the micro-F1 of {n} studies")
+        found = number("micro_f1", answer, predicted.copy(), reference.copy())
+        compare("micro_f1", found, right.micro.f1, slips, f"the micro-F1 of {n} studies")
     nothing = np.zeros_like(reference)
-    _compare("micro_f1", _number("micro_f1", answer, nothing, reference), 0.0, {}, "the F1 of reports that name nothing")
+    compare("micro_f1", number("micro_f1", answer, nothing, reference), 0.0, {}, "the F1 of reports that name nothing")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rrg_lib.errors import ConfigurationError, ReportError
-from rrg_lib.evaluation.statistics import Additive, interval, ratio
+from rrg_lib.evaluation.statistics import Additive, Interval, interval, ratio
 from rrg_lib.models.generator import Batch, ReportGenerator
 from rrg_lib.models.memory import Response
 from rrg_lib.study import Box
@@ -233,13 +233,27 @@ def _word_ids(report: str, ids: Mapping[str, int]) -> list[int]:
 
 def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *, seed: int = 0) -> pd.DataFrame:
     """`box_table` averaged: mentions n and studies, mean `inside`, `chance`, `others` and `auc`, their `ratio` (mean inside / mean chance) with its 95 %
-    bootstrap interval over studies, `low` and `high`. A row for each value of `by`."""
+    bootstrap interval over studies, `low` and `high`. A row for each value of `by`.
+
+    `own` is mean inside / mean others over the mentions that have `others`, with its interval `own_low` and `own_high`: above 1, the maps know something
+    of their own study that the mean map of the other studies does not. NaN where no finding is mentioned in two studies.
+    """
     rows = {}
     for key, group in table.groupby(by[0] if len(by) == 1 else list(by), sort=False):
-        sums = group.groupby("study")[["inside", "chance"]].sum().to_numpy()
-        ends = interval(Additive(sums, lambda s: ratio(s[..., 0], s[..., 1], nothing=np.nan)), seed=seed)
         means = group[["inside", "chance", "others", "auc"]].mean()
+        known = group[group["others"].notna()]
+        own = known["inside"].mean() / known["others"].mean() if len(known) else np.nan
+        ends, own_ends = _ratio_interval(group, "chance", seed), _ratio_interval(known, "others", seed)
         rows[key] = {"n": len(group), "studies": group["study"].nunique(), **means, "ratio": means["inside"] / means["chance"], **ends._asdict()}
+        rows[key] |= {"own": own, "own_low": own_ends.low, "own_high": own_ends.high}
     found = pd.DataFrame.from_dict(rows, orient="index")
     found.index = pd.MultiIndex.from_tuples(rows, names=list(by)) if rows and len(by) > 1 else found.index
     return found
+
+
+def _ratio_interval(group: pd.DataFrame, against: str, seed: int) -> Interval:
+    """The bootstrap interval over studies of mean `inside` / mean `against`; mentions of one study are drawn together."""
+    if group.empty:
+        return Interval(np.nan, np.nan)
+    sums = group.groupby("study")[["inside", against]].sum().to_numpy()
+    return interval(Additive(sums, lambda s: ratio(s[..., 0], s[..., 1], nothing=np.nan)), seed=seed)

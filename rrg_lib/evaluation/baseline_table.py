@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rrg_lib.evaluation.baselines import BASELINES, Task, baseline_hypotheses, constant_bleu, kept_hypotheses
+from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.nlg import METRICS
-from rrg_lib.evaluation.report import Evaluation, evaluate_reports
+from rrg_lib.evaluation.report import Evaluation
 
 
 @dataclass(frozen=True)

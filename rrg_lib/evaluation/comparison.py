@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.clinical import finding_f1
@@ -42,6 +44,25 @@ def compare_reports(
         x, y = ([scores[name] for scores in several] for several in (one, other))
         found.append(Comparison(name, over_seeds([s.value() for s in x]), over_seeds([s.value() for s in y]), paired_randomisation(x, y)))
     return found
+
+
+def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> None:
+    """That the runs in these folders were trained with the vocabulary (words and protocol) and on the dataset of these hashes, which are to score them.
+
+    Raises `ConfigurationError` naming the first that was not: its reports would be held against references that are cut or cleaned otherwise.
+    """
+    for folder in folders:
+        try:
+            said = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["identity"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigurationError(f"{folder} is no run folder: its experiment.json cannot be read ({error})") from error
+        for what, wanted in (("vocabulary", vocabulary), ("dataset", dataset)):
+            if said.get(what) != wanted:
+                named = "vocabulary or protocol" if what == "vocabulary" else what
+                raise ConfigurationError(
+                    f"{folder} was trained with another {named}: it says {said.get(what)!r}, the dataset here has {wanted!r}. "
+                    "Compare runs with the dataset that they were trained on"
+                )
 
 
 def _scores(reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]) -> dict[str, Additive]:

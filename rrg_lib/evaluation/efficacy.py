@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from rrg_lib.errors import UnknownNameError
-from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, FindingScores, clinical_scores
+from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, FindingScores, Uncertain, clinical_scores
 from rrg_lib.evaluation.nlg import Reports, one_report_each, same_studies
 from rrg_lib.evaluation.statistics import Interval, interval
 from rrg_lib.hashing import content_hash
+from rrg_lib.markdown import markdown_table
 from rrg_lib.study import Study
 from rrg_lib.text.report_labeler import Mention, ReportLabeler
 
@@ -87,10 +88,11 @@ class Efficacy:
     def markdown(self) -> str:
         """The table, the classes of CheXpert-14, the agreement and what all was computed with, for a terminal or a notebook."""
         made = self.provenance
-        rows = [(*key, *row) for key, row in zip(self.scores, self.table().round(3).to_numpy().tolist(), strict=True)]
+        rows = [(*key, *_cells(row)) for key, row in zip(self.scores, self.table().to_numpy().tolist(), strict=True)]
         lines = markdown_table(["label set", "uncertain is", *self.table().columns], rows)
         lines += ["", "CheXpert-14, uncertain is negative:", ""]
-        lines += markdown_table(["class", "precision", "recall", "F1", "support"], list(self.by_class().round(3).itertuples(name=None)))
+        classes = [(name, *_cells(row)) for name, *row in self.by_class().itertuples(name=None)]
+        lines += markdown_table(["class", "precision", "recall", "F1", "support"], classes)
         lines.append("")
         for name, a in self.agreement.items():
             rate = "–" if math.isnan(a.rate) else f"{a.rate:.3f}"
@@ -138,6 +140,28 @@ def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Ag
     return Efficacy(scores, {attribute: agreement(said, truly, attribute) for attribute in ATTRIBUTES}, provenance)
 
 
+def efficacy_numbers(reports: Reports, studies: Sequence[Study], labeler: ReportLabeler | None = None) -> dict[str, dict[str, float]]:
+    """What an evaluation keeps of clinical efficacy, by "LABEL SET, uncertain is X, against Y" and "side, against Y": micro and macro scores, agreement.
+
+    Against the codes only where a study has one: collections that come without codes have no such truth. Raises as `clinical_efficacy` does.
+    """
+    labeler = labeler or ReportLabeler()
+    coded = any(study.findings for study in studies)
+    found: dict[str, dict[str, float]] = {}
+    for against in AGAINST if coded else AGAINST[1:]:
+        measured = clinical_efficacy(reports, studies, against=against, labeler=labeler)
+        for (name, uncertain), row in zip(measured.scores, measured.table().to_dict("records"), strict=True):
+            found[efficacy_key(name, uncertain, against)] = {key: float(value) for key, value in row.items()}
+        for attribute, a in measured.agreement.items():
+            found[f"{attribute}, against {against}"] = {"rate": a.rate, **{key: float(value) for key, value in asdict(a).items()}}
+    return found
+
+
+def efficacy_key(label_set: str, uncertain: Uncertain = "negative", against: Against = "codes") -> str:
+    """How `efficacy_numbers` names one of its rows."""
+    return f"{label_set}, uncertain is {uncertain}, against {against}"
+
+
 def agreement(predicted: Sequence[Said], truth: Sequence[Said], attribute: Attribute) -> Agreement:
     """Agreement on an attribute over the findings that both name, study by study. Where a finding is named with several values (two effusions, one
     mild and one severe), one in common is enough."""
@@ -172,13 +196,9 @@ def _gathered(found: Sequence[tuple[str | None, str | None, str | None]]) -> Sai
     return gathered
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """The lines of a Markdown table; NaN becomes a dash."""
-    cells = [
-        ["–" if isinstance(cell, float) and math.isnan(cell) else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row]
-        for row in rows
-    ]
-    return ["| " + " | ".join(line) + " |" for line in (list(header), ["---"] * len(header), *cells)]
+def _cells(row: Sequence[float]) -> list[str]:
+    """Scores to three decimals, a dash for what is not defined; the support, which stands last, as a count."""
+    return [*("–" if math.isnan(value) else f"{value:.3f}" for value in row[:-1]), f"{row[-1]:.0f}"]
 
 
 def _plain(prf: Any) -> dict[str, float | int | None]:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from rrg_lib.evaluation.clinical import confusion
-from rrg_lib.evaluation.efficacy import Efficacy, clinical_efficacy, markdown_table
+from rrg_lib.evaluation.efficacy import Efficacy, clinical_efficacy
+from rrg_lib.markdown import markdown_table
 from rrg_lib.shipped import table
 from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, Study
 from rrg_lib.text.context import sentences
@@ -72,7 +73,7 @@ class Audit:
         }
 
     def markdown(self) -> str:
-        """What `rrg labeler` prints."""
+        """What `rrg audit` prints."""
         c, (low, high) = self.ceiling, self.ceiling.f1
         lines = [self.efficacy.markdown(), "Answers where the experts' codes have the finding, and where they have not:", ""]
         frame = self.confusion["drawn-13"]

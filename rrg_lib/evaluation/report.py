@@ -1,32 +1,21 @@
-"""The one call that measures a set of reports, and what it found: a row for the system, one for each baseline, and what they were computed with."""
+"""What an evaluation found: a row for the system, one for each baseline, and what they were computed with; as tables, Markdown and JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, all_baselines, kept_hypotheses
-from rrg_lib.evaluation.clinical import LABEL_SET, finding_f1
-from rrg_lib.evaluation.meteor import require_java, warm_up
-from rrg_lib.evaluation.nlg import METRICS, MeteorError, Reports, known_metrics, nlg_scores, one_report_each, same_studies
-from rrg_lib.evaluation.remembered import remembered
-from rrg_lib.evaluation.statistics import LEVEL, RESAMPLES, Additive, Interval, interval
-from rrg_lib.hashing import content_hash
+from rrg_lib.evaluation.clinical import LABEL_SETS
+from rrg_lib.evaluation.efficacy import AGAINST, efficacy_key
+from rrg_lib.evaluation.nlg import METRICS
+from rrg_lib.evaluation.statistics import Interval
 from rrg_lib.markdown import markdown_table
-from rrg_lib.study import Study
-from rrg_lib.text.labeler import KeywordLabeler
-from rrg_lib.text.vocabulary import Vocabulary
 
 FINDING_F1, FINDING_F1_MACRO = "finding-F1", "finding-F1 macro"
-#: Raised when a row means something else than before, so that no kept one is taken for it.
-ROW_VERSION = 1
 #: The scores of a row, in the order of its columns.
 SCORES = (*METRICS, FINDING_F1, FINDING_F1_MACRO)
 PartName = Literal["all", "normal", "abnormal"]
@@ -52,7 +41,8 @@ class Part:
 class Row:
     """One system: its three parts, intervals of its scores on all studies, precision, recall, F1 and support of each finding.
 
-    With several `seeds` every number is their mean. `not_computed` says of each metric that is missing why.
+    With several `seeds` every number is their mean. `not_computed` says of each metric that is missing why. `efficacy` has the label sets, truths and
+    treatments of "uncertain" of `efficacy_numbers`, by the labeler that the evaluation's provenance names under "efficacy"; empty in older results.
     """
 
     name: str
@@ -62,6 +52,7 @@ class Row:
     findings: dict[str, dict[str, float]] = field(default_factory=dict)
     not_computed: dict[str, str] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    efficacy: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,12 +79,12 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; NaN becomes null."""
-        return _without_nan(asdict(self))
+        return without_nan(asdict(self))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Evaluation:
         """What `to_json` gave."""
-        return cls(tuple(_row_from_json(row) for row in data["rows"]), _number(data["references_finding_f1"]), data["provenance"])
+        return cls(tuple(row_from_json(row) for row in data["rows"]), _number(data["references_finding_f1"]), data["provenance"])
 
     def markdown(self) -> str:
         """The tables and their footnotes, for a terminal or a notebook."""
@@ -109,6 +100,7 @@ class Evaluation:
             [row.name, *(_cell(row, s, part) for s in shown for part in PARTS[1:]), f"{row.parts['normal'].findings_said:.2f}"] for row in self.rows
         ]
         lines += markdown_table(["system", *(f"{s}, {part}" for s in shown for part in PARTS[1:]), "false findings on a normal study"], apart)
+        lines += _efficacy_lines(self.rows, self.provenance)
         averaged = {row.name: f" (mean of {len(row.seeds)} seeds)" if len(row.seeds) > 1 else "" for row in self.rows}
         lines += ["", *(f"- **{row.name}**: {row.description}{averaged[row.name]}" for row in self.rows)]
         lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
@@ -123,134 +115,34 @@ class Evaluation:
         return "\n".join(lines) + "\n"
 
 
-def evaluate_reports(
-    hypotheses: Reports,
-    studies: Sequence[Study],
-    vocabulary: Vocabulary,
-    *,
-    train: Sequence[Study] = (),
-    val: Sequence[Study] = (),
-    metrics: Sequence[str] = METRICS,
-    baselines: bool | Literal["all"] | Sequence[str] = True,
-    intervals: bool = True,
-    seed: int = 0,
-    name: str = "model",
-) -> Evaluation:
-    """Measures reports (study id -> text) for exactly these studies, beside the trivial baselines on the same studies.
-
-    References are in the vocabulary's protocol. `train` and `val` are what the baselines are made of and chosen on; `baselines` may be names, "all",
-    True (the blind three that take seconds) or False. What a baseline scored before is found again in the workspace. METEOR is left out only when
-    `metrics` leaves it out, or when Java fails under way; the rows then say so. `seed` is the bootstrap's.
-
-    Raises:
-        UnknownNameError: an unknown metric or baseline.
-        JavaError: METEOR is asked for and no Java works; before anything is scored.
-        ReportError: reports missing, too many or given twice; a reference that is empty after cleaning.
-        ConfigurationError: baselines without training and validation studies.
-    """
-    metrics = known_metrics(metrics)
-    if "METEOR" in metrics:
-        require_java()
-        warm_up()
-    protocol = vocabulary.protocol
-    raw = one_report_each(((study.id, study.report) for study in studies), "reference")
-    given = one_report_each(hypotheses, "hypothesis")
-    same_studies(raw, given, "hypotheses")
-    for study in studies:
-        protocol.clean_checked(study.report, study.id)
-    task = Task(train, val, studies, vocabulary)
-    names = _baseline_names(baselines, task)
-    if names and not (train and val):
-        raise ConfigurationError("the baselines need the training and validation studies: give train= and val=, or baselines=False")
-    judge = _Judge(
-        tuple(studies), {study.id: protocol.reference(study.report, vocabulary) for study in studies}, metrics, seed if intervals else None
-    )
-    written = {b: [kept_hypotheses(b, task, seed=s).value for s in (BASELINES[b].seeds if b in BASELINES else (0,))] for b in names}
-    rows = [judge.row(name, "the reports given", [given])]
-    rows += [judge.kept_row(b, BASELINES[b].description, sets, BASELINES[b].seeds) for b, sets in written.items()]
-    labeler = judge.labeler
-    ceiling = finding_f1([labeler.label(study.report) for study in studies], judge.present).micro.f1
-    provenance = {
-        "protocol": {"name": protocol.name, "hash": protocol.hash},
-        "vocabulary": vocabulary.hash,
-        "studies": {"splits": sorted({study.split for study in studies}), "n": len(studies), "hash": content_hash(list(raw))},
-        "hypotheses": content_hash(sorted(given.items())),
-        "train": content_hash([study.id for study in train]) if train else None,
-        "val": content_hash([study.id for study in val]) if val else None,
-        "label_set": LABEL_SET,
-        "labels": list(labeler.labels),
-        "labeler": {"version": labeler.version, "hash": labeler.hash},
-        "scorers": {"pycocoevalcap": version("pycocoevalcap"), "METEOR": "1.5"},
-        "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed} if intervals else None,
-    }
-    return Evaluation(tuple(rows), ceiling, provenance)
+def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:
+    """The table of the label sets, micro- and macro-F1; nothing for results that were stored before there was one."""
+    read = [row for row in rows if row.efficacy]
+    if not read:
+        return []
+    columns = [(name, against) for against in AGAINST for name in LABEL_SETS if efficacy_key(name, "negative", against) in read[0].efficacy]
+    cells = [
+        [
+            row.name,
+            *(
+                "/".join(_score(row.efficacy[efficacy_key(name, "negative", truth)][f"{m} f1"]) for m in ("micro", "macro"))
+                for name, truth in columns
+            ),
+        ]
+        for row in read
+    ]
+    labeler = made["efficacy"]["labeler"]
+    truths = {"codes": "experts' codes", "report": "same labeler on the reference"}
+    return [
+        "",
+        f"Clinical efficacy, micro/macro F1 (labeler {labeler['version']} {labeler['hash']}, uncertain is negative):",
+        "",
+        *markdown_table(["system", *(f"{name}, {truths[against]}" for name, against in columns)], cells),
+    ]
 
 
-def _baseline_names(asked: bool | str | Sequence[str], task: Task) -> tuple[str, ...]:
-    if isinstance(asked, bool):
-        return DEFAULT_BASELINES if asked else ()
-    return all_baselines(task) if asked == "all" else (asked,) if isinstance(asked, str) else tuple(asked)
-
-
-@dataclass
-class _Judge:
-    """Scores one system after another against the same references; METEOR is asked no more once Java has failed."""
-
-    studies: tuple[Study, ...]
-    references: dict[str, str]
-    metrics: tuple[str, ...]
-    seed: int | None
-
-    def __post_init__(self) -> None:
-        self.labeler = KeywordLabeler()
-        self.present = [study.drawn for study in self.studies]
-        self.abnormal = np.array([study.is_abnormal for study in self.studies])
-        self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
-
-    def row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()) -> Row:
-        """The row of one system, averaged over several sets of reports."""
-        scored = [self._additive(reports) for reports in sets]
-        common = [score for score in SCORES if all(score in scores for scores, _, _ in scored)]
-        parts = {}
-        for part, chosen in zip(PARTS, (np.ones_like(self.abnormal), ~self.abnormal, self.abnormal), strict=True):
-            texts = [[reports[study.id] for study, inside in zip(self.studies, chosen, strict=True) if inside] for reports in sets]
-            parts[part] = Part(
-                n=int(chosen.sum()),
-                scores={score: float(np.mean([scores[score].value(chosen) for scores, _, _ in scored])) for score in common},
-                distinct=float(np.mean([len(set(t)) for t in texts])),
-                length=_mean([len(report.split()) for t in texts for report in t]),
-                findings_said=_mean([n for _, said, _ in scored for n in said[chosen]]),
-            )
-        bounds = {score: interval([scores[score] for scores, _, _ in scored], seed=self.seed) for score in common} if self.seed is not None else {}
-        findings = {
-            label: {key: float(np.mean([f[label][key] for _, _, f in scored])) for key in scored[0][2][label]} for label in self.labeler.labels
-        }
-        missing = {metric: self.not_computed[metric] for metric in METRICS if metric not in common}
-        return Row(name, description, parts, bounds, findings, missing, tuple(seeds))
-
-    def kept_row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int]) -> Row:
-        """`row`, from the workspace if the same reports were judged alike before. One that lacks a metric because Java failed is not kept."""
-        judged = [self.metrics, self.seed, LEVEL, RESAMPLES, self.labeler.hash, version("pycocoevalcap"), ROW_VERSION]
-        key = ["row", name, description, seeds, judged, [[*self.references.items()], self.present, [[*reports.items()] for reports in sets]]]
-        make = lambda: _without_nan(asdict(self.row(name, description, sets, seeds)))  # noqa: E731
-        return _row_from_json(remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {"left out"}).value)
-
-    def _additive(self, reports: dict[str, str]) -> tuple[dict[str, Additive], np.ndarray, dict[str, dict[str, float]]]:
-        """Every score of one set of reports as a sum over studies, findings asserted (n,), and the scores of each finding."""
-        wanted = [metric for metric in self.metrics if metric not in self.not_computed]
-        try:
-            scores = nlg_scores(self.references, reports, metrics=wanted)
-        except MeteorError as error:
-            self.not_computed["METEOR"] = str(error)
-            scores = error.scores
-        said = np.array([self.labeler.label(reports[study.id]) for study in self.studies])
-        found = finding_f1(said, self.present)
-        clinical = {FINDING_F1: found.additive["micro"], FINDING_F1_MACRO: found.additive["macro"]}
-        return scores.additive | clinical, said.sum(1), {label: asdict(prf) for label, prf in found.per_finding.items()}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+def _score(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _cell(row: Row, score: str, part: PartName = "all") -> str:
@@ -265,11 +157,11 @@ def _counts(part: Part) -> list[str]:
     return [f"{part.distinct:.0f}", f"{part.length:.1f}"]
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
+        return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -281,7 +173,7 @@ def _numbers(values: dict[str, float | None]) -> dict[str, float]:
     return {key: _number(value) for key, value in values.items()}
 
 
-def _row_from_json(row: dict[str, Any]) -> Row:
+def row_from_json(row: dict[str, Any]) -> Row:
     parts = {
         name: Part(n=part["n"], scores=_numbers(part["scores"]), **_numbers({k: part[k] for k in ("distinct", "length", "findings_said")}))
         for name, part in row["parts"].items()
@@ -293,5 +185,6 @@ def _row_from_json(row: dict[str, Any]) -> Row:
             "intervals": {score: Interval(*map(_number, ends)) for score, ends in row["intervals"].items()},
             "findings": {label: _numbers(scores) for label, scores in row["findings"].items()},
             "seeds": tuple(row["seeds"]),
+            "efficacy": {key: _numbers(scores) for key, scores in row.get("efficacy", {}).items()},
         }
     )

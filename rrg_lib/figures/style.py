@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
 from rrg_lib.workspace import workspace, written_whole
 
@@ -23,6 +24,9 @@ STYLE = {
 #: Colours that the colour-blind can tell apart (Okabe and Ito): ours, theirs, warning, quiet.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
 
+#: Pictures with more colours than this (maps, photographs in colour) are shown as they are.
+FEW_COLOURS = 1024
+
 
 class BookFigure(Figure):
     """A figure that a notebook shows as a picture, without pyplot and without a magic command."""
@@ -31,7 +35,13 @@ class BookFigure(Figure):
         picture = BytesIO()
         with rc_context(STYLE):
             self.savefig(picture, format="png", dpi=self.dpi)
-        return picture.getvalue()
+        image = Image.open(picture).convert("RGB")
+        if image.getcolors(FEW_COLOURS) is None:
+            return picture.getvalue()
+        # Lines and text have some hundred shades, most of them of the edges of letters: a palette holds them in a third of the bytes.
+        small = BytesIO()
+        image.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+        return small.getvalue()
 
 
 def new_figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.0, **options: Any) -> tuple[Figure, Any]:

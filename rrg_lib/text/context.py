@@ -77,6 +77,17 @@ class Context:
         """Every cue and stop of a sentence, from left to right; none overlaps another."""
         return [Cue(*self._kinds[int(m.lastgroup[1:])], m.start(), m.end()) for m in self._pattern.finditer(sentence) if m.end() > m.start()]
 
+    def reach(self, cue: Cue, cues: Sequence[Cue], length: int) -> list[tuple[int, int]]:
+        """The pieces of a sentence of `length` characters, behind the cue and before it, in which a finding's end is reached by it; none for one that says
+        nothing. For figures: of a cue that is `nearest`, only the nearest finding in the piece before it is meant."""
+        if cue.kind not in KINDS:
+            return []
+        stops = [other for other in cues if other.kind == "stop"]
+        behind = min([stop.start for stop in stops if stop.direction != "backward" and stop.start >= cue.end], default=length)
+        before = max([stop.end for stop in stops if stop.direction != "forward" and stop.end <= cue.start], default=0)
+        found = [(cue.end, behind)] if cue.direction != "backward" else []
+        return found + ([(before, cue.start)] if cue.direction != "forward" else [])
+
     def status(self, start: int, end: int, cues: Sequence[Cue], ends: Sequence[int] = ()) -> Status:
         """What the cues of the sentence make of the finding at `start <= i < end`; `ends` are the ends of all its findings."""
         stops = [cue for cue in cues if cue.kind == "stop"]

@@ -110,6 +110,11 @@ class ReportLabeler:
             for concept, drawn, observation, status, words, attributes in self._read(sentence)
         )
 
+    def cues(self, sentence: str) -> list[tuple[Cue, list[tuple[int, int]]]]:
+        """What in a sentence (lower case, as `sentences` gives it) speaks of the findings around it, and the pieces of the sentence that each reaches."""
+        found = self._cues.cues(sentence)
+        return [(cue, self._cues.reach(cue, found, len(sentence))) for cue in found]
+
     def observations(self, report: str) -> tuple[float, ...]:
         """(14,) in the order of `OBSERVATIONS`: 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
 

@@ -1,0 +1,1 @@
+"""Where trained systems look: one file a run, written by tools/results.py."""
