@@ -179,14 +179,14 @@ class Trainer:
             output = self.generator(batch)
             total, words = summed_report_loss(output.logits, batch.tokens, batch.mask)
             own, whole = summed(total), summed(words)
-            more = sum(output.losses.values())
+            losses = output.losses.values()
             # Gradients are averaged over the processes, and each has its part of one sum; the other losses are the whole batch's in every process.
-            self.accelerator.backward(total / whole * self.accelerator.num_processes + more)
+            self.accelerator.backward(total / whole * self.accelerator.num_processes + sum(losses))
             if self.config.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return float(own / whole + more)
+        return (own / whole + sum(loss.detach() for loss in losses)).item()
 
     def _judge(self, row: dict[str, float]) -> None:
         """Close an epoch: is it the best so far? Then write everything down."""
