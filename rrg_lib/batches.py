@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rrg_lib.distributed import Share
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch
 
@@ -43,9 +44,18 @@ class EpochOrder(Sampler[list[int]]):
 
 class StudyBatches(Dataset):
     """Studies of one split as model input. `inputs(i)` gives the patch features (S, d_vf) or the uint8 views (V, H, W) of study i of the dataset.
-    `observations` (n, 14), a row for each study of the dataset, are the labels; the expert codes when None."""
+    `observations` (n, 14), a row for each study of the dataset, are the labels; the expert codes when None. `share` is the part of each batch that is
+    this process'."""
 
-    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], inputs: Callable[[int], np.ndarray], observations: np.ndarray | None = None):
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        indices: Sequence[int],
+        inputs: Callable[[int], np.ndarray],
+        observations: np.ndarray | None = None,
+        share: Share | None = None,
+    ):
+        self.share = share or Share()
         self.dataset, self.indices, self.inputs = dataset, list(indices), inputs
         self.observations = np.asarray(dataset.observations if observations is None else observations)
 
@@ -56,10 +66,12 @@ class StudyBatches(Dataset):
         return self.indices[position]
 
     def collate(self, indices: list[int]) -> Batch:
-        """Indices into the dataset -> Batch: inputs (B, S, d_vf) float32 or (B, V, H, W) uint8, tokens and mask (B, T) padded with 0, labels (B, 14)."""
-        inputs = torch.from_numpy(np.stack([self.inputs(i) for i in indices]))
+        """Indices into the dataset -> Batch: inputs (B, S, d_vf) float32 or (B, V, H, W) uint8, tokens and mask (B, T) padded with 0, labels (B, 14).
+        Of a batch that is shared, the own part, padded to the length of the whole; (0, …) where there is none."""
+        longest = max(len(self.dataset.tokens(i)) for i in indices)
+        some, indices = indices[0], indices[self.share.of(len(indices))]
+        inputs = torch.from_numpy(np.stack([self.inputs(i) for i in indices or [some]]))[: len(indices)]
         ids = [self.dataset.tokens(i) for i in indices]
-        longest = max(map(len, ids))
         tokens = torch.zeros(len(ids), longest, dtype=torch.long)
         mask = torch.zeros(len(ids), longest)
         for row, sequence in enumerate(ids):

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from rrg_lib.batches import StudyBatches
 from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.distributed import collected
 from rrg_lib.errors import ReportError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
@@ -53,14 +54,19 @@ def write_reports(
     progress: bool = False,
 ) -> dict[str, str]:
     """Reports by study id, in the order of the studies. A memory gated by labels is told those of `labels` (n, 14), a row for each of
-    `batches.indices`, or nothing. The labels of the batches are never passed: they are not known when a report is to be written."""
+    `batches.indices`, or nothing. The labels of the batches are never passed: they are not known when a report is to be written. Processes that were
+    launched together write each its `share` of the batches and all get all reports."""
     device, reports = next(generator.parameters()).device, {}
-    told = None if labels is None else torch.as_tensor(np.asarray(labels, np.float32)).to(device)
+    order = [batches.dataset.ids[i] for i in batches.indices]
+    told = None if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
     for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
-        rows = None if told is None else told[len(reports) : len(reports) + len(batch.ids)]
+        if not batch.ids:  # this process has no part in the last, small batch
+            continue
+        rows = None if told is None else torch.stack([told[study] for study in batch.ids]).to(device)
         found = generate(generator, batch.inputs.to(device), rows, config)
         reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
-    return reports
+    reports = collected(reports)
+    return {study: reports[study] for study in order}
 
 
 def save_reports(path: Path, reports: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
 from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.distributed import one_after_another, this_process
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
 from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.meteor import require_java
@@ -111,12 +112,13 @@ class Run:
             raise CheckpointError(
                 f"{what.name} has not been trained in {folder or run_folder(what)}. Run: rrg train {what.name} --profile {what.profile}"
             )
-        dataset = prepared(what.dataset, data_root=data_root, progress=progress)
-        folder = folder or run_folder(what)
-        kept = folder / "extractor.safetensors"
-        config = replace(what.extractor, weights=str(kept)) if kept.exists() else what.extractor
-        extractor = build_extractor(config, dataset, what.profile, progress=progress)
-        return cls(folder, what, dataset, extractor, progress)
+        with one_after_another():
+            dataset = prepared(what.dataset, data_root=data_root, progress=progress)
+            folder = folder or run_folder(what)
+            kept = folder / "extractor.safetensors"
+            config = replace(what.extractor, weights=str(kept)) if kept.exists() else what.extractor
+            extractor = build_extractor(config, dataset, what.profile, progress=progress)
+            return cls(folder, what, dataset, extractor, progress)
 
     @classmethod
     def open(cls, folder: Path, *, data_root: Path | None = None, progress: bool = True) -> Run:
@@ -155,7 +157,7 @@ class Run:
 
     def batches(self, split: Split, limit: int | None = None) -> StudyBatches:
         labels = self.labels.observations if self.labels else None
-        return StudyBatches(self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels)
+        return StudyBatches(self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels, this_process())
 
     def new_generator(self, *, prepared: bool = True) -> ReportGenerator:
         """The generator before training, its weights drawn by the experiment's seed, its memory initialised from the training studies; not so with

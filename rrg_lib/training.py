@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from rrg_lib.checkpoint import check_same, load_into, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rrg_lib.distributed import summed, this_process
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
 from rrg_lib.workspace import write_json
 
 #: generator -> scores of the validation split by name
@@ -100,8 +101,12 @@ class Trainer:
     """Trains a generator and keeps `last.safetensors` (the full state), `best.safetensors` (the best weights) and `history.json` in `folder`.
 
     Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and ends with bit-identical weights: the order of
-    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed and step alone. `identity` names what the checkpoints
+    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed, step and process alone. `identity` names what the checkpoints
     belong to (preset, vocabulary, …); one that says otherwise raises `CheckpointError`.
+
+    Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is that of all of them, and without
+    dropout the curve is that of one process. The loaders' `StudyBatches` know the process' share. Raises `ConfigurationError` for more processes than
+    studies in a batch.
     """
 
     def __init__(
@@ -117,11 +122,13 @@ class Trainer:
         progress: bool = True,
     ):
         self.config, self.folder, self.score, self.identity, self.progress = config, Path(folder), score, identity or {}, progress
+        this_process().check(config.batch_size)
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_steps=config.accumulate)
-        self.order = train.batch_sampler
-        self.generator, self.optimizer, self.train_batches, self.validation_batches = self.accelerator.prepare(
-            generator, build_optimizer(generator, config), train, validation
-        )
+        self.order, self.train_batches, self.validation_batches = train.batch_sampler, train, validation
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":  # a fine-tuned extractor's, over the whole batch
+            generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+        # The loaders are not prepared: they give each process its part of every batch themselves (`StudyBatches.share`).
+        self.generator, self.optimizer = self.accelerator.prepare(generator, build_optimizer(generator, config))
         self.epoch, self.step, self.history, self.stale = 0, 0, [], 0
         self.running = [0.0, 0]  # this epoch's summed loss and number of steps
         self.best = (-1, -math.inf)
@@ -166,16 +173,20 @@ class Trainer:
         self._judge(row)
         return row
 
-    def _train_step(self, batch: Any) -> float:
+    def _train_step(self, batch: Batch) -> float:
+        batch = batch.to(self.accelerator.device)
         with self.accelerator.accumulate(self.generator), self.accelerator.autocast():
             output = self.generator(batch)
-            loss = report_loss(output.logits, batch.tokens, batch.mask) + sum(output.losses.values())
-            self.accelerator.backward(loss)
+            total, words = summed_report_loss(output.logits, batch.tokens, batch.mask)
+            own, whole = summed(total), summed(words)
+            losses = output.losses.values()
+            # Gradients are averaged over the processes, and each has its part of one sum; the other losses are the whole batch's in every process.
+            self.accelerator.backward(total / whole * self.accelerator.num_processes + sum(losses))
             if self.config.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return loss.item()
+        return (own / whole + sum(loss.detach() for loss in losses)).item()
 
     def _judge(self, row: dict[str, float]) -> None:
         """Close an epoch: is it the best so far? Then write everything down."""
@@ -191,17 +202,18 @@ class Trainer:
         self._save("last")
         if self.accelerator.is_main_process:
             write_json(self.folder / "history.json", self.history)
+        self.accelerator.wait_for_everyone()  # nobody reads a checkpoint that is still being written
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Mean negative log-likelihood a word over the validation split."""
         self.generator.eval()
-        total = torch.zeros(2, device=self.accelerator.device, dtype=torch.float64)
+        found = torch.zeros(2, device=self.accelerator.device, dtype=torch.float64)
         for batch in self.validation_batches:
-            words = batch.mask[:, 1:].sum()
-            total += torch.stack([report_loss(self.generator(batch).logits, batch.tokens, batch.mask) * words, words])
-        total = self.accelerator.reduce(total, reduction="sum")
-        return (total[0] / total[1]).item()
+            batch = batch.to(self.accelerator.device)
+            found += torch.stack(summed_report_loss(self.generator(batch).logits, batch.tokens, batch.mask))
+        total, words = summed(found)
+        return (total / words).item()
 
     def _save(self, name: str, *, full: bool = True) -> None:
         if not self.accelerator.is_main_process:

@@ -1,10 +1,12 @@
-"""Contrastive losses over the studies of a batch, without a loop over them."""
+"""Contrastive losses over the studies of a batch, without a loop over them. Shared among processes, a batch is that of all of them."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from rrg_lib.distributed import gathered
 
 
 def masked_mean(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -48,7 +50,7 @@ def multi_label_contrastive(features: Tensor, labels: Tensor, *, margin: float =
     Returns a scalar. A study pairs with itself too, as released: that adds 0, or 1 - margin for one without any label, and no gradient either way. So
     a batch of one has no gradient.
     """
-    unit = F.normalize(features.float(), dim=-1)
+    unit, labels = gathered(F.normalize(features.float(), dim=-1)), gathered(labels)
     cosine = unit @ unit.T  # (B, B)
     together, targets = similarity_targets(labels, theta)
     pull = targets - cosine

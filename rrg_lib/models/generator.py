@@ -182,6 +182,12 @@ class ReportGenerator(nn.Module):
 
 def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1), tokens and mask (B, T)."""
+    total, words = summed_report_loss(logits, tokens, mask)
+    return total / words
+
+
+def summed_report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum that `report_loss` is the mean of, and the number of words: a batch shared among processes has one mean."""
     log_probs = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
     weight = mask[:, 1:].to(log_probs.dtype)
-    return -(log_probs * weight).sum() / weight.sum()
+    return -(log_probs * weight).sum(), weight.sum()

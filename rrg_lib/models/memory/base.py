@@ -72,7 +72,7 @@ def read_slots(
     answers = weighted_sum(drop(weights, dropout), indices, slots.values.flatten(0, 1))
 
     def apart(x: Tensor) -> Tensor:
-        return x.view(heads, batch, length, -1).transpose(0, 1) if shared else x.view(batch, heads, length, -1)
+        return x.view(heads, batch, length, x.shape[-1]).transpose(0, 1) if shared else x.view(batch, heads, length, x.shape[-1])
 
     return apart(answers), apart(weights), apart(indices)
 

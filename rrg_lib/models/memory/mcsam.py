@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rrg_lib.distributed import gathered
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import masked_mean
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, Response, Slots, check_top_k, read_slots
@@ -177,7 +178,7 @@ class MCSAMMemory(CrossModalMemory):
     def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         if self.config.alignment == "none":
             return {}
-        visual, report = self.visual_embedding(image).float(), self.report_embedding(text, token_mask).float()
+        visual, report = gathered(self.visual_embedding(image).float()), gathered(self.report_embedding(text, token_mask).float())
         if self.log_scale is None:
             loss = direct_alignment(visual, report)
         else:

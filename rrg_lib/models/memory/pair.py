@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rrg_lib.distributed import gathered
 from rrg_lib.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the generator builds this module
@@ -90,8 +91,9 @@ class PairAlignment(nn.Module):
         """{"pair": the weighted loss}. A batch of one study has no pair that doesn't match: only its matching term is left (0 for "infonce")."""
         mask = batch.mask[:, 1:] > 0  # the positions that report_loss counts: every word and the final 0
         # not a matrix product, which mixed precision would round to some two digits
-        cosines = (self.report(output.logits, mask)[:, None] * self.image(output)).sum(dim=-1)  # (B, B): reports × images
-        return {"pair": self.config.weight * pair_loss(cosines, same_report(batch.tokens), self.config)}
+        reports, images = gathered(self.report(output.logits, mask)), gathered(self.image(output))
+        cosines = (reports[:, None] * images).sum(dim=-1)  # (B, B): reports × images
+        return {"pair": self.config.weight * pair_loss(cosines, same_report(gathered(batch.tokens)), self.config)}
 
 
 def same_report(tokens: Tensor) -> Tensor:
