@@ -29,8 +29,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install assets book notebooks results lint unit slow pairs chapters nbval test test-fast lab clean distclean
-book assets notebooks results chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install assets book notebooks results figures lint unit slow pairs chapters nbval test test-fast lab clean distclean
+book assets notebooks results figures chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write
 
 results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
 	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(PRESETS) $(if $(SEED),--seed $(SEED))
+
+figures: $(STAMP) ## draw every figure of the papers that ours can stand beside, into figures/ (from stored results and what is trained; trains nothing)
+	"$(BIN)/python" tools/figures.py
 
 lab: $(STAMP) ## open JupyterLab on the chapters
 	"$(BIN)/jupyter" lab notebooks

@@ -58,6 +58,20 @@ def test_rows_compare_outside_their_rounding_only():
         compare(row(a=1), row(b=1))
 
 
+def test_neighbours_in_the_last_digit_are_never_told_apart():
+    """Both may be the number between them. In binary fractions 0.525 + 0.0005 < 0.526 - 0.0005."""
+    of = lambda thousandths: {"m": module.Published(1, "p", "t", "d", "s", "m", thousandths / 1000, 0.0005)}  # noqa: E731
+    assert all(compare(of(n), of(n + 1)).equal == ("m",) and compare(of(n + 2), of(n)).above == ("m",) for n in range(1, 1000))
+
+
+def test_a_value_is_written_as_it_was_printed():
+    assert value(CMN, "Table 2", "iu_xray", "CMN", "BLEU-4").text == "0.170"
+    assert value(STUDENT, "Table 3", "iu_xray", "CMN + pair alignment", "BLEU-4").text == "0.1607"
+    assert value("MCSAM (JBHI 2024)", "summary", "mimic_cxr", "MCSAM", "BLEU-2").text == "0.230"  # alone in its column: the table's other scores say
+    assert value(CMN, "Table 1", "iu_xray", "train", "reports").text == "2800"
+    assert value(CMN, "Table 1", "mimic_cxr", "train", "average report length, words").text == "53.0"
+
+
 def test_a_gain_lies_between_what_the_rounding_allows():
     system, base = (values_of(CMN, "Table 2", "iu_xray", name) for name in ("CMN", "BASE"))
     mean, low, high = relative_gain(system, base, ["BLEU-4"])

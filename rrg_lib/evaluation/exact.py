@@ -59,16 +59,24 @@ def run_check(name: str) -> Exact:
 # --- parameters -----------------------------------------------------------------------------------------------------------------------------------
 
 
+@cache
 def parameters(memory: MemoryConfig | None, *, vocabulary: int = MIMIC_VOCABULARY, classifier: bool = False) -> int:
     """Learnt numbers of a published generator with its ResNet-101, counted on the meta device: nothing is allocated. `classifier` counts the ImageNet
     classifier too, which the released extractor drops."""
+    with torch.device("meta"):
+        generator = ReportGenerator(GeneratorConfig(vocab_size=vocabulary), memory)
+    features, dropped = _resnet()
+    return _count(generator) + features + (dropped if classifier else 0)
+
+
+@cache
+def _resnet() -> tuple[int, int]:
+    """Learnt numbers of a ResNet-101 without its classifier, and of the classifier."""
     from torchvision.models import resnet101
 
     with torch.device("meta"):
         network = resnet101(weights=None)
-        generator = ReportGenerator(GeneratorConfig(vocab_size=vocabulary), memory)
-    dropped = 0 if classifier else _count(network.fc)
-    return _count(generator) + _count(network) - dropped
+    return _count(network) - _count(network.fc), _count(network.fc)
 
 
 def _count(module: torch.nn.Module) -> int:
@@ -84,16 +92,8 @@ def memory_cost(slots: int = 4096) -> dict[str, float]:
         "the matrix alone, over BASE": 100 * matrix / base,
         "the matrix alone, over BASE with the classifier that its ResNet-101 drops": 100 * matrix / parameters(None, classifier=True),
         f"the matrix alone, over CMN with {CMNConfig().slots:,} slots": 100 * matrix / released,
-        "the matrix alone, over BASE without its ResNet-101": 100 * matrix / (base - _resnet()),
+        "the matrix alone, over BASE without its ResNet-101": 100 * matrix / (base - _resnet()[0]),
     }
-
-
-def _resnet() -> int:
-    from torchvision.models import resnet101
-
-    with torch.device("meta"):
-        network = resnet101(weights=None)
-    return _count(network) - _count(network.fc)
 
 
 @exact

@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
+import pandas as pd
+
 from rrg_lib.evaluation.ledger import COLUMNS, VERDICTS, LedgerRow, counts
+from rrg_lib.evaluation.ledger_tables import frame_markdown
 from rrg_lib.markdown import markdown_table
 from rrg_lib.workspace import written_whole
 
 
-def write_ledger(rows: Sequence[LedgerRow], folder: Path) -> tuple[Path, Path]:
-    """Writes `ledger.csv` and `ledger.md` into `folder` and returns their paths. Raises `StorageError`."""
+def write_ledger(rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | None = None) -> tuple[Path, Path]:
+    """Writes `ledger.csv` and `ledger.md`, with the main table if it is given, into `folder` and returns their paths. Raises `StorageError`."""
     as_csv, as_markdown = Path(folder) / "ledger.csv", Path(folder) / "ledger.md"
     with written_whole(as_csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(astuple(row) for row in rows)
     with written_whole(as_markdown) as temporary:
-        temporary.write_text(ledger_markdown(rows), encoding="utf-8")
+        temporary.write_text(ledger_markdown(rows, main), encoding="utf-8")
     return as_csv, as_markdown
 
 
@@ -32,13 +35,18 @@ def counts_markdown(rows: Sequence[LedgerRow]) -> list[str]:
     return markdown_table(["verdict", "printed values", "claims"], [*body, total])
 
 
-def ledger_markdown(rows: Sequence[LedgerRow]) -> str:
-    """The page: counts, every claim, then every printed value by paper and table."""
+def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None) -> str:
+    """The page: counts, the main table if it is given, every claim, then every printed value by paper and table."""
     lines = ["# The ledger", "", *counts_markdown(rows), ""]
     lines += [
         "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not comparable with it. An interval reaches",
-        "from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies; *sd* is over seeds.",
+        "from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies; *sd* is over seeds. Beside a number of MIMIC-CXR not",
+        "even the reports are the same.",
         "",
+    ]
+    if main is not None:
+        lines += ["## The main table", "", *frame_markdown(main), ""]
+    lines += [
         "## Claims",
         "",
     ]

@@ -6,6 +6,7 @@ intervals would satisfy it; what the rounding hides counts as consistent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,11 +31,16 @@ class Published:
 
     @property
     def low(self) -> float:
-        return self.value - self.half
+        return round(self.value - self.half, 9)  # else 0.525 + 0.0005 is less than 0.526 - 0.0005, and neighbours would contradict each other
 
     @property
     def high(self) -> float:
-        return self.value + self.half
+        return round(self.value + self.half, 9)
+
+    @property
+    def text(self) -> str:
+        """With the digits it was printed with: 0.170, 2800."""
+        return f"{self.value:.{max(0, round(-math.log10(2 * self.half)))}f}"
 
     @property
     def place(self) -> str:
@@ -47,7 +53,7 @@ def published() -> tuple[Published, ...]:
     rows = table("published")
     decimals: dict[tuple[str, str, str], int] = {}
     for row in rows:  # trailing zeros are lost in a file of numbers: a column is printed with the most digits that any of its values shows
-        column = row["paper"], row["where"], row["metric"]
+        column = _column(row)
         decimals[column] = max(decimals.get(column, 0), len(row["value"].partition(".")[2].rstrip("0")))
     found = []
     for n, row in enumerate(rows, start=1):
@@ -55,9 +61,18 @@ def published() -> tuple[Published, ...]:
             value = float(row["value"])
         except ValueError:
             raise AnnotationError(f"data/published.csv, value {n}: expected a number, found {row['value']!r}; write the value as printed") from None
-        half = _half(row, decimals[row["paper"], row["where"], row["metric"]])
+        half = _half(row, decimals[_column(row)])
         found.append(Published(n, *(row[key] for key in ("paper", "where", "dataset", "system", "metric")), value, half, row["note"]))
     return tuple(found)
+
+
+#: How the names of scores begin; a table prints all its scores with as many digits.
+_SCORES = ("BLEU", "METEOR", "ROUGE", "CIDEr", "CE-", "weighted")
+
+
+def _column(row: dict[str, str]) -> tuple[str, str, str]:
+    """What is printed with the same number of digits as this value."""
+    return row["paper"], row["where"], "score" if row["metric"].startswith(_SCORES) else row["metric"]
 
 
 def _half(row: dict[str, str], decimals: int) -> float:

@@ -1,0 +1,149 @@
+"""Chapter 10's checks: the solved form passes, the usual mistakes fail, each with its own hint."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rrg_lib.checks import CheckError
+from rrg_lib.checks import replication_ledger as checks
+from rrg_lib.evaluation.measured import Measured, order
+from rrg_lib.evaluation.statistics import over_seeds
+
+SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "10_replication_ledger.py"
+EXERCISES = ("rounding_verdict", "average_gain", "share_of_slots", "order_verdict")
+
+
+def solved() -> dict:
+    """The chapter's own answers."""
+    text = SOURCE.read_text(encoding="utf-8")
+    scope = {"math": math, "np": np}
+    for name in EXERCISES:
+        cell = next(cell for cell in re.split(r"^# %%.*$", text, flags=re.MULTILINE) if f"\ndef {name}(" in cell)
+        assert "### BEGIN SOLUTION" in cell and f"checks.{name}({name})" in text
+        exec(cell, scope)
+    return {name: scope[name] for name in EXERCISES}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solved_form_passes_and_blank_and_constant_ones_fail(name):
+    getattr(checks, name)(solved()[name])
+    for constant in ("consistent", "contradicted", "holds", "undecided", 0.0, 19.6, None):
+        with pytest.raises(CheckError):
+            getattr(checks, name)(lambda *inputs, constant=constant: constant)
+
+    def blank(*inputs):
+        raise NotImplementedError
+
+    with pytest.raises(CheckError, match="still blank"):
+        getattr(checks, name)(blank)
+
+
+def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
+    if swap:
+        better, worse = worse, better
+    if whole is None:
+        half = [unit * 10.0 ** -len(text(x).partition(".")[2]) for x in (better, worse)]
+    else:
+        half = [unit * 10.0**-whole] * 2
+    a, b = float(better) + half[0], float(worse) - half[1]
+    return "contradicted" if (round(a, 9) < round(b, 9) if ends else a < b) else "consistent"
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda a, b: "contradicted" if float(a) < float(b) else "consistent", "You compare the numbers as they stand"),
+        (partial(rounded, whole=None, swap=True), "You compare the wrong way round"),
+        (partial(rounded, whole=None, unit=1), "half a unit of the last digit"),
+        (partial(rounded, whole=None, text=lambda x: str(float(x))), "Count the digits of the text"),
+        (partial(rounded, whole=3), "own number of digits"),
+        (partial(rounded, whole=None, ends=False), "Binary fractions make touching ends differ"),
+        (lambda a, b: "fails", "return 'consistent' or 'contradicted'"),
+    ],
+)
+def test_rounding_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.rounding_verdict(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda s, b: 100 * (np.mean(list(s.values())) / np.mean(list(b.values())) - 1), "large metrics then drown small ones"),
+        (lambda s, b: 100 * np.mean([s[m] - b[m] for m in b]), "these are points"),
+        (lambda s, b: 100 * np.mean([s[m] / b[m] for m in b]), "the 1 is missing"),
+        (lambda s, b: 100 * np.mean([1 - b[m] / s[m] for m in b]), "gained *over the base*"),
+        (lambda s, b: 100 * np.mean([b[m] / s[m] - 1 for m in b]), "the two are swapped"),
+        (lambda s, b: np.mean([s[m] / b[m] - 1 for m in b]), "a hundred times"),
+        (lambda s, b: 100 * (s["BLEU-4"] / b["BLEU-4"] - 1), "one metric alone"),
+        (lambda s, b: 100 * sum(s[m] / b[m] - 1 for m in b), "divide by their number"),
+        (lambda s, b: "19.6 %", "return one number"),
+    ],
+)
+def test_gain_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.average_gain(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda n, d, base, maps: 100 * (n * d + maps * d * d) / base, "has a bias too"),
+        (lambda n, d, base, maps: 100 * n * d / base, "the linear maps are missing"),
+        (lambda n, d, base, maps: 100 * (n * d + d * d + d) / base, "you count the maps once"),
+        (lambda n, d, base, maps: 100 * (n * d + maps * (d * d + d)) / (base + n * d + maps * (d * d + d)), "what was there *before*"),
+        (lambda n, d, base, maps: (n * d + maps * (d * d + d)) / base, "a hundred times"),
+        (lambda n, d, base, maps: 400 * (n * d + maps * (d * d + d)) / base, "these are bytes"),
+        (lambda n, d, base, maps: 100 * (n + maps * (d * d + d)) / base, "a slot is a vector"),
+    ],
+)
+def test_share_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.share_of_slots(answer)
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"fewest": 1}, "fewer than three seeds"),
+        ({"within": "fails"}, "that is 'undecided', not 'fails'"),
+        ({"below": "undecided"}, "the order *fails*"),
+        ({"over_n": False}, "is that of the seeds over n"),
+        ({"ddof": 0}, "divides by n - 1"),
+        ({"studies": False}, "the studies are missing"),
+        ({"seeds": False}, "the seeds are missing"),
+        ({"of_b": False}, "B's mean varies as well"),
+        ({"roots": True}, "you add the roots"),
+        ({"use_t": False}, "the factor is missing"),
+        ({"margin": False}, "the margin is missing"),
+        ({"studies_over_n": True}, "averaging seeds does not shrink"),
+        ({"swap": True}, "the order is turned round"),
+    ],
+)
+def test_order_mistakes(options, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.order_verdict(partial(checks._order, **options))
+
+
+def test_the_exercise_is_the_ledgers_rule():
+    """With the ledger's own t, the chapter's answer and `measured.order` agree on random systems."""
+    rng, words = np.random.default_rng(0), {"above": "holds", "below": "fails"}
+    answer = solved()["order_verdict"]
+    for _ in range(300):
+        pair = []
+        for _ in "ab":
+            scores = rng.normal(0.12, 0.01, rng.integers(2, 6)).tolist()
+            pair.append(Measured("iu_phantom", "laptop", None, over_seeds(scores), 0, 0, float(rng.uniform(0, 0.008)), ("p",)))
+            pair.append(scores)
+        a, a_scores, b, b_scores = pair
+        found = order(a, b)
+        t = found.margin / (a.variance + b.variance) ** 0.5
+        assert t >= stats.norm.ppf(0.975) - 1e-9
+        assert answer(a_scores, a.s_studies, b_scores, b.s_studies, t) == words.get(found.how, "undecided")
