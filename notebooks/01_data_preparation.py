@@ -8,16 +8,17 @@
 # %% [markdown]
 # # 1 · Data preparation
 #
-# A model of this book reads two pictures and writes a paragraph. This chapter is about the paragraphs: who wrote them, what cleaning does to them,
-# and how much they repeat each other. The last point decides what every score of the later chapters means.
+# A model of this book reads two pictures and writes a paragraph. This chapter is about the paragraphs first: who wrote them, what cleaning does to them,
+# and how much they repeat each other, which decides what every score of the later chapters means. Then about the pictures: what real films are, what
+# the drawn ones leave out, and how you bring your own.
 #
 # **Goals.** You can say what a study is, where it comes from and which split it is in; read an expert code as a finding with side and severity; clean
-# reports the way the published scores need it, and say what that destroys; build the vocabulary; and name the four habits of this collection that
-# make BLEU easy.
+# reports the way the published scores need it, and say what that destroys; build the vocabulary; name the four habits of this collection that
+# make BLEU easy; show a film through its window; and have a folder of real films examined before you prepare it.
 #
 # **Before this.** Python, and a little `Counter` and regular expressions. No deep learning yet.
 #
-# **Minutes.** Reading 40, exercises 30. Running takes under one minute on two CPU cores once the dataset is prepared; preparing it takes a few
+# **Minutes.** Reading 50, exercises 40. Running takes about one minute on two CPU cores once the dataset is prepared; preparing it takes a few
 # minutes, once.
 #
 # **The pictures in this chapter are drawn.** The reports are real, the radiographs are drawn by the library from the experts' codes. Scores of models
@@ -31,19 +32,28 @@ SEED = None  # of the sampled studies in section 1.9
 
 # %%
 import re
+import tempfile
 from collections import Counter
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from PIL import Image
 
 from rrg_lib.checks import data_preparation as checks
 from rrg_lib.data import iu_xray
+from rrg_lib.data.doctor import examine
+from rrg_lib.data.drawing.anatomy import sample_anatomy
+from rrg_lib.data.images import SIZE
+from rrg_lib.data.layouts import LAYOUTS
 from rrg_lib.data.phantom import draw, sample_studies
 from rrg_lib.data.prepare import prepare
+from rrg_lib.errors import RRGError
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
 from rrg_lib.figures import data_preparation as figures
+from rrg_lib.prose import say
 from rrg_lib.shipped import table
 from rrg_lib.study import DRAWN_FINDINGS, SEVERITIES, SIDES, SPLITS, Study
 from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
@@ -102,13 +112,36 @@ def table_1(what):
     return {row["system"]: float(row["value"]) for row in rows if row["paper"].startswith("R2GenCMN")}
 
 
-sizes = pd.DataFrame({"CMN Table 1": table_1("reports"), "here": {split: len(found) for split, found in studies.items()}}).astype(int)
-sizes.loc["together"] = sizes.sum()
+views_of = {record.uid: record.images for record in with_two_views}
+images = {split: sum(len(views_of[study.id.split("_")[0].removeprefix("CXR")]) for study in found) for split, found in studies.items()}
+rows = {
+    ("images", "CMN Table 1"): table_1("images"),
+    ("images", "here, all"): images,
+    ("images", "here, two a study"): {split: 2 * len(found) for split, found in studies.items()},
+    ("reports", "CMN Table 1"): table_1("reports"),
+    ("reports", "here"): {split: len(found) for split, found in studies.items()},
+}
+sizes = pd.DataFrame(rows).T.astype(int)
+sizes["together"] = sizes.sum(axis=1)
 sizes
 
+# %%
+everything_there = {"images": sum(len(record.images) for record in records), "reports": len(records)}
+say(
+    "The paper's rounded numbers add up to {i:,} images and {r:,} reports; the whole collection has {all_i:,} and {all_r:,}. So Table 1 counts "
+    "{verdict}.",
+    i=sizes.at[("images", "CMN Table 1"), "together"],
+    r=sizes.at[("reports", "CMN Table 1"), "together"],
+    all_i=everything_there["images"],
+    all_r=everything_there["reports"],
+    verdict="the collection before anything was left out, divided 7 : 1 : 2"
+    if all(abs(sizes.at[(what, "CMN Table 1"), "together"] / n - 1) < 0.02 for what, n in everything_there.items())
+    else "something that we can't name",
+)
+
 # %% [markdown]
-# *Paper says:* the rounded numbers on the left, which add up to about all reports of the collection. *Released code does:* read an annotation file
-# with the studies on the right. *We do:* as released; the split is shipped as a list of study ids.
+# *Paper says:* those numbers. *Released code does:* read an annotation file with the studies in the rows "here". *We do:* as released; the split is
+# shipped as a list of study ids.
 
 # %% [markdown]
 # ## 1.3 Codes that experts gave
@@ -149,6 +182,28 @@ def side_and_severity(code):
 checks.side_and_severity(side_and_severity)
 everything = [finding for split in SPLITS for study in studies[split] for finding in study.findings]
 assert all(side_and_severity(finding.code) == (finding.side, finding.severity) for finding in everything)  # the library agrees
+
+# %% [markdown]
+# Which codes are there? Every head in at least seventy studies:
+
+# %%
+heads = {}
+for study in (study for found in studies.values() for study in found):
+    drawn_heads = {finding.head for finding in study.findings if finding.drawn}
+    for head in {finding.head for finding in study.findings}:
+        with_it, without_it = heads.get(head, (0, 0))
+        heads[head] = (with_it + (head in drawn_heads), without_it + (head not in drawn_heads))
+common = {head: count for head, count in sorted(heads.items(), key=lambda item: -sum(item[1])) if sum(count) >= 70 and head != "normal"}
+figures.code_heads(common, name="01_code_heads")
+
+# %% [markdown]
+# *What to see: a long tail already among the frequent ones. Hatched: studies in whose picture the head is not drawn (more of them in 1.10). "Lung" is both:
+# a hyperinflated lung is drawn, one that took too shallow a breath is not.*
+
+# %% tags=["nbval-check-output"]
+coded = [finding for found in studies.values() for study in found for finding in study.findings]
+print(f"{len(coded):,} codes, {len({finding.code for finding in coded}):,} different ones, {len(heads)} heads")
+print(f"{sum(finding.drawn is not None for finding in coded):,} codes are drawn; {sum(heads['normal']):,} studies are coded 'normal'")
 
 # %% [markdown]
 # "Normal" has two meanings in this field, and mixing them up makes scores look better than they are. In this book a study is **abnormal** when it has at
@@ -382,22 +437,49 @@ for split, texts in reports.items():
     print(f"{split:5s} {unknown_rate(texts, vocabulary):.2%} of the tokens are unknown")
 
 # %% [markdown]
-# Is 3 a good threshold? Two curves help.
+# Does the list ever end? A law of Heaps says how many different words $V$ stand in the first $n$ words of a text,
+#
+# > $V(n) = k\,n^{\beta}$ &nbsp; with $\beta<1$,
+#
+# a straight line between the logarithms. We fit it to the first half of the training reports and let it tell the second half.
 
 # %%
-seen, kept, growing = [], [], Counter()
+seen, kept, read, growing = [], [], [], Counter()
 for report in reports["train"]:
     growing.update(clean_r2gen(report).split())
+    read.append(growing.total())
     seen.append(len(growing))
     kept.append(sum(count >= protocol.threshold for count in growing.values()))
+half = len(seen) // 2
+beta, log_k = np.polyfit(np.log(read[:half]), np.log(seen[:half]), 1)
+law = np.exp(log_k) * np.array(read) ** beta
+
+# %%
+say(
+    "After {n:,} words the law expects {told:,.0f} different ones; there are {there:,} ({miss:+.1%}). Its $\\beta$ is {beta:.2f}: twice as much text brings "
+    "{more:.0%} more words.",
+    n=read[-1],
+    told=law[-1],
+    there=seen[-1],
+    miss=law[-1] / seen[-1] - 1,
+    beta=beta,
+    more=2**beta - 1,
+)
+
+# %% [markdown]
+# So no list is ever complete. Where to cut it? Is 3 a good threshold?
+
+# %%
 thresholds = range(1, 11)
 built = [Vocabulary.build(reports["train"], replace(protocol, threshold=threshold)) for threshold in thresholds]
 unknown = [unknown_rate(reports["test"], candidate) for candidate in built]
-figures.vocabulary_growth(seen, kept, thresholds, [v.size for v in built], unknown, protocol.threshold, name="01_vocabulary")
+entries = [candidate.size for candidate in built]
+figures.vocabulary_growth(seen, kept, thresholds, entries, unknown, protocol.threshold, law, half, name="01_vocabulary")
 
 # %% [markdown]
-# *Left: new words keep coming to the very end; words said three times come more slowly. Right: each point is a threshold. From 1 to the red 3 the list
-# shrinks to half at a small price; beyond, the same saving costs more and more. What is lost there are rare words, and rare words name rare findings.*
+# *Left: new words keep coming to the very end, and words said three times come more slowly; dashed, the law. Right: each point is a threshold. From 1 to
+# the red 3 the list shrinks to half at a small price; beyond, the same saving costs more and more. What is lost there are rare words, and rare words name
+# rare findings.*
 #
 # Now a report becomes numbers. The 0 at both ends begins and ends a report, and it also pads: three jobs, one id, as released.
 
@@ -439,12 +521,22 @@ averages = pd.DataFrame({"CMN Table 1": table_1("average report length, words"),
 averages.round(1)
 
 # %%
+above = averages["CMN Table 1"] - averages["here, tokens"]
+say(
+    "The paper's averages are {low:.1f} to {high:.1f} above ours in every split{guess}.",
+    low=above.min(),
+    high=above.max(),
+    guess=", about one token a report: as if the end mark were counted"
+    if above.between(0.9, 1.3).all()
+    else "; which reports it averaged we can't tell",
+)
+
+# %%
 figures.report_lengths(lengths, fits, name="01_lengths")
 
 # %% [markdown]
 # *Most reports have two to four dozen tokens, points included. The test reports (blue) are shorter than the training reports (grey): test is healthier,
-# and healthy chests need fewer words. Right of the red line the cutting begins.* The averages are near the paper's and not equal; which reports the
-# paper averaged we can't tell.
+# and healthy chests need fewer words. Right of the red line the cutting begins.*
 
 # %% [markdown]
 # ### How often the same text
@@ -616,7 +708,216 @@ print(f"{len(ours)} reports: {small.size} words from the grammar, {theirs.size} 
 
 # %% [markdown]
 # That last line is why the phantom is for testing and not for claims. Language that people write has a long tail, and a grammar has none.
+
+# %% [markdown]
+# ## 1.10 What a real film is
 #
+# The films of the collection are not here, but what their DICOM headers say is: a table of it comes with the package of the reports. First, how many
+# views a study has, and which. The release takes the first two.
+
+# %% tags=["nbval-check-output"]
+headers, positions = iu_xray.film_headers(), iu_xray.positions()
+print("images a study:", dict(sorted(Counter(len(record.images) for record in with_two_views).items())))
+pairs = Counter(tuple(positions.get(iu_xray.image_key(image), "not said") for image in record.images[:2]) for record in with_two_views)
+for pair, count in pairs.most_common():
+    print(f"{count:5d}  {' + '.join(pair)}")
+
+# %%
+twice = [[headers.get(iu_xray.image_key(image)) for image in record.images[:2]] for record in with_two_views]
+twice = [pair for pair in twice if all(pair) and [header.position for header in pair] == ["frontal", "frontal"]]
+say(
+    "Of {n:,} studies only {both:.0%} are said to begin with a frontal and a lateral view, and {turned} with a lateral one. "
+    "{twice:,} claim to be frontal twice. In {other:.0%} of these the scanner processed its two films by two different programs, "
+    "as it does with a frontal and a lateral one: the header is likely wrong.",
+    n=pairs.total(),
+    both=pairs["frontal", "lateral"] / pairs.total(),
+    turned=sum(count for pair, count in pairs.items() if pair[0] == "lateral"),
+    twice=len(twice),
+    other=np.mean([first.program != second.program for first, second in twice]),
+)
+
+# %% [markdown]
+# *Released code does:* the first two images in the order of their names. *We do:* as released (`--views as_released`); `frontal_first` puts a frontal view
+# first where header or table tells, `frontal` takes one frontal view alone, as is done for MIMIC-CXR. Either is as good as what it is told: for this
+# collection look at the doctor's page of pictures, or use the table of the Kaggle layout.
+#
+# Now sizes, and what the numbers in the files mean.
+
+# %%
+figures.film_headers(list(headers.values()), SIZE, name="01_film_headers")
+
+# %%
+pixels = np.array([header.rows * header.columns for header in headers.values()])
+low = np.mean([header.low_is_bright for header in headers.values()])
+plain = np.mean([header.window is None and not header.has_table for header in headers.values()])
+say(
+    "*What to see: left, each point is a film; the red square is all that is kept of it, one pixel in {share:.0f} (median). Right: in {low:.0%} of the films "
+    "low numbers are bright, and only {plain:.0%} can be shown without a window or a table.*",
+    share=np.median(pixels) / SIZE**2,
+    low=low,
+    plain=plain,
+)
+
+# %% [markdown]
+# The numbers in a file are no gray values. Films have 10 to 15 bits a pixel, a screen shows 8, and the header says which part of the range is
+# meant: by a table, or by a **window** of centre $c$ and width $w$.
+#
+# > DICOM PS3.3, C.11.2.1.2.1 &nbsp; $y = 255\,\operatorname{clip}_{[0,1]}\!\left(\dfrac{x-(c-0.5)}{w-1}+0.5\right)$
+#
+# **Exercise 1.5** (10 min). Write it. (Stored values are unsigned integers. What is 3 minus 5 there?)
+
+
+# %%
+def windowed(values, centre, width):
+    """Stored values (any shape, integers) to gray, 0 to 255, through a window."""
+    ### BEGIN SOLUTION
+    share = (values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5
+    return 255 * share.clip(0, 1)
+    ### END SOLUTION
+
+
+# %%
+checks.windowed(windowed)
+
+# %% [markdown]
+# A drawn film, written as a detector of 12 bits would: its values fill the middle of the range, not all of it.
+
+# %%
+stored = 700 + 7 * draw(normal).views[0].astype(np.uint16)  # (256, 256): 700 to 2,485 of 0 to 4,095
+shown = {
+    "the whole range": windowed(stored, 2048, 4096),
+    "its own window": windowed(stored, 1592, 1785),
+    "a window on the lungs": windowed(stored, 1250, 700),
+    "MONOCHROME1, not turned": 255 - windowed(stored, 1592, 1785),
+}
+figures.gallery(shown, name="01_windows")
+
+# %% [markdown]
+# *Drawn. What to see: the same numbers four times. The first is what you get from a program that ignores the window; in the third the lungs are clear and
+# the bones are gone; the last is every MONOCHROME1 film in a program that does not turn it over.* The library obeys table, window and inversion
+# (`rrg_lib.data.dicom`), and pydicom agrees with your line:
+
+# %%
+from pydicom import Dataset
+from pydicom.pixels import apply_voi_lut
+
+header = Dataset()
+header.WindowCenter, header.WindowWidth, header.BitsStored, header.PixelRepresentation = 1250, 700, 12, 0
+header.PhotometricInterpretation = "MONOCHROME2"
+np.testing.assert_allclose(windowed(stored, 1250, 700), apply_voi_lut(stored, header) * 255 / 4095, atol=1e-9)
+
+# %% [markdown]
+# ### What the drawing leaves out
+#
+# Our drawn default has ribs, spine, heart, vessels, a stomach bubble and a lead letter. What do real chests have that experts coded, and that no picture of
+# ours shows? Studies with such codes, counted by how the code begins:
+
+# %%
+BEGINNINGS = {
+    "shallow breath": ("Lung/hypoinflation",),
+    "winding or hardened aorta": ("Aorta", "Atherosclerosis", "Calcinosis/aorta"),
+    "scar": ("Cicatrix",),
+    "hardened lymph node": ("Calcinosis/lung/hilum", "Calcinosis/mediastinum"),
+    "thick pleura": ("Thickening/pleura",),
+    "diaphragm raised or flat": ("Diaphragm",),
+    "hernia behind the heart": ("Hernia, Hiatal",),
+    "bent or worn bone": ("Deformity", "Kyphosis", "Arthritis", "Bone Diseases"),
+}
+undrawn = [[finding.code for finding in study.findings if not finding.drawn] for study in all_studies]
+left_out = {name: sum(any(code.startswith(begins) for code in codes) for codes in undrawn) for name, begins in BEGINNINGS.items()}
+figures.schematic(draw(normal).views[0], sample_anatomy(np.random.default_rng(1)), left_out, name="01_schematic")
+
+# %%
+touched = sum(any(code.startswith(sum(BEGINNINGS.values(), ())) for code in codes) for codes in undrawn)
+say(
+    "*Left a drawn film, right the outline of a chest with what is missing on the left.* {n:,} of {all:,} studies have at least one of these. In their "
+    "reports stand sentences that no model can read from our pictures: it can only guess them.",
+    n=touched,
+    all=len(undrawn),
+)
+
+# %% [markdown]
+# ## 1.11 Bring the real images
+#
+# They come in whatever form you could get them. The library tells the layout from the folder:
+
+# %% tags=["nbval-check-output"]
+rows = [f"| `{layout.name}` | {', '.join(layout.datasets)} | {layout.looked_for} |" for layout in LAYOUTS.values()]
+Markdown("\n".join(["| layout | dataset | told by |", "|---|---|---|", *rows]))
+
+# %% [markdown]
+# The last is a folder of your own: images, and a table that says which belong together. We make one from drawn studies and sentences of our own, so that
+# you can see what to write.
+
+# %%
+scratch = tempfile.TemporaryDirectory()
+folder = Path(scratch.name).resolve() / "my_films"
+folder.mkdir()
+lines = []
+for study in [*(next(s for s in sampled if s.split == split) for split in SPLITS), *sampled[-9:]]:
+    for position, view in zip(("frontal", "lateral"), draw(study).views, strict=True):
+        Image.fromarray(view).save(folder / f"{study.id}-{position}.png")
+        lines.append([f"{study.id}-{position}.png", study.id, position, study.split, study.report])
+pd.DataFrame(lines, columns=["image", "study", "view", "split", "report"]).to_csv(folder / "studies.csv", index=False)
+
+# %% tags=["nbval-check-output"]
+print((folder / "studies.csv").read_text()[:320], "…")
+
+# %% [markdown]
+# Before you prepare a folder, have it examined. On the command line that is `rrg doctor my_films`, which also makes a page of pictures to look at; here the
+# function behind it:
+
+
+# %%
+def doctor():
+    found = examine(folder, progress=False)
+    print(str(found).replace(f"{folder.parent}/", ""))
+    print(f"exit status {found.status}")
+
+
+# %% tags=["nbval-check-output"]
+doctor()
+
+# %% [markdown]
+# Now four accidents that happen to everybody: a file is lost, one is the web page of a failed download, one was copied over another, one is no film of
+# a chest.
+
+# %% tags=["nbval-check-output"]
+names = sorted(path.name for path in folder.glob("*.png"))
+(folder / names[3]).unlink()
+(folder / names[6]).write_text("<html>404 Not Found</html>")
+(folder / names[9]).write_bytes((folder / names[8]).read_bytes())
+Image.fromarray(draw(sampled[0]).views[0][:90]).save(folder / names[14])
+doctor()
+
+# %% [markdown]
+# Each complaint says how many, which, and what to do; the exit status tells a script (0: whole, 1: usable, something is wrong, 2: preparing would stop).
+# Preparing sets aside what can't be read, with the reason, and goes on as long as it is not too much:
+
+# %% tags=["nbval-check-output"]
+mine = prepare("own", data_root=folder, out=folder.parent / "prepared", max_rejected=0.1, workers=1, progress=False)
+print(
+    f"{len(mine)} studies, {len(mine.rejected)} images set aside; one view left in {[mine.ids[i] for i in range(len(mine)) if mine.num_views(i) == 1]}"
+)
+for entry in mine.rejected:
+    print(f"{entry.file}: {entry.reason.removeprefix(entry.file).lstrip(': ')}")
+
+# %% [markdown]
+# And without the table it is nobody's folder:
+
+# %% tags=["nbval-check-output"]
+(folder / "studies.csv").unlink()
+try:
+    examine(folder, dataset="own")
+except RRGError as error:
+    print(str(error).replace(f"{folder.parent}/", ""))
+scratch.cleanup()
+
+# %% [markdown]
+# With a network, `rrg prepare iu_xray --download` fetches the Indiana University images from Open-i after showing you their licence. Every later chapter
+# takes real images by its parameters: `DATASET = "iu_xray"`, `DATA_ROOT = "…"`.
+
+# %% [markdown]
 # ## What you can now do
 #
 # * Say which studies of the collection are used, and put the split beside the paper's table.
@@ -625,6 +926,8 @@ print(f"{len(ours)} reports: {small.size} words from the grammar, {theirs.size} 
 # * Clean a report as released, and say what is destroyed; build, encode, cut.
 # * Explain why one report for everybody does well in BLEU, before anyone has trained a model.
 # * Prepare a dataset, and name it by its hashes.
+# * Show a film through its window, and say what a drawn one lacks.
+# * Have a folder of real films examined, and read what the doctor says.
 #
 # Next, chapter 2 turns the pictures into patches.
 #
@@ -635,4 +938,6 @@ print(f"{len(ours)} reports: {small.size} words from the grammar, {theirs.size} 
 # * **Cleaning, vocabulary, split**: the code released with Z. Chen et al., *Generating Radiology Reports via Memory-driven Transformer* (R2Gen), EMNLP 2020,
 #   and *Cross-modal Memory Networks for Radiology Report Generation* (CMN), ACL-IJCNLP 2021, section 3.1 and Table 1.
 # * **BLEU**: K. Papineni et al., *BLEU: a Method for Automatic Evaluation of Machine Translation*, ACL 2002.
+# * **Vocabulary growth**: H. S. Heaps, *Information Retrieval: Computational and Theoretical Aspects*, 1978.
+# * **Headers of the films**: `nlmcxr_dicom_metadata.csv` of torchxrayvision. **Windows**: DICOM PS3.3, section C.11.2.
 # * **Observations**: J. Irvin et al., *CheXpert*, AAAI 2019.

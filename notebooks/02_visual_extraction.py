@@ -46,6 +46,7 @@ from rrg_lib.models.receptive_field import effective_field, field_of, side_holdi
 from rrg_lib.models.receptive_field import receptive_field as measured_field
 from rrg_lib.models.visual import EXTRACTORS, VisualExtractor, augmented_as_released
 from rrg_lib.pretraining import FindingExtractor, PretrainingProfile, train_finding_extractor
+from rrg_lib.prose import say
 from rrg_lib.reading_speed import COPIED, DECODED, KEPT, PREPARED, reading_speed
 from rrg_lib.runs import finding_weights, prepared
 from rrg_lib.study import DRAWN_FINDINGS, SPLITS
@@ -223,10 +224,23 @@ for name, extractor in extractors.items():
 
 # %% [markdown]
 # *What to see: dotted, the patch in the middle; coloured, the pixels that move its feature (square root, mean of eight films); blue, the square that holds
-# 90 % of it. The field in use is a part of the possible one, with soft edges, and larger than the patch: a patch knows its surroundings.*
+# most of it (its width stands below).*
 
 # %%
 figures.fields(some[0, 0].numpy(), seen, name="02_fields")
+
+# %%
+patch = some.shape[-1] / small.grid
+widths = {name: side for name, (_, side, _) in seen.items()}
+say(
+    "A patch stands for {patch:.0f} pixels of the film and uses {uses} ({names}): {verdict}",
+    patch=patch,
+    uses=", ".join(str(width) for width in widths.values()),
+    names=", ".join(widths),
+    verdict="a part of what it could see, and more than its own square. A patch knows its surroundings."
+    if all(patch < width < (reach or 256) for (_, width, reach) in seen.values())
+    else "not in every network more than its own square and less than it could see.",
+)
 
 # %% [markdown]
 # ## 2.5 Where weights come from
@@ -528,9 +542,17 @@ for name in ("findings", "ImageNet"):
     )
 Markdown("\n".join(lines))
 
+# %%
+lines = []
+for name in ("findings", "ImageNet"):
+    per = speed.loc[name]["seconds a study"]
+    films = 1 - per[PREPARED] / per[DECODED]
+    verdict = "prepare the films once, before anything else" if films > 0.5 else "the network is the larger part: freeze it and keep its features"
+    lines.append(f"- **{name}**: {films:.0%} of the first row is decoding and {1 - films:.0%} the network: {verdict}")
+Markdown("\n".join(lines))
+
 # %% [markdown]
-# Two lessons. For a small network the films are the cost, not the network: prepare them once (chapter 01). For a large one it is the network: freeze and
-# keep, or buy a GPU (chapter 08).
+# What is left after preparing is the network: freeze it and keep its features, or buy a GPU (chapter 08).
 #
 # ## What you can now do
 #

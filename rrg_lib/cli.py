@@ -58,7 +58,7 @@ def prepare(
     options = {"protocol": protocol, "seed": seed, "count": count, "layout": layout, "views": views, "max_rejected": max_rejected}
     dataset = prepared(source, data_root=data_root, out=out, workers=workers, progress=not quiet, **options)
     for reason, number in dataset.manifest.get("left_out", {}).items():
-        typer.echo(f"{number} studies left out: {reason}")
+        typer.echo(f"{number:,} {'study' if number == 1 else 'studies'} left out: {reason}")
     if dataset.rejected:
         dropped = len({entry.study for entry in dataset.rejected if entry.dropped})
         typer.echo(f"{len(dataset.rejected)} images and with them {dropped} studies were set aside, see {dataset.folder / REJECTED}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from rrg_lib.checks import CheckError
@@ -148,6 +149,37 @@ def test_a_wrong_share_is_told_why(name):
     refused(checks.copied_share, *WRONG_SHARES[name])
 
 
+# --- 1.5: the window --------------------------------------------------------------------------------------------------------------------------------
+
+
+def right_window(values, centre, width):
+    return 255 * np.clip((values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+WRONG_WINDOWS = {
+    "nothing": (lambda v, c, w: None, "it returns nothing"),
+    "constant": (lambda v, c, w: np.full(v.shape, 128.0), "follow the equation"),
+    "a number": (lambda v, c, w: 7.0, "expected an array"),
+    "not clipped": (lambda v, c, w: 255 * ((v.astype(float) - (c - 0.5)) / (w - 1) + 0.5), "clip to 0 and 1"),
+    "0 to 1": (lambda v, c, w: right_window(v, c, w) / 255, "scale to 255"),
+    "turned over": (lambda v, c, w: 255 - right_window(v, c, w), "turned over"),
+    "the exact one": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / w + 0.5, 0, 1), "c - 0.5 and w - 1"),
+    "from the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / (w - 1), 0, 1), "add one half"),
+    "swapped": (lambda v, c, w: right_window(v, w, c), "wrong way round"),
+    "unsigned": (lambda v, c, w: 255 * np.clip((v - np.uint16(c)) / (w - 1) + 0.5, 0, 1), "unsigned"),
+}
+
+
+def test_the_solved_window_passes_rounded_or_not():
+    checks.windowed(right_window)
+    checks.windowed(lambda v, c, w: np.rint(right_window(v, c, w)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", WRONG_WINDOWS)
+def test_a_wrong_window_is_told_why(name):
+    refused(checks.windowed, *WRONG_WINDOWS[name])
+
+
 # --- all of them ------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -155,5 +187,5 @@ def test_an_answer_that_stops_is_told_so():
     def stops(*args):
         raise KeyError("lungs")
 
-    for check in (checks.side_and_severity, checks.keeps_decimals, checks.unknown_rate, checks.copied_share):
+    for check in (checks.side_and_severity, checks.keeps_decimals, checks.unknown_rate, checks.copied_share, checks.windowed):
         refused(check, stops, "it stops with KeyError")

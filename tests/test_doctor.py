@@ -61,10 +61,10 @@ def test_missing_unreadable_doubled_and_odd_images_are_told_apart(own):
     said = [str(complaint) for complaint in found.complaints]
     assert len(said) == 4 and found.status == 2  # 2 of 11 images missing: prepare would stop
     assert said[0].startswith("2 images are missing: gone too.png; gone.png\n") and "--max-rejected 0.18" in said[0]
-    assert said[1].startswith("1 images can't be read: page.png is an HTML")
+    assert said[1].startswith("1 image can't be read: page.png is an HTML")
     assert said[2].startswith("4 images do not look like films of a chest") and "strip.png (180 x 500: longer" in said[2]
     assert {name: look.oddness for name, look in found.looks.items() if look.oddness}.keys() == {"strip.png", "small.png", "gray.png", "colour.png"}
-    assert said[3].startswith("2 images are pixel for pixel like another: a.png of A = twin.png of twin.png")
+    assert said[3].startswith("1 image is there more than once, pixel for pixel: a.png of A = twin.png of twin.png\n")
 
 
 def test_reports_that_are_empty_or_not_the_collections_are_counted(tmp_path):
@@ -78,9 +78,9 @@ def test_reports_that_are_empty_or_not_the_collections_are_counted(tmp_path):
     found = examine(root, progress=False)
     text = str(found)
     assert found.status == 2 and "iu_xray in the layout r2gen" in text
-    assert f"1 reports are empty: {data['train'][0]['id']}" in text
+    assert f"1 report is empty: {data['train'][0]['id']}" in text
     assert f"2 reports are not those of the collection: {data['train'][0]['id']}; {data['train'][1]['id']}" in text
-    assert f"1 studies are in another split than published: {data['test'][-1]['id']}" in text
+    assert f"1 study is in another split than published: {data['test'][-1]['id']}" in text
 
 
 def test_the_published_number_of_studies_is_compared_by_split(tmp_path):
@@ -94,7 +94,7 @@ def test_the_published_number_of_studies_is_compared_by_split(tmp_path):
 
 def test_mimic_cxr_is_told_from_iu_xray_by_layout_and_by_ids(tmp_path):
     found = examine(trees.mimic(tmp_path / "mimic"), progress=False)
-    assert found.source.name == "mimic_cxr" and "1 studies left out: no FINDINGS section" in str(found)
+    assert found.source.name == "mimic_cxr" and "1 study left out: no FINDINGS section" in str(found)
     assert "train 1 instead of 222,800" in str(found)
     root = trees.r2gen(tmp_path / "r2gen", trees.picked()[:2])
     assert examine(root, progress=False).source.name == "iu_xray"
@@ -114,7 +114,7 @@ def test_nothing_is_changed_in_the_folder_and_none_is_an_error(own, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in own.rglob("*")}
     examine(own, progress=False)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*")} == before
-    with pytest.raises(DataRootError, match=r"looked for .*studies\.csv \(table\).*does not exist"):
+    with pytest.raises(DataRootError, match=r"looked for .*studies\.csv, a table with the columns image .*\(table\).*does not exist"):
         examine(tmp_path / "nowhere")
 
 

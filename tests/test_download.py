@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import sys
 import threading
+import urllib.error
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -137,7 +139,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server, tmp_path):
 
 def test_a_length_that_is_too_large_is_never_taken_for_the_file(server, tmp_path):
     server.mood = "says too much"
-    with pytest.raises(DownloadError, match="run again to go on"):
+    with pytest.raises(DownloadError, match=r"3 times with nothing new\. Run again later"):
         get(server, tmp_path)
     assert not (tmp_path / "file.tgz").exists()
 
@@ -182,6 +184,27 @@ def test_no_server_no_encryption_and_no_room_are_told(server, tmp_path, monkeypa
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(StorageError, match=r"has 300,000 bytes to come and .* has 1,000 left"):
         get(server, tmp_path)
+
+
+def test_without_a_network_it_is_told_at_once_and_a_download_that_has_begun_waits_for_it(tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", no_network)
+    slept = []
+    with pytest.raises(DownloadError, match=r"nowhere\.invalid is not known here .*is there a network\? .* put it at .*file: it is taken from there"):
+        fetch("https://nowhere.invalid/file", tmp_path / "file", progress=False, sleep=slept.append)
+    assert slept == []  # told at once, not after a minute of waiting
+    (tmp_path / "begun.part").write_bytes(b"some of it")
+    with pytest.raises(DownloadError, match=r"6 times with nothing new\. 10 bytes are kept"):
+        fetch("https://nowhere.invalid/begun", tmp_path / "begun", progress=False, sleep=slept.append)
+    assert slept == [1, 2, 4, 8, 16]
+
+
+def test_a_file_that_the_user_put_there_is_taken_and_its_hash_recorded(tmp_path):
+    (tmp_path / "file.tgz").write_bytes(CONTENT)
+    assert fetch("https://nowhere.invalid/file.tgz", tmp_path / "file.tgz", how=QUICK, progress=False) == SHA
+    assert json.loads((tmp_path / CHECKSUMS).read_text()) == {"file.tgz": SHA}
 
 
 # ---- the collection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import pytest
 
@@ -92,3 +93,18 @@ def test_a_record_without_findings_is_read_and_bad_xml_is_not():
     assert iu_xray.parse_record(xml) == iu_xray.Record("7", "", ("normal",), ("a", "b"))
     with pytest.raises(AnnotationError, match=r"7\.xml: is not well-formed XML"):
         iu_xray.parse_record(b"<r>", "7.xml")
+
+
+def test_the_headers_of_the_films_say_size_depth_and_how_to_show_them():
+    headers = iu_xray.film_headers()
+    assert len(headers) == 7469 and headers.keys() <= {iu_xray.image_key(image) for record in iu_xray.records().values() for image in record.images}
+    assert Counter(header.bits for header in headers.values()) == {12: 5906, 15: 1476, 10: 61, 14: 26}
+    assert sum(header.low_is_bright for header in headers.values()) == 3584
+    assert sum(header.window is not None for header in headers.values()) == 4103 and sum(header.has_table for header in headers.values()) == 3037
+    assert Counter(header.position for header in headers.values()) == {"frontal": 4016, None: 2588, "lateral": 865}
+    assert {key: header.position for key, header in headers.items() if header.position} == iu_xray.positions()
+    programs = Counter(header.program for header in headers.values())
+    assert (programs["60003"], programs["60025"], programs[""]) == (1366, 1353, 1944)
+    three_windows = headers["1063_IM-0044-84654001"]  # the first of them counts
+    assert (three_windows.rows, three_windows.columns, three_windows.window) == (2016, 2022, (5292.0, 3380.0))
+    assert all(header.rows > 1500 and header.columns > 1500 for header in headers.values())

@@ -61,6 +61,7 @@ def test_all_2955_studies_come_from_the_layouts_whose_tables_hold_them(tmp_path)
     """No image needed: reading a layout opens none. The XML files are the real ones."""
     studies = iu_xray.studies()
     (tmp_path / "openi" / "NLMCXR_png").mkdir(parents=True)
+    (tmp_path / "openi" / "NLMCXR_dcm").mkdir()
     (tmp_path / "openi" / "ecgen-radiology").mkdir()
     for number, xml in trees.xml_files().items():
         (tmp_path / "openi" / "ecgen-radiology" / f"{number}.xml").write_bytes(xml)
@@ -80,11 +81,11 @@ def test_all_2955_studies_come_from_the_layouts_whose_tables_hold_them(tmp_path)
     }
     (tmp_path / "r2gen").mkdir()
     (tmp_path / "r2gen" / "annotation.json").write_text(json.dumps(annotation))
-    for layout in ("openi", "kaggle", "r2gen"):
-        found = LAYOUTS[layout].read(tmp_path / layout, "as_released")
+    for layout in ("openi", "openi_dicom", "kaggle", "r2gen"):
+        found = LAYOUTS[layout].read(tmp_path / layout.removesuffix("_dicom"), "as_released")
         assert [(s.id, s.split, s.report, s.findings) for s in found.studies] == [(s.id, s.split, s.report, s.findings) for s in studies], layout
         assert found.left_out == ({} if layout == "r2gen" else {"not in the standard split": 1000})
-        first_two = [tuple(map(iu_xray.image_key, s.views[:2])) for s in found.studies]
+        first_two = [tuple(iu_xray.image_key(view.rpartition("/")[2]) for view in s.views[:2]) for s in found.studies]
         assert first_two == [tuple(map(iu_xray.image_key, s.views)) for s in studies], layout
 
 
@@ -231,6 +232,9 @@ def test_what_is_no_layout_is_answered_with_all_that_was_looked_for(iu, tmp_path
         DataRootError, match=r"looked for annotation\.json.*indiana_reports\.csv.*NLMCXR_png/.*NLMCXR_dcm/.*Unpack the archives first"
     ):
         find_source("iu_xray", data_root=tmp_path)
+    mimic = trees.mimic(tmp_path / "mimic", reports="zip")
+    with pytest.raises(DataRootError, match=r"It is mimic_cxr_jpg, a layout of mimic_cxr\. Run: rrg prepare mimic_cxr --data-root .*mimic$"):
+        find_source("iu_xray", data_root=mimic)
     with pytest.raises(UnknownNameError, match="unknown layout 'openl'; nearest: openi"):
         find_source("iu_xray", data_root=iu["openi"], layout="openl")
     with pytest.raises(ConfigurationError, match="the layout 'kaggle' is none of mimic_cxr; expected r2gen or mimic_cxr_jpg"):

@@ -12,8 +12,6 @@ import json
 import os
 import random
 import resource
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,17 +24,18 @@ from PIL import Image
 
 #: MIMIC-CXR-JPG 2.x: images in its split table; and the size of a common film in it.
 MIMIC_IMAGES, MIMIC_FILM = 377_110, (3056, 2544)
-SHARD = 128
+#: Studies a shard: as by default, and where a run is killed, so that some are done by then.
+SHARD, SMALL_SHARD = 128, 16
 
 
-def prepare(count: int, folder: Path, workers: int) -> None:
+def prepare(count: int, folder: Path, workers: int, shard: int) -> None:
     from rrg_lib.data.prepare import prepare
 
-    prepare("phantom", count=count, out=folder, workers=workers, shard_size=SHARD, progress=False)
+    prepare("phantom", count=count, out=folder, workers=workers, shard_size=shard, progress=False)
 
 
-def start(count: int, folder: Path, workers: int) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, __file__, "one", str(count), str(folder), "--workers", str(workers)])
+def start(count: int, folder: Path, workers: int, shard: int = SHARD) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, __file__, "one", str(count), str(folder), "--workers", str(workers), "--shard", str(shard)])
 
 
 def peaks(process: subprocess.Popen) -> dict[str, float]:
@@ -93,16 +92,19 @@ def kill(count: int, times: int, workers: int, seed: int) -> None:
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        start(count, Path(folder) / "whole", workers).wait()
+        start(count, Path(folder) / "whole", workers, SMALL_SHARD).wait()
         seconds = time.perf_counter() - begun
         for n in range(times):
-            process = start(count, Path(folder) / "killed", workers)
-            time.sleep(rng.uniform(0.3, 0.8) * seconds / times)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            time.sleep(1)
-            print(f"kill {n + 1}: {len(list((Path(folder) / 'killed').glob('shard-*.arrow')))} shards of {-(-count // SHARD)}", flush=True)
-        start(count, Path(folder) / "killed", workers).wait()
+            process = start(count, Path(folder) / "killed", workers, SMALL_SHARD)
+            try:
+                process.wait(rng.uniform(0.3, 0.8) * seconds)
+                print(f"kill {n + 1}: too late, it was done", flush=True)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                time.sleep(1)
+                print(f"kill {n + 1}: {len(list((Path(folder) / 'killed').glob('shard-*.arrow')))} shards of {-(-count // SMALL_SHARD)}", flush=True)
+        start(count, Path(folder) / "killed", workers, SMALL_SHARD).wait()
         contents = [{path.name: path.read_bytes() for path in (Path(folder) / name).iterdir()} for name in ("whole", "killed")]
         from rrg_lib.data.loading import PreparedDataset
 
@@ -116,13 +118,16 @@ def films(number: int = 12) -> None:
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        paths: dict[str, list[Path]] = {"JPEG": [], "PNG": []}
+        paths: dict[str, list[Path]] = {"JPEG": [], "PNG": [], "DICOM": []}
         for i, study in enumerate(sample_studies(number)):
             large = np.asarray(Image.fromarray(draw(study).views[0]).resize(MIMIC_FILM[::-1], Image.Resampling.BICUBIC), np.int16)
-            film = Image.fromarray(np.clip(large + rng.normal(0, 4, large.shape), 0, 255).astype(np.uint8))
-            for kind, options in (("JPEG", {"quality": 95}), ("PNG", {})):
-                paths[kind].append(Path(folder) / f"{i}.{kind.lower()}")
-                film.save(paths[kind][-1], **options)
+            film = np.clip(large + rng.normal(0, 4, large.shape), 0, 255).astype(np.uint8)
+            for kind, files in paths.items():
+                files.append(Path(folder) / f"{i}.{kind.lower()}")
+                if kind == "DICOM":
+                    save_dicom(files[-1], film.astype(np.uint16) * 16)
+                else:
+                    Image.fromarray(film).save(files[-1], **({"quality": 95} if kind == "JPEG" else {}))
         for kind, files in paths.items():
             read_radiograph(files[0])
             spent = []
@@ -137,7 +142,22 @@ def films(number: int = 12) -> None:
                 "core hours of 377,110": round(each * MIMIC_IMAGES / 3600, 1),
             }
             print(json.dumps(shown), flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_dicom(path: Path, pixels: np.ndarray) -> None:
+    """(H, W) uint16 of 12 bits as a plain DICOM file with a window."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    film.SOPClassUID, film.SOPInstanceUID, film.Modality = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, "CR"
+    film.Rows, film.Columns, film.SamplesPerPixel, film.PhotometricInterpretation = *pixels.shape, 1, "MONOCHROME2"
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
+    film.WindowCenter, film.WindowWidth, film.PixelData = 2048, 4096, pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
 
 
 def main() -> None:
@@ -147,6 +167,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard", type=int, default=SHARD)
     given = parser.parse_args()
     if given.what == "grow":
         grow([int(value) for value in given.values], given.workers)
@@ -155,7 +176,7 @@ def main() -> None:
     elif given.what == "films":
         films()
     else:
-        prepare(int(given.values[0]), Path(given.values[1]), given.workers)
+        prepare(int(given.values[0]), Path(given.values[1]), given.workers, given.shard)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from rrg_lib.checks import CheckError, answered
 from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
@@ -170,3 +172,45 @@ def _share_hint(answer: float, texts: list[str], pool: list[str]) -> str:
         (sum(text in pool for text in texts) / len(pool), "You divided by the number of training reports; divide by those of the split."),
     )
     return next((hint for value, hint in slips if _close(answer, value)), "Count the reports whose whole text is in the pool, then divide.")
+
+
+# --- Exercise 1.5 -----------------------------------------------------------------------------------------------------------------------------------
+
+#: Stored values as films have them (unsigned, 12 bits), and windows on them.
+STORED = np.array([[0, 1, 800, 1023, 1024], [1025, 1300, 2047, 2048, 4095]], np.uint16)
+WINDOWS = ((1024.0, 512.0), (2048.0, 4096.0), (1023.0, 7.0))
+
+
+def windowed(function: Callable[[np.ndarray, float, float], np.ndarray]) -> None:
+    """Exercise 1.5: (stored values, centre, width) -> gray from 0 to 255, as DICOM's linear window says."""
+    for centre, width in WINDOWS:
+        answer = answered(function.__name__, function, STORED.copy(), centre, width)
+        right = _windowed(STORED, centre, width)
+        if not isinstance(answer, np.ndarray) or answer.shape != STORED.shape:
+            raise CheckError(f"expected an array of shape {STORED.shape}, got {getattr(answer, 'shape', answer)!r}")
+        apart = np.abs(answer.astype(float) - right)
+        if not apart.max() < 0.51:  # rounded or not
+            y, x = np.unravel_index(np.nanargmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
+            raise CheckError(
+                f"centre {centre:g}, width {width:g}: the value {STORED[y, x]} becomes {right[y, x]:.2f}, not {answer[y, x]:.2f}. "
+                f"{_window_hint(answer.astype(float), centre, width)}"
+            )
+
+
+def _windowed(values: np.ndarray, centre: float, width: float) -> np.ndarray:
+    return 255 * np.clip((values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _window_hint(answer: np.ndarray, centre: float, width: float) -> str:
+    plain, right = STORED.astype(float), _windowed(STORED, centre, width)
+    slips = (
+        (255 * ((plain - (centre - 0.5)) / (width - 1) + 0.5), "What is outside the window is black or white: clip to 0 and 1 before you scale."),
+        (right / 255, "That is 0 to 1; scale to 255."),
+        (255 - right, "That is turned over: high values are bright here."),
+        (255 * np.clip((plain - centre) / width + 0.5, 0, 1), "The standard's linear window has c - 0.5 and w - 1 where you have c and w."),
+        (255 * np.clip((plain - (centre - 0.5)) / (width - 1), 0, 1), "The centre becomes the middle gray: add one half before clipping."),
+        (_windowed(STORED, width, centre), "Centre and width are the wrong way round."),
+    )
+    with np.errstate(all="ignore"):
+        found = next((hint for value, hint in slips if np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)), None)
+    return found or "Stored values are unsigned: turn them into floats before you subtract, and follow the equation."

@@ -28,7 +28,8 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Complaint:
-    """One thing that is wrong: how many, of what, the first few of them, and what to do. `stops` when `prepare` would not go on."""
+    """One thing that is wrong: how many, of what ("image is missing|images are missing"), the first few of them, and what to do. `stops` when `prepare`
+    would not go on."""
 
     count: int
     what: str
@@ -38,7 +39,12 @@ class Complaint:
 
     def __str__(self) -> str:
         shown = f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
-        return f"{self.count:,} {self.what}{shown}\n    {self.advice}"
+        return f"{_counted(self.count, self.what)}{shown}\n    {self.advice}"
+
+
+def _counted(count: int, what: str) -> str:
+    """ "1 image", "2,000 images" for what is "image|images"."""
+    return f"{count:,} {what.partition('|')[0] if count == 1 else what.rpartition('|')[2]}"
 
 
 @dataclass
@@ -114,14 +120,14 @@ def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[
     views = Counter(len(study.views) for study in studies)
     first = Counter(positions.get(study.views[0], "unknown") for study in studies if study.views)
     facts = [
-        f"{len(studies):,} studies: " + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS),
-        f"{len(images):,} images; studies by their number: "
+        f"{_counted(len(studies), 'study|studies')}: " + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS),
+        f"{_counted(len(images), 'image|images')}; studies by their number: "
         + ", ".join(f"{n} {'have' if n > 1 else 'has'} {many}" for many, n in sorted(views.items())),
         f"views {source.rule}; the first one is "
         + ", ".join(f"{name} in {first[name]:,}" for name in ("frontal", "lateral", "unknown") if first[name]),
-        f"{len(looks):,} images opened",
+        f"{_counted(len(looks), 'image|images')} opened",
     ]
-    return facts + [f"{n:,} studies left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
+    return facts + [f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
 
 
 def _missing(source: RealImages, missing: list[str], needed: int) -> list[Complaint]:
@@ -132,7 +138,7 @@ def _missing(source: RealImages, missing: list[str], needed: int) -> list[Compla
     advice = f"Put them into {source.collection.images}." + (
         f" Or go on with those that are there: --max-rejected {asked / needed:.2f}" if stops else " prepare sets them aside."
     )
-    return [Complaint(len(missing), "images are missing", tuple(missing[:3]), advice, stops)]
+    return [Complaint(len(missing), "image is missing|images are missing", tuple(missing[:3]), advice, stops)]
 
 
 def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
@@ -141,19 +147,25 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
         examples = tuple(list(unreadable.values())[:3])
         stops = len(unreadable) > MAX_REJECTED * len(looks)
         advice = "Get these files again; prepare sets them aside." if not stops else "Get these files again: they are too many to set aside."
-        found.append(Complaint(len(unreadable), "images can't be read", examples, advice, stops))
+        found.append(Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops))
     if odd := {path: look.oddness for path, look in looks.items() if look.oddness}:
         examples = tuple(f"{path} ({why})" for path, why in list(odd.items())[:3])
-        found.append(Complaint(len(odd), "images do not look like films of a chest", examples, "Look at them, and take them out if they are none."))
+        found.append(
+            Complaint(
+                len(odd),
+                "image does not look like a film of a chest|images do not look like films of a chest",
+                examples,
+                "Look at them, and take them out if they are none.",
+            )
+        )
     alike = defaultdict(list)
     for path, look in looks.items():
         if look.digest:
             alike[look.digest].append(path)
     if twice := [paths for paths in alike.values() if len(paths) > 1]:
         examples = tuple(" = ".join(f"{path} of {owner[path]}" for path in paths[:2]) for paths in twice[:3])
-        found.append(
-            Complaint(sum(map(len, twice)), "images are pixel for pixel like another", examples, "One of each is in the wrong place, or needless.")
-        )
+        what = "image is there more than once, pixel for pixel|images are there more than once, pixel for pixel"
+        found.append(Complaint(len(twice), what, examples, "One of each is in the wrong place, or needless."))
     return found
 
 
@@ -169,13 +181,25 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
     incomparable = "Scores on them can't be compared with published ones."
     found = []
     if empty:
-        found.append(Complaint(len(empty), "reports are empty", tuple(empty[:3]), "Give them a report, or take the studies out.", stops=True))
+        found.append(
+            Complaint(len(empty), "report is empty|reports are empty", tuple(empty[:3]), "Give them a report, or take the studies out.", stops=True)
+        )
     if reworded:
-        found.append(Complaint(len(reworded), "reports are not those of the collection", tuple(reworded[:3]), incomparable))
+        found.append(
+            Complaint(
+                len(reworded), "report is not that of the collection|reports are not those of the collection", tuple(reworded[:3]), incomparable
+            )
+        )
     if moved:
-        found.append(Complaint(len(moved), "studies are in another split than published", tuple(moved[:3]), incomparable))
+        found.append(
+            Complaint(
+                len(moved), "study is in another split than published|studies are in another split than published", tuple(moved[:3]), incomparable
+            )
+        )
     if studies and not any(study.split == "train" for study in studies):
-        found.append(Complaint(len(studies), "studies, and none for training", (), "Put some into the split 'train'.", stops=True))
+        found.append(
+            Complaint(len(studies), "study, and none for training|studies, and none for training", (), "Put some into the split 'train'.", stops=True)
+        )
     return found
 
 
@@ -198,7 +222,14 @@ def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
     other = ", ".join(f"{split} {has[split]:,} instead of {printed[split]:,}" for split in SPLITS if abs(has[split] - printed[split]) > slack)
     short = abs(sum(has.values()) - sum(printed.values()))
     return (
-        [Complaint(short, f"studies more or fewer than published: {other}", (), "Scores on it are not those of the published split.")]
+        [
+            Complaint(
+                short,
+                f"study more or fewer than published: {other}|studies more or fewer than published: {other}",
+                (),
+                "Scores on it are not those of the published split.",
+            )
+        ]
         if other
         else []
     )

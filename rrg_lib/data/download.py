@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import shutil
+import socket
 import ssl
 import time
 import urllib.error
@@ -53,7 +54,7 @@ def fetch(
     must be `sha256`, or where none is given the one recorded when the file was first fetched; the first time it is recorded.
 
     Raises:
-        DownloadError: no connection, a web page instead of the file, another hash or length; names the address and what to do.
+        DownloadError: no network (told at once), no connection, a web page instead of the file, another hash or length; names the address and what to do.
         StorageError: the disk is full or not writable. What arrived stays.
     """
     if (scheme := urlsplit(url).scheme) != "https" and not (scheme == "http" and urlsplit(url).hostname in _LOCAL):
@@ -109,12 +110,19 @@ def _complete(url: str, part: Path, how: Fetching, progress: bool, sleep: Callab
             reason = f"the server answered {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+            if not most and isinstance(getattr(error, "reason", None), socket.gaierror):  # begun already, it would be worth a wait
+                raise DownloadError(
+                    f"{url}: {urlsplit(url).hostname} is not known here ({reason}); is there a network? Or fetch the file elsewhere and put it at "
+                    f"{part.with_suffix('')}: it is taken from there"
+                ) from error
         has = part.stat().st_size if part.exists() else 0
-        barren, wait = (0, how.wait) if has > most else (barren + 1, wait * 2)
+        barren, wait = (0, how.wait) if has > most else (barren + 1, wait)
         most = max(most, has)
         if barren >= how.tries:
-            raise DownloadError(f"{url}: {reason}, {barren} times with nothing new. {has:,} bytes are kept in {part}; run again to go on")
+            kept = f" {has:,} bytes are kept in {part}; run again to go on" if has else " Run again later"
+            raise DownloadError(f"{url}: {reason}, {barren} times with nothing new.{kept}")
         sleep(wait)
+        wait *= 2
 
 
 def _receive(url: str, part: Path, timeout: float, progress: bool) -> bool:

@@ -11,7 +11,7 @@ import gzip
 import re
 import tarfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,15 +86,54 @@ def image_key(name: str) -> str | None:
     return f"{match[1]}_{match[2]}" if match else None
 
 
+@dataclass(frozen=True, slots=True)
+class FilmHeader:
+    """What the DICOM header of one image of the collection says: pixels down and across, bits a pixel, and how the pixels are to be shown.
+
+    `low_is_bright` is MONOCHROME1; `window` (centre, width) the first one there is; `has_table` whether it has a look-up table; `program` the scanner's own
+    number of how it processed the film. `position` is what the header says, and not always right: of some scanners every film is "PA".
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    low_is_bright: bool
+    window: tuple[float, float] | None
+    has_table: bool
+    program: str
+    position: Position | None
+
+
 @cache
-def positions() -> dict[str, Position]:
-    """image key -> "frontal" or "lateral", for those of the 7,470 images whose DICOM header says so."""
+def film_headers() -> dict[str, FilmHeader]:
+    """image key -> header, for 7,469 of the 7,470 images: a table that comes with the same package as the reports."""
     found = {}
     with gzip.open(_packaged("nlmcxr_dicom_metadata.csv.gz"), "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if known_position := position(row["View Position"]):
-                found[image_key(row["imageid"])] = known_position
+            window = tuple(_first_number(row[f"Window {part}"]) for part in ("Center", "Width"))
+            found[image_key(row["imageid"])] = FilmHeader(
+                rows=int(row["Rows"]),
+                columns=int(row["Columns"]),
+                bits=int(row["Bits Stored"]),
+                low_is_bright=row["Photometric Interpretation"] == "MONOCHROME1",
+                window=None if None in window else window,
+                has_table=bool(row["LUT Descriptor"]),
+                program=row["Acquisition Device Processing Code"],
+                position=position(row["View Position"]),
+            )
     return found
+
+
+def _first_number(text: str) -> float | None:
+    """The number, or the first of a list as the table writes it: "['5292', '5100']"."""
+    number = re.search(r"-?\d+(?:\.\d+)?", text)
+    return float(number[0]) if number else None
+
+
+@cache
+def positions() -> dict[str, Position]:
+    """image key -> "frontal" or "lateral", for those images whose DICOM header says so."""
+    return {key: header.position for key, header in film_headers().items() if header.position}
 
 
 @cache
@@ -104,6 +143,7 @@ def _finding_map() -> dict[tuple[str, str], tuple[str | None, str | None]]:
     return {(row["mesh_head"], row["with_qualifier"]): (row["drawn_finding"] or None, row["chexpert_observation"] or None) for row in rows}
 
 
+@lru_cache(2**16)  # one finding for all studies that have it: most of what a hundred thousand studies would hold
 def parse_code(code: str) -> Finding:
     """A MeSH code such as `Opacity/lung/base/left/mild` as a `Finding`; heads outside the map keep `drawn` and `observation` None."""
     head, *qualifiers = (part.strip() for part in code.split("/"))

@@ -59,7 +59,13 @@ LAYOUTS = {
             lambda root: find_table(root, mimic_cxr.SPLIT) is not None,
             mimic_cxr.read_mimic_cxr,
         ),
-        Layout("table", ("own",), own_folder.TABLE, lambda root: find_table(root, own_folder.TABLE) is not None, own_folder.read_own_folder),
+        Layout(
+            "table",
+            ("own",),
+            f"{own_folder.TABLE}, a table with the columns {own_folder.COLUMNS}",
+            lambda root: find_table(root, own_folder.TABLE) is not None,
+            own_folder.read_own_folder,
+        ),
     )
 }
 _ARCHIVES = (".tgz", ".tar", ".tar.gz", ".zip")
@@ -90,8 +96,14 @@ def find_layout(root: Path, dataset: str | None = None, layout: str | None = Non
         if here:
             return here[0], place
     wanted = "; or ".join(f"{each.looked_for} ({each.name})" for each in known)
+    others = [each for each in LAYOUTS.values() if layout is None and each not in known and any(map(each.is_here, _places(root)))]
     packed = root.is_dir() and any(entry.name.endswith(_ARCHIVES) for entry in root.iterdir())
-    advice = "Unpack the archives first" if packed else f"Give the folder that holds these: --data-root FOLDER{' --layout NAME' * (layout is None)}"
+    if others:
+        advice = f"It is {others[0].name}, a layout of {others[0].datasets[0]}. Run: rrg prepare {others[0].datasets[0]} --data-root {root}"
+    elif packed:
+        advice = "Unpack the archives first"
+    else:
+        advice = f"Give the folder that holds these: --data-root FOLDER{' --layout NAME' * (layout is None and len(known) > 1)}"
     raise DataRootError(f"{root}: looked for {wanted}; {listing(root)}. {advice}")
 
 

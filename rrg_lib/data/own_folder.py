@@ -14,7 +14,7 @@ from rrg_lib.errors import AnnotationError, DataRootError
 from rrg_lib.study import SPLITS, Study
 
 TABLE = "studies.csv"
-_COLUMNS = "image (required), and, if you have them, study, report, split, patient, view"
+COLUMNS = "image (required), and, if you have them, study, report, split, patient, view"
 
 
 @dataclass
@@ -39,7 +39,7 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     """
     path = find_table(root, TABLE)
     if path is None:
-        raise DataRootError(f"{root}: looked for {TABLE}, a table with the columns {_COLUMNS}; {listing(root)}")
+        raise DataRootError(f"{root}: looked for {TABLE}, a table with the columns {COLUMNS}; {listing(root)}")
     root = root.resolve()
     found: dict[str, _Rows] = {}
     positions, lines = {}, {}
