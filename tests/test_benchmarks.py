@@ -68,6 +68,7 @@ def test_every_report_is_written_to_full_length():
         assert (tokens > 0).all()
 
 
+@pytest.mark.slow  # importing transformers takes longer than all other tests here
 def test_transformers_writes_as_many_words():
     pytest.importorskip("transformers")
     assert cases.hugging_face(SMALL, 3)().shape == (SMALL.batch, SMALL.length + 1)  # and its begin mark
