@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from rrg_lib.decoding import DecodingConfig
@@ -166,14 +166,17 @@ class Experiment:
 
     @property
     def hash(self) -> str:
-        return content_hash(self.to_json())
+        """Of the settings that are not their default: a setting that a later edition adds, off by default, leaves the runs of this one their names."""
+        data, parts = self.to_json(), {name: part for name, part in vars(self).items() if is_dataclass(part)}
+        for name, part in parts.items():
+            usual = json.loads(json.dumps(asdict(type(part)())))
+            data[name] = {key: value for key, value in data[name].items() if key not in usual or value != usual[key]}
+        return content_hash({name: value for name, value in data.items() if value is not None})
 
     def to_json(self) -> dict[str, Any]:
         data = json.loads(json.dumps({**asdict(self), "memory": self.memory.to_json() if self.memory else None}))
-        if self.pair is None:
-            del data["pair"]  # written as before there were any, so that runs kept from then are found again
         if not (self.memory and self.memory.gated):
-            del data["decoding"]["labels_at_test"]  # nobody is told; and, again, runs kept from before are found
+            del data["decoding"]["labels_at_test"]  # nobody is told
         return data
 
     @staticmethod

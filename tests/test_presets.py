@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
+
 import pytest
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.presets import PRESETS, PROFILES, Experiment, experiment
+from rrg_lib.training import TrainingConfig
 
 
 def test_the_gpu_profile_is_the_published_setting():
@@ -61,3 +64,23 @@ def test_overrides_change_what_they_name_and_the_hash():
 def test_a_mistake_is_named(arguments, error, says):
     with pytest.raises(error, match=says):
         experiment(*arguments)
+
+
+@dataclass(frozen=True)
+class _LaterTraining(TrainingConfig):
+    """The training of an edition to come, which can do something more."""
+
+    something_new: bool = False
+
+
+def test_a_setting_of_a_later_edition_changes_no_hash_while_it_is_off():
+    found = experiment("iu_phantom/cmn", "laptop")
+    later = replace(found, training=_LaterTraining(**asdict(found.training)))
+    assert later.to_json() != found.to_json()
+    assert later.hash == found.hash
+    assert replace(later, training=replace(later.training, something_new=True)).hash != found.hash
+
+
+def test_no_two_presets_share_a_hash():
+    hashes = {experiment(f"iu_phantom/{preset}", profile).hash for preset in PRESETS for profile in PROFILES}
+    assert len(hashes) == len(PRESETS) * len(PROFILES)
