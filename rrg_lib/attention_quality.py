@@ -20,6 +20,7 @@ import pandas as pd
 from rrg_lib import shipped
 from rrg_lib.checkpoint import load_tensors
 from rrg_lib.decoding import DecodingConfig, LabelsAtTest
+from rrg_lib.device import on_device
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.hashing import content_hash
@@ -74,7 +75,8 @@ def measure(run: Run, split: Split = "test", *, decoding: DecodingConfig | None 
     reports = {REFERENCE: {name: run.dataset.reference(i) for name, i in zip(ids, batches.indices, strict=True)}, OWN: written}
     rows = []
     for words, texts in reports.items():
-        table = box_table(generator, batches, texts, told)
+        with on_device(generator):
+            table = box_table(generator, batches, texts, told)
         each = [*table.groupby("finding", sort=True)]
         for finding, group in [("all", table), *each] if len(table) else ():
             summary = box_summary(group, by=["look"], seed=SEED).rename_axis("look").reset_index()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rrg_lib.device import on_device
 from rrg_lib.distributed import Share
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch
@@ -23,10 +24,17 @@ if TYPE_CHECKING:  # any object with ids, tokens and observations will do
 
 
 class EpochOrder(Sampler[list[int]]):
-    """Batches of positions in an order that depends on seed and epoch alone, so that a run can go on in the middle of an epoch."""
+    """Batches of positions in an order that depends on seed and epoch alone, so that a run can go on in the middle of an epoch.
 
-    def __init__(self, size: int, batch_size: int, seed: int, *, shuffle: bool = True):
+    With `lengths`, one of each position, a shuffled batch is of studies whose reports are about as long, and less of it is padding: of every `POOL`
+    batches in the shuffled order the studies are sorted, cut anew, and the batches shuffled. The batches are others than without, and so are the numbers.
+    """
+
+    POOL = 32
+
+    def __init__(self, size: int, batch_size: int, seed: int, *, shuffle: bool = True, lengths: Sequence[int] | None = None):
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
+        self.lengths = None if lengths is None else np.asarray(lengths)
         self.epoch, self.skip = 0, 0
 
     def begin(self, epoch: int, skip: int = 0) -> None:
@@ -37,9 +45,16 @@ class EpochOrder(Sampler[list[int]]):
         return -(-self.size // self.batch_size) - self.skip
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size) if self.shuffle else np.arange(self.size)
-        for start in range(self.skip * self.batch_size, self.size, self.batch_size):
-            yield order[start : start + self.batch_size].tolist()
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.size) if self.shuffle else np.arange(self.size)
+        parts = [order]
+        if self.shuffle and self.lengths is not None:
+            pool = self.POOL * self.batch_size
+            parts = [part[np.argsort(self.lengths[part], kind="stable")] for part in (order[at : at + pool] for at in range(0, self.size, pool))]
+        batches = [part[at : at + self.batch_size].tolist() for part in parts for at in range(0, len(part), self.batch_size)]
+        if len(parts) > 1 or parts[0] is not order:
+            random.shuffle(batches)
+        yield from batches[self.skip :]
 
 
 class StudyBatches(Dataset):
@@ -81,9 +96,11 @@ class StudyBatches(Dataset):
         inputs = inputs if inputs.dtype == torch.uint8 else inputs.float()
         return Batch(inputs, tokens, mask, labels, [self.dataset.ids[i] for i in indices])
 
-    def loader(self, batch_size: int, *, seed: int = 0, shuffle: bool = False, workers: int = 0) -> DataLoader:
-        """Its `batch_sampler` is an `EpochOrder`. A generator of its own keeps the loader from drawing on the global random state."""
-        order = EpochOrder(len(self), batch_size, seed, shuffle=shuffle)
+    def loader(self, batch_size: int, *, seed: int = 0, shuffle: bool = False, workers: int = 0, bucketed: bool = False) -> DataLoader:
+        """Its `batch_sampler` is an `EpochOrder`, by length when `bucketed`; `workers` processes make the next batches meanwhile. A generator of its own
+        keeps the loader from drawing on the global random state."""
+        lengths = [len(self.dataset.tokens(i)) for i in self.indices] if bucketed else None
+        order = EpochOrder(len(self), batch_size, seed, shuffle=shuffle, lengths=lengths)
         own = torch.Generator().manual_seed(seed)
         return DataLoader(self, batch_sampler=order, collate_fn=self.collate, num_workers=workers, generator=own, persistent_workers=workers > 0)
 
@@ -167,7 +184,7 @@ class TrainingStudies:
         learning = self.extractor.training
         self.extractor.eval()
         try:
-            device = next(self.extractor.parameters()).device
-            return self.extractor(torch.from_numpy(views.copy()).to(device)).patches.float().cpu().numpy()
+            with on_device(self.extractor) as device:
+                return self.extractor(torch.from_numpy(views.copy()).to(device)).patches.float().cpu().numpy()
         finally:
             self.extractor.train(learning)

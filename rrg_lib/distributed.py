@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rrg_lib.device import this_device
 from rrg_lib.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _state() -> PartialState:
     from accelerate import PartialState  # takes a second
 
     # Told, because without an accelerator `torchrun` alone would leave every process on its own.
-    return PartialState(cpu=not torch.accelerator.is_available())
+    return PartialState(cpu=this_device().type == "cpu")
 
 
 def gathered(rows: Tensor) -> Tensor:

@@ -47,6 +47,10 @@ class ConfigurationError(RRGError):
     """A setting that cannot be: the message names the field, the value and what it may be."""
 
 
+class OutOfMemoryError(RRGError):
+    """Memory ran out. The message says which settings need less."""
+
+
 class JavaError(RRGError):
     """METEOR needs Java and none works here."""
 

@@ -27,6 +27,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from rrg_lib.device import on_device
 from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.hashing import content_hash
 from rrg_lib.models.pretrained import read_tensors
@@ -196,7 +197,9 @@ def augmented(pixels: Tensor, generator: torch.Generator, *, shift: int = 5) -> 
 def finding_logits(model: FindingExtractor, views: np.ndarray, batch_size: int = 64) -> Tensor:
     """(n, 13) logits of (n, V, H, W) uint8 views."""
     model.eval()
-    return torch.cat([model(torch.from_numpy(np.array(views[i : i + batch_size]))) for i in range(0, len(views), batch_size)])
+    with on_device(model) as device:
+        parts = [model(torch.from_numpy(np.array(views[i : i + batch_size])).to(device)).cpu() for i in range(0, len(views), batch_size)]
+    return torch.cat(parts)
 
 
 def choose_thresholds(logits: Tensor, labels: np.ndarray, *, rounds: int = 8) -> Tensor:

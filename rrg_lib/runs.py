@@ -27,6 +27,7 @@ from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
 from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.device import memory_advice, on_device
 from rrg_lib.distributed import one_after_another, this_process
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
 from rrg_lib.evaluation.judging import evaluate_reports
@@ -185,7 +186,7 @@ class Run:
         self._describe()
         trainer = Trainer(
             self.new_generator(prepared=not (self.folder / "last.safetensors").exists()),
-            self.batches("train", self.experiment.studies).loader(training.batch_size, seed=training.seed, shuffle=True),
+            self.batches("train", self.experiment.studies).loader(training.batch_size, shuffle=True, **training.reading),
             self.batches("val").loader(DECODE_BATCH),
             training,
             self.folder,
@@ -210,7 +211,8 @@ class Run:
         """Reports for a split, kept in `reports-SPLIT.csv`; with other labels than the experiment's in `reports-SPLIT-labels-HOW.csv`."""
         generator, config = self.generator(), decoding or self.experiment.decoding
         told = self._told(split, config)
-        reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, labels=told, progress=self.progress)
+        with on_device(generator), memory_advice("fewer beams need less (decoding.beam_size)"):
+            reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, labels=told, progress=self.progress)
         save_reports(self.folder / f"reports-{self.named(split, config)}.csv", reports)
         return reports
 

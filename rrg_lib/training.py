@@ -11,15 +11,19 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from rrg_lib.checkpoint import check_same, load_into, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rrg_lib.device import memory_advice, this_device
 from rrg_lib.distributed import summed, this_process
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
 from rrg_lib.workspace import write_json
+
+PRECISIONS = ("no", "tf32", "fp16", "bf16")
 
 #: generator -> scores of the validation split by name
 ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
@@ -33,6 +37,10 @@ class TrainingConfig:
     a score too, with a negative weight. `lr_visual` is used for a fine-tuned extractor only, `weight_decay_memory` for what belongs to the memory
     (None: as for the rest, as released). L2 decay and Adam together silence a memory: where hardly any gradient comes, the decay is all the gradient
     there is, and Adam makes full-sized steps of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
+
+    For speed and room, off in every preset, because they change the last bits or the order of the studies: `mixed_precision` ("tf32" and "fp16" need a
+    GPU), `compile` (torch.compile; minutes to begin with, and it wants a C++ compiler), `checkpoint` (the layers' activations are computed twice instead of
+    kept), `bucket_by_length` (batches of reports about as long). `workers` processes read ahead, which changes nothing.
     """
 
     epochs: int = 100
@@ -50,7 +58,11 @@ class TrainingConfig:
     warmup_steps: int = 0
     clip_norm: float | None = None
     accumulate: int = 1
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    mixed_precision: Literal["no", "tf32", "fp16", "bf16"] = "no"
+    compile: bool = False
+    checkpoint: bool = False
+    bucket_by_length: bool = False
+    workers: int = 0
     patience: int = 50
     monitor: dict[str, float] = field(default_factory=lambda: {"BLEU-4": 1.0})
     seed: int = 7580
@@ -61,6 +73,15 @@ class TrainingConfig:
             raise ConfigurationError("epochs, batch_size, accumulate and save_every must be at least 1")
         if self.schedule not in ("step", "cosine", "constant"):
             raise ConfigurationError(f"schedule is {self.schedule!r}: it can be step, cosine or constant")
+        if self.mixed_precision not in PRECISIONS:
+            raise ConfigurationError(f"mixed_precision is {self.mixed_precision!r}: it can be {', '.join(PRECISIONS)}")
+        if self.workers < 0:
+            raise ConfigurationError(f"workers is {self.workers}: 0 reads in the training process itself")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What the loader of the training studies is to know."""
+        return {"seed": self.seed, "workers": self.workers, "bucketed": self.bucket_by_length}
 
     def lr_factor(self, step: int, steps_per_epoch: int) -> float:
         """What the learning rates are multiplied by at optimiser step `step`, counted from 0."""
@@ -70,6 +91,13 @@ class TrainingConfig:
         if self.schedule == "cosine":
             return warmup * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
         return warmup
+
+
+#: What to do when a training does not fit.
+LESS_MEMORY = (
+    "training.batch_size with as much more training.accumulate, training.checkpoint=true and training.mixed_precision=bf16 need less, "
+    "and rrg_lib.budget counts how much"
+)
 
 
 @dataclass
@@ -123,10 +151,18 @@ class Trainer:
     ):
         self.config, self.folder, self.score, self.identity, self.progress = config, Path(folder), score, identity or {}, progress
         this_process().check(config.batch_size)
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_steps=config.accumulate)
+        cpu = this_device().type == "cpu"
+        if cpu and config.mixed_precision in ("tf32", "fp16"):
+            raise ConfigurationError(f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there")
+        precision = "no" if config.mixed_precision == "tf32" else config.mixed_precision
+        AcceleratorState._reset_state()  # one process may train several runs, each in a precision of its own
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
         self.order, self.train_batches, self.validation_batches = train.batch_sampler, train, validation
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":  # a fine-tuned extractor's, over the whole batch
             generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+        generator.encoder.checkpointed = generator.decoder.checkpointed = config.checkpoint
+        if config.compile:
+            generator.compile(dynamic=True)
         # The loaders are not prepared: they give each process its part of every batch themselves (`StudyBatches.share`).
         self.generator, self.optimizer = self.accelerator.prepare(generator, build_optimizer(generator, config))
         self.epoch, self.step, self.history, self.stale = 0, 0, [], 0
@@ -142,6 +178,15 @@ class Trainer:
         """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for an unknown score in `monitor`."""
         if (self.folder / "last.safetensors").exists():
             self._resume()
+        tf32 = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = self.config.mixed_precision == "tf32"
+        try:
+            with memory_advice(LESS_MEMORY):
+                return self._fit()
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+
+    def _fit(self) -> TrainingResult:
         with tqdm(total=self.config.epochs, initial=self.epoch, desc="training", unit="epoch", disable=not self.progress) as bar:
             while self.epoch < self.config.epochs and self.stale <= self.config.patience:
                 row = self._run_epoch()

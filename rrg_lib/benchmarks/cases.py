@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rrg_lib.benchmarks.harness import Case, Group
 from rrg_lib.benchmarks.naive import NaiveCMN, TorchBase, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
 from rrg_lib.decoding import DecodingConfig, beam_search, generate
+from rrg_lib.device import this_device
 from rrg_lib.errors import UnknownNameError
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss
@@ -56,7 +58,7 @@ def systems(size: Size) -> dict[str, MemoryConfig | None]:
 def new_generator(size: Size, memory: MemoryConfig | None) -> ReportGenerator:
     torch.manual_seed(0)
     config = GeneratorConfig(size.vocabulary, size.d_vf, size.d_model, size.d_ff, size.heads, size.layers, max_length=size.length)
-    return ReportGenerator(config, memory)
+    return ReportGenerator(config, memory).to(this_device())
 
 
 def new_batch(size: Size) -> Batch:
@@ -66,24 +68,40 @@ def new_batch(size: Size) -> Batch:
     tokens = torch.randint(1, size.vocabulary + 1, (size.batch, size.length), generator=random)
     tokens[:, 0] = tokens[:, -1] = 0
     labels = torch.zeros(size.batch, 14).scatter(1, torch.rand(size.batch, 14, generator=random).topk(2).indices, 1.0)
-    return Batch(inputs, tokens, torch.ones_like(tokens, dtype=torch.float32), labels)
+    return Batch(inputs, tokens, torch.ones_like(tokens, dtype=torch.float32), labels).to(this_device())
 
 
 # --- one step of training -------------------------------------------------------------------------------------------------------------------------
 
 
-def training_step(size: Size, memory: MemoryConfig | None, *, naive: bool = False) -> Work:
-    """Forward, backward and the optimiser's step, dropout on."""
+def training_step(
+    size: Size,
+    memory: MemoryConfig | None,
+    *,
+    naive: bool = False,
+    dtype: torch.dtype | None = None,
+    tf32: bool = False,
+    checkpointed: bool = False,
+    compiled: bool = False,
+) -> Work:
+    """Forward, backward and the optimiser's step, dropout on; in mixed precision with a `dtype`."""
     generator, batch = new_generator(size, memory).train(), new_batch(size)
     if naive:
         generator.memory = NaiveCMN(generator.memory)
+    generator.encoder.checkpointed = generator.decoder.checkpointed = checkpointed
+    if compiled:
+        generator.compile(dynamic=True)
     optimizer = build_optimizer(generator, TrainingConfig())
 
     def step() -> None:
-        output = generator(batch)
-        (report_loss(output.logits, batch.tokens, batch.mask) + sum(output.losses.values())).backward()
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        with torch.autocast(batch.tokens.device.type, dtype, enabled=dtype is not None):
+            output = generator(batch)
+            loss = report_loss(output.logits, batch.tokens, batch.mask) + sum(output.losses.values())
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        torch.backends.cuda.matmul.allow_tf32 = False
 
     return step
 
@@ -91,6 +109,7 @@ def training_step(size: Size, memory: MemoryConfig | None, *, naive: bool = Fals
 def torch_step(size: Size) -> Work:
     torch.manual_seed(0)
     model, batch = TorchBase(size.d_vf, size.vocabulary, size.d_model, size.d_ff, size.heads, size.layers).train(), new_batch(size)
+    model.to(this_device())
     optimizer = torch.optim.Adam(model.parameters(), amsgrad=True)
 
     def step() -> None:
@@ -116,6 +135,16 @@ def training(size: Size) -> Group:
     cases.append(Case("BASE of torch.nn.Transformer", lambda: torch_step(size), flops=lambda: flops(torch_step(size))))
     cases.append(Case("CMN written out", lambda: training_step(size, systems(size)["CMN"], naive=True), once=True))
     return Group("training", f"A training step: {size.batch} studies, forward, backward, Adam", tuple(cases), "BASE")
+
+
+def options(size: Size) -> Group:
+    """CMN's step with each of training's options. torch.compile wants a C++ compiler, or Triton on a GPU."""
+    cmn = systems(size)["CMN"]
+    kinds: dict[str, dict[str, Any]] = {"as it is": {}, "bf16": {"dtype": torch.bfloat16}, "activation checkpointing": {"checkpointed": True}}
+    if this_device().type == "cuda":
+        kinds |= {"tf32": {"tf32": True}, "compiled": {"compiled": True}, "compiled, bf16": {"compiled": True, "dtype": torch.bfloat16}}
+    cases = tuple(Case(name, lambda kind=kind: training_step(size, cmn, **kind)) for name, kind in kinds.items())
+    return Group("options", f"CMN's training step of {size.batch} studies, with the options of training", cases, "as it is")
 
 
 # --- writing reports ------------------------------------------------------------------------------------------------------------------------------
@@ -157,9 +186,9 @@ def hugging_face(size: Size, beam: int) -> Work:
     widths = {"encoder_ffn_dim": size.d_ff, "decoder_ffn_dim": size.d_ff}
     marks = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0, "forced_eos_token_id": None}
     torch.manual_seed(0)
-    model = BartForConditionalGeneration(BartConfig(**sizes, **layers, **widths, **marks)).eval()
-    patches = torch.nn.Linear(size.d_vf, size.d_model)
-    batch, all_there = new_batch(size), torch.ones(size.batch, size.patches, dtype=torch.long)
+    model = BartForConditionalGeneration(BartConfig(**sizes, **layers, **widths, **marks)).eval().to(this_device())
+    patches = torch.nn.Linear(size.d_vf, size.d_model).to(this_device())
+    batch, all_there = new_batch(size), torch.ones(size.batch, size.patches, dtype=torch.long, device=this_device())
 
     def work() -> Tensor:
         with torch.inference_mode():
@@ -188,7 +217,7 @@ def greedy(size: Size) -> Group:
 def _read_tensors(size: Size) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
     d_k, rows = size.d_model // size.heads, size.batch * size.patches
-    return tuple(torch.randn(size.heads, n, d_k, requires_grad=True) for n in (rows, size.slots, size.slots))
+    return tuple(torch.randn(size.heads, n, d_k, device=this_device(), requires_grad=True) for n in (rows, size.slots, size.slots))
 
 
 def two_products(size: Size) -> Work:
@@ -256,7 +285,7 @@ def _said(size: Size) -> str:
 
 def contrastive(size: Size) -> Group:
     def work(loss: Callable[..., Tensor]) -> Work:
-        features = torch.randn(size.batch, size.d_model, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        features = torch.randn(size.batch, size.d_model, generator=torch.Generator().manual_seed(0)).to(this_device()).requires_grad_()
         labels = new_batch(size).labels
         return lambda: loss(features, labels).backward()
 
@@ -266,6 +295,7 @@ def contrastive(size: Size) -> Group:
 
 GROUPS: dict[str, Callable[[Size], Group]] = {
     "training": training,
+    "options": options,
     "beam": beam,
     "greedy": greedy,
     "memory": memory,

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from rrg_lib.device import finish, this_device
 from rrg_lib.errors import ConfigurationError, RRGError
 from rrg_lib.markdown import markdown_table
 
@@ -106,6 +107,7 @@ def measure(
         work[case.name] = case.build()
         if not case.once:
             work[case.name]()
+            finish()
     times: dict[str, list[float]] = {case.name: [] for case in group.cases}
     for turn in range(repeats):
         progress(f"{group.name}: round {turn + 1} of {repeats}")
@@ -114,6 +116,7 @@ def measure(
                 continue
             start = clock()
             work[case.name]()
+            finish()
             times[case.name].append(clock() - start)
     work.clear()
     best = matmul_peak() if any(case.flops for case in group.cases) else None
@@ -128,7 +131,9 @@ def measure(
 
 def machine(peak_flops: float | None = None) -> dict[str, Any]:
     """What the figures were measured on."""
+    device = this_device()
     found: dict[str, Any] = {
+        "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -137,20 +142,31 @@ def machine(peak_flops: float | None = None) -> dict[str, Any]:
     return found if peak_flops is None else found | {"matmul_peak_gflops": round(peak_flops / 1e9, 1)}
 
 
-def matmul_peak(size: int = 2048, repeats: int = 5, dtype: torch.dtype = torch.float32) -> float:
-    """FLOP/s of the best of some square matrix products: what this machine can do, now, with these threads."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+def matmul_peak(size: int | None = None, repeats: int = 5, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of the best of some square matrix products: what this machine can do, now, with these threads; on a GPU without TF32."""
+    device = this_device()
+    size = size or (2048 if device.type == "cpu" else 8192)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = a @ b
     times = []
     for _ in range(repeats):
+        finish()
         start = time.perf_counter()
         torch.mm(a, b, out=out)
+        finish()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times)
 
 
 def added_memory(work: Callable[[], object]) -> float | None:
-    """MiB that running `work` adds to this process at its largest; None where the system does not tell (it does on Linux)."""
+    """MiB that running `work` adds at its largest to this process, or on a GPU to its tensors; None where the system does not tell (Linux does)."""
+    if this_device().type == "cuda":
+        work()  # what a library sets aside once is not the work's
+        finish()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
         before = _status("VmRSS")
         _CLEAR.write_text("5", encoding="ascii")  # the high-water mark starts again from here
@@ -197,5 +213,6 @@ def table(results: Sequence[BenchmarkResult]) -> str:
     if not results:
         return ""
     on = results[0].machine
-    said = f"{on['processor']}, {on['threads']} thread{'s' if on['threads'] != 1 else ''}, Python {on['python']}, torch {on['torch']}"
+    gpu = "" if on["device"] == "cpu" else f"{on['device']}; "
+    said = f"{gpu}{on['processor']}, {on['threads']} thread{'s' if on['threads'] != 1 else ''}, Python {on['python']}, torch {on['torch']}"
     return said + "\n\n" + "\n\n".join(result.markdown() for result in results)

@@ -91,7 +91,7 @@ class WithoutCache:
 
     def start(self, inputs: Tensor) -> WholePrefix:
         encoded, _ = self.generator.encode(inputs)
-        return WholePrefix(torch.zeros(len(inputs), 1, 0, dtype=torch.long), encoded, len(inputs))
+        return WholePrefix(torch.zeros(len(inputs), 1, 0, dtype=torch.long, device=encoded.device), encoded, len(inputs))
 
     def step(self, tokens: Tensor, state: WholePrefix) -> tuple[Tensor, WholePrefix]:
         state.words = torch.cat([state.words, tokens[..., None]], dim=-1)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from rrg_lib.device import on_device
 from rrg_lib.errors import ConfigurationError, StorageError
 from rrg_lib.hashing import content_hash
 from rrg_lib.models.visual import VisualExtractor
@@ -149,10 +150,14 @@ def _build(
     """Streams through the studies a batch at a time; memory does not grow with their number."""
     building, n = place / "building", len(wanted)
     done, files = _resumed(building, description)
-    with tqdm(total=n, initial=done, desc=f"features of {extractor.name}", unit="study", disable=not progress) as bar:
+    bar = tqdm(total=n, initial=done, desc=f"features of {extractor.name}", unit="study", disable=not progress)
+    with bar, on_device(extractor) as device:
         for number, start in enumerate(range(done, n, batch_size)):
             views = dataset.views_array(wanted[start : start + batch_size])
-            features = [part.to(torch.float16 if dtype == np.float16 else torch.float32).cpu().numpy() for part in extractor(torch.from_numpy(views))]
+            features = [
+                part.to(torch.float16 if dtype == np.float16 else torch.float32).cpu().numpy()
+                for part in extractor(torch.from_numpy(views).to(device))
+            ]
             if not files:
                 building.mkdir(parents=True, exist_ok=True)
                 files = [_new_file(building / f"{part}.npy", dtype, (n, *made.shape[1:])) for part, made in zip(PARTS, features, strict=True)]

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rrg_lib.models.dropout import Dropout, dropout
 
@@ -96,10 +97,11 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, source: KeysValues, mask: Tensor | None = None) -> Tensor:
         """x (B, L, d), mask broadcastable to (B, h, L, S), True where attention is allowed -> (B, L, d)"""
         query = split_heads(self.query(x), self.heads)  # (B, h, L, d_k)
-        if self.training and self.dropout:  # the fused kernel is slow on a CPU when it has to drop weights
-            answers = dropout(self._weights(query, source, mask), self.dropout) @ source.values  # (B, h, L, d_k)
+        dropped = self.dropout if self.training else 0.0
+        if dropped and x.device.type == "cpu":  # the fused kernel is slow there when it has to drop weights
+            answers = dropout(self._weights(query, source, mask), dropped) @ source.values  # (B, h, L, d_k)
         else:
-            answers = F.scaled_dot_product_attention(query, source.keys, source.values, mask)
+            answers = F.scaled_dot_product_attention(query, source.keys, source.values, mask, dropped)
         return self.output(merge_heads(answers))
 
     def weights(self, x: Tensor, source: KeysValues, mask: Tensor | None = None) -> Tensor:
@@ -131,8 +133,15 @@ class EncoderLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.norms[1](x)))
 
 
+def _through(layer: nn.Module, again: bool, *inputs: object) -> Tensor:
+    """A layer's output; with `again` its activations are not kept, but computed again for the gradient (Chen et al. 2016), dropout as it was."""
+    return checkpoint(layer, *inputs, use_reentrant=False) if again else layer(*inputs)
+
+
 class Encoder(nn.Module):
-    """(B, S, d) -> (B, S, d)"""
+    """(B, S, d) -> (B, S, d). `checkpointed` trades time for memory while training: of each layer only the input is kept."""
+
+    checkpointed = False
 
     def __init__(self, d_model: int, d_ff: int, heads: int, layers: int, dropout: float, norm: NormName):
         super().__init__()
@@ -141,7 +150,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for layer in self.layers:
-            x = layer(x, mask)
+            x = _through(layer, self.checkpointed and self.training, x, mask)
         return self.norm(x)
 
 
@@ -219,7 +228,9 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens (B, L, d) reading a source (B, S, d) -> (B, L, d)"""
+    """Tokens (B, L, d) reading a source (B, S, d) -> (B, L, d). `checkpointed` as for `Encoder`."""
+
+    checkpointed = False
 
     def __init__(self, d_model: int, d_ff: int, heads: int, layers: int, dropout: float, norm: NormName):
         super().__init__()
@@ -238,7 +249,7 @@ class Decoder(nn.Module):
         """`trace`, when a list, receives each layer's cross-attention weights (B, h, L, S). `prefix` (P, d) are learnt tokens before the first word,
         which every position may attend to in every layer (prefix keys and values, as in Li and Liang 2021)."""
         for layer in self.layers:
-            x = layer(x, source, mask, source_mask, trace, prefix)
+            x = _through(layer, self.checkpointed and self.training and trace is None, x, source, mask, source_mask, trace, prefix)
         return self.norm(x)
 
     def caches(self, source: Tensor, max_length: int, prefix: Tensor | None = None) -> list[LayerCache]:
