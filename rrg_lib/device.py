@@ -28,6 +28,12 @@ def this_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
+def device_name() -> str:
+    """`cpu`, or the GPU's own name."""
+    device = this_device()
+    return device.type if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
 def finish(device: torch.device | None = None) -> None:
     """Wait until what was started on the device is done: a GPU answers before it has computed."""
     if (device or this_device()).type == "cuda":

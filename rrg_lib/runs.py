@@ -27,7 +27,7 @@ from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
 from rrg_lib.decoding import DecodingConfig, generate
-from rrg_lib.device import memory_advice, on_device
+from rrg_lib.device import device_name, memory_advice, on_device
 from rrg_lib.distributed import one_after_another, this_process
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
 from rrg_lib.evaluation.judging import evaluate_reports
@@ -279,7 +279,7 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run."""
         packages = ("rrg-book", "torch", "torchvision", "accelerate", "numpy", "torchxrayvision")
-        machine = {"python": platform.python_version(), "processor": platform.machine(), "threads": torch.get_num_threads()}
+        machine = {"python": platform.python_version(), "processor": platform.machine(), "threads": torch.get_num_threads(), "device": device_name()}
         versions = {name: version(name) for name in packages}
         return {"experiment": self.experiment.to_json(), "identity": self.identity, "versions": versions, "machine": machine}
 

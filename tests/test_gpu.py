@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 SYSTEMS = {
     "base": None,
-    "cmn": CMNConfig(slots=64, top_k=8),
-    "xpronet": XProNetConfig(image_dim=32, text_dim=32),
-    "mcsam": MCSAMConfig(slots=64, top_k=8),
+    "cmn": CMNConfig(slots=64, top_k=8, dropout=0.0),
+    "xpronet": XProNetConfig(image_dim=32, text_dim=32, dropout=0.0),
+    "mcsam": MCSAMConfig(slots=64, top_k=8, dropout=0.0),
 }
 CONFIG = GeneratorConfig(vocab_size=60, d_vf=48, d_model=64, d_ff=96, heads=4, layers=2, dropout=0.0, feature_dropout=0.0, max_length=20)
 

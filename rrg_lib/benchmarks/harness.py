@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from rrg_lib.device import finish, this_device
+from rrg_lib.device import device_name, finish, this_device
 from rrg_lib.errors import ConfigurationError, RRGError
 from rrg_lib.markdown import markdown_table
 
@@ -131,9 +131,8 @@ def measure(
 
 def machine(peak_flops: float | None = None) -> dict[str, Any]:
     """What the figures were measured on."""
-    device = this_device()
     found: dict[str, Any] = {
-        "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": device_name(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

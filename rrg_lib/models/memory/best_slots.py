@@ -78,9 +78,11 @@ class _WeightedSum(torch.autograd.Function):
         to_weights = to_values = None
         grad = grad.contiguous()
         if ctx.needs_input_grad[0]:
-            with torch.enable_grad():
-                free = weights.detach().requires_grad_()
-                (to_weights,) = torch.autograd.grad(_bag(free, indices, values.detach()), free, grad)
+            with torch.enable_grad():  # in single precision: a GPU has no other for this gradient
+                exact = torch.promote_types(weights.dtype, torch.float32)
+                free = weights.detach().to(exact).requires_grad_()
+                (to_weights,) = torch.autograd.grad(_bag(free, indices, values.detach().to(exact)), free, grad.to(exact))
+                to_weights = to_weights.to(weights.dtype)
         if ctx.needs_input_grad[2]:
             to_values = _scattered_product(weights, indices, grad, values)
         return to_weights, None, to_values

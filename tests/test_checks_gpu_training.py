@@ -1,0 +1,171 @@
+"""Chapter 08's checks let right answers through and tell wrong ones what is wrong."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rrg_lib.checks import CheckError
+from rrg_lib.checks import gpu_training as checks
+from rrg_lib.models.generator import report_loss, summed_report_loss
+
+
+def solved_bytes(module, moments):
+    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    learnt = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+    return weights, learnt, moments * learnt
+
+
+def numbers(module, moments):
+    weights, learnt = (sum(p.numel() for p in module.parameters() if p.requires_grad or every) for every in (True, False))
+    return weights, learnt, moments * learnt
+
+
+def test_training_bytes_passes_solved():
+    checks.training_bytes(solved_bytes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (numbers, "numbers, not bytes"),
+        (lambda m, k: tuple(4 * n for n in numbers(m, k)), "not every number takes four bytes"),
+        (lambda m, k: (solved_bytes(m, k)[0],) * 2 + (k * solved_bytes(m, k)[0],), "a frozen weight has no gradient"),
+        (lambda m, k: (solved_bytes(m, k)[1],) * 2 + (solved_bytes(m, k)[2],), "frozen weights lie in memory too"),
+        (lambda m, k: solved_bytes(m, 1), "you counted one"),
+        (lambda m, k: solved_bytes(m, 2), "amsgrad keeps a third"),
+        (lambda m, k: (352, 352, 1056), "are not right"),
+        (lambda m, k: sum(solved_bytes(m, k)), "expected 3 numbers"),
+        (lambda m, k: None, "it returns nothing"),
+    ],
+)
+def test_wrong_bytes_are_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=hint):
+        checks.training_bytes(answer)
+
+
+def largest(gradients):
+    return max(g.abs().max().item() for g in gradients)
+
+
+def solved_scale(gradients):
+    return 2.0 ** math.floor(math.log2(torch.finfo(torch.float16).max / largest(gradients)))
+
+
+def by_trying(gradients):
+    scale = 2.0**80
+    while any((scale * g).half().isinf().any() for g in gradients):
+        scale /= 2
+    return scale
+
+
+@pytest.mark.parametrize("answer", [solved_scale, by_trying])
+def test_every_right_scale_passes(answer):
+    checks.loss_scale(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda g: torch.finfo(torch.float16).max / largest(g), "the power of two below it"),
+        (lambda g: 2 * solved_scale(g), "becomes infinite"),
+        (lambda g: solved_scale(g) / 2, "one power of two is left"),
+        (lambda g: math.log2(solved_scale(g)), "this is the exponent"),
+        (lambda g: 2.0 ** math.floor(math.log2(65504 / max(x.max().item() for x in g))), "the largest gradient is negative"),
+        (lambda g: solved_scale(g[:1]), "not only the first"),
+        (lambda g: 65536, "where PyTorch's GradScaler begins"),
+        (lambda g: 1024, "is not right"),
+        (lambda g: g, "expected 1 number"),
+        (lambda g: math.inf, "not finite"),
+    ],
+)
+def test_a_wrong_scale_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=hint):
+        checks.loss_scale(answer)
+
+
+def accumulated(weigh, *, zero="before", divide=True):
+    def answer(generator, parts):
+        words = sum(part.mask[:, 1:].sum() for part in parts)
+        if zero == "before":
+            generator.zero_grad()
+        for part in parts:
+            if zero == "inside":
+                generator.zero_grad()
+            weigh(*summed_report_loss(generator(part).logits, part.tokens, part.mask), words, len(parts)).backward()
+        return [p.grad for p in generator.parameters()]
+
+    return answer
+
+
+def by_division_at_the_end(generator, parts):
+    generator.zero_grad()
+    for part in parts:
+        summed_report_loss(generator(part).logits, part.tokens, part.mask)[0].backward()
+    words = sum(part.mask[:, 1:].sum() for part in parts)
+    return [p.grad / words for p in generator.parameters()]
+
+
+@pytest.mark.parametrize("answer", [accumulated(lambda total, own, words, n: total / words), by_division_at_the_end])
+def test_every_right_accumulation_passes(answer):
+    checks.accumulated_gradients(answer)
+
+
+def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
+    """What the check compares with, from one padded batch and `report_loss`."""
+    seen = []
+
+    def answer(generator, parts):
+        longest = max(part.tokens.shape[1] for part in parts)
+        wide = [torch.nn.functional.pad(x, (0, longest - x.shape[1])) for part in parts for x in (part.tokens, part.mask)]
+        tokens, mask = torch.cat(wide[::2]), torch.cat(wide[1::2])
+        whole = type(parts[0])(torch.cat([part.inputs for part in parts]), tokens, mask)
+        generator.zero_grad()
+        report_loss(generator(whole).logits, tokens, mask).backward()
+        seen.append(len(tokens))
+        return [p.grad for p in generator.parameters()]
+
+    checks.accumulated_gradients(answer)
+    assert seen == [6]
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (accumulated(lambda total, own, words, n: total / own / n), "mean of the parts' means"),
+        (accumulated(lambda total, own, words, n: total / own), "a learning rate times the number of parts"),
+        (accumulated(lambda total, own, words, n: total), "these are sums"),
+        (accumulated(lambda total, own, words, n: total / words, zero="inside"), "only the last part is left"),
+        (accumulated(lambda total, own, words, n: total / words, zero="never"), "gradients of before are still in it"),
+        (lambda generator, parts: [torch.zeros_like(p) for p in generator.parameters()], "differ from those of the whole batch"),
+        (lambda generator, parts: generator, "expected a list of gradients"),
+        (lambda generator, parts: [torch.zeros(1)], "one of each parameter's shape"),
+    ],
+)
+def test_a_wrong_accumulation_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=hint):
+        checks.accumulated_gradients(answer)
+
+
+def test_step_seconds_passes_solved():
+    checks.step_seconds(lambda flops, launches, peak, efficiency, launch: max(flops / (efficiency * peak), launches * launch))
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda f, n, p, e, s: f / (e * p) + n * s, "not their sum"),
+        (lambda f, n, p, e, s: min(f / (e * p), n * s), "the larger counts"),
+        (lambda f, n, p, e, s: max(f * e / p, n * s), "it divides"),
+        (lambda f, n, p, e, s: max(f / p, n * s), "the efficiency is missing"),
+        (lambda f, n, p, e, s: f / (e * p), "the launches are missing"),
+        (lambda f, n, p, e, s: n * s, "the arithmetic is missing"),
+        (lambda f, n, p, e, s: max(f / (e * p), n * s) / 3600, "these are hours"),
+        (lambda f, n, p, e, s: 7e-3, None),
+    ],
+)
+def test_a_wrong_estimate_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=hint):
+        checks.step_seconds(answer)
