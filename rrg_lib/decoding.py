@@ -1,7 +1,8 @@
 """From a trained generator to a report: greedy and beam search, over any generator that has `start` and `step`.
 
 The beam search returns, token for token, what the released search returns, without its cost: keys and values are cached, the memory is asked about the
-newest token alone, all studies and hypotheses go in one batch, and it stops as soon as no live hypothesis can still win.
+newest token alone (with a `WordTable` once for each word at a place), all studies and hypotheses go in one batch, studies that are done leave it, and it
+stops as soon as no live hypothesis can still win.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import DecoderState, ReportGenerator
+from rrg_lib.models.generator import DecoderState, ReportGenerator, WordTable
 
 LabelsAtTest = Literal["classifier", "none", "reference"]
 END = 0
@@ -98,24 +99,36 @@ def _next_log_probs(logits: Tensor, said: Tensor, config: DecodingConfig) -> Ten
     return log_probs
 
 
+def _unfinished(finished: Tensor) -> Tensor | None:
+    """The studies (b',) that are worth going on with alone, once at least half of the (B,) are finished; None before that, and when all are."""
+    left = int((~finished).sum())
+    return (~finished).nonzero()[:, 0] if 0 < left <= len(finished) // 2 else None
+
+
 @torch.inference_mode()
 def greedy_search(generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None) -> Hypotheses:
-    """The likeliest token at every step; stops when every report has ended."""
+    """The likeliest token at every step; stops when every report has ended, and works on the unfinished alone once they are few."""
     config = config or DecodingConfig(beam_size=1)
-    device = generator.logits.weight.device
-    said = torch.zeros(state.batch, 1, 0, dtype=torch.long, device=device)
-    last = torch.full((state.batch, 1), END, dtype=torch.long, device=device)
-    score = torch.zeros(state.batch, 1, device=device)
-    ended = torch.zeros(state.batch, 1, dtype=torch.bool, device=device)
+    device, batch = generator.logits.weight.device, state.batch
+    tokens = torch.zeros(batch, config.max_length, dtype=torch.long, device=device)
+    scores = torch.zeros(batch, 1, device=device)
+    live = torch.arange(batch, device=device)  # which studies the rows below are of
+    said = tokens.new_zeros(batch, 1, 0)
+    last = torch.full((batch, 1), END, dtype=torch.long, device=device)
+    ended = torch.zeros(batch, 1, dtype=torch.bool, device=device)
     length = 0
     while length < config.max_length and not ended.all():
+        if (left := _unfinished(ended[:, 0])) is not None:
+            live, said, last, ended = live[left], said[left], last[left], ended[left]
+            state.select(left)
         logits, state = generator.step(last, state)
-        best, last = _next_log_probs(logits, said, config).max(-1)  # (B, 1)
+        best, last = _next_log_probs(logits, said, config).max(-1)  # (b, 1)
         last, best = last.masked_fill(ended, END), best.masked_fill(ended, 0.0)
-        said, score, length = torch.cat([said, last[..., None]], -1), score + best, length + 1
+        tokens[live, length], length = last[:, 0], length + 1
+        said = torch.cat([said, last[..., None]], -1)
+        scores[live] += best
         ended |= last == END
-    tokens = torch.nn.functional.pad(said, (0, config.max_length - length))
-    return Hypotheses(tokens, score, length)
+    return Hypotheses(tokens[:, None], scores, length)
 
 
 @torch.inference_mode()
@@ -123,46 +136,55 @@ def beam_search(generator: ReportGenerator, state: DecoderState, config: Decodin
     """The released beam search, token for token, stopped as early as is safe.
 
     Scores are sums of log-probabilities. They only fall, so a study is done once its `keep` best finished hypotheses score at least what the best live
-    one could still reach: its present sum, divided by the largest penalty to come.
+    one could still reach: its present sum, divided by the largest penalty to come. Once the studies that are not are few, it goes on with them alone.
     """
     config = config or DecodingConfig()
     width, length = config.beam_size, config.max_length
-    device = generator.logits.weight.device
-    said = torch.zeros(state.batch, 1, 0, dtype=torch.long, device=device)  # (B, W, t)
-    sums = torch.zeros(state.batch, 1, device=device)  # (B, W); a single empty hypothesis at first
-    last = torch.full((state.batch, 1), END, dtype=torch.long, device=device)
-    done = torch.zeros(state.batch, keep, length, dtype=torch.long, device=device)
-    done_scores = torch.full((state.batch, keep), -torch.inf, device=device)
+    device, batch = generator.logits.weight.device, state.batch
+    found = torch.zeros(batch, keep, length, dtype=torch.long, device=device)
+    found_scores = torch.full((batch, keep), -torch.inf, device=device)
+    live = torch.arange(batch, device=device)  # which studies the rows below are of
+    said = torch.zeros(batch, 1, 0, dtype=torch.long, device=device)  # (b, W, t)
+    sums = torch.zeros(batch, 1, device=device)  # (b, W); a single empty hypothesis at first
+    last = torch.full((batch, 1), END, dtype=torch.long, device=device)
     for t in range(1, length + 1):
         logits, state = generator.step(last, state)
-        candidates = sums[..., None] + _next_log_probs(logits, said, config)  # (B, W, V + 1)
+        candidates = sums[..., None] + _next_log_probs(logits, said, config)  # (b, W, V + 1)
         sums, chosen = candidates.flatten(1).topk(min(width, candidates[0].numel()), dim=-1)
         parents, last = chosen // candidates.shape[-1], chosen % candidates.shape[-1]
         said = torch.cat([said.gather(1, parents[..., None].expand(-1, -1, t - 1)), last[..., None]], dim=-1)
 
         ended = last == END if t < length else torch.ones_like(last, dtype=torch.bool)
         scores = torch.where(ended, sums / config.penalty(t), -torch.inf)
-        pool = torch.cat([done_scores, scores], dim=1)  # earlier ones first: a stable sort lets them win ties, as released
+        pool = torch.cat([found_scores[live], scores], dim=1)  # earlier ones first: a stable sort lets them win ties, as released
         done_scores, order = pool.sort(dim=1, descending=True, stable=True)
         done_scores, order = done_scores[:, :keep], order[:, :keep, None].expand(-1, -1, length)
-        done = torch.cat([done, torch.nn.functional.pad(said, (0, length - t))], dim=1).gather(1, order)
+        padded = torch.nn.functional.pad(said, (0, length - t))
+        found[live], found_scores[live] = torch.cat([found[live], padded], dim=1).gather(1, order), done_scores
 
         sums = torch.where(ended, sums - _FINISHED, sums)
-        if (done_scores[:, -1] >= sums.max(dim=1).values / config.penalty(length)).all():
+        finished = done_scores[:, -1] >= sums.max(dim=1).values / config.penalty(length)
+        if finished.all():
             break
+        if (left := _unfinished(finished)) is not None:
+            live, said, sums, last, parents = live[left], said[left], sums[left], last[left], parents[left]
+            state.select(left)
         state.reorder(parents)
-    return Hypotheses(done, done_scores, t)
+    return Hypotheses(found, found_scores, t)
 
 
-def generate(generator: ReportGenerator, inputs: Tensor, labels: Tensor | None = None, config: DecodingConfig | None = None) -> Hypotheses:
+def generate(
+    generator: ReportGenerator, inputs: Tensor, labels: Tensor | None = None, config: DecodingConfig | None = None, table: WordTable | None = None
+) -> Hypotheses:
     """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise. The generator's mode is put back.
-    `labels` (B, 14) are for a memory gated by them; where they come from is the caller's to say (`labels_at_test` is not read here)."""
+    `labels` (B, 14) are for a memory gated by them; where they come from is the caller's to say (`labels_at_test` is not read here).
+    `table` is the generator's `word_table`, given to all batches that are written with the same weights."""
     config = config or DecodingConfig()
     training = generator.training
     generator.eval()
     try:
         with torch.inference_mode():
-            state = generator.start(inputs, labels, max_length=config.max_length)
+            state = generator.start(inputs, labels, max_length=config.max_length, table=table)
             return (greedy_search if config.beam_size == 1 else beam_search)(generator, state, config)
     finally:
         generator.train(training)

@@ -59,11 +59,12 @@ def write_reports(
     device, reports = next(generator.parameters()).device, {}
     order = [batches.dataset.ids[i] for i in batches.indices]
     told = None if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
+    table = generator.word_table()
     for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
         if not batch.ids:  # this process has no part in the last, small batch
             continue
         rows = None if told is None else torch.stack([told[study] for study in batch.ids]).to(device)
-        found = generate(generator, batch.inputs.to(device), rows, config)
+        found = generate(generator, batch.inputs.to(device), rows, config, table)
         reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)}
     reports = collected(reports)
     return {study: reports[study] for study in order}

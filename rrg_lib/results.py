@@ -1,6 +1,7 @@
 """Stored results: what `make results` measured and the project ships in `data/results`, one file a run, as the tables of the README and the chapters.
 
-A file holds the evaluation of one trained system beside the baselines, the run's whole provenance, and its training curve.
+A file holds the evaluation of one trained system, the run's whole provenance, and its training curve. The baselines beside it are the same for all runs
+on one data set: `baselines-DATASET.json` has them once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from rrg_lib.workspace import write_json
 
 #: What a table shows, in order.
 SHOWN = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", FINDING_F1)
+#: What the file of the baselines on a data set is called, with the data set's name.
+_BASELINES = "baselines-"
 #: Scores that come with their bootstrap interval.
 WITH_INTERVAL = ("BLEU-4", FINDING_F1)
 
@@ -44,6 +47,12 @@ class StoredResult:
     def minutes(self) -> float:
         """Training time, validation after every epoch included."""
         return sum(row["seconds"] for row in self.history) / 60
+
+    @property
+    def device(self) -> str:
+        """`CPU`, or the GPU's name in short (H100)."""
+        name = self.provenance["machine"].get("device", "cpu")
+        return "CPU" if name == "cpu" else next((word for word in name.split() if word[-1].isdigit()), name)
 
     @property
     def labels_at_test(self) -> str | None:
@@ -76,15 +85,26 @@ def _unseeded(what: Experiment) -> Experiment:
 
 def keep(run: Run, folder: Path, split: Split = "test", decoding: DecodingConfig | None = None) -> Path:
     """Write the scores that `run.evaluate(split, decoding=decoding)` has just kept, with the run's curve, into `folder`, named like a run folder of this
-    experiment: one with other settings gets another name. Raises `ConfigurationError` without scores."""
+    experiment: one with other settings gets another name. The baselines of its evaluation go to a file of their own, for test alone. Raises
+    `ConfigurationError` without scores."""
     part = run.named(split, decoding or run.experiment.decoding)
     scores = run.folder / f"scores-{part}.json"
     if not scores.is_file():
         raise ConfigurationError(f"{run.folder} has no scores of {part} yet; run: rrg evaluate {run.experiment.name} --split {split}")
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
     path = Path(folder) / f"{run_folder(run.experiment).name}{part.removeprefix('test') if split == 'test' else f'-{part}'}.json"
-    write_json(path, {**json.loads(scores.read_text(encoding="utf-8")), "history": history, "extractor": _extractor(run)})
+    found = json.loads(scores.read_text(encoding="utf-8"))
+    own, *baselines = found["rows"]
+    if baselines and split == "test":
+        like = _measured(found["provenance"], run.identity)
+        write_json(Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json", {"measured": like, "rows": baselines})
+    write_json(path, {**found, "rows": [own], "history": history, "extractor": _extractor(run)})
     return path
+
+
+def _measured(evaluated: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    """What two evaluations must have in common to stand in one table."""
+    return {**{key: evaluated[key] for key in ("protocol", "vocabulary", "studies", "labeler")}, "dataset": identity["dataset"]}
 
 
 def _extractor(run: Run) -> dict[str, float] | None:
@@ -96,12 +116,17 @@ def _extractor(run: Run) -> dict[str, float] | None:
 
 def stored(profile: str | None = None, dataset: str | None = None) -> list[StoredResult]:
     """The shipped results, of one profile or one dataset if named, in the order of their names."""
-    found = [_read(name, data) for name, data in sorted(shipped.results().items())]
+    files = shipped.results()
+    baselines = {name: data for name, data in files.items() if name.startswith(_BASELINES)}
+    found = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
     return [r for r in found if profile in (None, r.experiment.profile) and dataset in (None, r.experiment.dataset)]
 
 
-def _read(name: str, data: dict[str, Any]) -> StoredResult:
+def _read(name: str, data: dict[str, Any], baselines: dict[str, Any]) -> StoredResult:
     run = data["run"]
+    beside = baselines.get(_BASELINES + run["experiment"]["dataset"], {"measured": None})
+    if beside["measured"] == _measured(data["provenance"], run["identity"]):
+        data = {**data, "rows": [*data["rows"], *beside["rows"]]}
     return StoredResult(name, Experiment.from_json(run["experiment"]), Evaluation.from_json(data), data["history"], run)
 
 
@@ -128,19 +153,16 @@ def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.Data
     In brackets, from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies. Raises `ConfigurationError` for results that
     were not measured on the same studies with the same labeler: their rows do not belong in one table.
     """
-    measured = {
-        json.dumps([*(r.evaluation.provenance[key] for key in ("protocol", "vocabulary", "studies", "labeler")), r.provenance["identity"]["dataset"]])
-        for r in results
-    }
-    if len(measured) > 1:
+    if len({json.dumps(_measured(r.evaluation.provenance, r.provenance["identity"])) for r in results}) > 1:
         raise ConfigurationError(f"{', '.join(r.name for r in results)} were not measured alike; make one table for each kind")
     systems: dict[str, list[StoredResult]] = {}
     for result in results:
         systems.setdefault(result.system, []).append(result)
     rows = {}
     for system, runs in systems.items():
-        minutes = fmean(run.minutes for run in runs)
-        rows[system] = {**_cells([run.evaluation.rows[0] for run in runs]), "minutes": f"{minutes:.0f}", "seeds": f"{len(runs)}"}
+        devices = sorted({run.device for run in runs})
+        minutes = [f"{fmean(run.minutes for run in runs if run.device == device):.0f} {device}" for device in devices]
+        rows[system] = {**_cells([run.evaluation.rows[0] for run in runs]), "minutes": ", ".join(minutes), "seeds": f"{len(runs)}"}
     for baseline in results[0].evaluation.rows[1:] if results and baselines else ():
         rows[f"{baseline.name}: {baseline.description}"] = {**_cells([baseline]), "minutes": "–", "seeds": "–"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")

@@ -76,7 +76,7 @@ def test_every_right_scale_passes(answer):
         (lambda g: 2.0 ** math.floor(math.log2(65504 / max(x.max().item() for x in g))), "the largest gradient is negative"),
         (lambda g: solved_scale(g[:1]), "not only the first"),
         (lambda g: 65536, "where PyTorch's GradScaler begins"),
-        (lambda g: 1024, "is not right"),
+        (lambda g: 1024, "are not right"),
         (lambda g: g, "expected 1 number"),
         (lambda g: math.inf, "not finite"),
     ],
@@ -163,7 +163,7 @@ def test_step_seconds_passes_solved():
         (lambda f, n, p, e, s: f / (e * p), "the launches are missing"),
         (lambda f, n, p, e, s: n * s, "the arithmetic is missing"),
         (lambda f, n, p, e, s: max(f / (e * p), n * s) / 3600, "these are hours"),
-        (lambda f, n, p, e, s: 7e-3, None),
+        (lambda f, n, p, e, s: 7e-3, "are not right"),
     ],
 )
 def test_a_wrong_estimate_is_told_what_is_wrong(answer, hint):

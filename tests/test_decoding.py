@@ -130,3 +130,59 @@ def test_decoding_leaves_the_mode_as_it_was(patches):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigurationError):
         DecodingConfig(**settings)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("name", ["mem", "cmn", "replace"])
+def test_a_word_table_changes_no_word_and_is_filled_once(name, beam, patches):
+    model, config = wild(MEMORIES[name]), DecodingConfig(beam_size=beam, max_length=8)
+    asked = []
+    respond = model.memory.respond
+    model.memory.respond = lambda features, slots: asked.append(features.shape[:2].numel()) or respond(features, slots)
+    plain = generate(model, patches, config=config)
+    without, table = sum(asked), model.word_table()
+    asked.clear()
+    first = generate(model, patches, config=config, table=table)
+    with_table = sum(asked)
+    asked.clear()
+    again = generate(model, patches.flip(0), config=config, table=table)
+    for found in (first.tokens, again.tokens.flip(0)):
+        assert torch.equal(found, plain.tokens)
+    torch.testing.assert_close(first.scores, plain.scores, atol=1e-5, rtol=1e-5)
+    patches_alone = len(patches) * PATCHES
+    assert sum(asked) == patches_alone  # the second time no word is new, only the images are
+    assert with_table < without
+
+
+def test_a_memory_that_is_gated_by_labels_has_no_word_table():
+    from rrg_lib.models.memory import XProNetConfig
+
+    assert generator(XProNetConfig(prototypes=3, gamma=2, image_dim=8, text_dim=8)).word_table() is None
+    assert generator(None).word_table() is None
+
+
+class Watched:
+    """A generator that notes how many studies each step is for."""
+
+    def __init__(self, model):
+        self.model, self.logits, self.studies = model, model.logits, []
+
+    def step(self, tokens, state):
+        self.studies.append(len(tokens))
+        return self.model.step(tokens, state)
+
+
+@pytest.mark.parametrize("search", [beam_search, greedy_search])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_finished_studies_leave_the_batch_and_no_report_changes(name, search):
+    """Random weights end reports at different times; each study alone is what nothing can have been dropped from."""
+    model, config = wild(MEMORIES[name], seed=6), DecodingConfig(beam_size=1 if search is greedy_search else 3, max_length=20)
+    with torch.no_grad():
+        model.logits.bias[0] += 2.0  # an end is likely at any time
+    patches = torch.rand(24, PATCHES, D_VF, generator=torch.Generator().manual_seed(4)) * 6
+    watched = Watched(model)
+    together = search(watched, model.start(patches, max_length=20), config)
+    alone = [search(model, model.start(p[None], max_length=20), config) for p in patches]
+    assert torch.equal(together.tokens, torch.cat([one.tokens for one in alone]))
+    torch.testing.assert_close(together.scores, torch.cat([one.scores for one in alone]), atol=1e-4, rtol=1e-5)
+    assert watched.studies[-1] <= 12 < watched.studies[0]

@@ -73,7 +73,7 @@ def again(made: Run) -> bool:
 
 def block() -> str:
     """The README's table, between its marks, from what is stored."""
-    results = stored()
+    results = [result for result in stored() if result.is_preset]  # sweeps have other settings; chapter 10 and `make figures` show them
     frame = table(results)
     lines = [f"| {' | '.join(['system', *frame.columns])} |", "|" + "---|" * (len(frame.columns) + 1)]
     lines += [f"| {' | '.join([name, *row])} |" for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)]

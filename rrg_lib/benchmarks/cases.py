@@ -158,11 +158,12 @@ def endless(size: Size, memory: MemoryConfig | None) -> ReportGenerator:
     return generator
 
 
-def writing(size: Size, memory: MemoryConfig | None, beam: int) -> Work:
+def writing(size: Size, memory: MemoryConfig | None, beam: int, *, kept: bool = True) -> Work:
+    """A batch after others: the word table holds what they asked. With `kept=False` it is the first batch each time, and fills the table."""
     generator, batch = endless(size, memory), new_batch(size)
-    config = DecodingConfig(beam_size=beam, max_length=size.length)
+    config, table = DecodingConfig(beam_size=beam, max_length=size.length), generator.word_table()
     labels = batch.labels if memory is not None and memory.gated else None
-    return lambda: generate(generator, batch.inputs, labels, config).tokens
+    return lambda: generate(generator, batch.inputs, labels, config, table if kept else generator.word_table()).tokens
 
 
 def naive_writing(size: Size, beam: int) -> Work:
@@ -201,6 +202,7 @@ def hugging_face(size: Size, beam: int) -> Work:
 
 def beam(size: Size) -> Group:
     cases = [Case(name, lambda memory=memory: writing(size, memory, size.beam)) for name, memory in systems(size).items()]
+    cases.append(Case("CMN, first batch", lambda: writing(size, systems(size)["CMN"], size.beam, kept=False)))
     cases.append(Case("BASE's sizes, transformers generate", lambda: hugging_face(size, size.beam)))
     cases.append(Case("CMN written out, no cache", lambda: naive_writing(size, size.beam), once=True))
     return Group("beam", f"Beam search, {size.beam} hypotheses: {size.batch} studies to {size.length} words", tuple(cases), "BASE")
@@ -208,6 +210,7 @@ def beam(size: Size) -> Group:
 
 def greedy(size: Size) -> Group:
     cases = [Case(name, lambda memory=memory: writing(size, memory, 1)) for name, memory in systems(size).items()]
+    cases.append(Case("CMN, first batch", lambda: writing(size, systems(size)["CMN"], 1, kept=False)))
     return Group("greedy", f"Greedy search: {size.batch} studies to {size.length} words", tuple(cases), "BASE")
 
 

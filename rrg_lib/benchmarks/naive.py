@@ -82,6 +82,9 @@ class WholePrefix:
     def reorder(self, parents: Tensor) -> None:
         self.words = self.words.gather(1, parents[..., None].expand(-1, -1, self.words.shape[-1]))
 
+    def select(self, studies: Tensor) -> None:
+        self.words, self.encoded, self.batch = self.words[studies], self.encoded[studies], len(studies)
+
 
 class WithoutCache:
     """A generator whose every step reads the whole prefix again: a search cannot tell the difference, but for its time."""

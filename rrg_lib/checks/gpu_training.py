@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,74 +30,76 @@ def _numbers(function: Callable, count: int, *args: object) -> list[float]:
     return numbers
 
 
-def _same(a: Sequence[float], b: Sequence[float]) -> bool:
-    return all(math.isclose(x, y, rel_tol=1e-6) for x, y in zip(a, b, strict=True))
-
-
-def _compare(found: Sequence[float], right: Sequence[float], mistakes: Iterable[tuple[Sequence[float], str]], otherwise: str) -> None:
-    """Silent when right; else the hint of the first mistake that gives the same numbers."""
-    if _same(found, right):
-        return
-    for wrong, hint in mistakes:
-        if _same(found, wrong):
-            raise CheckError(hint)
-    raise CheckError(f"{otherwise}: {', '.join(f'{x:,.6g}' for x in found)}")
+def _compare(found: Sequence[float], right: Sequence[float], mistakes: Mapping[str, Sequence[float]], otherwise: str) -> None:
+    """Silent when all answers are right; else the hint of the first mistake that gives all the same numbers."""
+    for hint, numbers in {"": right, **mistakes}.items():
+        if all(math.isclose(x, y, rel_tol=1e-6) for x, y in zip(found, numbers, strict=True)):
+            if hint:
+                raise CheckError(hint)
+            return
+    place = next(i for i, (x, y) in enumerate(zip(found, right, strict=True)) if not math.isclose(x, y, rel_tol=1e-6))
+    raise CheckError(f"{otherwise}: the first that is off is {found[place]:,.6g}")
 
 
 def training_bytes(function: Callable[[nn.Module, int], Sequence[float]]) -> None:
     """Exercise 8.1: a module and the number of moments -> bytes of its weights, its gradients, its optimiser's moments."""
+    found, right, mistakes = [], [], {}
     for sizes, frozen, moments in (((7, 5), 0, 3), ((4, 9), 1, 2), ((3, 2, 6), 2, 3)):
         layers = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, (*sizes[1:], 11), strict=True)))
         if frozen:
             layers[frozen].requires_grad_(False)
             layers[0].bfloat16()  # two bytes each
         of = list(layers.parameters())
-        count = [p.numel() for p in of]
-        learnt = [p.numel() * p.element_size() for p in of if p.requires_grad]
-        whole = sum(p.numel() * p.element_size() for p in of)
-        right = (whole, sum(learnt), moments * sum(learnt))
-        counted = sum(p.numel() for p in of if p.requires_grad)
-        mistakes = [
-            ((sum(count), counted, moments * counted), "these are numbers, not bytes: each has element_size() of them"),
-            ((4 * sum(count), 4 * counted, 4 * moments * counted), "not every number takes four bytes: ask each parameter for its element_size()"),
+        every, learnt = sum(p.numel() for p in of), sum(p.numel() for p in of if p.requires_grad)
+        whole, own = (sum(p.numel() * p.element_size() for p in of if p.requires_grad or all_of) for all_of in (True, False))
+        found += _numbers(function, 3, layers, moments)
+        right += [whole, own, moments * own]
+        for wrong, hint in (
+            ((every, learnt, moments * learnt), "these are numbers, not bytes: each has element_size() of them"),
+            ((4 * every, 4 * learnt, 4 * moments * learnt), "not every number takes four bytes: ask each parameter for its element_size()"),
             ((whole, whole, moments * whole), "a frozen weight has no gradient and no moments: look at requires_grad"),
-            ((sum(learnt), sum(learnt), moments * sum(learnt)), "frozen weights lie in memory too: only gradients and moments leave them out"),
-            ((whole, sum(learnt), sum(learnt)), "Adam keeps `moments` numbers for each learnt weight, you counted one"),
-            ((whole, sum(learnt), moments * whole), "a frozen weight has no moments either"),
-            ((whole, sum(learnt), (moments - 1) * sum(learnt)), "one moment is missing: amsgrad keeps a third, the largest second moment so far"),
-        ]
-        otherwise = f"with {frozen and 1} frozen layers and {moments} moments the bytes are not right"
-        _compare(_numbers(function, 3, layers, moments), right, mistakes, otherwise)
+            ((whole, own, moments * whole), "a frozen weight has no moments either"),
+            ((own, own, moments * own), "frozen weights lie in memory too: only gradients and moments leave them out"),
+            ((whole, own, own), "Adam keeps `moments` numbers for each learnt weight, you counted one"),
+            ((whole, own, 2 * own), "you counted two moments: amsgrad keeps a third, the largest second moment so far"),
+        ):
+            mistakes.setdefault(hint, []).extend(wrong)
+    _compare(found, right, mistakes, "the bytes of weights, gradients and moments are not right")
 
 
 def loss_scale(function: Callable[[Sequence[Tensor]], float]) -> None:
-    """Exercise 8.2: gradients -> the largest power of two that lets none of them overflow in float16."""
+    """Exercise 8.3: gradients -> the largest power of two that lets none of them overflow in float16."""
+    found, right, mistakes = [], [], {}
+
+    def below(limit: float, size: float) -> float:
+        return 2.0 ** math.floor(math.log2(limit / float(size)))
+
     for seed, size in ((0, 1e-6), (1, 3e-3), (2, 40.0), (3, 9e4)):
         own = torch.Generator().manual_seed(seed)
         gradients = [size * torch.randn(*shape, generator=own) for shape in ((3, 4), (5,), (2, 2))]
         gradients[1][0], gradients[2][0, 0] = 0.0, -6 * size  # the largest is negative, and one is nothing
-        largest = max(g.abs().max().item() for g in gradients)
-        right = 2.0 ** math.floor(math.log2(FP16_MAX / largest))
-        positive = max(g.max().item() for g in gradients)
-        least = min(g[g != 0].abs().min().item() for g in gradients)
-        first = gradients[0].abs().max().item()
-        mistakes = [
-            ([FP16_MAX / largest], "this is the largest factor: take the power of two below it, so that scaling changes no digit"),
-            ([2 * right], "one power of two too many: the largest gradient becomes infinite"),
-            ([right / 2], "one power of two is left: the next larger factor still overflows nowhere"),
-            ([math.log2(right)], "this is the exponent: return the factor 2 ** exponent"),
-            ([2.0 ** math.floor(math.log2(FP16_MAX / positive))], "the largest gradient is negative here: look at sizes, abs()"),
-            ([2.0 ** math.floor(math.log2(FP16_MAX / first))], "all tensors count, not only the first: one factor for all"),
-            ([2.0 ** math.ceil(math.log2(torch.finfo(torch.float16).tiny / least))], "the largest gradient sets the limit, not the smallest"),
-            ([2.0 ** math.floor(math.log2(torch.finfo(torch.bfloat16).max / largest))], "this is bfloat16's limit: float16 ends far earlier"),
-            ([2.0**16], "this is where PyTorch's GradScaler begins: the answer depends on the gradients"),
-        ]
-        otherwise = f"for gradients of at most {largest:.3g} the factor is not right"
-        _compare(_numbers(function, 1, [g.clone() for g in gradients]), [right], mistakes, otherwise)
+        largest, positive, first = (max(g.abs().max() for g in gradients), max(g.max() for g in gradients), gradients[0].abs().max())
+        least = min(g[g != 0].abs().min() for g in gradients)
+        scale = below(FP16_MAX, largest)
+        found += _numbers(function, 1, [g.clone() for g in gradients])
+        right.append(scale)
+        for wrong, hint in (
+            (FP16_MAX / float(largest), "this is the largest factor: take the power of two below it, so that scaling changes no digit"),
+            (2 * scale, "one power of two too many: the largest gradient becomes infinite"),
+            (scale / 2, "one power of two is left: the next larger factor still overflows nowhere"),
+            (math.log2(scale), "this is the exponent: return the factor 2 ** exponent"),
+            (below(FP16_MAX, positive), "the largest gradient is negative here: look at sizes, abs()"),
+            (below(FP16_MAX, first), "all tensors count, not only the first: one factor for all"),
+            (below(FP16_MAX, least), "the largest gradient sets the limit, not the smallest"),
+            (below(torch.finfo(torch.bfloat16).max, largest), "this is bfloat16's limit: float16 ends far earlier"),
+            (2.0**16, "this is where PyTorch's GradScaler begins: the answer depends on the gradients"),
+        ):
+            mistakes.setdefault(hint, []).append(wrong)
+    _compare(found, right, mistakes, "the factors are not right")
 
 
 def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object]) -> None:
-    """Exercise 8.3: a generator and the parts of a batch -> the gradients of the mean over all words of all parts, one tensor a parameter."""
+    """Exercise 8.4: a generator and the parts of a batch -> the gradients of the mean over all words of all parts, one tensor a parameter."""
     torch.manual_seed(0)
     generator = ReportGenerator(GeneratorConfig(vocab_size=12, d_vf=6, d_model=8, d_ff=8, heads=2, layers=1, max_length=9)).eval()
     parts = [_part(lengths, seed) for seed, lengths in enumerate(([8, 7], [3, 2], [4, 2]))]
@@ -152,20 +154,22 @@ def _part(lengths: Sequence[int], seed: int) -> Batch:
 
 
 def step_seconds(function: Callable[[float, float, float, float, float], float]) -> None:
-    """Exercise 8.4: operations, launches, peak a second, efficiency, seconds a launch -> the least seconds that a step takes."""
+    """Exercise 8.2: operations, launches, peak a second, efficiency, seconds a launch -> the least seconds that a step takes."""
+    found, right, mistakes = [], [], {}
+    gpu = GPUS["A100, 40 GB"]
     for flops, launches, efficiency, launch in ((4e9, 700, 0.3, 1e-5), (9e12, 900, 0.25, 1e-5), (2e10, 50, 0.6, 4e-6)):
-        peak = GPUS["A100, 40 GB"].peak("float32")
+        peak = gpu.peak("float32")
         arithmetic, waiting = flops / (efficiency * peak), launches * launch
-        right = 3600 * Cost(flops, launches).hours(GPUS["A100, 40 GB"], efficiency=efficiency, launch=launch)
-        mistakes = [
-            ([arithmetic + waiting], "launching and computing go on at the same time: the longer of the two counts, not their sum"),
-            ([min(arithmetic, waiting)], "the step is not over before the slower of the two is: the larger counts"),
-            ([max(flops * efficiency / peak, waiting)], "an efficiency below 1 makes it take longer: it divides"),
-            ([max(flops / peak, waiting)], "the efficiency is missing: the peak is never reached"),
-            ([arithmetic], "the launches are missing: a small step waits for them"),
-            ([waiting], "the arithmetic is missing: a large step waits for it"),
-            ([right / 3600], "these are hours: seconds are asked for"),
-        ]
-        # where launches decide, several mistakes are right, and the other sizes find them
-        otherwise = f"for {flops:.0e} operations in {launches} launches the seconds are not right"
-        _compare(_numbers(function, 1, flops, launches, peak, efficiency, launch), [right], mistakes, otherwise)
+        found += _numbers(function, 1, flops, launches, peak, efficiency, launch)
+        right.append(3600 * Cost(flops, launches).hours(gpu, efficiency=efficiency, launch=launch))
+        for wrong, hint in (
+            (arithmetic + waiting, "launching and computing go on at the same time: the longer of the two counts, not their sum"),
+            (min(arithmetic, waiting), "the step is not over before the slower of the two is: the larger counts"),
+            (max(flops * efficiency / peak, waiting), "an efficiency below 1 makes it take longer: it divides"),
+            (max(flops / peak, waiting), "the efficiency is missing: the peak is never reached"),
+            (arithmetic, "the launches are missing: a small step waits for them"),
+            (waiting, "the arithmetic is missing: a large step waits for it"),
+            (right[-1] / 3600, "these are hours: seconds are asked for"),
+        ):
+            mistakes.setdefault(hint, []).append(wrong)
+    _compare(found, right, mistakes, "the seconds are not right")

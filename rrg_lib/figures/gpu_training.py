@@ -32,10 +32,10 @@ def step_parts(table: pd.DataFrame, *, name: str | None = None) -> Figure:
 
 
 def memory_stack(table: pd.DataFrame, limits: Mapping[str, float], *, name: str | None = None) -> Figure:
-    """A bar a row of `table` (GiB, a column a kind of memory; the index is the batch size), stacked; a dashed line at each of `limits` (GiB, by name)."""
+    """A bar a row of `table` (GiB, a column a kind of memory, at most four; the index is the batch size), stacked; a dashed line at each of `limits`."""
     figure, axes = new_figure(width=7.5, height=3.3)
     places, bottom = np.arange(len(table)), np.zeros(len(table))
-    for part, colour, hatch in zip(table, COLOURS, HATCHES, strict=False):
+    for part, colour, hatch in zip(table, (ORANGE, BLUE, GREEN, GREY), ("//", "", "..", ""), strict=False):
         axes.bar(places, table[part], bottom=bottom, color=colour, hatch=hatch, edgecolor="white", lw=0.5, width=0.6, label=part)
         bottom += table[part].to_numpy()
     for label, limit in limits.items():
@@ -79,12 +79,12 @@ def operations(table: pd.DataFrame, *, name: str | None = None) -> Figure:
     return finish(figure, name)
 
 
-def growth(batches: Sequence[int], seconds: Sequence[float], arithmetic: Mapping[str, Sequence[float]], *, name: str | None = None) -> Figure:
-    """Left: seconds a step over the batch (blue), and what each of `arithmetic` says it should be (dashed), both axes logarithmic. Right: studies a second."""
+def growth(batches: Sequence[int], seconds: Sequence[float], floors: Mapping[str, Sequence[float]], *, name: str | None = None) -> Figure:
+    """Left: seconds a step over the batch (blue), and what each of `floors` says it takes at least (dashed), both axes logarithmic. Right: studies a second."""
     figure, (left, right) = new_figure(1, 2, width=8.0, height=3.0)
     left.plot(batches, seconds, "o-", color=BLUE, lw=2, label="measured")
-    for (label, values), colour in zip(arithmetic.items(), (ORANGE, GREEN), strict=False):
-        left.plot(batches, values, "--", color=colour, lw=1.5, label=label)
+    for (label, values), colour, dashes in zip(floors.items(), (ORANGE, GREEN), ("--", ":"), strict=False):
+        left.plot(batches, values, dashes, color=colour, lw=2, label=label)
     left.set(xscale="log", yscale="log", xlabel="studies in a batch", ylabel="seconds a step")
     left.legend(frameon=False, fontsize=8)
     right.plot(batches, np.asarray(batches) / np.asarray(seconds), "o-", color=BLUE, lw=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -66,6 +67,26 @@ class Output:
     words: Tensor | None = None
 
 
+class WordTable:
+    """What the memory makes of a word at a place, kept once it was computed: in a finished model it depends on word and place alone, so the hypotheses of a
+    batch, and all batches after it, share it. One for each set of weights: `ReportGenerator.word_table`."""
+
+    def __init__(self):
+        self.places: dict[int, tuple[Tensor, Tensor]] = {}  # place -> vectors (V + 1, d) and which of them are known (V + 1,)
+
+    def of(self, tokens: Tensor, place: int, embedding: nn.Embedding, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """tokens (B, W) at one place -> (B, W, d); `compute` gives (n, d) for n of them that are met for the first time."""
+        if place not in self.places:
+            size = embedding.weight.shape
+            self.places[place] = embedding.weight.new_empty(size), torch.zeros(size[0], dtype=torch.bool, device=tokens.device)
+        vectors, known = self.places[place]
+        if not known[tokens].all():
+            new = tokens.unique()
+            new = new[~known[new]]
+            vectors[new], known[new] = compute(new), True
+        return vectors[tokens]
+
+
 @dataclass
 class DecoderState:
     """Everything about B studies with W hypotheses each that does not have to be computed again for the next token."""
@@ -74,6 +95,15 @@ class DecoderState:
     slots: Slots | None
     batch: int
     position: int = 0
+    table: WordTable | None = None
+
+    def select(self, studies: Tensor) -> None:
+        """Go on with these studies alone, (b,): the others are done."""
+        self.batch = len(studies)
+        for cache in self.caches:
+            cache.select(studies)
+        if self.slots is not None:
+            self.slots = self.slots.select(studies)
 
     def reorder(self, parents: Tensor) -> None:
         """Hypothesis w of study b goes on from hypothesis `parents[b, w]`; parents (B, W')."""
@@ -132,18 +162,33 @@ class ReportGenerator(nn.Module):
         return (encoded if extra is None else torch.cat([encoded, extra], dim=1)), response
 
     @torch.no_grad()
-    def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None) -> DecoderState:
-        """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default)."""
+    def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None, table: WordTable | None = None) -> DecoderState:
+        """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default). `table` is this
+        generator's `word_table`, with its weights as they are now."""
         encoded, _ = self.encode(inputs, labels)
         caches = self.decoder.caches(encoded, max_length or self.config.max_length, self._prefix())
-        return DecoderState(caches, self._slots(labels, "text"), len(inputs))
+        return DecoderState(caches, self._slots(labels, "text"), len(inputs), table=table)
+
+    def word_table(self) -> WordTable | None:
+        """An empty table to write many batches with; None without a memory, and for one that is gated by each study's labels."""
+        return None if self.memory is None or self.memory_config.gated else WordTable()
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones. The memory is asked about the new tokens alone."""
-        x = self.token_embedding(tokens) * math.sqrt(self.config.d_model)
-        x = self.token_positions.dropout(x + self.token_positions.code[state.position])  # (B, W, d)
-        x, _ = self._consult(x, state.slots, "text")
+        place = state.position
+
+        def embedded(tokens: Tensor) -> Tensor:
+            x = self.token_embedding(tokens) * math.sqrt(self.config.d_model)
+            return self.token_positions.dropout(x + self.token_positions.code[place])
+
+        def consulted(tokens: Tensor) -> Tensor:
+            return self._consult(embedded(tokens), state.slots, "text")[0]
+
+        if state.table is None:
+            x = consulted(tokens)  # (B, W, d)
+        else:
+            x = state.table.of(tokens, place, self.token_embedding, lambda new: consulted(new[None])[0])
         state.position += 1
         return self.logits(self.decoder.step(x, state.caches)), state
 

@@ -182,6 +182,10 @@ class LayerCache:
             new[..., : self.length, :] = old[..., : self.length, :][studies, parents]
             setattr(self.past, name, new)
 
+    def select(self, studies: Tensor) -> None:
+        """Only these studies from now on; studies (b,)."""
+        self.past, self.source = (KeysValues(pair.keys[studies], pair.values[studies]) for pair in (self.past, self.source))
+
 
 class DecoderLayer(nn.Module):
     def __init__(self, d_model: int, d_ff: int, heads: int, dropout: float, norm: NormName):

@@ -8,7 +8,7 @@ A system is a subclass of `CrossModalMemory` and a `MemoryConfig` that builds it
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -32,6 +32,11 @@ class Slots:
     keys: Tensor
     values: Tensor
     mask: Tensor | None = None
+
+    def select(self, studies: Tensor) -> Slots:
+        """Those of these studies, (b,); what all studies share stays shared."""
+        chosen = {name: value[studies] for name in ("keys", "values", "mask") if (value := getattr(self, name)) is not None and len(value) > 1}
+        return replace(self, **chosen)
 
 
 @dataclass
