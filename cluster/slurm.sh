@@ -36,7 +36,8 @@ if ! rrg=$(command -v rrg); then
     exit 2
 fi
 
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first_node=${nodes%%$'\n'*}
 port=$((20000 + SLURM_JOB_ID % 20000)) # jobs that meet on a node don't take each other's
 threads=$((${SLURM_CPUS_PER_TASK:-1} / SLURM_GPUS_ON_NODE))
 export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))

@@ -26,6 +26,16 @@ def attention() -> dict[str, Any]:
     return _records("attention")
 
 
+def benchmarks() -> dict[str, Any]:
+    """Every stored benchmark of `data/benchmarks/*.json`, by file name without its ending."""
+    return _records("benchmarks")
+
+
+def devices() -> dict[str, Any]:
+    """`data/devices.json`: trainings of one seed made again, on this device and that, and what a GPU's memory held."""
+    return json.loads(resources.files("rrg_data").joinpath("devices.json").read_text(encoding="utf-8"))
+
+
 def _records(name: str) -> dict[str, Any]:
     folder = resources.files("rrg_data").joinpath(name)
     return {

@@ -233,6 +233,7 @@ def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
 
 def summed_report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The sum that `report_loss` is the mean of, and the number of words: a batch shared among processes has one mean."""
-    log_probs = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
+    least = torch.promote_types(logits.dtype, torch.float32)  # autocast does that on a GPU; on a processor the sum would lose digits
+    log_probs = logits.log_softmax(-1, dtype=least).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
     weight = mask[:, 1:].to(log_probs.dtype)
     return -(log_probs * weight).sum(), weight.sum()

@@ -1,0 +1,1 @@
+"""What `rrg bench` measured, one JSON file a machine."""
