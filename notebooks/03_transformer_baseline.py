@@ -46,7 +46,8 @@ from rrg_lib.figures import transformer_baseline as figures
 from rrg_lib.figures.training import training_curves
 from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
 from rrg_lib.models.generator import report_loss as library_loss
-from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, ReleasedLayerNorm, SinusoidalPositions, merge_heads, split_heads
+from rrg_lib.models.norms import ReleasedLayerNorm
+from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, SinusoidalPositions, merge_heads, split_heads
 from rrg_lib.models.transformer import causal_mask as library_mask
 from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import experiment

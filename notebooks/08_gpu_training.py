@@ -396,39 +396,6 @@ say(
 )
 
 # %% [markdown]
-# The same arithmetic for a GPU that was measured: stored benchmarks (`rrg bench`, one file a machine in `data/benchmarks`) hold the time of a
-# training step of the published size with sixteen studies.
-
-
-# %%
-benchmarks = stored()
-
-
-def named(on):
-    return on["device"] if on["device"] != "cpu" else f"{on['processor']}, {on['threads']} thread{'s' * (on['threads'] > 1)}"
-
-
-def measured(group):
-    """A row for each stored measurement of this group: the machine, the case, and what was found."""
-    of_group = [result for one in benchmarks for result in one.groups if result.group == group]
-    return [(named(result.machine), row) for result in of_group for row in result.rows]
-
-
-def not_run(what):
-    return Markdown(f"{what}: **not run**. Nothing is stored in `data/benchmarks`; `rrg bench` measures it.")
-
-
-# %%
-rows = []
-for on, row in measured("training"):
-    sheet = next((gpu for name, gpu in GPUS.items() if name.split()[0].rstrip(",") in on), None)
-    if row.case == "CMN":
-        predicted = 2 * flops.step.flops / (EFFICIENCY * sheet.peak("float32")) if sheet else float("nan")
-        reached = EFFICIENCY * predicted / row.seconds
-        rows.append({"machine": on, "measured ms": 1e3 * row.seconds, "predicted ms": 1e3 * predicted, "of the data sheet's peak": reached})
-display(pd.DataFrame(rows).set_index("machine").round(2) if rows else not_run("A step of the published size on other machines"))
-
-# %% [markdown]
 # ## 8.5 Why a small model does not get faster on a GPU
 #
 # A GPU is told what to do one operation at a time, and Python takes some microseconds to tell it. Meanwhile the GPU may compute: the longer of the
@@ -467,8 +434,54 @@ bounds
 waiting = bounds[bounds["waits for"] == "launches"].index
 Markdown(
     "Waiting for launches: "
-    + (", ".join(f"`{profile}` on the {name.split(',')[0]}" for profile, name in waiting) or "none")
+    + (", ".join(f"`{size}` on the {name.split(',')[0]}" for size, name in waiting) or "none")
     + ". A GPU that is twice as fast changes nothing there. What helps is fewer and larger operations: a larger batch, `compile`, fused kernels."
+)
+
+# %% [markdown]
+# Is that so? Stored benchmarks (`rrg bench`, a file a machine in `data/benchmarks`) hold the time of a step of the published Transformer, sixteen
+# studies, patches ready. Twice what we counted for eight, in as many launches:
+
+# %%
+benchmarks = stored()
+
+
+def named(on):
+    """What a machine is called: its GPU, or its processor."""
+    return on["device"] if on["device"] != "cpu" else f"{on['processor']}, {on['threads']} thread{'s' * (on['threads'] > 1)}"
+
+
+def measured(group):
+    """A row for each stored measurement of this group: the machine, the case, and what was found."""
+    return [(named(found.machine), row) for found in (one.group(group) for one in benchmarks) if found for row in found.rows]
+
+
+def not_run(what):
+    return Markdown(f"{what}: **not run**. No stored benchmark has it; `rrg bench` measures it.")
+
+
+def sheet(device):
+    """The data sheet of a GPU by its name, None for another device."""
+    model = {name: next(word for word in name.replace(",", "").split() if any(map(str.isdigit, word))) for name in GPUS}
+    return next((GPUS[name] for name, word in model.items() if word in device), None)
+
+
+# %%
+steps = {on: row.seconds for on, row in measured("training") if row.case == "CMN" and sheet(on)}
+rows = {}
+for on, took in steps.items():
+    arithmetic = 2 * flops.step.flops / sheet(on).peak("float32")
+    rows[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
+    rows[on] = {f"{name}, ms": 1e3 * value for name, value in rows[on].items()} | {"share of the data sheet's peak": arithmetic / took}
+display(pd.DataFrame(rows).T.round(2) if rows else not_run("A step of the published size on a GPU"))
+
+# %%
+texts = []
+for on, row in rows.items():
+    bound, larger = max((row[f"{name}, ms"], name) for name in ("arithmetic", "launches"))
+    texts.append(f"{on}: {larger} decide; the step took {row['measured, ms'] / bound:.1f} times that floor")
+Markdown(
+    ("; ".join(texts) + f". (A launch is stated as {1e6 * LAUNCH:.0f} µs, an efficiency as {EFFICIENCY:.0%}.)") if texts else "Nothing to compare."
 )
 
 # %% [markdown]
@@ -520,8 +533,8 @@ say(
 )
 
 # %% [markdown]
-# Whole trainings say the same. The book's stored `laptop` trainings name the device they were made on; here are their seconds an epoch, validation
-# reports included. Whoever trained on a processor had one thread of a busy machine.
+# And whole trainings? The book's stored `laptop` trainings name the device they were made on; here are their seconds an epoch, validation reports
+# included. On a processor they had one thread of a busy machine.
 
 # %%
 laptop = [
@@ -534,12 +547,15 @@ an_epoch = pd.DataFrame(laptop).groupby(["system", "device"])["s"].median().unst
 an_epoch.round(1).rename_axis("seconds an epoch")
 
 # %%
-if an_epoch.shape[1] > 1 and "CPU" in an_epoch:
-    times = an_epoch.drop(columns="CPU").rdiv(an_epoch["CPU"], axis=0).stack()
-    text = f"The GPU needs {1 / times.max():.2f} to {1 / times.min():.2f} of the processor's time: far from what the peaks of the two would make one expect."
-else:
-    text = f"All stored trainings are of one device ({', '.join(an_epoch.columns) or 'none stored'}): **nothing to compare yet**."
-Markdown(text)
+both = an_epoch.dropna() if "CPU" in an_epoch else an_epoch.iloc[:0]
+together = {one.device: one.provenance["machine"].get("runs_at_once", 1) for one in trainings("laptop")}
+texts = []
+for on in both.columns.drop("CPU", errors="ignore"):
+    times = both["CPU"] / both[on]
+    known = f" Its peak is {sheet(on).peak('float32') / peak:,.0f} times that of the best matrix product on this machine." if sheet(on) else ""
+    shared = f", with {together[on]} trainings sharing it at a time" if together[on] > 1 else ""
+    texts.append(f"{on}: {times.min():.0f} to {times.max():.0f} times as fast as the processor{shared}.{known}")
+Markdown(" ".join(texts) or f"All stored trainings are of one device ({', '.join(an_epoch.columns) or 'none stored'}): **nothing to compare yet**.")
 
 # %% [markdown]
 # ## 8.6 Reading a profile
@@ -1098,11 +1114,11 @@ for line in absent:
 lines.sort_index(key=lambda index: [float(line.split()[0].split(".")[1]) for line in index])
 
 # %%
-machines = sorted({named(result.machine) for one in benchmarks for result in one.groups})
+machines = sorted({named(one.machine) for one in benchmarks})
+devices = sorted({one.provenance["machine"].get("device", "processor") for one in trainings("laptop")})
 Markdown(
-    "Stored benchmarks that this page shows were measured on: " + "; ".join(machines) + "."
-    if machines
-    else "No stored benchmark: every number above is of this machine or counted."
+    f"Stored, and shown above: benchmarks of {'; '.join(machines) or 'no machine'}; `laptop` trainings made on {', '.join(devices) or 'no device'}. "
+    "Everything else is of this machine, or counted."
 )
 
 # %% [markdown]

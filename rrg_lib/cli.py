@@ -195,8 +195,9 @@ def bench(
     """Measure what training, writing and the memory cost beside each other and beside textbook forms, as ratios inside one run."""
     import torch
 
-    from rrg_lib.benchmarks.cases import find_group, find_size
+    from rrg_lib.benchmarks.cases import find_group
     from rrg_lib.benchmarks.harness import measure, memory_in_a_process, table
+    from rrg_lib.benchmarks.sizes import find_size
     from rrg_lib.workspace import write_json
 
     if threads is not None and threads < 1:

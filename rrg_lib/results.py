@@ -96,8 +96,10 @@ def keep(run: Run, folder: Path, split: Split = "test", decoding: DecodingConfig
     found = json.loads(scores.read_text(encoding="utf-8"))
     own, *baselines = found["rows"]
     if baselines and split == "test":
-        like = _measured(found["provenance"], run.identity)
-        write_json(Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json", {"measured": like, "rows": baselines})
+        beside, like = Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json", _measured(found["provenance"], run.identity)
+        before = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {"measured": None}
+        if before["measured"] != like or len(before["rows"]) < len(baselines):
+            write_json(beside, {"measured": like, "rows": baselines})
     write_json(path, {**found, "rows": [own], "history": history, "extractor": _extractor(run)})
     return path
 
@@ -120,6 +122,12 @@ def stored(profile: str | None = None, dataset: str | None = None) -> list[Store
     baselines = {name: data for name, data in files.items() if name.startswith(_BASELINES)}
     found = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
     return [r for r in found if profile in (None, r.experiment.profile) and dataset in (None, r.experiment.dataset)]
+
+
+def twins() -> list[StoredResult]:
+    """Runs of a stored result's very settings and seed, made again: `NAME-DEVICE` or `NAME-DEVICE-again`, NAME the stored result's. They belong in no table of
+    systems; beside their twin they say what a seed does not decide."""
+    return [_read(name, data, {}) for name, data in sorted(shipped.twins().items())]
 
 
 def _read(name: str, data: dict[str, Any], baselines: dict[str, Any]) -> StoredResult:

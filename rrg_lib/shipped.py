@@ -31,9 +31,9 @@ def benchmarks() -> dict[str, Any]:
     return _records("benchmarks")
 
 
-def devices() -> dict[str, Any]:
-    """`data/devices.json`: trainings of one seed made again, on this device and that, and what a GPU's memory held."""
-    return json.loads(resources.files("rrg_data").joinpath("devices.json").read_text(encoding="utf-8"))
+def twins() -> dict[str, Any]:
+    """Every stored result of `data/twins/*.json`: runs made again with the same seed."""
+    return _records("twins")
 
 
 def _records(name: str) -> dict[str, Any]:

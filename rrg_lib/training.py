@@ -183,6 +183,13 @@ class Trainer:
         try:
             with memory_advice(LESS_MEMORY):
                 return self._fit()
+        except RuntimeError as error:
+            if type(error).__name__ != "BackendCompilerFailed":  # importing it takes two seconds
+                raise
+            why = getattr(error, "inner_exception", error)
+            raise ConfigurationError(
+                f"training.compile cannot be done here: {why}. Install a C++ compiler (Triton for a GPU), or leave it off"
+            ) from error
         finally:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 

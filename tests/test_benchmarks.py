@@ -11,9 +11,10 @@ import torch
 from test_cli import rrg
 
 from rrg_lib.benchmarks import BENCHMARKS, cases
-from rrg_lib.benchmarks.cases import GROUPS, SIZES, find_group, find_size
+from rrg_lib.benchmarks.cases import GROUPS, find_group
 from rrg_lib.benchmarks.harness import Case, Group, matmul_peak, measure, memory_in_a_process, table
 from rrg_lib.benchmarks.naive import NaiveCMN, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
+from rrg_lib.benchmarks.sizes import SIZES, find_size
 from rrg_lib.decoding import DecodingConfig, beam_search
 from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.models.contrastive import multi_label_contrastive

@@ -7,7 +7,7 @@ import torch
 
 from rrg_lib.models.memory import best_slots
 from rrg_lib.models.memory.best_slots import best_scores, weighted_sum
-from rrg_lib.models.transformer import ReleasedLayerNorm
+from rrg_lib.models.norms import ReleasedLayerNorm
 
 G, R, N, K, D = 2, 7, 11, 3, 4
 

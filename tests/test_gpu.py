@@ -105,7 +105,7 @@ def test_checkpointing_saves_memory_and_changes_no_gradient():
     plain = ReportGenerator(config, None).cuda().train()
     saving = copy.deepcopy(plain)
     saving.encoder.checkpointed = saving.decoder.checkpointed = True
-    from rrg_lib.benchmarks.cases import SIZES, new_batch
+    from rrg_lib.benchmarks.sizes import SIZES, new_batch
 
     given = new_batch(SIZES["paper"])
     assert peak_of_a_step(saving, given) < 0.6 * peak_of_a_step(plain, given)
@@ -115,7 +115,7 @@ def test_checkpointing_saves_memory_and_changes_no_gradient():
 
 def test_the_memory_that_was_counted_is_the_memory_that_is_used():
     """Activations counted on the meta device against torch.cuda's peak of a step (weights, gradients and moments are exact by their number)."""
-    from rrg_lib.benchmarks.cases import SIZES, new_batch, new_generator, systems
+    from rrg_lib.benchmarks.sizes import SIZES, new_batch, new_generator, systems
 
     size = SIZES["paper"]
     for name, memory in systems(size).items():

@@ -93,7 +93,8 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
         keep(trained, tmp_path, "val")
     evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
     path = keep(trained, tmp_path)
-    monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
+    assert {kept.name for kept in tmp_path.iterdir()} == {path.name, "baselines-phantom.json"}
+    monkeypatch.setattr(shipped, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")})
     assert stored("gpu") == [] == stored(dataset="iu_phantom")
     [result] = stored("ci", "phantom")
     assert result.name == run_folder(trained.experiment).name != "phantom-cmn-ci-seed7580"  # its settings are not the preset's
@@ -111,8 +112,8 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
 
 def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
     trained.evaluate("test", metrics=WITHOUT_JAVA)
-    path = keep(trained, tmp_path)
-    monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
+    keep(trained, tmp_path)
+    monkeypatch.setattr(shipped, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")})
     [one] = stored()
     row = one.evaluation.rows[0]
     part = row.parts["all"]

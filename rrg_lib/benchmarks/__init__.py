@@ -1,4 +1,4 @@
 """What the book's code costs, as ratios inside one run: `rrg bench`."""
 
 #: The groups by name, as `rrg_lib.benchmarks.cases` defines them; here so that naming them does not load a model.
-BENCHMARKS = ("training", "options", "beam", "greedy", "memory", "growth", "contrastive")
+BENCHMARKS = ("training", "options", "large", "beam", "greedy", "memory", "growth", "contrastive")

@@ -3,73 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from rrg_lib.benchmarks.harness import Case, Group
-from rrg_lib.benchmarks.naive import NaiveCMN, TorchBase, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
+from rrg_lib.benchmarks.naive import NaiveCMN, TorchBase, WithoutCache, looped_contrastive
+from rrg_lib.benchmarks.reads import growth, memory
+from rrg_lib.benchmarks.sizes import Size, Work, flops, new_batch, new_generator, systems
 from rrg_lib.decoding import DecodingConfig, beam_search, generate
 from rrg_lib.device import this_device
 from rrg_lib.errors import UnknownNameError
 from rrg_lib.models.contrastive import multi_label_contrastive
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss
-from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
-from rrg_lib.models.memory.best_slots import best_scores, weighted_sum
+from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.models.memory import MemoryConfig
 from rrg_lib.training import TrainingConfig, build_optimizer
-
-Work = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Size:
-    """Sizes of models and batches; the defaults are the published ones for IU X-Ray."""
-
-    d_model: int = 512
-    d_ff: int = 512
-    layers: int = 3
-    heads: int = 8
-    slots: int = 2048
-    top_k: int = 32
-    patches: int = 98
-    d_vf: int = 2048
-    vocabulary: int = 760
-    length: int = 60
-    batch: int = 16
-    beam: int = 3
-
-
-SIZES = {"paper": Size(), "small": Size(64, 64, 1, 4, 64, 8, 10, 32, 50, 12, 4)}
-
-
-def systems(size: Size) -> dict[str, MemoryConfig | None]:
-    """The four memories at this size. XProNet has no size but its prototypes' width."""
-    return {
-        "BASE": None,
-        "CMN": CMNConfig(slots=size.slots, top_k=size.top_k),
-        "XProNet": XProNetConfig(image_dim=size.d_vf, text_dim=min(768, size.d_model)),
-        "MCSAM": MCSAMConfig(slots=size.slots, top_k=size.top_k),
-    }
-
-
-def new_generator(size: Size, memory: MemoryConfig | None) -> ReportGenerator:
-    torch.manual_seed(0)
-    config = GeneratorConfig(size.vocabulary, size.d_vf, size.d_model, size.d_ff, size.heads, size.layers, max_length=size.length)
-    return ReportGenerator(config, memory).to(this_device())
-
-
-def new_batch(size: Size) -> Batch:
-    """Random studies: all reports of full length, two labels a study."""
-    random = torch.Generator().manual_seed(1)
-    inputs = torch.randn(size.batch, size.patches, size.d_vf, generator=random)
-    tokens = torch.randint(1, size.vocabulary + 1, (size.batch, size.length), generator=random)
-    tokens[:, 0] = tokens[:, -1] = 0
-    labels = torch.zeros(size.batch, 14).scatter(1, torch.rand(size.batch, 14, generator=random).topk(2).indices, 1.0)
-    return Batch(inputs, tokens, torch.ones_like(tokens, dtype=torch.float32), labels).to(this_device())
-
 
 # --- one step of training -------------------------------------------------------------------------------------------------------------------------
 
@@ -120,13 +70,6 @@ def torch_step(size: Size) -> Work:
     return step
 
 
-def flops(work: Work) -> float:
-    """Floating-point operations of the matrix products in one run."""
-    with FlopCounterMode(display=False) as counted:
-        work()
-    return float(counted.get_total_flops())
-
-
 def training(size: Size) -> Group:
     cases = [
         Case(name, lambda memory=memory: training_step(size, memory), flops=lambda memory=memory: flops(training_step(size, memory)))
@@ -145,6 +88,16 @@ def options(size: Size) -> Group:
         kinds |= {"tf32": {"tf32": True}, "compiled": {"compiled": True}, "compiled, bf16": {"compiled": True, "dtype": torch.bfloat16}}
     cases = tuple(Case(name, lambda kind=kind: training_step(size, cmn, **kind)) for name, kind in kinds.items())
     return Group("options", f"CMN's training step of {size.batch} studies, with the options of training", cases, "as it is")
+
+
+def large(size: Size) -> Group:
+    """A memory of 32 times the slots still trains: its scores are held a part at a time."""
+    more = replace(size, slots=32 * size.slots)
+    cases = (
+        Case("CMN", lambda: training_step(size, systems(size)["CMN"])),
+        Case(f"CMN, {more.slots:,} slots", lambda: training_step(more, systems(more)["CMN"]), once=True),
+    )
+    return Group("large", f"CMN's training step of {size.batch} studies, {size.slots:,} slots and {more.slots:,}", cases, "CMN")
 
 
 # --- writing reports ------------------------------------------------------------------------------------------------------------------------------
@@ -214,75 +167,6 @@ def greedy(size: Size) -> Group:
     return Group("greedy", f"Greedy search: {size.batch} studies to {size.length} words", tuple(cases), "BASE")
 
 
-# --- the memory read ------------------------------------------------------------------------------------------------------------------------------
-
-
-def _read_tensors(size: Size) -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(0)
-    d_k, rows = size.d_model // size.heads, size.batch * size.patches
-    return tuple(torch.randn(size.heads, n, d_k, device=this_device(), requires_grad=True) for n in (rows, size.slots, size.slots))
-
-
-def two_products(size: Size) -> Work:
-    """The least a dense read needs: all scores, and all values by weights, forwards and backwards."""
-    query, keys, values = _read_tensors(size)
-    return lambda: ((query @ keys.transpose(-2, -1)) @ values).sum().backward()
-
-
-def our_read(size: Size) -> Work:
-    query, keys, values = _read_tensors(size)
-    scale = query.shape[-1] ** -0.5
-
-    def work() -> None:
-        best, indices = best_scores(query * scale, keys, size.top_k)
-        weighted_sum(best.softmax(-1), indices, values).sum().backward()
-
-    return work
-
-
-def other_read(size: Size, form: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> Work:
-    query, keys, values = _read_tensors(size)
-    return lambda: form(query[None], keys[None], values[None], size.top_k).sum().backward()
-
-
-def top_k_alone(size: Size) -> Work:
-    query, keys, _ = _read_tensors(size)
-    scores = (query @ keys.transpose(-2, -1)).detach()
-    return lambda: scores.topk(size.top_k, dim=-1)
-
-
-def memory(size: Size) -> Group:
-    cases = (
-        Case("two matrix products", lambda: two_products(size), flops=lambda: flops(two_products(size))),
-        Case("ours", lambda: our_read(size)),
-        Case("masked dense", lambda: other_read(size, masked_dense_read)),
-        Case("torch.topk alone, forwards", lambda: top_k_alone(size)),
-        Case("gathered, (B, h, L, N, d_k)", lambda: other_read(size, gathered_read), once=True),
-    )
-    title = f"A memory read, forwards and backwards: {size.batch * size.patches} queries, {size.slots} slots, {size.top_k} answer"
-    return Group("memory", title, cases, "two matrix products")
-
-
-#: How far each dimension of a memory read grows, the others staying as they are.
-GROWTH = {"slots": (512, 2048, 8192, 65_536), "batch": (1, 4, 16, 64), "top_k": (1, 8, 32, 128)}
-
-
-def growth(size: Size) -> Group:
-    """Our read at other sizes. Above the published number of slots nothing of (queries, N) is ever held whole."""
-    cases = [
-        Case(f"{name} {value:,}", lambda grown={name: value}: our_read(replace(size, **grown)))
-        for name, values in GROWTH.items()
-        for value in values
-        if name != "top_k" or value <= size.slots
-    ]
-    cases.append(Case("as published", lambda: our_read(size)))
-    return Group("growth", f"How a memory read grows, forwards and backwards; else {_said(size)}", tuple(cases), "as published")
-
-
-def _said(size: Size) -> str:
-    return f"batch {size.batch}, {size.slots} slots, top {size.top_k}"
-
-
 # --- losses ---------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -299,23 +183,13 @@ def contrastive(size: Size) -> Group:
 GROUPS: dict[str, Callable[[Size], Group]] = {
     "training": training,
     "options": options,
+    "large": large,
     "beam": beam,
     "greedy": greedy,
     "memory": memory,
     "growth": growth,
     "contrastive": contrastive,
 }
-
-
-def find_size(name: str, **changes: int) -> Size:
-    """A size by name, with fields changed. Raises `UnknownNameError` for a name or a field that does not exist."""
-    if name not in SIZES:
-        raise UnknownNameError("size", name, SIZES)
-    known = asdict(SIZES[name])
-    for changed in changes:
-        if changed not in known:
-            raise UnknownNameError("field of a size", changed, known)
-    return Size(**known | changes)
 
 
 def find_group(name: str, size: Size) -> Group:

@@ -6,8 +6,9 @@ import sys
 
 import torch
 
-from rrg_lib.benchmarks.cases import find_group, find_size
+from rrg_lib.benchmarks.cases import find_group
 from rrg_lib.benchmarks.harness import added_memory
+from rrg_lib.benchmarks.sizes import find_size
 
 
 def main(group: str, case: str, threads: str, size: str, *changes: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from rrg_lib.checks import CheckError, answered
 from rrg_lib.decoding import END, DecodingConfig
 from rrg_lib.models.generator import report_loss as library_report_loss
-from rrg_lib.models.transformer import ReleasedLayerNorm
+from rrg_lib.models.norms import ReleasedLayerNorm
 from rrg_lib.models.transformer import causal_mask as library_causal_mask
 
 

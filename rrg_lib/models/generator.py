@@ -13,7 +13,8 @@ from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.dropout import Dropout
 from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
 from rrg_lib.models.memory.pair import PairConfig
-from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, NormName, SinusoidalPositions, causal_mask
+from rrg_lib.models.norms import NormName
+from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, SinusoidalPositions, causal_mask
 
 
 @dataclass(frozen=True)
