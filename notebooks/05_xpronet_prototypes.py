@@ -45,6 +45,7 @@ from rrg_lib.batches import TrainingStudies
 from rrg_lib.checks import xpronet_prototypes as checks
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
 from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.measured import swept
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 from rrg_lib.evaluation.statistics import bootstrap_weights, interval
 from rrg_lib.figures import xpronet_prototypes as figures
@@ -896,6 +897,29 @@ best_at = "; ".join(f"{name}: {t['finding-F1'].idxmax():g}" for name, t in sweep
 Markdown(f"The paper says:\n\n{chr(10).join(lines)}\n\nHere: {'; '.join(moves)}. Best finding-F1 at: {best_at}.")
 
 # %% [markdown]
+# One training a value says little: in these small runs two seeds differ by several points. So here are the stored `laptop` trainings, each value trained
+# anew with two or three seeds. *What to see: the values of a row beside the spread of their seeds.*
+
+# %%
+laptop = results.stored("laptop", DATASET)
+kept = {s: swept(laptop, "xpronet", f"memory.{s}", DATASET, "finding-F1", profile="laptop") for s in ("gamma", "theta")}
+cells = {s: {f"{v:g}": f"{m.spread.mean:.3f} ± {m.spread.sd:.3f} ({m.spread.n})" for v, m in found.items()} for s, found in kept.items()}
+for setting, found in cells.items():
+    display(pd.DataFrame([found], index=[f"{setting}: finding-F1, mean ± sd (seeds)"]))
+Markdown("Sweeps without a stored training: " + (", ".join(s for s, found in kept.items() if not found) or "none") + ".")
+
+# %%
+spreads = [m.spread.sd for found in kept.values() for m in found.values() if m.spread.n > 1]
+between = {s: np.ptp([m.spread.mean for m in found.values()]) for s, found in kept.items() if found}
+Markdown(
+    f"Between values the means move by {', '.join(f'{v:.3f} ({s})' for s, v in between.items())}; the seeds of one value spread by {np.mean(spreads):.3f} "
+    "on average. "
+    + ("The settings matter more than chance." if min(between.values()) > 3 * np.mean(spreads) else "No best value can be told from chance.")
+    if spreads
+    else "**Not run.**"
+)
+
+# %% [markdown]
 # ## 5.12 The ablations
 #
 # Each row takes one thing away: *w/o PI* the initialisation (prototypes drawn at random), *w/o IMLCS* the exponent of Eq. 17 ($\theta=1$), *w/o CMPNet* the
@@ -916,6 +940,32 @@ missing = [name for name in asked if not any(f"/{name}," in str(row) for row in 
 if len(stored):
     display(stored)
 Markdown(f"Not run: {', '.join(missing)}." if missing else "All of them were run.")
+
+# %% [markdown]
+# On these studies the memory costs findings. Whose fault is it? Suspects, each changed alone (one seed, finding-F1 on test):
+
+# %%
+suspects = {
+    "prototypes of the k-means that Eq. 7 prints": "memory.initialise=kmeans",
+    "a tenth of the contrastive loss": "memory.image_weight=0.1 memory.text_weight=0.01",
+    "no contrastive loss": "memory.image_weight=0.0 memory.text_weight=0.0",
+}
+asked_for = {name: experiment(f"{DATASET}/xpronet", "laptop", settings.split()) for name, settings in suspects.items()}
+asked_for |= {"as it is": experiment(f"{DATASET}/xpronet", "laptop"), "no memory at all": experiment(f"{DATASET}/xpronet_wo_cmpnet", "laptop")}
+scored = {r.experiment.hash: r.evaluation.scores["finding-F1"] for r in laptop if r.labels_at_test in (None, "classifier")}
+told = {name: scored.get(what.hash) for name, what in asked_for.items()}
+pd.DataFrame({"finding-F1": {name: "not run" if f1 is None else f"{f1:.3f}" for name, f1 in told.items()}})
+
+# %%
+own = swept(laptop, "xpronet", "memory.gamma", DATASET, "finding-F1", profile="laptop").get(gamma)
+known = {name: f1 - told["as it is"] for name, f1 in told.items() if f1 and told["as it is"] and name != "as it is"}
+clear = [name for name, gain_of in known.items() if own and abs(gain_of) > 2 * own.spread.sd]
+Markdown(
+    f"Beside the same seed as it is: {'; '.join(f'{name} {gain_of:+.3f}' for name, gain_of in known.items())}. Seeds of one setting spread by "
+    f"{own.spread.sd:.3f} (sd of {own.spread.n}); more than twice that: {', '.join(clear) or 'none'}. One seed shows where to look, it proves nothing."
+    if known and own
+    else "**Not run.**"
+)
 
 # %% [markdown]
 # ## What came out
