@@ -157,3 +157,14 @@ def test_compiling_what_cannot_be_compiled_is_a_clear_error(tmp_path, monkeypatc
     monkeypatch.setattr(run, "_train_step", broken)
     with pytest.raises(ConfigurationError, match=r"training\.compile .*No working C\+\+ compiler"):
         run.fit()
+
+
+def test_under_bf16_the_loss_is_in_single_precision():
+    """16 bits cannot hold a sum over thousands of words."""
+    batch, model = next(iter(ToyDataset().batches().loader(16))), generator().eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(batch).logits
+        loss = report_loss(logits, batch.tokens, batch.mask)
+    assert logits.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, report_loss(logits.float(), batch.tokens, batch.mask), atol=1e-6, rtol=0)

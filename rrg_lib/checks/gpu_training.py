@@ -113,7 +113,7 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object]) 
         return [p.grad.clone() for p in generator.parameters()]
 
     words = sum(part.mask[:, 1:].sum() for part in parts)
-    right = gradients(lambda total, own: total / own / 3)
+    right = gradients(lambda total, own: total / words)
     mistakes = [
         (
             gradients(lambda total, own: total / own / len(parts)),
