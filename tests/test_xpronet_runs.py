@@ -107,7 +107,7 @@ def run(tmp_path_factory):
 def told(monkeypatch):
     """What labels each call of `generate` is given, batch by batch."""
     calls = []
-    monkeypatch.setattr(reports, "generate", lambda g, x, labels=None, config=None: calls.append(labels) or generate(g, x, labels, config))
+    monkeypatch.setattr(reports, "generate", lambda g, x, labels=None, *rest: calls.append(labels) or generate(g, x, labels, *rest))
     return calls
 
 
