@@ -909,15 +909,20 @@ for setting, found in cells.items():
 Markdown("Sweeps without a stored training: " + (", ".join(s for s, found in kept.items() if not found) or "none") + ".")
 
 # %%
-spreads = [m.spread.sd for found in kept.values() for m in found.values() if m.spread.n > 1]
-between = {s: np.ptp([m.spread.mean for m in found.values()]) for s, found in kept.items() if found}
-Markdown(
-    f"Between values the means move by {', '.join(f'{v:.3f} ({s})' for s, v in between.items())}; the seeds of one value spread by {np.mean(spreads):.3f} "
-    "on average. "
-    + ("The settings matter more than chance." if min(between.values()) > 3 * np.mean(spreads) else "No best value can be told from chance.")
-    if spreads
-    else "**Not run.**"
-)
+seeds_sd = np.mean([m.spread.sd for found in kept.values() for m in found.values() if m.spread.n > 1] or [math.nan])
+lines = []
+for setting, found in kept.items():
+    means = {v: m.spread.mean for v, m in found.items()}
+    first, second = sorted(found.values(), key=lambda m: m.spread.mean, reverse=True)[:2] if len(found) > 1 else (None, None)
+    if first is None:
+        continue
+    apart = (first.spread.mean - second.spread.mean) > 2 * math.hypot(*(seeds_sd / math.sqrt(m.spread.n) for m in (first, second)))
+    more = np.ptp(list(means.values())) > 3 * seeds_sd
+    lines.append(
+        f"- {setting}: the means move by {np.ptp(list(means.values())):.3f}, {'more' if more else 'no more'} than seeds explain; the best, "
+        f"{max(means, key=means.get):g}, is {'ahead of' if apart else 'not to be told from'} the second."
+    )
+Markdown(f"The seeds of one value spread by {seeds_sd:.3f} on average.\n\n{chr(10).join(lines)}" if lines else "**Not run.**")
 
 # %% [markdown]
 # ## 5.12 The ablations
