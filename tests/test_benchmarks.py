@@ -184,3 +184,14 @@ def test_the_command_refuses_what_it_cannot_measure(monkeypatch, capsys):
     for arguments, message in ((("bench", "memori"), "memory"), (("bench", "memory", "--threads", "0"), "--threads is 0")):
         code, _, err = rrg(monkeypatch, capsys, *arguments)
         assert (code, message in err) == (2, True)
+
+
+def test_stored_benchmarks_name_their_machine_and_are_read_back_whole():
+    from rrg_lib.benchmarks.stored import stored
+
+    found = {one.name: one for one in stored()}
+    assert {one.machine["device"] for one in found.values()} >= {"NVIDIA H100 80GB HBM3"}
+    for one in found.values():
+        training = one.group("training")
+        assert one.group("no such group") is None
+        assert next(row.ratio for row in training.rows if row.case == "BASE") == 1.0

@@ -190,3 +190,14 @@ def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
     path.write_text(text)
     with pytest.raises(ReportError, match=rf"reports\.csv: expected a CSV with the columns id and report, found {found}"):
         load_reports(path)
+
+
+def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result_and_was_made_on_a_gpu():
+    by_name = {result.name: result for result in results.stored()}
+    twins = results.twins()
+    assert len(twins) >= 7
+    for twin in twins:
+        own = by_name[twin.name.rpartition("-h100")[0]]
+        assert own.experiment == twin.experiment
+        assert (own.device, twin.device) == ("CPU", "H100")
+        assert own.evaluation.provenance["studies"] == twin.evaluation.provenance["studies"]
