@@ -31,6 +31,7 @@ def ours(query, keys, values, mask=None):
 @pytest.mark.parametrize("masked", [None, "row", "group"])
 def test_values_and_gradients_equal_the_plain_form(monkeypatch, dtype, part, masked):
     monkeypatch.setitem(best_slots._PART, "cpu", part)
+    monkeypatch.setattr(best_slots, "_LEAST_ROWS", 1)
     torch.manual_seed(0)
     mask = {None: None, "row": torch.rand(1, R, N) < 0.6, "group": torch.rand(G, 1, N) < 0.6}[masked]
     if mask is not None:
@@ -43,6 +44,23 @@ def test_values_and_gradients_equal_the_plain_form(monkeypatch, dtype, part, mas
         results.append((answers, best, indices, *torch.autograd.grad((answers * weight).sum() + best.square().sum(), leaves)))
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, **tolerance)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+@pytest.mark.parametrize(
+    "slots", [2, 16, 64, 81, 131, 2048]
+)  # up to 16: partitioned as they are, above by the maxima of sets, 81 and 131 with a rest
+@pytest.mark.parametrize("order", ["random", "rising", "falling"])
+def test_the_best_are_the_best_whatever_the_number_of_slots(slots, top_k, order):
+    top_k = min(top_k, slots)
+    keys = torch.randn(G, slots, D, generator=torch.Generator().manual_seed(slots))
+    if order != "random":
+        keys = keys.sort(dim=1, descending=order == "falling").values
+    query = torch.rand(G, R, D, generator=torch.Generator().manual_seed(1))
+    best, indices = best_scores(query, keys, top_k)
+    expected = (query @ keys.transpose(-2, -1)).topk(top_k, dim=-1)
+    torch.testing.assert_close(best, expected.values, atol=1e-5, rtol=0)
+    assert (indices == expected.indices).all()
 
 
 def test_a_slot_that_may_not_be_asked_gets_no_gradient_even_where_too_few_may():

@@ -91,12 +91,12 @@ def test_slots_are_projected_once_a_batch_whatever_its_size(monkeypatch):
     )
     tokens = torch.ones(7, 5, dtype=torch.long)
     model(Batch(torch.rand(7, PATCHES, D_VF), tokens, torch.ones_like(tokens)))
-    assert calls == [(1, 9, CONFIG.d_model)] * 2  # once for the image, once for the text, never per study
+    assert calls == [(1, 9, CONFIG.d_model)]  # once for both modalities, never per study
     calls.clear()
     state = model.start(torch.rand(7, PATCHES, D_VF))
     for _ in range(4):
         model.step(torch.ones(7, 1, dtype=torch.long), state)
-    assert len(calls) == 2  # and in decoding not once more a step
+    assert len(calls) == 1  # and in decoding not once more a step
 
 
 def test_the_paper_replaces_and_the_release_adds():

@@ -39,6 +39,8 @@ def masked_dense_read(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -
 class NaiveCMN(nn.Module):
     """A CMN memory's own weights, read the textbook's way. It takes the place of the memory in a generator."""
 
+    shares_slots = True
+
     def __init__(self, memory: CMNMemory):
         super().__init__()
         self.memory = memory
@@ -101,7 +103,7 @@ class WithoutCache:
         batch, width, length = state.words.shape
         prefix = state.words.reshape(batch * width, length)
         g = self.generator
-        words, _ = g._consult(g._embed_tokens(prefix), g._slots(None, "text"), "text")
+        words, _ = g._consult(g._embed_tokens(prefix), g._slots(None)["text"], "text")
         encoded = state.encoded.repeat_interleave(width, dim=0)
         decoded = g.decoder(words, encoded, causal_mask(prefix))
         return g.logits(decoded[:, -1]).view(batch, width, -1), state

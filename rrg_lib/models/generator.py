@@ -144,9 +144,10 @@ class ReportGenerator(nn.Module):
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
         """Teacher forcing: every token is predicted from the true ones before it. `trace` receives the cross-attention (B, h, T - 1, S) of each layer."""
         patches = self._patches(batch.inputs)
-        encoded, image = self.encode(patches, batch.labels)
+        slots = self._slots(batch.labels)
+        encoded, image = self._encode(patches, slots["image"])
         tokens = batch.tokens[:, :-1]  # (B, L)
-        words, text = self._consult(self._embed_tokens(tokens), self._slots(batch.labels, "text"), "text")  # (B, L, d)
+        words, text = self._consult(self._embed_tokens(tokens), slots["text"], "text")  # (B, L, d)
         logits = self.logits(self.decoder(words, encoded, causal_mask(tokens), trace=trace, prefix=self._prefix()))  # (B, L, V + 1)
         losses = self.memory.losses(image, text, tokens > 0, batch.labels) if self.memory else {}
         output = Output(logits, losses, image, text, patches, encoded[:, : patches.shape[1]], words)
@@ -156,8 +157,10 @@ class ReportGenerator(nn.Module):
 
     def encode(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Response | None]:
         """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the patches."""
-        patches = self._patches(inputs)
-        features, response = self._consult(self.patch_embedding(patches), self._slots(labels, "image"), "image")
+        return self._encode(self._patches(inputs), self._slots(labels)["image"])
+
+    def _encode(self, patches: Tensor, slots: Slots | None) -> tuple[Tensor, Response | None]:
+        features, response = self._consult(self.patch_embedding(patches), slots, "image")
         encoded = self.encoder(self.patch_positions(features))
         extra = self.memory.encoder_extra(response) if self.memory else None
         return (encoded if extra is None else torch.cat([encoded, extra], dim=1)), response
@@ -166,9 +169,10 @@ class ReportGenerator(nn.Module):
     def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None, table: WordTable | None = None) -> DecoderState:
         """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default). `table` is this
         generator's `word_table`, with its weights as they are now."""
-        encoded, _ = self.encode(inputs, labels)
+        slots = self._slots(labels)
+        encoded, _ = self._encode(self._patches(inputs), slots["image"])
         caches = self.decoder.caches(encoded, max_length or self.config.max_length, self._prefix())
-        return DecoderState(caches, self._slots(labels, "text"), len(inputs), table=table)
+        return DecoderState(caches, slots["text"], len(inputs), table=table)
 
     def word_table(self) -> WordTable | None:
         """An empty table to write many batches with; None without a memory, and for one that is gated by each study's labels."""
@@ -215,8 +219,12 @@ class ReportGenerator(nn.Module):
     def _prefix(self) -> Tensor | None:
         return self.memory.decoder_prefix() if self.memory else None
 
-    def _slots(self, labels: Tensor | None, modality: str) -> Slots | None:
-        return self.memory.slots(labels, modality) if self.memory else None
+    def _slots(self, labels: Tensor | None) -> dict[str, Slots | None]:
+        """What each modality may ask: projected once where both ask the same."""
+        if self.memory is None:
+            return {"image": None, "text": None}
+        image = self.memory.slots(labels, "image")
+        return {"image": image, "text": image if self.memory.shares_slots else self.memory.slots(labels, "text")}
 
     def _consult(self, features: Tensor, slots: Slots | None, modality: str) -> tuple[Tensor, Response | None]:
         """The one idea: ask, respond, fuse."""

@@ -113,7 +113,12 @@ class MemoryProjections(nn.Module):
 
 
 class CrossModalMemory(nn.Module):
-    """The seam. Subclasses implement `slots`, `respond` and `fuse`; the rest is empty by default."""
+    """The seam. Subclasses implement `slots`, `respond` and `fuse`; the rest is empty by default.
+
+    `shares_slots`: image and text ask the same slots, so that `slots` need be called for one of them only.
+    """
+
+    shares_slots: bool = False
 
     def prepare(self, training: TrainingStudies) -> None:
         """Initialise what the memory holds from the training studies. Called once, before training; never when a checkpoint is loaded."""

@@ -50,7 +50,7 @@ class CMNMemory(CrossModalMemory):
 
     def __init__(self, config: CMNConfig, d_model: int, heads: int):
         super().__init__()
-        self.config = config
+        self.config, self.shares_slots = config, config.shared
         modalities = ["shared"] if config.shared else ["image", "text"]
         # N(0, (1/d)^2), as released: so small that at the start every slot answers alike and the memory is one learned constant.
         self.matrices = nn.ParameterDict({m: nn.Parameter(torch.randn(config.slots, d_model) / d_model) for m in modalities})

@@ -88,6 +88,8 @@ class MCSAMConfig(MemoryConfig):
 class MCSAMMemory(CrossModalMemory):
     """One bank (N, d) for both modalities; `image` and `text` responses aligned; an embedding and tokens for the decoder."""
 
+    shares_slots = True
+
     def __init__(self, config: MCSAMConfig, d_model: int, heads: int):
         super().__init__()
         self.config, self.heads = config, heads

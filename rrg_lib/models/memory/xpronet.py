@@ -112,6 +112,8 @@ class XProNetMemory(CrossModalMemory):
     Both modalities ask the same projected prototypes; each has its own fusion.
     """
 
+    shares_slots = True
+
     def __init__(self, config: XProNetConfig, d_model: int, heads: int):
         super().__init__()
         c = self.config = config
