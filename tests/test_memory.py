@@ -16,7 +16,7 @@ from rrg_lib.models.memory.base import Slots, read_slots
 
 
 def naive_read(query, keys, values, top_k, scale):
-    """CMN Eq. 7-13 with everything written out: gather over (B, h, L, N, d_k)."""
+    """CMN Eq. 7-10 and 12-13 with everything written out: gather over (B, h, L, N, d_k)."""
     scores = query @ keys.transpose(-2, -1) * scale
     best, indices = scores.topk(top_k, dim=-1)
     weights = best.softmax(-1)
@@ -28,6 +28,7 @@ def naive_read(query, keys, values, top_k, scale):
 @pytest.mark.parametrize("slot_batch", [1, 3])
 @pytest.mark.parametrize("top_k", [1, 4, 11])
 def test_the_read_and_its_gradients_equal_the_written_out_form(slot_batch, top_k):
+    """CMN Eq. 7-10 and 12-13."""
     torch.manual_seed(0)
     query = torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     keys, values = (torch.randn(slot_batch, 2, 11, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))

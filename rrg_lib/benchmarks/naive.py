@@ -20,7 +20,7 @@ from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 
 
 def gathered_read(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
-    """CMN Eq. 7-13 by a gather: query (B, h, L, d_k), keys and values (B, h, N, d_k) -> (B, h, L, d_k)."""
+    """CMN Eq. 7-10 and 12-13 by a gather: query (B, h, L, d_k), keys and values (B, h, N, d_k) -> (B, h, L, d_k)."""
     scores = query @ keys.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, h, L, N)
     best, indices = scores.topk(top_k, dim=-1)
     every = values[:, :, None].expand(-1, -1, query.shape[2], -1, -1)  # (B, h, L, N, d_k)

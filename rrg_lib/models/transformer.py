@@ -118,13 +118,14 @@ class Encoder(nn.Module):
 class LayerCache:
     """Keys and values of one decoder layer while decoding B studies with W hypotheses each, up to T tokens long.
 
-    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled, a prefix of learnt tokens among them; `source` (B, h, S, d_k) is
+    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled, the first `prefix` of them by learnt tokens; `source` (B, h, S, d_k) is
     shared by the hypotheses of a study.
     """
 
     past: KeysValues
     source: KeysValues
     length: int = 0
+    prefix: int = 0
 
     def append(self, new: KeysValues) -> KeysValues:
         """Add one position, (B, W, h, 1, d_k), and give all positions so far, (B, W, h, t, d_k)."""
@@ -136,11 +137,12 @@ class LayerCache:
     def reorder(self, parents: Tensor) -> None:
         """Hypothesis w of study b continues what hypothesis `parents[b, w]` began; their number may change. parents (B, W')"""
         studies = torch.arange(len(parents), device=parents.device)[:, None]
-        for name in ("keys", "values"):
-            old = getattr(self.past, name)
-            new = old.new_empty(*parents.shape, *old.shape[2:]) if parents.shape[1] != old.shape[1] else torch.empty_like(old)
-            new[..., : self.length, :] = old[..., : self.length, :][studies, parents]
-            setattr(self.past, name, new)
+        if parents.shape[1] != self.past.keys.shape[1]:
+            self.past = KeysValues(self.past.keys[studies, parents], self.past.values[studies, parents])
+            return
+        for kept in (self.past.keys, self.past.values):
+            words = kept[..., self.prefix : self.length, :]  # the prefix is the same for all
+            words.copy_(words[studies, parents])
 
     def select(self, studies: Tensor) -> None:
         """Only these studies from now on; studies (b,)."""
@@ -227,7 +229,7 @@ class Decoder(nn.Module):
             if prefix is not None:
                 first = layer.project_prefix(prefix)
                 room.keys[..., :before, :], room.values[..., :before, :] = first.keys, first.values
-            caches.append(LayerCache(past=room, source=projected, length=before))
+            caches.append(LayerCache(past=room, source=projected, length=before, prefix=before))
         return caches
 
     def step(self, x: Tensor, caches: list[LayerCache], source_mask: Tensor | None = None) -> Tensor:
