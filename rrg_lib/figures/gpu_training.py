@@ -1,4 +1,4 @@
-"""The figures of chapter 08: parts of a step, memory by batch size, gradients in half precision, operations, how a step grows with its batch."""
+"""The figures of chapter 08: parts of a step, memory by batch size, gradients in half precision, operations, how a step and a memory read grow."""
 
 from __future__ import annotations
 
@@ -92,4 +92,17 @@ def growth(batches: Sequence[int], seconds: Sequence[float], floors: Mapping[str
     for axes in (left, right):
         axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
         axes.minorticks_off()
+    return finish(figure, name)
+
+
+def read_growth(table: pd.DataFrame, what: str, *, name: str | None = None) -> Figure:
+    """A memory read over the slots or the batch (the index): seconds left, MiB right, ours solid, the two products dashed; all axes logarithmic."""
+    figure, panels = new_figure(1, 2, width=8.0, height=3.0)
+    for axes, unit, label in zip(panels, ("s", "MiB"), ("seconds", "MiB at the peak"), strict=True):
+        axes.plot(table.index, table[f"ours, {unit}"], "o-", color=BLUE, lw=2, label="our read")
+        axes.plot(table.index, table[f"products, {unit}"], "s--", color=ORANGE, lw=2, label="two matrix products")
+        axes.set(xscale="log", yscale="log", xlabel={"slots": "slots N", "batch": "studies in a batch"}[what], ylabel=label)
+        axes.set_xticks(table.index, [f"{value:,}" for value in table.index])
+        axes.minorticks_off()
+    panels[0].legend(frameon=False)
     return finish(figure, name)
