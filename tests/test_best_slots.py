@@ -27,9 +27,11 @@ def ours(query, keys, values, mask=None):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float32 is partitioned by numpy, float64 is not
+@pytest.mark.parametrize("product", ["sparse", "dense"])  # what slots get: a processor's form, and the other devices'
 @pytest.mark.parametrize("part", [2**20, 3 * G * N, 1])  # all queries at once, three at a time, one at a time
 @pytest.mark.parametrize("masked", [None, "row", "group"])
-def test_values_and_gradients_equal_the_plain_form(monkeypatch, dtype, part, masked):
+def test_values_and_gradients_equal_the_plain_form(monkeypatch, dtype, part, masked, product):
+    monkeypatch.setattr(best_slots, "_sparse_product", getattr(best_slots, f"_{product}_product"))
     monkeypatch.setitem(best_slots._PART, "cpu", part)
     monkeypatch.setattr(best_slots, "_LEAST_ROWS", 1)
     torch.manual_seed(0)
