@@ -12,15 +12,20 @@ CHAPTERS    ?=
 PRESETS     ?= base mem cmn
 # pip's torch for Linux is the CUDA build (some 5 GB). For a smaller one set TORCH_INDEX to the address of a package index with CPU-only wheels.
 TORCH_INDEX ?=
+# newest: what pyproject.toml allows. locked: the versions this edition of the book was made with, each file's hash compared (locks/book.txt).
+EDITION     ?= newest
 WORKERS     ?= 2
 RRG_HOME    ?= $(CURDIR)/build
 
-EXTRAS := book,test,pretrained,bert
+comma  := ,
+EXTRAS := book,test,pretrained,bert,site,course
 BIN    := $(VENV)/bin
-# The stamp's name holds a checksum of pyproject.toml: another list of dependencies is another stamp.
-STAMP  := $(VENV)/.installed-$(firstword $(shell cksum < pyproject.toml))
+LOCK   := $(if $(filter locked,$(EDITION)),locks/book.txt)
+# The stamp's name holds a checksum of pyproject.toml, and of the lock: another list of dependencies is another stamp.
+STAMP  := $(VENV)/.installed-$(EDITION)-$(firstword $(shell cat pyproject.toml $(LOCK) | cksum))
+PIP    := "$(BIN)/python" -m pip install --disable-pip-version-check --progress-bar off --quiet
 # ruff gets the sources by name: the notebooks are checked against theirs, not linted again.
-LINTED := rrg_lib data tests tools $(wildcard notebooks/*.py)
+LINTED := rrg_lib data tests tools site $(wildcard notebooks/*.py)
 SEEDED := $(if $(SEED),--seed "$(SEED)")
 IMAGES := $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 ONLY   := $(if $(CHAPTERS),--only $(CHAPTERS))
@@ -29,13 +34,13 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install assets book notebooks results figures lint unit slow pairs chapters nbval test test-fast lab clean distclean
-book assets notebooks results figures chapters slow lab: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book assets notebooks results figures release chapters slow lab site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH_INDEX=address"
+	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH_INDEX=address EDITION=newest|locked"
 
 # --- the environment ------------------------------------------------------------------------------------------------------------------------------
 install: $(STAMP) ## the virtual environment with everything installed (the other targets do this themselves)
@@ -43,15 +48,26 @@ install: $(STAMP) ## the virtual environment with everything installed (the othe
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: '$(PYTHON)' is missing or older than Python 3.11. Choose another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@case "$(EDITION)" in newest|locked) ;; *) echo "make: EDITION is '$(EDITION)'; it can be newest or locked" >&2; exit 1;; esac
+	@test -z "$(LOCK)" || test -z "$(TORCH_INDEX)" || \
+		{ echo "make: the lock names PyTorch's own files, so TORCH_INDEX can't be used with EDITION=locked; leave one of them out" >&2; exit 1; }
 	@test -x "$(BIN)/python" || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "make: '$(PYTHON)' cannot make virtual environments: its venv module is missing. On Debian and Ubuntu: sudo apt install python3-venv;" \
 		       "or choose another Python: make PYTHON=/path/to/python3 …" >&2; exit 1; }
 	@echo "installing into $(VENV): a few minutes and some 6 GB, once"
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --disable-pip-version-check --progress-bar off --quiet \
-		$(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(EXTRAS)]"
+ifneq ($(LOCK),)
+	$(PIP) --require-hashes --requirement $(LOCK)
+	$(PIP) --no-deps --no-build-isolation --editable .
+else
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(EXTRAS)]"
+endif
 	@rm -f "$(VENV)"/.installed-*
 	@touch "$@"
+
+lock: $(STAMP) ## maintainers: write locks/book.txt, the versions that are installed here, with hashes; run `make test` first
+	$(PIP) --editable ".[lock]"
+	"$(BIN)/python" tools/lock.py $(subst $(comma), ,$(EXTRAS))
 
 # --- the book -------------------------------------------------------------------------------------------------------------------------------------
 # $(call ASSETS,profile,dataset,where real images are,seed): nothing is made twice, so this costs seconds from the second time on.
@@ -69,7 +85,7 @@ book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, 
 
 notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write the notebooks that are committed (CHAPTERS)
 	$(call ASSETS,ci,iu_phantom)
-	"$(BIN)/python" tools/book.py write --out notebooks $(ONLY)
+	"$(BIN)/python" tools/book.py write --out notebooks --timings data/timings.json $(ONLY)
 
 results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
 	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(PRESETS) $(if $(SEED),--seed $(SEED))
@@ -80,8 +96,27 @@ figures: $(STAMP) ## draw every figure of the papers that ours can stand beside,
 lab: $(STAMP) ## open JupyterLab on the chapters
 	"$(BIN)/jupyter" lab notebooks
 
+# --- the site -------------------------------------------------------------------------------------------------------------------------------------
+release: $(STAMP) ## blank notebooks to learn from alone and an nbgrader course, into build/release (COURSE.md)
+	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
+
+site: $(STAMP) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
+	"$(BIN)/python" tools/website.py build
+
+serve: $(STAMP) ## open the site in the browser (builds it when it is not there)
+	@test -f "$(RRG_HOME)/site/index.html" || "$(BIN)/python" tools/website.py build
+	"$(BIN)/python" tools/website.py serve
+
+# A browser is a program of the system: elsewhere the tests say what to do.
+browser: ## a Chromium for the site's tests, installed where that is allowed (root on Debian or Ubuntu)
+	@test -n "$(RRG_BROWSER)" || command -v chromium chromium-browser google-chrome >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
+		{ echo "installing chromium, for the tests of the site"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
+site-test: site browser ## every page of the site in headless Chromium: errors, requests, mathematics, search, folded hints, 400 pixels, dark
+	"$(BIN)/python" -m pytest -m browser
+
 # --- the tests ------------------------------------------------------------------------------------------------------------------------------------
-test: lint unit slow pairs chapters nbval ## everything: lint, unit and slow tests, source and notebook agree, the chapters end to end, their marked outputs
+test: lint unit slow pairs chapters nbval site-test ## everything: lint, unit and slow tests, source and notebook agree, the chapters end to end, their marked outputs, the site
 
 test-fast: lint unit ## lint and unit tests: seconds to a minute
 
@@ -93,7 +128,7 @@ unit: $(STAMP) ## the fast tests
 	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope
 
 slow: $(STAMP) ## the tests that take minutes
-	"$(BIN)/python" -m pytest -m slow
+	"$(BIN)/python" -m pytest -m "slow and not browser"
 
 pairs: $(STAMP) ## each chapter's source and committed notebook agree, cell by cell
 	"$(BIN)/python" tools/book.py check

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 1, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -21,6 +22,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for iu_xray
 PROFILE = "ci"  # ci: a minute · laptop: some ten minutes · gpu: the published setting
 SEED = None  # None: the released seed
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 from collections import Counter
@@ -112,7 +118,7 @@ Markdown(
 # **Exercise 0.1** (5 min). Write `unique`: the share of studies whose report no other study got.
 
 
-# %%
+# %% exercise="0.1" level="compute"
 def unique(reports):
     """{study id: report} -> share of studies whose report is theirs alone."""
     ### BEGIN SOLUTION
@@ -121,7 +127,7 @@ def unique(reports):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="0.1" points=5
 checks.distinct(unique)
 print(f"{unique(reports):.2f} of the generated reports are unique")
 
@@ -129,7 +135,7 @@ print(f"{unique(reports):.2f} of the generated reports are unique")
 # **Exercise 0.2** (5 min). A study is *abnormal* when it has at least one of the 13 drawn findings. What share of the test studies is?
 
 
-# %%
+# %% exercise="0.2" level="compute"
 def abnormal(studies):
     """Studies -> share of them that are abnormal."""
     ### BEGIN SOLUTION
@@ -137,16 +143,16 @@ def abnormal(studies):
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output"] exercise="0.2" points=5
 test_studies = tuple(dataset.study(i) for i in dataset.split_indices("test"))
-checks.abnormal(abnormal, test_studies)
+checks.abnormal(abnormal)
 print(f"{abnormal(test_studies):.3f} of {len(test_studies)} test studies are abnormal")
 
 # %% [markdown]
 # **Exercise 0.3** (2 min). An effusion on the patient's left: on which side of the frontal picture do you look?
 
 
-# %%
+# %% exercise="0.3" level="compute"
 def side_of_the_picture(patients_side):
     """'left' or 'right' of the patient -> 'left' or 'right' of the frontal picture."""
     ### BEGIN SOLUTION
@@ -154,7 +160,7 @@ def side_of_the_picture(patients_side):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="0.3" points=2
 checks.view_of_box(side_of_the_picture)
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 1, peak_gib: 1}
 # ---
 
 # %% [markdown]
@@ -29,6 +30,11 @@ PROFILE = "ci"  # ci | laptop | gpu
 DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 SEED = None  # of the sampled studies in section 1.9
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import re
@@ -164,7 +170,7 @@ pd.DataFrame([{field.name: getattr(finding, field.name) for field in fields(find
 # **Exercise 1.1** (5 min). Write the part of the parser that finds side and severity. The words are in `SIDES` and `SEVERITIES`. They may stand anywhere
 # after the head, and often one or both are missing.
 
-# %%
+# %% exercise="1.1" level="implement"
 print(SIDES, SEVERITIES)
 
 
@@ -178,7 +184,7 @@ def side_and_severity(code):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="1.1" points=5
 checks.side_and_severity(side_and_severity)
 everything = [finding for split in SPLITS for study in studies[split] for finding in study.findings]
 assert all(side_and_severity(finding.code) == (finding.side, finding.severity) for finding in everything)  # the library agrees
@@ -384,7 +390,7 @@ figures.measurements(written, cleaned, film=43, name="01_measurements")  # a che
 # rewrite it.
 
 
-# %%
+# %% exercise="1.2" level="implement"
 def clean_keeping_decimals(report):
     """`A 1.5 cm nodule, stable.` -> `a 1.5 cm nodule stable .`"""
     ### BEGIN SOLUTION
@@ -393,7 +399,7 @@ def clean_keeping_decimals(report):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="1.2" points=10
 checks.keeps_decimals(clean_keeping_decimals)
 
 # %% [markdown]
@@ -420,7 +426,7 @@ print(f"said only once: {sum(count == 1 for count in said.values())} words")
 # vocabulary? (`vocabulary.protocol.clean` cleans a report, `vocabulary.ids` knows the words.)
 
 
-# %%
+# %% exercise="1.3" level="compute"
 def unknown_rate(reports, vocabulary):
     """Share (0 to 1) of the tokens of these raw reports that the vocabulary does not hold."""
     ### BEGIN SOLUTION
@@ -429,7 +435,7 @@ def unknown_rate(reports, vocabulary):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="1.3" points=10
 checks.unknown_rate(unknown_rate)
 
 # %% tags=["nbval-check-output"]
@@ -547,7 +553,7 @@ figures.report_lengths(lengths, fits, name="01_lengths")
 # **Exercise 1.4** (5 min). Write the share.
 
 
-# %%
+# %% exercise="1.4" level="compute"
 def copied_share(texts, pool):
     """Share (0 to 1) of `texts` that also stand, whole, in `pool`; both are lists of cleaned reports."""
     ### BEGIN SOLUTION
@@ -556,7 +562,7 @@ def copied_share(texts, pool):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="1.4" points=5
 checks.copied_share(copied_share)
 
 # %% tags=["nbval-check-output"]
@@ -741,7 +747,9 @@ say(
 # first where header or table tells, `frontal` takes one frontal view alone, as is done for MIMIC-CXR. Either is as good as what it is told: for this
 # collection look at the doctor's page of pictures, or use the table of the Kaggle layout.
 #
-# Now sizes, and what the numbers in the files mean.
+# Now sizes, and what the numbers in the files mean. *What to see: left, every film is a dot, and the red corner is all that a model gets of it. Right, how
+# many films are shown through a table or a window, and how many of them say that low values are bright: who does not read the header shows those as
+# negatives.*
 
 # %%
 figures.film_headers(list(headers.values()), SIZE, name="01_film_headers")
@@ -767,7 +775,7 @@ say(
 # **Exercise 1.5** (10 min). Write it. (Stored values are unsigned integers. What is 3 minus 5 there?)
 
 
-# %%
+# %% exercise="1.5" level="implement"
 def windowed(values, centre, width):
     """Stored values (any shape, integers) to gray, 0 to 255, through a window."""
     ### BEGIN SOLUTION
@@ -776,7 +784,7 @@ def windowed(values, centre, width):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="1.5" points=10
 checks.windowed(windowed)
 
 # %% [markdown]
@@ -810,7 +818,8 @@ np.testing.assert_allclose(windowed(stored, 1250, 700), apply_voi_lut(stored, he
 # ### What the drawing leaves out
 #
 # Our drawn default has ribs, spine, heart, vessels, a stomach bubble and a lead letter. What do real chests have that experts coded, and that no picture of
-# ours shows? Studies with such codes, counted by how the code begins:
+# ours shows? Studies with such codes, counted by how the code begins. *What to see: left, all that we draw of a healthy chest. Right, where in a chest the
+# things lie that experts coded and we do not draw, and in how many studies.*
 
 # %%
 BEGINNINGS = {

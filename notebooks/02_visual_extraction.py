@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 3, peak_gib: 3}
 # ---
 
 # %% [markdown]
@@ -25,6 +26,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import time
@@ -92,7 +98,7 @@ with torch.no_grad():
 # **Exercise 2.1** (10 min). Write the step from maps to sequence: row by row, view after view.
 
 
-# %%
+# %% exercise="2.1" level="implement"
 def to_patches(maps, views):
     """Maps (B·V, D, g, g), study after study, each with its `views` views -> patches (B, V·g·g, D)."""
     ### BEGIN SOLUTION
@@ -101,7 +107,7 @@ def to_patches(maps, views):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="2.1" points=10
 checks.to_patches(to_patches)  # silent when right
 
 # %%
@@ -172,7 +178,7 @@ figures.what_it_is_given(film[0, 0].numpy(), {name: p.numpy() for name, p in giv
 # **Exercise 2.2** (10 min). Write it.
 
 
-# %%
+# %% exercise="2.2" level="compute"
 def receptive_field(layers):
     """How many pixels wide the square is that one output sees, after layers of (kernel, stride), first to last."""
     ### BEGIN SOLUTION
@@ -183,7 +189,7 @@ def receptive_field(layers):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="2.2" points=10
 checks.receptive_field(receptive_field)
 
 # %% [markdown]
@@ -425,14 +431,15 @@ if PROFILE != "ci":
 #
 # A probe can be right for the wrong reason. Grad-CAM (Selvaraju et al. 2017) asks which patches a score comes from:
 #
-# > Eq. 1–2 &nbsp; $\alpha_d = \dfrac1P\sum_{p}\dfrac{\partial s}{\partial A_{pd}} \qquad L_p = \mathrm{ReLU}\Big(\sum_d \alpha_d A_{pd}\Big)$
+# > Selvaraju et al. 2017, Eq. 1–2
+# > $\alpha_d = \dfrac1P\sum_{p}\dfrac{\partial s}{\partial A_{pd}} \qquad L_p = \mathrm{ReLU}\Big(\sum_d \alpha_d A_{pd}\Big)$
 #
 # $A$ is the map of one view with $P$ patches, $s$ the score of a finding.
 #
 # **Exercise 2.3** (10 min). Write both equations. Each view has its own $\alpha$.
 
 
-# %%
+# %% exercise="2.3" level="implement"
 def class_activation(maps, slopes):
     """Maps (V, P, D) of a study and the gradient of a score by them (V, P, D) -> Grad-CAM (V, P)."""
     ### BEGIN SOLUTION
@@ -441,7 +448,7 @@ def class_activation(maps, slopes):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="2.3" points=10
 checks.class_activation(class_activation)
 
 
@@ -495,7 +502,8 @@ if drawn:
 # %% [markdown]
 # Over all test studies: the share of the map that lies in the boxes, divided by the share of the area that the boxes take (1: chance). And beside it, as
 # in chapter 04, what the *mean map of the other studies* with this finding gets in the same boxes. A heart is always in the same place: only what exceeds
-# the hollow mark comes from looking at this study.
+# the hollow mark comes from looking at this study. *What to see: a row an extractor; the filled mark is its maps, the line their interval over studies.
+# Which filled marks stand clear of their hollow ones?*
 
 # %%
 if drawn:

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 2, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -29,6 +30,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import math
@@ -169,7 +175,7 @@ figures.attention_scale(widths, largest, keys=98, name="03_attention_scale")
 # over (B, h, L, S). What is masked must get a weight of exactly 0, and the rest must still sum to one.
 
 
-# %%
+# %% exercise="3.1" level="implement"
 def scaled_attention(query, keys, values, mask=None):
     """(B, h, L, d_k), (B, h, S, d_k), (B, h, S, d_k) -> (B, h, L, d_k)"""
     ### BEGIN SOLUTION
@@ -180,7 +186,7 @@ def scaled_attention(query, keys, values, mask=None):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.1" points=8
 checks.scaled_attention(scaled_attention)  # silent if right
 
 # %% [markdown]
@@ -210,7 +216,7 @@ tuple(query.shape), tuple(ours.shape)
 # **Exercise 3.2** (4 min). Write the released one.
 
 
-# %%
+# %% exercise="3.2" level="implement"
 def released_norm(x, weight, bias, eps=1e-6):
     """(B, L, d), (d,), (d,) -> (B, L, d)"""
     ### BEGIN SOLUTION
@@ -220,7 +226,7 @@ def released_norm(x, weight, bias, eps=1e-6):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.2" points=4
 checks.released_norm(released_norm)
 
 # %% [markdown]
@@ -303,7 +309,7 @@ figures.positions(code, marks=(10, 48, 80), name="03_positions")
 # **Exercise 3.3** (5 min). Write the mask.
 
 
-# %%
+# %% exercise="3.3" level="implement"
 def causal_mask(tokens):
     """(B, L) ids -> (B, 1, L, L), True where position i (row) may look at position j (column)."""
     ### BEGIN SOLUTION
@@ -315,7 +321,7 @@ def causal_mask(tokens):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.3" points=5
 checks.causal_mask(causal_mask)
 
 # %% [markdown]
@@ -368,7 +374,7 @@ print("largest change of an answer, position 0 to 9:", " ".join(f"{m:.2f}" for m
 # **Exercise 3.4** (6 min). Write it. `mask` (B, T) is 1 from the begin mark to the final 0, and 0 behind.
 
 
-# %%
+# %% exercise="3.4" level="implement"
 def report_loss(logits, tokens, mask):
     """(B, T - 1, V + 1), (B, T), (B, T) -> a number: nats a word."""
     ### BEGIN SOLUTION
@@ -379,7 +385,7 @@ def report_loss(logits, tokens, mask):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.4" points=6
 checks.report_loss(report_loss)
 
 # %% [markdown]
@@ -470,7 +476,8 @@ figures.parameter_bars(parts, name="03_parameters")
 # ## 3.11 Training BASE
 #
 # The library's loop does section 3.9 for every batch of every epoch, writes the validation reports greedily after each epoch, scores them,
-# and keeps the best epoch. It returns at once when this run has been trained before.
+# and keeps the best epoch. It returns at once when this run has been trained before. *What to see: left, whether the loss on validation studies still falls
+# with that on training studies. Right, that BLEU-4 and finding-F1 need not rise together.*
 
 # %%
 result = run.train()
@@ -498,7 +505,7 @@ say(
 # **Exercise 3.5** (8 min). Write greedy search for one study. The answer is the list of words' ids, without the end mark.
 
 
-# %%
+# %% exercise="3.5" level="implement"
 def greedy_search(generator, patches, max_length=60):
     """(1, S, d_vf) -> list of ids, at most `max_length`."""
     ### BEGIN SOLUTION
@@ -514,7 +521,7 @@ def greedy_search(generator, patches, max_length=60):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.5" points=8
 checks.greedy_search(greedy_search)
 
 # %% [markdown]
@@ -629,7 +636,7 @@ print("2 studies, beam 3: equal")
 # **Exercise 3.6** (4 min). Write it. The length counts everything that was predicted, the final 0 included.
 
 
-# %%
+# %% exercise="3.6" level="compute"
 def wu_score(words, total, alpha):
     """`words` are the ids said, the final 0 among them; `total` is the sum of their log-probabilities."""
     ### BEGIN SOLUTION
@@ -637,7 +644,7 @@ def wu_score(words, total, alpha):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="3.6" points=4
 checks.wu_score(wu_score)
 
 # %% [markdown]

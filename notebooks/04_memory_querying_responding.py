@@ -3,12 +3,13 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 3, peak_gib: 2}
 # ---
 
 # %% [markdown]
 # # 4 · Querying and responding: one memory for images and words
 #
-# **Goals.** Read the memory of CMN line by line (Eq. 4–15): who asks, what is compared, what comes back. Train it beside BASE and BASE+MEM. Find
+# **Goals.** Read the memory line by line (CMN Eq. 4–15): who asks, what is compared, what comes back. Train it beside BASE and BASE+MEM. Find
 # out what it costs, what it does before it has learnt anything, and whether a word and its image region really meet in it.
 #
 # **Before this.** Chapter 03: patches, tokens, teacher forcing, attention.
@@ -24,6 +25,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import inspect
@@ -204,11 +210,12 @@ for features, response in ((x, r_s), (y, r_t)):
 print(inspect.getsource(read_slots).split('"""')[2])
 
 # %% [markdown]
-# **Exercise 4.1** (10 min). Write `top_k_read` yourself, for any K. Then try two variants on the check: divide *after* choosing the top K instead
-# of before (is that allowed?), and softmax over all slots *before* choosing (is that?).
+# **Exercise 4.1** (10 min). Write `top_k_read` yourself, for any K: sections 4.3 to 4.5 with the released scale, up to where the heads are still apart.
+# Then give two variants to the check, `checks.top_k_read(variant)`: divide *after* choosing the top K instead of before (is that allowed?), and softmax
+# over all slots *before* choosing (is that?).
 
 
-# %%
+# %% exercise="4.1" level="explain"
 def top_k_read(query, keys, values, K):
     """Each head's answer from its K best slots. Shapes (B, h, L, d_k), (h, N, d_k), (h, N, d_k) -> (B, h, L, d_k)."""
     ### BEGIN SOLUTION
@@ -219,7 +226,7 @@ def top_k_read(query, keys, values, K):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="4.1" points=10
 checks.top_k_read(top_k_read)  # silent when right
 
 # %% [markdown]
@@ -227,11 +234,11 @@ checks.top_k_read(top_k_read)  # silent when right
 # of the chosen.)
 #
 # **Exercise 4.2** (10 min). With $\mathcal K = N$ every slot may speak, and the memory answers with a soft average of all it knows. Write
-# `ask_all`, and `slots_for`, which counts how many of the heaviest slots it takes to carry a share of the weight. Which read would you rather
-# look at in a figure?
+# `ask_all`, and `slots_for`, which counts how many of the heaviest slots it takes to carry at least a share of the weight; it is given and gives a
+# tensor. Which read would you rather look at in a figure?
 
 
-# %%
+# %% exercise="4.2" level="explain"
 def ask_all(query, keys, values):
     """The memory's answer when every slot may speak. Shapes (B, h, L, d_k), (h, N, d_k), (h, N, d_k) -> (B, h, L, d_k)."""
     ### BEGIN SOLUTION
@@ -248,7 +255,7 @@ def slots_for(weights, share):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="4.2" points=10
 checks.ask_all(ask_all)
 checks.slots_for(slots_for)
 
@@ -563,7 +570,7 @@ torch.testing.assert_close(output.text.weights[0], output.text.weights[1])
 # does each patch share with the word? Mind the heads.
 
 
-# %%
+# %% exercise="4.3" level="implement"
 def shared_with(word, patches):
     """Number of slots that each patch shares with the word, added over the heads. Shapes (h, K), (h, S, K) -> (S,)."""
     ### BEGIN SOLUTION
@@ -572,7 +579,7 @@ def shared_with(word, patches):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="4.3" points=5
 checks.shared_with(shared_with)
 
 # %% [markdown]
@@ -627,10 +634,11 @@ scored = [
 pd.DataFrame(scored).round(3)
 
 # %% [markdown]
-# **Exercise 4.4** (10 min). The box score of one view, by hand. A patch that the box covers by a third counts a third.
+# **Exercise 4.4** (10 min). The box score of one view, by hand, on tensors. Row 0 of the map is the top of the view, column 0 its left; $x$ runs along
+# a row, $y$ down a column. A patch that the box covers by a third counts a third.
 
 
-# %%
+# %% exercise="4.4" level="implement"
 def share_in_box(attention, box):
     """Share of a map (7, 7), of any sum, that lies in a box (x0, y0, x1, y1) given as fractions of the view."""
     ### BEGIN SOLUTION
@@ -642,7 +650,7 @@ def share_in_box(attention, box):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="4.4" points=10
 checks.share_in_box(share_in_box)
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 3, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -26,6 +27,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import inspect
@@ -142,7 +148,7 @@ agreement
 # release makes: uncertain counts as present, and *No Finding*, the first column, is set where nothing else is.
 
 
-# %%
+# %% exercise="5.1" level="implement"
 def labels_of(values):
     """Values (n, 13) of the observations after "No Finding" -> labels (n, 14), zeros and ones."""
     ### BEGIN SOLUTION
@@ -152,7 +158,7 @@ def labels_of(values):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="5.1" points=8
 checks.labels_of(labels_of)  # silent when right
 
 # %% [markdown]
@@ -357,7 +363,7 @@ print(textwrap.dedent(inspect.getsource(type(memory).open_slots).split('"""')[2]
 # What happens if you choose the top-$\gamma$ first and close the drawers afterwards?
 
 
-# %%
+# %% exercise="5.2" level="explain"
 def ask_own(query, keys, values, labels, gamma):
     """Answers from a study's own classes. Shapes (B, h, L, d_k), (h, C·N_p, d_k), (h, C·N_p, d_k), (B, C) -> (B, h, L, d_k)."""
     ### BEGIN SOLUTION
@@ -370,7 +376,7 @@ def ask_own(query, keys, values, labels, gamma):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="5.2" points=12
 checks.ask_own(ask_own)
 torch.testing.assert_close(ask_own(q, k, e, batch.labels, gamma), answers, atol=1e-5, rtol=1e-4)
 
@@ -455,7 +461,7 @@ Markdown(
 # **Exercise 5.3** (12 min). Write Eq. 17 as printed, without a loop.
 
 
-# %%
+# %% exercise="5.3" level="implement"
 def contrastive(features, labels, margin, theta):
     """The improved multi-label contrastive loss as printed. Features (B, d), labels (B, C) -> scalar."""
     ### BEGIN SOLUTION
@@ -468,7 +474,7 @@ def contrastive(features, labels, margin, theta):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="5.3" points=12
 checks.contrastive(contrastive)
 
 # %% [markdown]
@@ -553,7 +559,7 @@ pd.concat({"before training": pulls(before), "trained": pulls(generator)}, axis=
 # most studies have it.
 
 
-# %%
+# %% exercise="5.4" level="compute"
 def label_f1(told, truth):
     """Micro-F1 over the 13 observations that are findings. Both (n, 14), zeros and ones, "No Finding" first."""
     ### BEGIN SOLUTION
@@ -562,7 +568,7 @@ def label_f1(told, truth):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="5.4" points=6
 checks.label_f1(label_f1)
 
 # %%
@@ -697,7 +703,7 @@ Markdown(f"{claim['paper']}, {claim['where']}, {claim['dataset']}: {claim['metri
 # **Exercise 5.5** (4 min). Two choose $k$ of the same $n$ prototypes, each blindly. How many have both, on average?
 
 
-# %%
+# %% exercise="5.5" level="explain"
 def met_by_chance(k, n):
     """The expected number of prototypes that are in both of two blind choices of k out of n."""
     ### BEGIN SOLUTION
@@ -705,7 +711,7 @@ def met_by_chance(k, n):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="5.5" points=4
 checks.met_by_chance(met_by_chance)
 Markdown(
     f"The best ten of {N_p}: {met_by_chance(10, N_p):.1f} shared by chance. All γ = {gamma} of {N_p}: {met_by_chance(gamma, N_p):.1f}. With two labels, "

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 3, peak_gib: 3}
 # ---
 
 # %% [markdown]
@@ -24,6 +25,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import math
@@ -187,7 +193,7 @@ Markdown("> " + topics_module.__doc__.strip().split("\n\n")[-1].replace("\n", " 
 # that the columns are right.
 
 
-# %%
+# %% exercise="6.1" level="implement"
 def sinkhorn(cost, source, target, epsilon, rounds):
     """The entropic transport plan (n, m) from masses `source` (n,) to `target` (m,) at `cost` (n, m): `rounds` scalings of the rows and columns."""
     ### BEGIN SOLUTION
@@ -200,7 +206,7 @@ def sinkhorn(cost, source, target, epsilon, rounds):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="6.1" points=15
 checks.sinkhorn(sinkhorn)  # silent when right
 
 # %% [markdown]
@@ -254,7 +260,7 @@ torch.testing.assert_close(hard.respond(x, hard.slots(None, "image")).vectors, W
 # **Exercise 6.2** (10 min). One plain step: no projections, no heads.
 
 
-# %%
+# %% exercise="6.2" level="implement"
 def recall(states, patterns, beta):
     """One Hopfield step: states (n, d), patterns (N, d) -> (n, d)."""
     ### BEGIN SOLUTION
@@ -262,7 +268,7 @@ def recall(states, patterns, beta):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="6.2" points=10
 checks.recall(recall)
 
 # %% [markdown]
@@ -487,7 +493,10 @@ Markdown(text)
 # %% [markdown]
 # ## 6.7 Semantic alignment
 #
-# The alignment keeps what the image retrieves consistent with what the report retrieves: $L = L_{\text{gen}} + L_{\text{align}}$ (A), and
+# The alignment keeps what the image retrieves consistent with what the report retrieves:
+#
+# > MCSAM, objective &nbsp; (A) $\qquad L = L_{\text{gen}} + L_{\text{align}}$
+#
 # $L_{\text{align}}$ is contrastive (B). The form is ours (C): mean over patches (or words) of the *responses*, a linear map a modality, unit length.
 #
 # > (C) $\qquad\mathbf v = \dfrac{\mathbf W_I\bar{\mathbf r}_x}{\lVert\mathbf W_I\bar{\mathbf r}_x\rVert}\qquad
@@ -531,7 +540,7 @@ print(
 # **Exercise 6.3** (10 min). The same in your words. Any way that gives the number is fine.
 
 
-# %%
+# %% exercise="6.3" level="implement"
 def contrastive(visual, report, temperature):
     """Symmetric InfoNCE of unit vectors (B, p), (B, p): one number."""
     ### BEGIN SOLUTION
@@ -541,7 +550,7 @@ def contrastive(visual, report, temperature):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="6.3" points=10
 checks.contrastive(contrastive)
 
 # %% [markdown]
@@ -642,7 +651,7 @@ Markdown("\n".join(lines))
 # **Exercise 6.4** (10 min). Write it. `mask` is True where a word may look.
 
 
-# %%
+# %% exercise="6.4" level="implement"
 def prefix_attention(query, keys, values, mask, prefix_keys, prefix_values):
     """Attention over a prefix and the words: (B, h, L, d_k) three times, (B, 1, L, L), (h, P, d_k) twice -> (B, h, L, d_k)."""
     ### BEGIN SOLUTION
@@ -655,7 +664,7 @@ def prefix_attention(query, keys, values, mask, prefix_keys, prefix_values):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="6.4" points=10
 checks.prefix_attention(prefix_attention)
 
 # %% [markdown]

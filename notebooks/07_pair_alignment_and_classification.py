@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 3, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -25,6 +26,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import inspect
@@ -123,7 +129,7 @@ print(f"{B} reports of up to {L} places; at each, {words} logits (every word, an
 # %% [markdown]
 # The decoder's logits at a place say what it is about to write there. A linear map brings them to the size of an image feature.
 #
-# > Student paper, pair alignment &nbsp; $\mathbf T'_i = \mathbf T_i\,\mathbf W_p + \mathbf b$
+# > Student paper, projection &nbsp; $\mathbf T'_i = \mathbf T_i\,\mathbf W_p + \mathbf b$
 #
 # *Paper: image features of the visual extractor, and it is not said which. Nothing was released. We: the encoder's output by default, because it
 # learns with the loss; `PairConfig(image="patches")` is the extractor's.*
@@ -161,7 +167,7 @@ print(inspect.getsource(PairAlignment.report).split('"""')[2])
 # **Exercise 7.1** (8 min). Write it yourself. The check gives you reports of different lengths.
 
 
-# %%
+# %% exercise="7.1" level="implement"
 def attention_pool(logits, mask, W_p, b, w):
     """Report vectors of length 1. Shapes (B, L, V + 1), (B, L) bool, (V + 1, d), (d,), (d,) -> (B, d)."""
     ### BEGIN SOLUTION
@@ -171,7 +177,7 @@ def attention_pool(logits, mask, W_p, b, w):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="7.1" points=8
 checks.attention_pool(attention_pool)  # silent when right
 
 # %% [markdown]
@@ -201,7 +207,7 @@ figures.word_weights(pd.concat([heard.tail(12), heard.head(6)]), name="07_word_w
 # %% [markdown]
 # ## 7.3 The loss, as printed and as described
 #
-# > Student paper, as printed &nbsp; $\mathcal L=\dfrac1B\sum_i\big(1-\mathbf t_i\cdot\mathbf v_i\big)$
+# > Student paper, pair loss, as printed &nbsp; $\mathcal L=\dfrac1B\sum_i\big(1-\mathbf t_i\cdot\mathbf v_i\big)$
 # >
 # > as its text describes it, ours &nbsp; $\mathcal L+\dfrac1{|\mathcal N|}\sum_{(i,j)\in\mathcal N}\max\big(0,\ \mathbf t_i\cdot\mathbf v_j-m\big)$,
 # > &nbsp; $\mathcal N$: pairs that do not match
@@ -229,7 +235,7 @@ print(
 # **Exercise 7.2** (8 min). Write the loss of the described form. Rows are reports, columns images, matching pairs stand on the diagonal.
 
 
-# %%
+# %% exercise="7.2" level="implement"
 def loss_with_negatives(cosines, same, margin):
     """Matching pairs pulled together, others pushed below the margin: (B, B) cosines, (B, B) bool, a number -> one number."""
     ### BEGIN SOLUTION
@@ -239,7 +245,7 @@ def loss_with_negatives(cosines, same, margin):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="7.2" points=8
 checks.loss_with_negatives(loss_with_negatives)
 
 # %% [markdown]
@@ -324,7 +330,7 @@ Markdown(
 # **Exercise 7.3** (7 min). Write it for one direction.
 
 
-# %%
+# %% exercise="7.3" level="compute"
 def recall_at(cosines, k):
     """Share of queries whose partner is among their k nearest candidates. (n, n): a row a query, its partner on the diagonal."""
     ### BEGIN SOLUTION
@@ -333,7 +339,7 @@ def recall_at(cosines, k):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="7.3" points=7
 checks.recall_at(recall_at)
 
 # %% [markdown]
@@ -507,7 +513,7 @@ print(f"\n{several} of the {len(splits['test'])} test studies have more than one
 # 0.
 
 
-# %%
+# %% exercise="7.4" level="explain"
 def constant_scores(support):
     """The number of studies in each class -> weighted precision, recall and F1 of always saying the most frequent one."""
     ### BEGIN SOLUTION
@@ -517,7 +523,7 @@ def constant_scores(support):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="7.4" points=8
 checks.constant_scores(constant_scores)
 
 # %% tags=["nbval-check-output"]
@@ -563,7 +569,7 @@ figures.focal_curves(p, {f"γ = {g}" + (" (cross-entropy)" if g == 0 else ""): -
 # **Exercise 7.5** (7 min). Write it for single labels, the mean over the studies.
 
 
-# %%
+# %% exercise="7.5" level="implement"
 def focal(logits, targets, gamma):
     """(B, C) logits, (B,) true classes -> the mean focal loss, one number."""
     ### BEGIN SOLUTION
@@ -572,7 +578,7 @@ def focal(logits, targets, gamma):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="7.5" points=7
 checks.focal(focal)
 
 # %% [markdown]

@@ -3,7 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   rrg: {minutes: 2, peak_gib: 2}
+#   rrg: {minutes: 2, peak_gib: 4}
 # ---
 
 # %% [markdown]
@@ -25,6 +25,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import copy
@@ -230,7 +235,7 @@ say(
 # **Exercise 8.1** (5 min). Write `training_bytes`. Mind weights that are frozen, and those that take fewer than four bytes.
 
 
-# %%
+# %% exercise="8.1" level="compute"
 def training_bytes(module, moments):
     """Bytes of the weights, of the gradients, and of the optimiser's `moments` numbers a learnt weight."""
     ### BEGIN SOLUTION
@@ -240,7 +245,7 @@ def training_bytes(module, moments):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="8.1" points=5
 checks.training_bytes(training_bytes)
 
 # %% [markdown]
@@ -428,7 +433,7 @@ say(
 # **Exercise 8.2** (5 min). Write down the least time that a step can take: operations at an efficiency of the peak, or launches, whichever is longer.
 
 
-# %%
+# %% exercise="8.2" level="compute"
 def step_seconds(flops, launches, peak, efficiency, launch):
     """Seconds of a step of `flops` operations in `launches` launches: `peak` a second at `efficiency`, `launch` seconds a launch."""
     ### BEGIN SOLUTION
@@ -436,7 +441,7 @@ def step_seconds(flops, launches, peak, efficiency, launch):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="8.2" points=5
 checks.step_seconds(step_seconds)
 
 # %% [markdown]
@@ -733,7 +738,7 @@ pd.DataFrame({"gradient": three, "float16": three.half().float(), "scaled": scal
 # **Exercise 8.3** (10 min). Which factor is best? Write `loss_scale`: the largest power of two with which no gradient overflows in float16.
 
 
-# %%
+# %% exercise="8.3" level="compute"
 def loss_scale(gradients):
     """The largest power of two that keeps every gradient of a list of tensors within float16's range."""
     ### BEGIN SOLUTION
@@ -742,7 +747,7 @@ def loss_scale(gradients):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="8.3" points=10
 checks.loss_scale(loss_scale)
 
 # %% [markdown]
@@ -885,7 +890,7 @@ display(pd.DataFrame(rows).set_index(["machine", "option"]).round(2) if rows els
 # **Exercise 8.4** (10 min). Write the loop. `summed_report_loss(logits, tokens, mask)` gives the sum over a part and its number of words.
 
 
-# %%
+# %% exercise="8.4" level="implement"
 def accumulated_gradients(generator, parts):
     """The gradients of the mean over all words of all parts, a tensor for each parameter, with one part in memory at a time."""
     ### BEGIN SOLUTION
@@ -898,7 +903,7 @@ def accumulated_gradients(generator, parts):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="8.4" points=10
 checks.accumulated_gradients(accumulated_gradients)
 
 # %% [markdown]

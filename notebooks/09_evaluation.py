@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 2, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -34,6 +35,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import math
@@ -125,7 +131,7 @@ for gram, count in ngrams("no effusion . no effusion .", 2).items():
 # **Exercise 9.1** (6 min). Write the two inner sums for one study. (Two `Counter`s can be intersected with `&`.)
 
 
-# %%
+# %% exercise="9.1" level="implement"
 def clipped_matches(hypothesis, reference, n):
     """Two texts -> (clipped matches, n-grams of the hypothesis), both counts."""
     ### BEGIN SOLUTION
@@ -134,7 +140,7 @@ def clipped_matches(hypothesis, reference, n):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.1" points=6
 checks.clipped_matches(clipped_matches)  # silent if right
 
 # %% tags=["nbval-check-output"]
@@ -155,7 +161,7 @@ for n in range(1, 5):
 # **Exercise 9.2** (4 min). Write the brevity penalty.
 
 
-# %%
+# %% exercise="9.2" level="compute"
 def brevity_penalty(c, r):
     """Words of the hypotheses, words of the references -> factor, at most 1."""
     ### BEGIN SOLUTION
@@ -163,7 +169,7 @@ def brevity_penalty(c, r):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.2" points=4
 checks.brevity_penalty(brevity_penalty)
 
 
@@ -187,7 +193,7 @@ figures.brevity(lengths, name="09_brevity")
 # penalty for the whole corpus.
 
 
-# %%
+# %% exercise="9.3" level="implement"
 def corpus_bleu(references, hypotheses, n=4):
     """Two lists of texts in the same order -> BLEU-n of the corpus, 0 to 1."""
     ### BEGIN SOLUTION
@@ -201,7 +207,7 @@ def corpus_bleu(references, hypotheses, n=4):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.3" points=10
 checks.corpus_bleu(corpus_bleu)
 
 # %% [markdown]
@@ -217,7 +223,8 @@ for name, reports in written.items():
 print("by hand and by the library: equal")
 
 # %% [markdown]
-# Is the score of the corpus the mean of the studies' scores? Give every study a BLEU-4 of its own, and look.
+# Is the score of the corpus the mean of the studies' scores? Give every study a BLEU-4 of its own, and look. *What to see: how many studies have none of
+# their four-word sequences right and so score nothing at all, and that the two lines are not one.*
 
 # %%
 figures.sentence_scores(each["CMN"], corpus["CMN"], name="09_sentence_scores")
@@ -361,7 +368,7 @@ print(f"f of their sum: {bleu_a1.score(bleu_a1.terms.sum(0)):.3f}")
 # **Exercise 9.4** (12 min). Write the interval. Draw with `np.random.default_rng(seed)`, so that the same seed gives the same interval.
 
 
-# %%
+# %% exercise="9.4" level="implement"
 def bootstrap_interval(terms, score, resamples=1000, seed=0):
     """Terms (n, k), a row a study; `score` maps their sum (k,) to the corpus score -> (low, high), the middle 95 %"""
     ### BEGIN SOLUTION
@@ -372,7 +379,7 @@ def bootstrap_interval(terms, score, resamples=1000, seed=0):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.4" points=12
 checks.bootstrap_interval(bootstrap_interval)
 
 # %% tags=["nbval-check-output"]
@@ -401,7 +408,9 @@ say(
 # %% [markdown]
 # ## 9.6 Why a constant report scores well
 #
-# Take the test studies apart. A study is *abnormal* here when the experts gave it at least one of the 13 drawn findings.
+# Take the test studies apart. A study is *abnormal* here when the experts gave it at least one of the 13 drawn findings. *What to see: left, how far the
+# orange square lies below the blue dot. Then, in the middle, who says what is wrong, and right, what that costs the healthy: how many findings a report
+# names in which there are none.*
 
 # %% tags=["nbval-check-output"]
 in_training = set(task.pool)
@@ -451,7 +460,7 @@ for sentence in ("there is a small left effusion .", "no effusion or pneumothora
 # **Exercise 9.5** (6 min). Write it.
 
 
-# %%
+# %% exercise="9.5" level="compute"
 def micro_f1(predicted, reference):
     """(n, 13), (n, 13), zeros and ones -> F1 over all findings of all studies, 0 to 1"""
     ### BEGIN SOLUTION
@@ -460,12 +469,13 @@ def micro_f1(predicted, reference):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.5" points=6
 checks.micro_f1(micro_f1)
 
 # %% [markdown]
 # How good can it get? Let the labeler read the **references themselves**, uncut, and compare with the codes. That is the ceiling: the labeler's own
-# mistakes, and findings that were coded and not written, or written and not coded.
+# mistakes, and findings that were coded and not written, or written and not coded. *What to see: the hollow marks are what a perfect report would get. A
+# dot at the left edge is a finding that the system never names rightly.*
 
 # %% tags=["nbval-check-output"]
 ceiling = finding_f1(labels_of({study.id: study.report for study in studies["test"]}), truth)
@@ -536,7 +546,7 @@ for sentence in ("an effusion is not seen .", "the heart is large .", *(f"{s} ."
 # **Exercise 9.6** (8 min). Write the scope of a negation that reaches forwards: is the word at place `at` denied?
 
 
-# %%
+# %% exercise="9.6" level="implement"
 def denied(words, at, negations=("no", "without"), stops=("but", ";")):
     """A sentence as a list of words, the place of a finding in it -> True if a negation before it reaches it"""
     ### BEGIN SOLUTION
@@ -550,7 +560,7 @@ def denied(words, at, negations=("no", "without"), stops=("but", ";")):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.6" points=8
 label_checks.denied(denied)
 
 # %% [markdown]
@@ -614,7 +624,7 @@ if len(known):
 # **Exercise 9.7** (10 min). Write micro-F1 over a label set. Use your `micro_f1`.
 
 
-# %%
+# %% exercise="9.7" level="implement"
 def label_set_f1(answers, truth, uncertain_is_positive=False, no_finding=True):
     """(n, 14) and (n, 14) of 1, 0, -1 and nan, "No Finding" first -> micro-F1 over CheXpert-14, or without "No Finding" over CheXpert-13"""
     ### BEGIN SOLUTION
@@ -624,11 +634,12 @@ def label_set_f1(answers, truth, uncertain_is_positive=False, no_finding=True):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="9.7" points=10
 label_checks.label_set_f1(label_set_f1)
 
 # %% [markdown]
-# Now the same reports under every choice, in one figure. `b` says of everybody that nothing is wrong.
+# Now the same reports under every choice, in one figure. `b` says of everybody that nothing is wrong. *What to see: how far the same four marks travel from
+# row to row. In which rows does `b`, which finds nothing, stand beside the systems?*
 
 # %%
 observed = np.array([reader.observations(written["CMN"][i]) for i in references])  # (n, 14)
@@ -700,7 +711,8 @@ say(
 #
 # Two systems with overlapping intervals may still be told apart. Both were scored on the *same* studies: an easy study tends to lift both, a hard one to pull
 # both down. So draw studies **once**, score both systems on the same draw, and look at the *difference*. `bootstrap_weights` gives the same draws for the same
-# seed, which is what makes it paired.
+# seed, which is what makes it paired. *What to see: left, two heaps that may overlap. Right, their difference on the same draws: does the blue band reach
+# the dashed line?*
 
 # %%
 systems = {**written, "a1": blind["a1"]}
@@ -803,7 +815,8 @@ say(
 # ## 9.13 Another seed
 #
 # Both methods ask about *these trained systems* on *other studies*. Train again with another seed and you have another system. So a method, unlike a
-# checkpoint, has a score with three numbers: **mean, standard deviation, number of seeds**. From the longer runs in `data/results`:
+# checkpoint, has a score with three numbers: **mean, standard deviation, number of seeds**. From the longer runs in `data/results`. *What to see: the band
+# is what other studies would change, the circles are the seeds. Where circles lie outside the band, the seed matters more than the test set.*
 
 # %%
 longer = [result for result in stored(dataset=DATASET) if result.is_preset]
@@ -866,7 +879,8 @@ say(
 
 # %% [markdown]
 # How large is the temptation? Constant reports make it visible: each training report is a candidate, and none of them is better than its words. Draw
-# a pool of candidates, choose one on validation or on test, and read its test score; 500 times for each size of the pool.
+# a pool of candidates, choose one on validation or on test, and read its test score; 500 times for each size of the pool. *What to see: left, whether what
+# is good on validation is good on test. Right, the gap between the lines: what choosing on test pretends to have.*
 
 # %%
 on_test = constant_bleu(candidates, list(references.values()))[:, 3]  # (candidates,)
@@ -913,7 +927,8 @@ looked[["n", "studies", "inside", "chance", "ratio", "low", "high", "own", "own_
 
 # %% [markdown]
 # `ratio` is inside over chance, `own` inside over the mean map of the other studies, both with their 95 % intervals over studies. The longer runs, all
-# systems, from `data/attention` (`rrg attention iu_phantom/cmn --profile laptop` measures one):
+# systems, from `data/attention` (`rrg attention iu_phantom/cmn --profile laptop` measures one). *What to see: right of the dashed line is better than
+# chance; but only what lies right of its own black mark comes from looking at this study.*
 
 # %%
 kept = attention_quality.stored(dataset=DATASET)
@@ -964,6 +979,8 @@ shown[[metric for metric in METRICS if metric in shown]].map(lambda value: "–"
 #
 # **Comparable, as far as the released code tells:** a1, b and c on the collection's reports. They look at nothing, so it does not matter what the images
 # are; their references are the same test reports in the same protocol.
+#
+# *What to see: how wide our intervals are beside the steps between the published diamonds, and which of those a report without an image reaches.*
 
 # %%
 bleu4 = pd.DataFrame({name: {"value": row.parts["all"].scores["BLEU-4"], **row.intervals["BLEU-4"]._asdict()} for name, row in rows.items()}).T

@@ -3,6 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 1, peak_gib: 2}
 # ---
 
 # %% [markdown]
@@ -30,6 +31,11 @@ DATASET = "iu_phantom"
 DATA_ROOT = None  # the folder of real images, for the datasets that need one
 PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
+
+# %%
+from rrg_lib.edition import require
+
+require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
 # %%
 import math
@@ -113,7 +119,7 @@ say(
 # binary fractions of your computer.
 
 
-# %%
+# %% exercise="10.1" level="implement"
 def rounding_verdict(better, worse):
     """Two numbers as printed ("0.170") -> "contradicted" when the first can't be at least the second, whatever was rounded away; else "consistent"."""
     ### BEGIN SOLUTION
@@ -123,7 +129,7 @@ def rounding_verdict(better, worse):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="10.1" points=10
 checks.rounding_verdict(rounding_verdict)  # silent if right
 
 # %% [markdown]
@@ -157,7 +163,7 @@ pd.DataFrame([[row.paper, row.where, row.statement, row.why] for row in contradi
 # **Exercise 10.2** (5 min). Write it.
 
 
-# %%
+# %% exercise="10.2" level="compute"
 def average_gain(system, base):
     """Scores by metric, {metric: score} each -> the mean relative gain of the system over the base, in per cent."""
     ### BEGIN SOLUTION
@@ -165,7 +171,7 @@ def average_gain(system, base):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="10.2" points=5
 checks.average_gain(average_gain)
 
 # %% tags=["nbval-check-output"]
@@ -199,7 +205,7 @@ print(run_check("mimic_cxr_gains_most").why)
 # was there before.
 
 
-# %%
+# %% exercise="10.3" level="compute"
 def share_of_slots(slots, d, base, maps):
     """Parameters of the matrix and of the maps, in per cent of `base` parameters."""
     ### BEGIN SOLUTION
@@ -207,7 +213,7 @@ def share_of_slots(slots, d, base, maps):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="10.3" points=5
 checks.share_of_slots(share_of_slots)
 
 # %% tags=["nbval-check-output"]
@@ -325,7 +331,7 @@ if blind:
 # **Exercise 10.4** (15 min). Write the rule. `a` and `b` are the scores of the seeds, `s_a` and `s_b` what the studies contribute.
 
 
-# %%
+# %% exercise="10.4" level="implement"
 def order_verdict(a, s_a, b, s_b, t):
     """Scores of A's seeds, s_studies of A, the same of B, the quantile -> "holds", "fails" or "undecided" for "A is above B"."""
     ### BEGIN SOLUTION
@@ -337,7 +343,7 @@ def order_verdict(a, s_a, b, s_b, t):
     ### END SOLUTION
 
 
-# %%
+# %% exercise="10.4" points=15
 checks.order_verdict(order_verdict)
 
 # %% [markdown]

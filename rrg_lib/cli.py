@@ -82,19 +82,31 @@ def _downloaded(source: str, data_root: Path | None, accepted: bool, mirror: str
 
 @app.command()
 def doctor(
-    path: Annotated[Path, typer.Argument(help="Folder of real images and reports, in any layout.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of real images and reports, in any layout; without one, the machine itself is examined.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="What it is: iu_xray, mimic_cxr or own; by default told from the folder.")] = None,
     layout: Layout = None,
     views: Views = None,
-    sample: Annotated[int, typer.Option(help="How many images to open, spread over all; 0 opens every one.")] = 500,
+    sample: Annotated[int | None, typer.Option(help="How many images to open, spread over all: 500 unless said; 0 opens every one.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the page of pictures; by default build/doctor/….png")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is in a folder, what is wrong with it and what to do. Exits with 0: whole, 1: usable, something is wrong, 2: not usable."""
-    from rrg_lib.data.doctor import examine
+    """Say what is in a folder, or without one what this machine has and lacks (Python, packages, GPU, Java, memory, disk); what is wrong, and what to do.
+    Exits with 0: whole, 1: usable, something is wrong, 2: not usable."""
+    if path is None:
+        if given := [f"--{name}" for name, value in locals().items() if name not in ("path", "quiet") and value is not None]:
+            raise ConfigurationError(f"{', '.join(given)}: of which folder? rrg doctor FOLDER examines one, rrg doctor alone this machine")
+        from rrg_lib.environment import examine_environment
+
+        machine = examine_environment()
+        typer.echo(machine)
+        raise typer.Exit(machine.status)
+
+    from rrg_lib.data.doctor import SAMPLE, examine
     from rrg_lib.data.film_check import sheet_of
 
-    found = examine(path, dataset=dataset, layout=layout, views=views, sample=sample or None, progress=not quiet)
+    found = examine(path, dataset=dataset, layout=layout, views=views, sample=SAMPLE if sample is None else sample or None, progress=not quiet)
     typer.echo(found)
     page = sheet or workspace() / "doctor" / f"{path.resolve().name}.png"
     typer.echo(f"pictures: {sheet_of(found.looks, found.source.collection.images, page)}")

@@ -47,6 +47,10 @@ class ConfigurationError(RRGError):
     """A setting that cannot be: the message names the field, the value and what it may be."""
 
 
+class EditionError(RRGError):
+    """A notebook of one edition of the book and a library of another."""
+
+
 class OutOfMemoryError(RRGError):
     """Memory ran out. The message says which settings need less."""
 

@@ -73,7 +73,7 @@ class Prototypes:
 def class_prototypes(
     training: TrainingStudies, number: int, *, text_dim: int = 768, recipe: Recipe = "released", text_encoder: str = TFIDF
 ) -> Prototypes:
-    """`number` prototypes (N_p) for each class of `training.labels`, D = d_vf + `text_dim` numbers each.
+    """`number` prototypes (N_p) for each class of `training.labels`, D = d_vf + `text_dim` numbers each (XProNet Eq. 4-7).
 
     A class with fewer different points than prototypes gets those points, and copies of them with a little noise. A class without any study gets the
     prototypes of all studies together: it will hardly be asked, and then by a mistaken classifier.

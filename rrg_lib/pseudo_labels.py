@@ -86,12 +86,12 @@ class PseudoLabels:
 
 
 def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
-    """The observations of the expert codes, "No Finding" where there is no other."""
+    """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place (XProNet Eq. 3)."""
     return PseudoLabels(dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), "the expert codes")
 
 
 def report_labels(dataset: PreparedDataset) -> PseudoLabels:
-    """What our labeler reads in the reports, uncertain counting as present, as the release makes its labels with CheXbert."""
+    """What our labeler reads in the reports, uncertain counting as present, as the release makes its labels with CheXbert (XProNet Eq. 3)."""
     labeler = ReportLabeler()
     rows = {study: _row(study, list(labeler.observations(dataset.study(i).report)), OBSERVATIONS) for i, study in enumerate(dataset.ids)}
     return PseudoLabels(rows, f"the report labeler {labeler.version}")

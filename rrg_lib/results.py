@@ -51,8 +51,7 @@ class StoredResult:
     @property
     def device(self) -> str:
         """`CPU`, or the GPU's name in short (H100)."""
-        name = self.provenance["machine"].get("device", "cpu")
-        return "CPU" if name == "cpu" else next((word for word in name.split() if word[-1].isdigit()), name)
+        return short_device(self.provenance["machine"].get("device", "cpu"))
 
     @property
     def labels_at_test(self) -> str | None:
@@ -77,6 +76,11 @@ class StoredResult:
     def best_epoch(self) -> int:
         """The epoch kept, chosen on the validation studies; counted from 1."""
         return self.provenance["checkpoint"]["epoch"] + 1
+
+
+def short_device(name: str) -> str:
+    """`CPU`, or of a GPU's name the word that tells it from others ("NVIDIA H100 80GB HBM3": H100)."""
+    return "CPU" if name == "cpu" else next((word for word in name.split() if word[-1].isdigit()), name)
 
 
 def _unseeded(what: Experiment) -> Experiment:

@@ -122,7 +122,7 @@ def slots(run: Run, *, most: int = 6) -> Slots:
 
 @torch.no_grad()
 def prototypes(run: Run) -> dict[str, np.ndarray]:
-    """XProNet's prototypes (C·N_p, d) as the queries see them (after Eq. 8), before and after training."""
+    """XProNet's prototypes (C·N_p, d) as the queries see them (after the linear map), before and after training."""
     memories = {"before training": run.new_generator().memory, "trained": run.generator().memory}
     return {name: memory.reduction(memory.prototypes).numpy() for name, memory in memories.items()}
 

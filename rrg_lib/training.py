@@ -226,6 +226,7 @@ class Trainer:
         return row
 
     def _train_step(self, batch: Batch) -> float:
+        """One step down the whole objective: the report loss and what memory and alignment add to it (XProNet Eq. 20; MCSAM, objective)."""
         batch = batch.to(self.accelerator.device)
         with self.accelerator.accumulate(self.generator), self.accelerator.autocast():
             output = self.generator(batch)

@@ -22,6 +22,7 @@ HEADER = """# ---
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   rrg: {minutes: 1, peak_gib: 1}
 # ---
 
 # %% [markdown]
@@ -99,7 +100,8 @@ def test_parameters_are_injected_and_the_table_names_every_chapter(tmp_path, cap
     assert text.index("chapter ") < text.rindex("00_first") < text.rindex("01_second") < text.index("total")
     timings = json.loads((out / "timings.json").read_text())
     assert [(row["chapter"], row["status"]) for row in timings["chapters"]] == [("00_first", "ok"), ("01_second", "ok")]
-    assert all(row["seconds"] > 0 for row in timings["chapters"])
+    assert all(row["seconds"] > 0 and 0.02 < row["peak_gib"] < 1 for row in timings["chapters"])  # a kernel of 30 to 100 MiB
+    assert timings["machine"]["cores"] >= 1 and "budget" not in text[text.index("\nchapter") :], "budgets are of the ci profile"
     assert timings["parameters"] == {"PROFILE": "laptop", "DATASET": "phantom", "DATA_ROOT": str(data_root), "SEED": 3}
 
 
@@ -147,7 +149,7 @@ object()
     texts = "".join(text for output in outputs for text in chapters.texts(output))
     assert texts == "ci iu_phantom None 7\nnotebooks/figure.png\n<object at 0x…>"
     assert not any(word in first for word in (str(tmp_path), "papermill", "injected-parameters", "start_time", '"version"'))
-    assert not (tmp_path / "check" / "timings.json").exists()
+    assert not list(tmp_path.rglob("timings.json")), "the committed record is kept where it is asked for"
     assert book.main(["check", "--notebooks", str(folder)]) == 0
     assert "agree: 1 chapters" in capsys.readouterr().out
 
@@ -174,6 +176,9 @@ def test_a_warning_is_not_written_into_a_committed_notebook(tmp_path, capsys):
         (HEADER + PARAMETERS.replace("SEED = 7\n", "") + CHECKED, "does not assign SEED"),
         (HEADER + PARAMETERS.replace('"ci"', 'os.environ["PROFILE"]') + CHECKED, "could not be read"),
         (TINY.replace(", name: python3", ""), "kernelspec"),
+        (TINY.replace("minutes: 1", "minutes: 0"), "the budget is {'minutes': 0, 'peak_gib': 1}; expected rrg: {minutes: 3"),
+        (TINY.replace("{minutes: 1, peak_gib: 1}", "3"), "the budget is 3; expected"),
+        (TINY.replace(", peak_gib: 1", ", gib: 1"), "in the header"),
         (TINY.replace("ipynb,py:percent", "py:percent"), "jupytext.formats"),
         (TINY + '\n# %% tags=["raises-exception"]\n1 / 0\n', "raises-exception"),
     ],
@@ -292,6 +297,20 @@ def test_an_edited_source_is_caught(tmp_path):
     source, notebook = pair(tmp_path)
     source.write_text(TINY.replace("print(PROFILE", "print(SEED, PROFILE"), encoding="utf-8")
     assert "source:   print(SEED, PROFILE" in "\n".join(chapters.problems(source, notebook, tmp_path))
+
+
+def test_a_chapter_without_a_budget_runs_and_is_not_committed(tmp_path):
+    text = TINY.replace("#   rrg: {minutes: 1, peak_gib: 1}\n", "")
+    assert "rrg" not in chapters.read_source(chapter(tmp_path, "01_other", text)).metadata
+    source, notebook = pair(tmp_path, text=text)
+    assert "00_tiny.py: states no budget; its header must hold rrg: {" in "\n".join(chapters.problems(source, notebook, tmp_path))
+
+
+def test_the_budget_is_carried_into_the_notebook(tmp_path):
+    source, notebook = pair(tmp_path)
+    assert nbformat.read(notebook, as_version=4).metadata["rrg"] == {"minutes": 1, "peak_gib": 1}
+    source.write_text(TINY.replace("minutes: 1", "minutes: 9"), encoding="utf-8")
+    assert "not as the builder writes them" in "\n".join(chapters.problems(source, notebook, tmp_path))
 
 
 def test_a_chapter_that_marks_nothing_is_caught(tmp_path):

@@ -44,13 +44,16 @@ WRONG_CODES = {
 }
 
 
-def test_the_solved_code_parser_passes():
-    checks.side_and_severity(solved_code)
+@pytest.mark.exercise("1.1", "right")
+@pytest.mark.parametrize("answer", [solved_code, lambda code: (parse_code(code).side, parse_code(code).severity)])
+def test_every_right_code_parser_passes(answer):
+    checks.side_and_severity(answer)
 
 
-@pytest.mark.parametrize("name", WRONG_CODES)
-def test_a_wrong_code_parser_is_told_why(name):
-    refused(checks.side_and_severity, *WRONG_CODES[name])
+@pytest.mark.exercise("1.1", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_CODES.values(), ids=WRONG_CODES)
+def test_a_wrong_code_parser_is_told_why(answer, hint):
+    refused(checks.side_and_severity, answer, hint)
 
 
 # --- 1.2: the cleaner that keeps decimals -----------------------------------------------------------------------------------------------------------
@@ -58,6 +61,11 @@ def test_a_wrong_code_parser_is_told_why(name):
 
 def solved_cleaner(report):
     return clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)).replace("·", ".")
+
+
+def with_a_word_for_the_point(report):
+    hidden = re.sub(r"(\d)\.(\d)", r"\1decimalpoint\2", report)
+    return ".".join(clean_r2gen(hidden).split("decimalpoint"))
 
 
 def mixed(report):
@@ -78,13 +86,16 @@ WRONG_CLEANERS = {
 }
 
 
-def test_the_solved_cleaner_passes():
-    checks.keeps_decimals(solved_cleaner)
+@pytest.mark.exercise("1.2", "right")
+@pytest.mark.parametrize("answer", [solved_cleaner, with_a_word_for_the_point])
+def test_every_right_cleaner_passes(answer):
+    checks.keeps_decimals(answer)
 
 
-@pytest.mark.parametrize("name", WRONG_CLEANERS)
-def test_a_wrong_cleaner_is_told_why(name):
-    refused(checks.keeps_decimals, *WRONG_CLEANERS[name])
+@pytest.mark.exercise("1.2", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_CLEANERS.values(), ids=WRONG_CLEANERS)
+def test_a_wrong_cleaner_is_told_why(answer, hint):
+    refused(checks.keeps_decimals, answer, hint)
 
 
 # --- 1.3: the rate of unknown words -----------------------------------------------------------------------------------------------------------------
@@ -116,14 +127,18 @@ WRONG_RATES = {
 }
 
 
-def test_the_solved_rate_passes():
-    checks.unknown_rate(lambda reports, v: share(tokens(reports, v), v.ids))
-    checks.unknown_rate(lambda reports, v: in_encoded(reports, v, cut=False, marks=False))
+@pytest.mark.exercise("1.3", "right")
+@pytest.mark.parametrize(
+    "answer", [lambda reports, v: share(tokens(reports, v), v.ids), lambda reports, v: in_encoded(reports, v, cut=False, marks=False)]
+)
+def test_every_right_rate_passes(answer):
+    checks.unknown_rate(answer)
 
 
-@pytest.mark.parametrize("name", WRONG_RATES)
-def test_a_wrong_rate_is_told_why(name):
-    refused(checks.unknown_rate, *WRONG_RATES[name])
+@pytest.mark.exercise("1.3", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_RATES.values(), ids=WRONG_RATES)
+def test_a_wrong_rate_is_told_why(answer, hint):
+    refused(checks.unknown_rate, answer, hint)
 
 
 # --- 1.4: the share of copies -----------------------------------------------------------------------------------------------------------------------
@@ -140,13 +155,18 @@ WRONG_SHARES = {
 }
 
 
-def test_the_solved_share_passes():
-    checks.copied_share(lambda texts, pool: sum(text in set(pool) for text in texts) / len(texts))
+@pytest.mark.exercise("1.4", "right")
+@pytest.mark.parametrize(
+    "answer", [lambda texts, pool: sum(text in set(pool) for text in texts) / len(texts), lambda texts, pool: np.isin(texts, pool).mean()]
+)
+def test_every_right_share_passes(answer):
+    checks.copied_share(answer)
 
 
-@pytest.mark.parametrize("name", WRONG_SHARES)
-def test_a_wrong_share_is_told_why(name):
-    refused(checks.copied_share, *WRONG_SHARES[name])
+@pytest.mark.exercise("1.4", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_SHARES.values(), ids=WRONG_SHARES)
+def test_a_wrong_share_is_told_why(answer, hint):
+    refused(checks.copied_share, answer, hint)
 
 
 # --- 1.5: the window --------------------------------------------------------------------------------------------------------------------------------
@@ -170,14 +190,16 @@ WRONG_WINDOWS = {
 }
 
 
-def test_the_solved_window_passes_rounded_or_not():
-    checks.windowed(right_window)
-    checks.windowed(lambda v, c, w: np.rint(right_window(v, c, w)).astype(np.uint8))
+@pytest.mark.exercise("1.5", "right")
+@pytest.mark.parametrize("answer", [right_window, lambda v, c, w: np.rint(right_window(v, c, w)).astype(np.uint8)])
+def test_every_right_window_passes_rounded_or_not(answer):
+    checks.windowed(answer)
 
 
-@pytest.mark.parametrize("name", WRONG_WINDOWS)
-def test_a_wrong_window_is_told_why(name):
-    refused(checks.windowed, *WRONG_WINDOWS[name])
+@pytest.mark.exercise("1.5", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_WINDOWS.values(), ids=WRONG_WINDOWS)
+def test_a_wrong_window_is_told_why(answer, hint):
+    refused(checks.windowed, answer, hint)
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------------------------------------

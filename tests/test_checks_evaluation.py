@@ -155,6 +155,7 @@ def over_labels(how: str = "right"):
     return answer
 
 
+@pytest.mark.exercise("9", "right")
 @pytest.mark.parametrize(
     ("check", "answer"),
     [
@@ -172,6 +173,7 @@ def test_a_right_answer_passes(check, answer):
     check(answer)
 
 
+@pytest.mark.exercise("9", "wrong")
 @pytest.mark.parametrize(
     ("check", "answer", "hint"),
     [

@@ -18,15 +18,23 @@ def solved_bytes(module, moments):
     return weights, learnt, moments * learnt
 
 
+def by_storage(module, moments):
+    learnt = sum(p.nbytes for p in module.parameters() if p.requires_grad)
+    return sum(p.untyped_storage().nbytes() for p in module.parameters()), learnt, learnt * moments
+
+
 def numbers(module, moments):
     weights, learnt = (sum(p.numel() for p in module.parameters() if p.requires_grad or every) for every in (True, False))
     return weights, learnt, moments * learnt
 
 
-def test_training_bytes_passes_solved():
-    checks.training_bytes(solved_bytes)
+@pytest.mark.exercise("8.1", "right")
+@pytest.mark.parametrize("answer", [solved_bytes, by_storage])
+def test_every_right_number_of_bytes_passes(answer):
+    checks.training_bytes(answer)
 
 
+@pytest.mark.exercise("8.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -61,11 +69,13 @@ def by_trying(gradients):
     return scale
 
 
+@pytest.mark.exercise("8.3", "right")
 @pytest.mark.parametrize("answer", [solved_scale, by_trying])
 def test_every_right_scale_passes(answer):
     checks.loss_scale(answer)
 
 
+@pytest.mark.exercise("8.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -108,6 +118,7 @@ def by_division_at_the_end(generator, parts):
     return [p.grad / words for p in generator.parameters()]
 
 
+@pytest.mark.exercise("8.4", "right")
 @pytest.mark.parametrize("answer", [accumulated(lambda total, own, words, n: total / words), by_division_at_the_end])
 def test_every_right_accumulation_passes(answer):
     checks.accumulated_gradients(answer)
@@ -131,6 +142,7 @@ def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
     assert seen == [6]
 
 
+@pytest.mark.exercise("8.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -141,7 +153,7 @@ def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
         (accumulated(lambda total, own, words, n: total / words, zero="never"), "gradients of before are still in it"),
         (lambda generator, parts: [torch.zeros_like(p) for p in generator.parameters()], "differ from those of the whole batch"),
         (lambda generator, parts: generator, "expected a list of gradients"),
-        (lambda generator, parts: [torch.zeros(1)], "one of each parameter's shape"),
+        (lambda generator, parts: [torch.zeros(1)], "one gradient a parameter, of its shape"),
     ],
 )
 def test_a_wrong_accumulation_is_told_what_is_wrong(answer, hint):
@@ -149,10 +161,19 @@ def test_a_wrong_accumulation_is_told_what_is_wrong(answer, hint):
         checks.accumulated_gradients(answer)
 
 
-def test_step_seconds_passes_solved():
-    checks.step_seconds(lambda flops, launches, peak, efficiency, launch: max(flops / (efficiency * peak), launches * launch))
+@pytest.mark.exercise("8.2", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda flops, launches, peak, efficiency, launch: max(flops / (efficiency * peak), launches * launch),
+        lambda f, n, p, e, s: f / e / p if f / e / p > n * s else n * s,
+    ],
+)
+def test_every_right_estimate_passes(answer):
+    checks.step_seconds(answer)
 
 
+@pytest.mark.exercise("8.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -40,11 +40,13 @@ def in_logarithms(cost, source, target, epsilon, rounds):
     return (f[:, None] + g - cost / epsilon).exp()
 
 
+@pytest.mark.exercise("6.1", "right")
 @pytest.mark.parametrize("answer", [solved_sinkhorn, columns_first, in_logarithms])
 def test_every_right_transport_passes(answer):
     checks.sinkhorn(answer)
 
 
+@pytest.mark.exercise("6.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -79,11 +81,13 @@ def state_by_state(states, patterns, beta):
     return torch.stack([patterns.T @ torch.softmax(beta * patterns @ state, 0) for state in states])
 
 
+@pytest.mark.exercise("6.2", "right")
 @pytest.mark.parametrize("answer", [solved_recall, state_by_state])
 def test_every_right_recall_passes(answer):
     checks.recall(answer)
 
 
+@pytest.mark.exercise("6.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -127,11 +131,13 @@ def without_the_own(visual, report, temperature):
     return -((odds.diag() / others.sum(1)).log() + (odds.diag() / others.sum(0)).log()).mean() / 2
 
 
+@pytest.mark.exercise("6.3", "right")
 @pytest.mark.parametrize("answer", [solved_contrastive, written_out])
 def test_every_right_contrastive_loss_passes(answer):
     checks.contrastive(answer)
 
 
+@pytest.mark.exercise("6.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -174,6 +180,7 @@ def prefix_last(query, keys, values, mask, first_keys, first_values):
     return attend(query, k, v, F.pad(mask, (0, first_keys.shape[1]), value=True))
 
 
+@pytest.mark.exercise("6.4", "right")
 @pytest.mark.parametrize("answer", [solved_prefix, prefix_last])
 def test_every_right_prefix_passes(answer):
     checks.prefix_attention(answer)
@@ -188,6 +195,7 @@ def causal_over_all(mask, prefix):
     return torch.ones(length, length + prefix, dtype=torch.bool).tril()
 
 
+@pytest.mark.exercise("6.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

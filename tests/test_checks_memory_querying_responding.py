@@ -73,11 +73,13 @@ def no_softmax(query, keys, values, k):
     return gathered(best.values, best.indices, values)
 
 
+@pytest.mark.exercise("4.1", "right")
 @pytest.mark.parametrize("answer", [solved_read, top_k_before_scaling, masked_read])
 def test_every_right_read_passes(answer):
     checks.top_k_read(answer)
 
 
+@pytest.mark.exercise("4.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -100,10 +102,19 @@ def test_a_wrong_read_is_told_what_is_wrong(answer, hint):
         checks.top_k_read(answer)
 
 
-def test_ask_all_passes_solved():
-    checks.ask_all(lambda query, keys, values: scaled(query, keys).softmax(-1) @ values)
+@pytest.mark.exercise("4.2", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda query, keys, values: scaled(query, keys).softmax(-1) @ values,
+        lambda query, keys, values: solved_read(query, keys, values, keys.shape[1]),
+    ],
+)
+def test_every_right_ask_all_passes(answer):
+    checks.ask_all(answer)
 
 
+@pytest.mark.exercise("4.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -123,10 +134,19 @@ def heaviest_first(weights):
     return weights.sort(dim=-1, descending=True).values.cumsum(-1)
 
 
-def test_slots_for_passes_solved():
-    checks.slots_for(lambda weights, share: (heaviest_first(weights) < share).sum(-1) + 1)
+@pytest.mark.exercise("4.2", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda weights, share: (heaviest_first(weights) < share).sum(-1) + 1,
+        lambda weights, share: (heaviest_first(weights) >= share).long().argmax(-1) + 1,
+    ],
+)
+def test_every_right_count_of_slots_passes(answer):
+    checks.slots_for(answer)
 
 
+@pytest.mark.exercise("4.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -151,11 +171,13 @@ def in_sets(word, patches):
     return torch.tensor([sum(len(set(word[h].tolist()) & set(patches[h, s].tolist())) for h in range(heads)) for s in range(count)])
 
 
+@pytest.mark.exercise("4.3", "right")
 @pytest.mark.parametrize("answer", [head_with_head, in_sets])
 def test_every_right_count_of_shared_slots_passes(answer):
     checks.shared_with(answer)
 
 
+@pytest.mark.exercise("4.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -181,11 +203,19 @@ def cover_of(box):
     return torch.outer(part_of(y0, y1), part_of(x0, x1))
 
 
-def test_share_in_box_passes_solved_as_number_or_tensor():
-    checks.share_in_box(lambda attention, box: (attention * cover_of(box)).sum() / attention.sum())
-    checks.share_in_box(lambda attention, box: float((attention / attention.sum() * cover_of(box)).sum()))
+@pytest.mark.exercise("4.4", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda attention, box: (attention * cover_of(box)).sum() / attention.sum(),
+        lambda attention, box: float((attention / attention.sum() * cover_of(box)).sum()),
+    ],
+)
+def test_every_right_share_passes_as_number_or_tensor(answer):
+    checks.share_in_box(answer)
 
 
+@pytest.mark.exercise("4.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import precision_recall_fscore_support
 
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import pair_alignment_and_classification as checks
@@ -54,11 +56,13 @@ def by_einsum(logits, mask, W_p, b, w):
     return vectors / vectors.norm(dim=1, keepdim=True)
 
 
+@pytest.mark.exercise("7.1", "right")
 @pytest.mark.parametrize("answer", [solved_pool, by_einsum])
 def test_every_right_pooling_passes(answer):
     checks.attention_pool(answer)
 
 
+@pytest.mark.exercise("7.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -83,14 +87,17 @@ def solved_loss(cosines, same, margin):
     return (1 - cosines.diagonal()).mean() + (cosines[~same] - margin).clamp(min=0).mean()
 
 
-def test_loss_with_negatives_passes_solved():
-    checks.loss_with_negatives(solved_loss)
+@pytest.mark.exercise("7.2", "right")
+@pytest.mark.parametrize("answer", [solved_loss, lambda c, same, m: 1 - c.diagonal().mean() + ((c - m).relu() * ~same).sum() / (~same).sum()])
+def test_every_right_loss_passes(answer):
+    checks.loss_with_negatives(answer)
 
 
 def off_diagonal(cosines):
     return cosines[~torch.eye(len(cosines), dtype=torch.bool)]
 
 
+@pytest.mark.exercise("7.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -118,11 +125,13 @@ def by_topk(cosines, k):
     return (cosines.topk(k, dim=1).indices == own).any(1).double().mean()
 
 
+@pytest.mark.exercise("7.3", "right")
 @pytest.mark.parametrize("answer", [solved_recall, by_topk])
 def test_every_right_recall_passes(answer):
     checks.recall_at(answer)
 
 
+@pytest.mark.exercise("7.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -140,14 +149,23 @@ def test_a_wrong_recall_is_told_what_is_wrong(answer, hint):
         checks.recall_at(answer)
 
 
+def by_scikit_learn(support):
+    truth = np.repeat(np.arange(len(support)), support)
+    always = np.full(len(truth), np.argmax(support))
+    return precision_recall_fscore_support(truth, always, average="weighted", zero_division=0)[:3]
+
+
 def share(support):
     return max(support) / sum(support)
 
 
-def test_constant_scores_passes_solved():
-    checks.constant_scores(lambda s: (share(s) ** 2, share(s), 2 * share(s) ** 2 / (1 + share(s))))
+@pytest.mark.exercise("7.4", "right")
+@pytest.mark.parametrize("answer", [lambda s: (share(s) ** 2, share(s), 2 * share(s) ** 2 / (1 + share(s))), by_scikit_learn])
+def test_every_right_constant_score_passes(answer):
+    checks.constant_scores(answer)
 
 
+@pytest.mark.exercise("7.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -174,10 +192,13 @@ def solved_focal(logits, targets, gamma):
     return -((1 - p) ** gamma * p.log()).mean()
 
 
-def test_focal_passes_solved():
-    checks.focal(solved_focal)
+@pytest.mark.exercise("7.5", "right")
+@pytest.mark.parametrize("answer", [solved_focal, lambda x, y, g: ((1 - p_true(x, y)) ** g * F.cross_entropy(x, y, reduction="none")).mean()])
+def test_every_right_focal_loss_passes(answer):
+    checks.focal(answer)
 
 
+@pytest.mark.exercise("7.5", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +47,33 @@ def test_the_solved_form_passes_and_blank_and_constant_ones_fail(name):
         getattr(checks, name)(blank)
 
 
+def by_decimals(better, worse):
+    highest, lowest = (Decimal(x) + sign * Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1) for x, sign in ((better, 1), (worse, -1)))
+    return "contradicted" if highest < lowest else "consistent"
+
+
+def by_statistics(a, s_a, b, s_b, t):
+    if len(a) < 3 or len(b) < 3:
+        return "undecided"
+    margin = t * (s_a**2 + s_b**2 + statistics.variance(a) / len(a) + statistics.variance(b) / len(b)) ** 0.5
+    apart = statistics.fmean(a) - statistics.fmean(b)
+    return "undecided" if abs(apart) <= margin else "holds" if apart > 0 else "fails"
+
+
+@pytest.mark.exercise("10", "right")
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        (checks.rounding_verdict, by_decimals),
+        (checks.average_gain, lambda s, b: float(np.mean([100 * (s[metric] - base) / base for metric, base in b.items()]))),
+        (checks.share_of_slots, lambda slots, d, base, maps: 100 / base * d * (slots + maps * (d + 1))),
+        (checks.order_verdict, by_statistics),
+    ],
+)
+def test_a_right_answer_passes(check, answer):
+    check(answer)
+
+
 def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
     if swap:
         better, worse = worse, better
@@ -56,6 +85,7 @@ def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
     return "contradicted" if (round(a, 9) < round(b, 9) if ends else a < b) else "consistent"
 
 
+@pytest.mark.exercise("10.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -73,6 +103,7 @@ def test_rounding_mistakes(answer, hint):
         checks.rounding_verdict(answer)
 
 
+@pytest.mark.exercise("10.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -92,6 +123,7 @@ def test_gain_mistakes(answer, hint):
         checks.average_gain(answer)
 
 
+@pytest.mark.exercise("10.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -109,27 +141,28 @@ def test_share_mistakes(answer, hint):
         checks.share_of_slots(answer)
 
 
+@pytest.mark.exercise("10.4", "wrong")
 @pytest.mark.parametrize(
-    ("options", "hint"),
+    ("answer", "hint"),
     [
-        ({"fewest": 1}, "fewer than three seeds"),
-        ({"within": "fails"}, "that is 'undecided', not 'fails'"),
-        ({"below": "undecided"}, "the order *fails*"),
-        ({"over_n": False}, "is that of the seeds over n"),
-        ({"ddof": 0}, "divides by n - 1"),
-        ({"studies": False}, "the studies are missing"),
-        ({"seeds": False}, "the seeds are missing"),
-        ({"of_b": False}, "B's mean varies as well"),
-        ({"roots": True}, "you add the roots"),
-        ({"use_t": False}, "the factor is missing"),
-        ({"margin": False}, "the margin is missing"),
-        ({"studies_over_n": True}, "averaging seeds does not shrink"),
-        ({"swap": True}, "the order is turned round"),
+        (partial(checks._order, fewest=1), "fewer than three seeds"),
+        (partial(checks._order, within="fails"), "that is 'undecided', not 'fails'"),
+        (partial(checks._order, below="undecided"), "the order *fails*"),
+        (partial(checks._order, over_n=False), "is that of the seeds over n"),
+        (partial(checks._order, ddof=0), "divides by n - 1"),
+        (partial(checks._order, studies=False), "the studies are missing"),
+        (partial(checks._order, seeds=False), "the seeds are missing"),
+        (partial(checks._order, of_b=False), "B's mean varies as well"),
+        (partial(checks._order, roots=True), "you add the roots"),
+        (partial(checks._order, use_t=False), "the factor is missing"),
+        (partial(checks._order, margin=False), "the margin is missing"),
+        (partial(checks._order, studies_over_n=True), "averaging seeds does not shrink"),
+        (partial(checks._order, swap=True), "the order is turned round"),
     ],
 )
-def test_order_mistakes(options, hint):
+def test_order_mistakes(answer, hint):
     with pytest.raises(CheckError, match=re.escape(hint)):
-        checks.order_verdict(partial(checks._order, **options))
+        checks.order_verdict(answer)
 
 
 def test_the_exercise_is_the_ledgers_rule():

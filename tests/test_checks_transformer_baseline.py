@@ -86,6 +86,7 @@ def wu(shift: int = 5, end_mark: bool = True, power: bool = True, multiply: bool
     return answer
 
 
+@pytest.mark.exercise("3", "right")
 @pytest.mark.parametrize(
     ("check", "answer"),
     [
@@ -102,6 +103,7 @@ def test_a_right_answer_passes(check, answer):
     check(answer)
 
 
+@pytest.mark.exercise("3", "wrong")
 @pytest.mark.parametrize(
     ("check", "answer", "hint"),
     [

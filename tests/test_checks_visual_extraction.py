@@ -21,11 +21,13 @@ def by_permuting(maps, views):
     return maps.permute(0, 2, 3, 1).unflatten(0, (-1, views)).flatten(1, 3)
 
 
+@pytest.mark.exercise("2.1", "right")
 @pytest.mark.parametrize("answer", [solved_patches, by_permuting])
 def test_every_right_sequence_passes(answer):
     checks.to_patches(answer)
 
 
+@pytest.mark.exercise("2.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -59,6 +61,7 @@ def from_the_end(layers):
     return needed
 
 
+@pytest.mark.exercise("2.2", "right")
 @pytest.mark.parametrize("answer", [solved_field, from_the_end])
 def test_every_right_field_passes(answer):
     checks.receptive_field(answer)
@@ -86,6 +89,7 @@ def distance(layers):
     return j
 
 
+@pytest.mark.exercise("2.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -108,11 +112,13 @@ def solved_cam(maps, slopes):
     return (slopes.mean(1, keepdim=True) * maps).sum(-1).relu()
 
 
-def test_grad_cam_passes_solved():
-    checks.class_activation(solved_cam)
-    checks.class_activation(lambda maps, slopes: torch.einsum("vd,vpd->vp", slopes.mean(1), maps).clamp(min=0))
+@pytest.mark.exercise("2.3", "right")
+@pytest.mark.parametrize("answer", [solved_cam, lambda maps, slopes: torch.einsum("vd,vpd->vp", slopes.mean(1), maps).clamp(min=0)])
+def test_every_right_grad_cam_passes(answer):
+    checks.class_activation(answer)
 
 
+@pytest.mark.exercise("2.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -46,10 +46,13 @@ def none_last(values):
     return np.roll(solved_labels(values), -1, axis=1)
 
 
-def test_labels_pass_solved():
-    checks.labels_of(solved_labels)
+@pytest.mark.exercise("5.1", "right")
+@pytest.mark.parametrize("answer", [solved_labels, lambda v: with_none(np.isin(v, (1, -1)), ~np.isin(v, (1, -1)).any(axis=1, keepdims=True))])
+def test_every_right_labelling_passes(answer):
+    checks.labels_of(answer)
 
 
+@pytest.mark.exercise("5.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -119,11 +122,13 @@ def closed_after_choice(query, keys, values, labels, gamma):
     return gathered(best.values.masked_fill(~kept, -torch.inf).softmax(-1), best.indices, values)
 
 
+@pytest.mark.exercise("5.2", "right")
 @pytest.mark.parametrize("answer", [solved_read, a_study_at_a_time])
 def test_every_right_read_passes(answer):
     checks.ask_own(answer)
 
 
+@pytest.mark.exercise("5.2", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -167,11 +172,13 @@ def pair_by_pair(features, labels, margin, theta):
     return total / len(features) ** 2
 
 
+@pytest.mark.exercise("5.3", "right")
 @pytest.mark.parametrize("answer", [loss, pair_by_pair])
 def test_every_right_loss_passes(answer):
     checks.contrastive(answer)
 
 
+@pytest.mark.exercise("5.3", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -201,10 +208,19 @@ def f1(told, truth):
     return 2 * hit / (told.astype(int).sum() + truth.sum())
 
 
-def test_label_f1_passes_solved():
-    checks.label_f1(lambda told, truth: f1(told[:, 1:], truth[:, 1:]))
+@pytest.mark.exercise("5.4", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda told, truth: f1(told[:, 1:], truth[:, 1:]),
+        lambda told, truth: 2 / (told[:, 1:].sum() + truth[:, 1:].sum()) * (told & truth)[:, 1:].sum(),
+    ],
+)
+def test_every_right_f1_passes(answer):
+    checks.label_f1(answer)
 
 
+@pytest.mark.exercise("5.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -225,10 +241,13 @@ def test_a_wrong_f1_is_told_what_is_wrong(answer, hint):
 # --- 5.5 ----------------------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_chance_passes_solved():
-    checks.met_by_chance(lambda k, n: k * k / n)
+@pytest.mark.exercise("5.5", "right")
+@pytest.mark.parametrize("answer", [lambda k, n: k * k / n, lambda k, n: n * (k / n) ** 2])
+def test_every_right_chance_passes(answer):
+    checks.met_by_chance(answer)
 
 
+@pytest.mark.exercise("5.5", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -12,7 +12,7 @@ CLASSES = 14
 
 
 def loss_written_out(features, labels, margin, theta, clamp):
-    """Eq. 17-18, a pair at a time."""
+    """XProNet Eq. 17-18, a pair at a time."""
     total = 0.0
     for x, own in zip(features, labels, strict=True):
         for y, other in zip(features, labels, strict=True):
@@ -28,6 +28,7 @@ def loss_written_out(features, labels, margin, theta, clamp):
 @pytest.mark.parametrize("clamp", [True, False])
 @pytest.mark.parametrize(("margin", "theta"), [(0.4, 1.5), (0.0, 1.75), (0.2, 1.0)])
 def test_the_contrastive_loss_equals_its_equations_written_out(margin, theta, clamp):
+    """XProNet Eq. 17-18, as released and as printed."""
     rng = torch.Generator().manual_seed(0)
     labels = (torch.rand(9, CLASSES, generator=rng) < 0.15).float()
     labels[4] = 0
@@ -37,7 +38,7 @@ def test_the_contrastive_loss_equals_its_equations_written_out(margin, theta, cl
 
 
 def test_targets_fall_with_the_labels_that_differ():
-    """Eq. 18: the same labels 1; {a, b} and {a}, h_d 1 of h_t 3; nothing in common is apart."""
+    """XProNet Eq. 18: the same labels 1; {a, b} and {a}, h_d 1 of h_t 3; nothing in common is apart."""
     labels = torch.tensor([[1.0, 1, 0], [1, 0, 0], [0, 0, 1]])
     together, targets = similarity_targets(labels, 1.5)
     assert together.tolist() == [[True, True, False], [True, True, False], [False, False, True]]

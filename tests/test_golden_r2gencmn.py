@@ -48,6 +48,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float) -> None:
 
 @pytest.mark.parametrize("weights", ["init", "trained"])
 def test_forward_equals_the_release(r2gencmn, batch, weights):
+    """CMN Eq. 2 and 4-15 as released."""
     golden, model = r2gencmn.tensors(f"forward_{weights}"), released_model(r2gencmn, weights)
     with torch.no_grad():
         encoded, image = model.encode(batch.inputs)

@@ -55,7 +55,7 @@ def released_model(golden, weights: str, gamma: int = 5) -> ReportGenerator:
 
 
 def losses(model: ReportGenerator, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The whole objective (Eq. 20) and its parts, the contrastive ones without their weights."""
+    """The whole objective (XProNet Eq. 20) and its parts, the contrastive ones without their weights."""
     output = model(batch)
     report = report_loss(output.logits, batch.tokens, batch.mask)
     image, text = output.losses["contrastive_image"], output.losses["contrastive_text"]
@@ -75,6 +75,7 @@ def bank_rows(golden, batch: Batch, indices: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("weights", ["init", "trained"])
 def test_forward_equals_the_release(xpronet, batch, weights):
+    """XProNet Eq. 8-14 and 17-18 as released."""
     golden, model = xpronet.tensors(f"forward_{weights}"), released_model(xpronet, weights)
     with torch.no_grad():
         encoded, image = model.encode(batch.inputs, batch.labels)

@@ -21,7 +21,7 @@ def test_of_a_linear_score_of_the_mean_patch_it_is_the_class_activation_map():
 
 
 def test_alphas_are_means_over_a_views_patches():
-    """A score that only looks at one patch: its gradient is spread over the whole view by Eq. 1, and the other view gets none."""
+    """A score that only looks at one patch: its gradient is spread over the whole view by Selvaraju et al. 2017, Eq. 1, and the other view gets none."""
     maps = torch.ones(1, 2, 4, 3, requires_grad=True)
     found = grad_cam(maps, maps[:, 0, 2].sum(-1) * 4)
     torch.testing.assert_close(found, torch.tensor([[[3.0] * 4, [0.0] * 4]]))

@@ -42,7 +42,8 @@ def cosine_apart(vectors: np.ndarray) -> float:
 
 
 def test_the_report_vector_is_the_equation_written_out():
-    """T' = logits W_p + b, a = softmax over the report's positions of w · T'_i, t = Σ a_i T'_i over its length."""
+    """Student paper, projection, and Student paper, attention pooling: T' = logits W_p + b, a = softmax over the report's positions of w · T'_i,
+    t = Σ a_i T'_i over its length."""
     torch.manual_seed(0)
     alignment = PairConfig().build(logits=7, d_model=5, d_vf=9).double()
     logits, lengths = 3 * torch.randn(3, 6, 7, dtype=torch.float64), (6, 4, 1)
@@ -78,6 +79,7 @@ def test_the_loss_looks_at_the_positions_that_the_report_loss_counts():
 
 @pytest.mark.parametrize("image", ["encoded", "patches"])
 def test_the_image_vector_is_the_unit_mean_of_its_features(image):
+    """Student paper, attention pooling: v."""
     model, batch = generator(PairConfig(image=image)).eval(), toy_batch()
     output = model(batch)
     features = model.encode(batch.inputs)[0] if image == "encoded" else batch.inputs
@@ -100,6 +102,7 @@ NONE_ALIKE = torch.eye(3, dtype=torch.bool)
 
 
 def test_the_printed_loss_is_one_minus_the_cosine_of_matching_pairs():
+    """Student paper, pair loss."""
     loss = pair_loss(COSINES, NONE_ALIKE, PairConfig(form="positives"))
     assert loss.item() == pytest.approx((0.1 + 0.4 + 0.5) / 3)
 

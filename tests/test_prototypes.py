@@ -66,7 +66,7 @@ def test_shapes_members_and_determinism(dataset, recipe):
 
 
 def test_prototypes_are_the_means_of_the_clusters_of_a_class():
-    """Eq. 4-7 on clusters that cannot be mistaken."""
+    """XProNet Eq. 4-7 on clusters that cannot be mistaken."""
     rng = np.random.default_rng(1)
     centers = np.array([[0.0, 0, 9], [9, 0, 0], [0, 9, 0]])
     points = np.concatenate([center + rng.normal(0, 0.1, (20, 3)) for center in centers])
@@ -81,7 +81,7 @@ def test_prototypes_are_the_means_of_the_clusters_of_a_class():
 
 
 def test_released_halves_are_of_originals_and_of_mirror_images(dataset):
-    """10 + 10 of the released notebooks, here 3 + 2; the paper's one k-means mixes them."""
+    """XProNet Eq. 4-7: 10 + 10 of the released notebooks, here 3 + 2; the paper's one k-means mixes them."""
     plain = class_prototypes(training(dataset), 5, text_dim=4, recipe="released").vectors
     rows = np.flatnonzero(dataset.observations[:50, 0])
     studies = training(dataset)

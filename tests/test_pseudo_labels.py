@@ -65,6 +65,7 @@ def test_expert_codes_are_the_observations_of_the_dataset():
 
 
 def test_reports_are_labelled_by_our_labeler_with_uncertain_as_present(classifier):
+    """XProNet Eq. 3, our labeler in CheXbert's place."""
     reports = ["the heart is enlarged . no pneumothorax .", "possible pneumonia .", "the lungs are clear ."]
     dataset = SimpleNamespace(ids=["a", "b", "c"], study=lambda i: SimpleNamespace(report=reports[i]))
     found = report_labels(dataset)

@@ -134,7 +134,7 @@ def test_the_makefile_has_its_targets_and_explains_each():
 
 def test_test_does_the_whole_of_it():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(r"^test: (.+?) ##", makefile, re.MULTILINE)[1].split() == ["lint", "unit", "slow", "pairs", "chapters", "nbval"]
+    assert re.search(r"^test: (.+?) ##", makefile, re.MULTILINE)[1].split() == ["lint", "unit", "slow", "pairs", "chapters", "nbval", "site-test"]
 
 
 def test_continuous_integration_runs_the_readmes_test_command():

@@ -70,6 +70,7 @@ READINGS = [
 
 @pytest.mark.parametrize("settings", READINGS, ids=lambda s: ",".join(s.values()) or "released")
 def test_every_reading_equals_its_equations_written_out(settings):
+    """XProNet Eq. 8-13, as released and as printed."""
     module, x = memory(**settings), patches()
     ours = answer(module, x, LABELS).vectors
     for study in range(3):
@@ -85,7 +86,7 @@ def test_the_readings_differ():
 
 
 def test_a_study_asks_the_prototypes_of_its_own_classes_only():
-    """Eq. 10, the gate: nothing of another class reaches the answer, and no gradient goes back to it."""
+    """XProNet Eq. 10, the gate: nothing of another class reaches the answer, and no gradient goes back to it."""
     module, x = memory(), patches()
     before = answer(module, x, LABELS)
     rows = (before.indices // NUMBER)[0].unique().tolist()
@@ -133,7 +134,7 @@ def test_gamma_beyond_a_class_leaves_the_rest_without_weight():
 
 
 def test_linear_weights_cancel_the_scale_and_stay_finite():
-    """Eq. 11 as printed: scores of both signs can sum to nothing."""
+    """XProNet Eq. 11 as printed: scores of both signs can sum to nothing."""
     scores = torch.tensor([[3.0, 1.0, -1.0], [1.0, 0.0, -1.0], [2.0, -2.0, torch.finfo(torch.float32).min]])
     weights = linear_weights(scores)
     torch.testing.assert_close(weights[0], torch.tensor([1.0, 1 / 3, -1 / 3]))
@@ -142,7 +143,7 @@ def test_linear_weights_cancel_the_scale_and_stay_finite():
 
 
 def test_each_modality_has_its_own_fusion_of_both():
-    """Eq. 14: features first, then what the memory answered, by one linear map each, without an activation."""
+    """XProNet Eq. 14: features first, then what the memory answered, by one linear map each, without an activation."""
     module, x = memory(), patches()
     response = answer(module, x, LABELS)
     for modality in ("image", "text"):
@@ -156,7 +157,7 @@ def test_each_modality_has_its_own_fusion_of_both():
 
 
 def test_the_losses_are_weighted_and_named():
-    """Eq. 20: lambda 1, delta 0.1; and none without labels."""
+    """XProNet Eq. 20: lambda 1, delta 0.1; and none without labels."""
     module, x = memory(), patches()
     image, text = answer(module, x, LABELS), answer(module, patches(2), LABELS)
     mask = torch.ones(4, PATCHES, dtype=torch.bool)

@@ -8,39 +8,33 @@ python tools/book.py check
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # both are read by the kernel: without them it greets the reader with warnings
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
+import budgets
 import chapters
 import nbformat
 import papermill
+from budgets import Budget, PeakMemory, Row
 from chapters import ChapterError
 from jupyter_client import KernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from rrg_lib.workspace import write_json
+
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("ci", "laptop", "gpu")
 #: Newer kernels warn on the terminal, once a chapter, unless their manager gives them keys; older managers know nothing of keys.
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}} if hasattr(KernelManager, "transport_encryption") else {})
-
-
-@dataclass
-class Row:
-    """One line of the closing table."""
-
-    chapter: str
-    seconds: float = 0.0
-    status: str = "not run"
 
 
 class BookStopped(Exception):
@@ -57,13 +51,15 @@ def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None 
     notebooks = [chapters.read_source(path) for path in paths]
     if not only:
         clear(out)
-    return build(paths, lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values), out / "timings.json", values)
+    rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
+    return build(rows, lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values), out / "timings.json", values)
 
 
-def write(folder: Path, out: Path, only: list[str] | None = None) -> list[Row]:
+def write(folder: Path, out: Path, only: list[str] | None = None, timings: Path | None = None) -> list[Row]:
     """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are committed.
 
-    `make notebooks` writes beside the sources; `make test` writes elsewhere, and nbval compares the marked outputs of the two.
+    `make notebooks` writes beside the sources, and what it measured to `timings` once every chapter has run; `make test` writes elsewhere, and nbval
+    compares the marked outputs of the two.
     """
     paths = chapters.sources(folder, only)
     notebooks = [chapters.read_source(path) for path in paths]
@@ -86,7 +82,11 @@ def write(folder: Path, out: Path, only: list[str] | None = None) -> list[Row]:
 
     if not only and out.resolve() != folder.resolve():
         clear(out)
-    return build(paths, one, None, chapters.COMMITTED)
+    rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
+    build(rows, one, None, chapters.COMMITTED)
+    if timings is not None:
+        budgets.keep(timings, budgets.record(rows, chapters.COMMITTED))
+    return rows
 
 
 def check(folder: Path) -> list[str]:
@@ -98,16 +98,18 @@ def check(folder: Path) -> list[str]:
     return found
 
 
-def build(paths: list[Path], one, timings: Path | None, values: dict[str, Any]) -> list[Row]:
-    """Runs `one(index)` for every chapter, telling where it is; the table and the timings are written whatever happens."""
-    rows = [Row(path.stem) for path in paths]
+def build(rows: list[Row], one: Callable[[int], object], timings: Path | None, values: dict[str, Any]) -> list[Row]:
+    """Runs `one(index)` for the chapter of every row, telling where it is, and measures it; the table and the timings are written whatever happens."""
+    profile = values["PROFILE"]
     try:
         for index, row in enumerate(rows):
             print(f"[{index + 1}/{len(rows)}] {row.chapter} …", flush=True)
-            start = time.perf_counter()
+            start, before = time.perf_counter(), budgets.trainings()
             row.status = "interrupted"
+            memory = PeakMemory()
             try:
-                one(index)
+                with memory:
+                    one(index)
                 row.status = "ok"
             except ChapterError as error:
                 row.status = "failed"
@@ -121,14 +123,13 @@ def build(paths: list[Path], one, timings: Path | None, values: dict[str, Any]) 
                     f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of memory)"
                 ) from error
             finally:
-                row.seconds = round(time.perf_counter() - start, 1)
+                row.seconds, row.peak_gib = round(time.perf_counter() - start, 1), memory.gib
+                row.trained = budgets.trainings() - before
             print(f"      {row.status} in {row.seconds:.0f} s", flush=True)
     finally:
-        print(f"\n{table(rows)}\n", flush=True)
+        print("", budgets.table(rows, profile), *budgets.warnings(rows, profile), "", sep="\n", flush=True)
         if timings is not None:
-            timings.parent.mkdir(parents=True, exist_ok=True)
-            record = {"parameters": values, "chapters": [asdict(row) for row in rows], "seconds": round(sum(row.seconds for row in rows), 1)}
-            timings.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            write_json(timings, budgets.record(rows, values))
     return rows
 
 
@@ -155,12 +156,6 @@ def clear(out: Path) -> None:
         old.unlink()
 
 
-def table(rows: list[Row]) -> str:
-    width = max(len(row.chapter) for row in rows)
-    lines = [f"{'chapter':<{width}}  seconds  status", *(f"{row.chapter:<{width}}  {row.seconds:>7.1f}  {row.status}" for row in rows)]
-    return "\n".join([*lines, f"{'total':<{width}}  {sum(row.seconds for row in rows):>7.1f}"])
-
-
 def indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
@@ -178,6 +173,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         if name != "check":
             command.add_argument("--out", type=Path, required=True, help="where the executed notebooks go")
             command.add_argument("--only", nargs="*", metavar="NN", help="chapters by the beginning of their name")
+        if name == "write":
+            command.add_argument("--timings", type=Path, help="a file to keep what was measured in, once every chapter has run")
         if name == "run":
             command.add_argument("--profile", choices=PROFILES, default="ci")
             command.add_argument("--dataset", default="iu_phantom")
@@ -208,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
                 return 1
             print(f"source and notebook agree: {len(chapters.sources(args.notebooks))} chapters")
         elif args.command == "write":
-            write(args.notebooks, args.out, args.only)
+            write(args.notebooks, args.out, args.only, args.timings)
         else:
             run(args.notebooks, args.out, parameter_values(args), args.only)
             print(f"the book is in {args.out}")

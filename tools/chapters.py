@@ -11,12 +11,14 @@ import copy
 import hashlib
 import re
 from collections import Counter
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
+from budgets import STATED, Budget
 from nbformat import NotebookNode
 
 #: What every chapter's `parameters` cell assigns, as plain values.
@@ -25,6 +27,8 @@ PARAMETERS = ("DATASET", "DATA_ROOT", "PROFILE", "SEED")
 COMMITTED = {"PROFILE": "ci", "DATASET": "iu_phantom"}
 FORMATS = "ipynb,py:percent"
 KERNELSPEC = ("display_name", "language", "name")
+#: The metadata of cells that source and notebook must share: exercise, level and points are those of an exercise.
+COMPARED = ("tags", "exercise", "level", "points")
 MAX_BYTES = 2**20
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -63,7 +67,12 @@ def read_source(path: Path) -> NotebookNode:
     kernelspec = {key: notebook.metadata.get("kernelspec", {}).get(key) for key in KERNELSPEC}
     if None in kernelspec.values() or notebook.metadata.get("jupytext", {}).get("formats") != FORMATS:
         raise ChapterError(f"{path}: {header}")
-    notebook.metadata = nbformat.from_dict({"jupytext": {"formats": FORMATS}, "kernelspec": kernelspec, "language_info": {"name": "python"}})
+    try:
+        stated = Budget.of(notebook.metadata)
+    except ValueError as error:
+        raise ChapterError(f"{path}: {error}, in the header") from error
+    own = {"rrg": asdict(stated)} if stated else {}
+    notebook.metadata = nbformat.from_dict({"jupytext": {"formats": FORMATS}, "kernelspec": kernelspec, "language_info": {"name": "python"}, **own})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell, cell_id in zip(notebook.cells, stable_ids(notebook), strict=True):
         cell.id = cell_id
@@ -74,10 +83,16 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def stable_ids(notebook: NotebookNode) -> list[str]:
-    """One id a cell, made of the cell's kind and text (and of how many equal cells stand above it): the same text always gives the same ids."""
+    """One id a cell, made of the cell's kind and text (and of how many equal cells stand above it): the same text always gives the same ids.
+
+    The two cells of an exercise are called after it, whatever they say: gradebooks and answers already handed in know them by that.
+    """
     seen: Counter[str] = Counter()
     ids = []
     for cell in notebook.cells:
+        if number := cell.metadata.get("exercise"):
+            ids.append(f"{'check' if 'points' in cell.metadata else 'exercise'}-{number.replace('.', '-')}")
+            continue
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]
         seen[digest] += 1
         ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
@@ -177,6 +192,8 @@ def problems(text: Path, notebook: Path, root: Path) -> list[str]:
     try:
         source = read_source(text)
         found = wrong_committed_values(source, text)
+        if Budget.of(source.metadata) is None:
+            found.append(f"{text}: states no budget; its header must hold {STATED}")
     except ChapterError as error:
         return [str(error)]
     committed = nbformat.read(notebook, as_version=4)
@@ -207,8 +224,9 @@ def disagreements(source: NotebookNode, committed: NotebookNode, path: Path) -> 
             lines = zip_longest(ours.source.splitlines(), theirs.source.splitlines(), fillvalue="(nothing)")
             a, b = next(((a, b) for a, b in lines if a != b), ("", "(blank lines)"))
             found.append(f"{where} differs\n    source:   {a}\n    notebook: {b}")
-        elif ours.metadata.get("tags", []) != theirs.metadata.get("tags", []):
-            found.append(f"{where} has tags {ours.metadata.get('tags', [])} in the source, {theirs.metadata.get('tags', [])} in the notebook")
+        for key in COMPARED:
+            if (a := ours.metadata.get(key)) != (b := theirs.metadata.get(key)):
+                found.append(f"{where} has {key} {a or 'none'} in the source, {b or 'none'} in the notebook")
     if len(source.cells) != len(committed.cells):
         found.append(f"{path}: {len(committed.cells)} cells, the source has {len(source.cells)}")
     return found

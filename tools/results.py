@@ -3,25 +3,28 @@
 python tools/results.py run --profile laptop base mem cmn
 python tools/results.py attention --profile laptop base mem cmn
 python tools/results.py again --profile laptop base
+python tools/results.py twin --profile laptop base
 python tools/results.py table
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rrg_lib import attention_quality
-from rrg_lib.presets import PROFILES, experiment
-from rrg_lib.results import differences, keep, stored, table
-from rrg_lib.runs import Run
-from rrg_lib.workspace import written_whole
+from rrg_lib.device import device_name
+from rrg_lib.presets import PROFILES, Experiment, experiment
+from rrg_lib.results import differences, keep, short_device, stored, table
+from rrg_lib.runs import Run, run_folder
+from rrg_lib.workspace import workspace, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-README, RESULTS, ATTENTION = ROOT / "README.md", ROOT / "data" / "results", ROOT / "data" / "attention"
+README, RESULTS, ATTENTION, TWINS = ROOT / "README.md", ROOT / "data" / "results", ROOT / "data" / "attention", ROOT / "data" / "twins"
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
@@ -71,6 +74,29 @@ def again(made: Run) -> bool:
     return same
 
 
+def twin(what: Experiment) -> list[Path]:
+    """Train what a stored result is of once more, with its very settings and seed, in a run folder of its own, and keep the scores in data/twins: what
+    differs between the two is what a seed does not decide. Named after the result, the device, and, from the second on, `again`."""
+    name, device = run_folder(what).name, short_device(device_name()).lower()
+    if not (RESULTS / f"{name}.json").is_file():
+        raise SystemExit(f"data/results has no {name}.json to be a twin of; run: tools/results.py run --profile {what.profile} {what.preset}")
+    before = len(list(TWINS.glob(f"{name}-{device}*.json")))
+    suffix = f"-{device}" + ("" if not before else "-again" if before == 1 else f"-again{before}")
+    made = Run.of(
+        what, folder=workspace() / "twins" / f"{name}{suffix}"
+    )  # interrupted, the same command goes on: nothing is kept yet, so the name is the same
+    made.train()
+    kept = []
+    for decoding in attention_quality.label_modes(made):
+        made.evaluate("test", baselines=False, decoding=decoding)
+        with tempfile.TemporaryDirectory() as scratch:
+            scores = keep(made, Path(scratch), decoding=decoding)
+            kept.append(TWINS / f"{scores.stem}{suffix}.json")
+            with written_whole(kept[-1]) as temporary:
+                shutil.copyfile(scores, temporary)
+    return kept
+
+
 def block() -> str:
     """The README's table, between its marks, from what is stored."""
     results = [result for result in stored() if result.is_preset]  # sweeps have other settings; chapter 10 and `make figures` show them
@@ -101,6 +127,7 @@ def main() -> None:
         ("run", "train, score and keep"),
         ("attention", "measure where trained runs look, and keep it"),
         ("again", "write and score trained runs again, and compare with what is stored"),
+        ("twin", "train stored results once more with the same seed, and keep the scores beside them"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("presets", nargs="+")
@@ -117,6 +144,11 @@ def main() -> None:
         return
     elif given.command == "again":
         sys.exit(not all([again(made) for made in trained(given.presets, given.profile, given.dataset, given.seed)]))
+    elif given.command == "twin":
+        for seed in given.seed:
+            for preset in given.presets:
+                print(*twin(experiment(f"{given.dataset}/{preset}", given.profile, seed=seed)), sep="\n")
+        return
     text = with_table(README.read_text(encoding="utf-8"))
     with written_whole(README) as temporary:
         temporary.write_text(text, encoding="utf-8")

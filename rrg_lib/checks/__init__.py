@@ -1,4 +1,8 @@
-"""What the exercises call, a file a chapter: silent when the answer is right, otherwise a `CheckError` that says what is off and why."""
+"""What the exercises call, a file a chapter: silent when the answer is right, otherwise a `CheckError` that says what is off and why.
+
+Every check takes `other`: 0 asks what the lesson asks, any other number asks the same of other inputs. So an answer that only knows the lesson's inputs
+is found when it is graded.
+"""
 
 from __future__ import annotations
 

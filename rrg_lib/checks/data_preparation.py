@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from rrg_lib.checks import CheckError, answered
 from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.study import SEVERITIES, SIDES
 from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
 from rrg_lib.text.vocabulary import UNKNOWN, Protocol, Vocabulary
 
@@ -37,9 +39,9 @@ CODES = (
 )
 
 
-def side_and_severity(function: Callable[[str], tuple[str | None, str | None]]) -> None:
+def side_and_severity(function: Callable[[str], tuple[str | None, str | None]], *, other: int = 0) -> None:
     """Exercise 1.1: code -> (side or None, severity or None)."""
-    for code in CODES:
+    for code in _codes(other):
         answer, right = answered(function.__name__, function, code), parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
@@ -47,6 +49,16 @@ def side_and_severity(function: Callable[[str], tuple[str | None, str | None]]) 
         for what, got, expected in (("side", side, right.side), ("severity", severity, right.severity)):
             if got != expected:
                 raise CheckError(f"{code!r}: the {what} is {expected!r}, not {got!r}. {_code_hint(code, what, got, expected)}")
+
+
+def _codes(other: int) -> tuple[str, ...]:
+    """The codes above; for another number, with other sides and severities, in another order after the head."""
+    draw, found = random.Random(other), []
+    for code in CODES if other else ():
+        head, *qualifiers = code.split("/")
+        qualifiers = [draw.choice(next((words for words in (SIDES, SEVERITIES) if word in words), (word,))) for word in qualifiers]
+        found.append("/".join([head, *draw.sample(qualifiers, len(qualifiers))]))
+    return tuple(found) or CODES
 
 
 def _code_hint(code: str, what: str, got: Any, expected: str | None) -> str:
@@ -75,12 +87,14 @@ DECIMAL = (
 )
 
 
-def keeps_decimals(function: Callable[[str], str]) -> None:
+def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
     """Exercise 1.2: the released cleaning, but a point between two digits stays."""
-    for text in (*PLAIN, *(text for text, _ in DECIMAL)):
+    digits = random.Random(other).sample("123456789", 9) if other else "123456789"
+    decimal = [[text.translate(str.maketrans("123456789", "".join(digits))) for text in pair] for pair in DECIMAL]
+    for text in (*PLAIN, *(text for text, _ in decimal)):
         if not isinstance(answer := answered(function.__name__, function, text), str):
             raise CheckError(f"{text!r}: expected a text, got {answer!r}")
-    for text, expected in DECIMAL:
+    for text, expected in decimal:
         answer = function(text)
         if answer == expected:
             continue
@@ -106,10 +120,12 @@ TRAIN_TEXTS = ("The heart is normal.", "The heart is large.", "The lungs are cle
 OTHER_TEXTS = ("The heart is enormous. Enormous lungs.", "Lungs are clear.", "Mediastinum, heart: unremarkable.")
 
 
-def unknown_rate(function: Callable[[list[str], Vocabulary], float]) -> None:
+def unknown_rate(function: Callable[[list[str], Vocabulary], float], *, other: int = 0) -> None:
     """Exercise 1.3: (reports, vocabulary) -> share of the tokens of the cleaned reports that the vocabulary does not hold."""
     vocabulary = Vocabulary.build(TRAIN_TEXTS, Protocol(threshold=2, max_length=7))
-    for reports in (list(OTHER_TEXTS), list(OTHER_TEXTS[1:]), [OTHER_TEXTS[1]], [*OTHER_TEXTS, *TRAIN_TEXTS]):
+    asked = [list(OTHER_TEXTS), list(OTHER_TEXTS[1:]), [OTHER_TEXTS[1]], [*OTHER_TEXTS, *TRAIN_TEXTS]]
+    draw = random.Random(other)
+    for reports in [draw.choices(asked[-1], k=draw.randint(2, 7)) for _ in range(6)] if other else asked:
         answer, right = answered(function.__name__, function, reports, vocabulary), _unknown(reports, vocabulary)
         if not isinstance(answer, float | int):
             raise CheckError(f"expected a number, got {answer!r}")
@@ -149,10 +165,12 @@ def _rate_hint(answer: float, reports: list[str], vocabulary: Vocabulary) -> str
 # --- Exercise 1.4 -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def copied_share(function: Callable[[list[str], list[str]], float]) -> None:
+def copied_share(function: Callable[[list[str], list[str]], float], *, other: int = 0) -> None:
     """Exercise 1.4: (cleaned reports of a split, cleaned training reports) -> share of the first that stand among the second."""
     pool = ["a .", "a .", "a .", "b .", "c . d .", "e . f . g .", "h ."]
-    for texts in (["a .", "a .", "b .", "x ."], ["d .", "x .", "y .", "a .", "h ."], ["x .", "y ."], ["b ."] * 4):
+    asked = [["a .", "a .", "b .", "x ."], ["d .", "x .", "y .", "a .", "h ."], ["x .", "y ."], ["b ."] * 4]
+    draw = random.Random(other)
+    for texts in [draw.choices([*pool, "x .", "y .", "d ."], k=draw.randint(2, 9)) for _ in range(6)] if other else asked:
         answer, right = answered(function.__name__, function, list(texts), list(pool)), sum(text in set(pool) for text in texts) / len(texts)
         if not isinstance(answer, float | int):
             raise CheckError(f"expected a number, got {answer!r}")
@@ -181,19 +199,21 @@ STORED = np.array([[0, 1, 800, 1023, 1024], [1025, 1300, 2047, 2048, 4095]], np.
 WINDOWS = ((1024.0, 512.0), (2048.0, 4096.0), (1023.0, 7.0))
 
 
-def windowed(function: Callable[[np.ndarray, float, float], np.ndarray]) -> None:
+def windowed(function: Callable[[np.ndarray, float, float], np.ndarray], *, other: int = 0) -> None:
     """Exercise 1.5: (stored values, centre, width) -> gray from 0 to 255, as DICOM's linear window says."""
+    stored = (STORED + np.uint16(37 * other)) % np.uint16(4096)
     for centre, width in WINDOWS:
-        answer = answered(function.__name__, function, STORED.copy(), centre, width)
-        right = _windowed(STORED, centre, width)
-        if not isinstance(answer, np.ndarray) or answer.shape != STORED.shape:
-            raise CheckError(f"expected an array of shape {STORED.shape}, got {getattr(answer, 'shape', answer)!r}")
+        centre, width = centre + 30 * other, width + 11 * other
+        answer = answered(function.__name__, function, stored.copy(), centre, width)
+        right = _windowed(stored, centre, width)
+        if not isinstance(answer, np.ndarray) or answer.shape != stored.shape:
+            raise CheckError(f"expected an array of shape {stored.shape}, got {getattr(answer, 'shape', answer)!r}")
         apart = np.abs(answer.astype(float) - right)
         if not apart.max() < 0.51:  # rounded or not
             y, x = np.unravel_index(np.nanargmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
             raise CheckError(
-                f"centre {centre:g}, width {width:g}: the value {STORED[y, x]} becomes {right[y, x]:.2f}, not {answer[y, x]:.2f}. "
-                f"{_window_hint(answer.astype(float), centre, width)}"
+                f"centre {centre:g}, width {width:g}: the value {stored[y, x]} becomes {right[y, x]:.2f}, not {answer[y, x]:.2f}. "
+                f"{_window_hint(answer.astype(float), stored, centre, width)}"
             )
 
 
@@ -201,15 +221,15 @@ def _windowed(values: np.ndarray, centre: float, width: float) -> np.ndarray:
     return 255 * np.clip((values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _window_hint(answer: np.ndarray, centre: float, width: float) -> str:
-    plain, right = STORED.astype(float), _windowed(STORED, centre, width)
+def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: float) -> str:
+    plain, right = stored.astype(float), _windowed(stored, centre, width)
     slips = (
         (255 * ((plain - (centre - 0.5)) / (width - 1) + 0.5), "What is outside the window is black or white: clip to 0 and 1 before you scale."),
         (right / 255, "That is 0 to 1; scale to 255."),
         (255 - right, "That is turned over: high values are bright here."),
         (255 * np.clip((plain - centre) / width + 0.5, 0, 1), "The standard's linear window has c - 0.5 and w - 1 where you have c and w."),
         (255 * np.clip((plain - (centre - 0.5)) / (width - 1), 0, 1), "The centre becomes the middle gray: add one half before clipping."),
-        (_windowed(STORED, width, centre), "Centre and width are the wrong way round."),
+        (_windowed(stored, width, centre), "Centre and width are the wrong way round."),
     )
     with np.errstate(all="ignore"):
         found = next((hint for value, hint in slips if np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)), None)

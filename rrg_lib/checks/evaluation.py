@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -53,10 +54,17 @@ PAIRS = (
 )
 
 
-def clipped_matches(answer: Callable[[str, str, int], tuple[int, int]]) -> None:
+def _lengthened(pair: tuple[str, str], other: int) -> tuple[str, ...]:
+    """The two texts as they are for the lesson; for another number, with words of theirs drawn at random at their ends."""
+    draw = random.Random(other)
+    words = " ".join(pair).split()
+    return tuple(" ".join([text, *draw.choices(words, k=draw.randint(1, 4))]) if other else text for text in pair)
+
+
+def clipped_matches(answer: Callable[[str, str, int], tuple[int, int]], *, other: int = 0) -> None:
     """`answer(hypothesis, reference, n)` is (clipped n-gram matches, n-grams of the hypothesis) (Papineni et al. 2002, section 2.1)."""
     name = "clipped_matches"
-    for hypothesis, reference in PAIRS:
+    for hypothesis, reference in (_lengthened(pair, other) for pair in PAIRS):
         for n in (1, 2, 3):
             said, wanted = _grams(hypothesis, n), _grams(reference, n)
             right = (sum((said & wanted).values()), sum(said.values()))
@@ -91,9 +99,10 @@ def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], said: C
 # --- Exercise 9.2 -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def brevity_penalty(answer: Callable[[int, int], float]) -> None:
+def brevity_penalty(answer: Callable[[int, int], float], *, other: int = 0) -> None:
     """`answer(c, r)` is min(1, exp(1 - r / c)) for c hypothesis and r reference words (Papineni et al. 2002, section 2.3)."""
     for c, r in ((10, 15), (7, 8), (20, 20), (30, 20), (1, 4)):
+        c, r = (length * (1 + other) + other % 2 for length in (c, r))
         slips = {
             "the fraction is upside down: it is reference over hypothesis, so that *short* hypotheses pay": min(1.0, math.exp(1 - c / r)),
             "a long hypothesis gets a bonus: the penalty is never above 1; precision already punishes what is too long": math.exp(1 - r / c),
@@ -118,10 +127,10 @@ TEXTS = (
 CORPORA = ((0, 1, 2), (0, 1), (2,), (1, 2))
 
 
-def corpus_bleu(answer: Callable[[Sequence[str], Sequence[str], int], float]) -> None:
+def corpus_bleu(answer: Callable[[Sequence[str], Sequence[str], int], float], *, other: int = 0) -> None:
     """`answer(references, hypotheses, n)` is BLEU-n of the corpus: sums first, then one precision a length, their geometric mean, one brevity penalty."""
     for chosen in CORPORA:
-        references, hypotheses = ([TEXTS[i][side] for i in chosen] for side in (0, 1))
+        references, hypotheses = zip(*(_lengthened(TEXTS[i], other) for i in chosen), strict=True)
         for n in (4, 2, 1):
             right = _library_bleu(references, hypotheses, n)
             found = number("corpus_bleu", answer, list(references), list(hypotheses), n)
@@ -169,11 +178,11 @@ def _counts(reference: str, hypothesis: str, n: int) -> tuple[int, int, int]:
 RESAMPLES, SLACK = 4000, 0.2
 
 
-def bootstrap_interval(answer: Callable[..., tuple[float, float]]) -> None:
+def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int = 0) -> None:
     """`answer(terms, score, resamples, seed)` is the middle 95 % of `score(sum of resampled rows)`, rows drawn with replacement (Efron 1979)."""
     name = "bootstrap_interval"
     for seed, n in ((1, 40), (2, 90)):
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(seed + 1000 * other)
         size = draw.integers(2, 40, n)
         terms = np.stack([draw.binomial(size, draw.beta(2, 2, n)), size], axis=1).astype(float)  # (n, 2): matches, out of
         score = Additive(terms, lambda sums: ratio(sums[..., 0], sums[..., 1]))
@@ -231,10 +240,10 @@ def _near(a: Sequence[float], b: Sequence[float], spread: float) -> bool:
 # --- Exercise 9.5 -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
+def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float], *, other: int = 0) -> None:
     """`answer(predicted, reference)`, (n, 13) zeros and ones each, is micro-F1 over all findings of all studies."""
     for seed, n in ((1, 8), (2, 30), (3, 120)):
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(seed + 1000 * other)
         common = draw.uniform(0.05, 0.6, 13)
         reference = (draw.random((n, 13)) < common).astype(int)
         predicted = np.where(draw.random((n, 13)) < 0.7, reference, draw.random((n, 13)) < 0.3).astype(int)

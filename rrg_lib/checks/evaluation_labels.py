@@ -33,9 +33,13 @@ ASKED = (
 )
 
 
-def denied(answer: Callable[[Sequence[str], int, Collection[str], Collection[str]], bool]) -> None:
+def denied(answer: Callable[[Sequence[str], int, Collection[str], Collection[str]], bool], *, other: int = 0) -> None:
     """`answer(words, at, negations, stops)` says whether a negation before word `at` reaches it: no stop stands between (Chapman et al. 2001)."""
     sentences = [(text.split(), text.split().index(word)) for text, word in ASKED]
+    draw = random.Random(other)
+    for _ in range(20 if other else 0):
+        words = draw.choices((*NEGATIONS, *STOPS, "effusion", "opacity", "large"), k=draw.randint(2, 9))
+        sentences.append(([*words, "nodule", *words[:2]], len(words)))
     for negations, stops in ((NEGATIONS, STOPS), (("absent",), ("however",))):  # other words: what is asked is the rule, not the list
         other = dict(zip((*NEGATIONS, *STOPS), (negations[0], negations[-1], stops[0], stops[-1]), strict=True))
         for words, at in sentences:
@@ -88,10 +92,10 @@ def _scope_hint(answer: Callable[..., Any]) -> str:
 # --- Exercise 9.7 -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float]) -> None:
+def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float], *, other: int = 0) -> None:
     """`answer(answers, truth, uncertain_is_positive, no_finding)` is micro-F1 over CheXpert-14, or over CheXpert-13 with `no_finding=False`."""
     for seed, n in ((4, 20), (5, 60)):
-        draw = random.Random(seed)
+        draw = random.Random(seed + 1000 * other)
         answers, truth = (_labels(draw, n) for _ in range(2))
         truth = np.where(np.array([[draw.random() < 0.6 for _ in OBSERVATIONS] for _ in range(n)]), answers, truth)
         for positive in (False, True):

@@ -41,10 +41,11 @@ def _compare(found: Sequence[float], right: Sequence[float], mistakes: Mapping[s
     raise CheckError(f"{otherwise}: the first that is off is {found[place]:,.6g}")
 
 
-def training_bytes(function: Callable[[nn.Module, int], Sequence[float]]) -> None:
+def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, other: int = 0) -> None:
     """Exercise 8.1: a module and the number of moments -> bytes of its weights, its gradients, its optimiser's moments."""
     found, right, mistakes = [], [], {}
     for sizes, frozen, moments in (((7, 5), 0, 3), ((4, 9), 1, 2), ((3, 2, 6), 2, 3)):
+        sizes = tuple(size + 3 * other for size in sizes)
         layers = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, (*sizes[1:], 11), strict=True)))
         if frozen:
             layers[frozen].requires_grad_(False)
@@ -67,7 +68,7 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]]) -> Non
     _compare(found, right, mistakes, "the bytes of weights, gradients and moments are not right")
 
 
-def loss_scale(function: Callable[[Sequence[Tensor]], float]) -> None:
+def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0) -> None:
     """Exercise 8.3: gradients -> the largest power of two that lets none of them overflow in float16."""
     found, right, mistakes = [], [], {}
 
@@ -75,7 +76,7 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float]) -> None:
         return 2.0 ** math.floor(math.log2(limit / float(size)))
 
     for seed, size in ((0, 1e-6), (1, 3e-3), (2, 40.0), (3, 9e4)):
-        own = torch.Generator().manual_seed(seed)
+        own = torch.Generator().manual_seed(seed + 1000 * other)
         gradients = [size * torch.randn(*shape, generator=own) for shape in ((3, 4), (5,), (2, 2))]
         gradients[1][0], gradients[2][0, 0] = 0.0, -6 * size  # the largest is negative, and one is nothing
         largest, positive, first = (max(g.abs().max() for g in gradients), max(g.max() for g in gradients), gradients[0].abs().max())
@@ -98,11 +99,11 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float]) -> None:
     _compare(found, right, mistakes, "the factors are not right")
 
 
-def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object]) -> None:
+def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], *, other: int = 0) -> None:
     """Exercise 8.4: a generator and the parts of a batch -> the gradients of the mean over all words of all parts, one tensor a parameter."""
-    torch.manual_seed(0)
+    torch.manual_seed(other)
     generator = ReportGenerator(GeneratorConfig(vocab_size=12, d_vf=6, d_model=8, d_ff=8, heads=2, layers=1, max_length=9)).eval()
-    parts = [_part(lengths, seed) for seed, lengths in enumerate(([8, 7], [3, 2], [4, 2]))]
+    parts = [_part(lengths, seed + 1000 * other) for seed, lengths in enumerate(([8, 7], [3, 2], [4, 2]))]
 
     def gradients(weigh: Callable[[Tensor, Tensor], Tensor], of: Sequence[Batch] = parts, zeroed: bool = False) -> list[Tensor]:
         generator.zero_grad()
@@ -134,7 +135,7 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object]) 
     except (TypeError, AttributeError):
         raise CheckError(f"accumulated_gradients returned a {type(found).__name__}, expected a list of gradients, one a parameter") from None
     if [None if g is None else g.shape for g in found] != [g.shape for g in right]:
-        raise CheckError("accumulated_gradients: expected [p.grad for p in generator.parameters()], one of each parameter's shape")
+        raise CheckError("accumulated_gradients: expected one gradient a parameter, of its shape, in the order of generator.parameters()")
     for wrong, hint in [(right, ""), *mistakes]:
         if all(torch.allclose(a, b, atol=1e-6, rtol=1e-4) for a, b in zip(found, wrong, strict=True)):
             if hint:
@@ -153,11 +154,12 @@ def _part(lengths: Sequence[int], seed: int) -> Batch:
     return Batch(torch.randn(len(lengths), 4, 6, generator=own), tokens, mask)
 
 
-def step_seconds(function: Callable[[float, float, float, float, float], float]) -> None:
+def step_seconds(function: Callable[[float, float, float, float, float], float], *, other: int = 0) -> None:
     """Exercise 8.2: operations, launches, peak a second, efficiency, seconds a launch -> the least seconds that a step takes."""
     found, right, mistakes = [], [], {}
     gpu = GPUS["A100, 40 GB"]
     for flops, launches, efficiency, launch in ((4e9, 700, 0.3, 1e-5), (9e12, 900, 0.25, 1e-5), (2e10, 50, 0.6, 4e-6)):
+        flops, launches = flops * (1 + other / 7), launches + 3 * other
         peak = gpu.peak("float32")
         arithmetic, waiting = flops / (efficiency * peak), launches * launch
         found += _numbers(function, 1, flops, launches, peak, efficiency, launch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from statistics import fmean
@@ -27,16 +28,23 @@ PAIRS = (
 )
 
 
-def rounding_verdict(answer: Callable[[str, str], str]) -> None:
+def rounding_verdict(answer: Callable[[str, str], str], *, other: int = 0) -> None:
     """`answer(better, worse)`: "contradicted" when no numbers that round to the two texts let the first be at least the second, else "consistent"."""
     name = "rounding_verdict"
-    for better, worse in PAIRS:
+    for better, worse in (*PAIRS, *_printed(other)):
         found = answered(name, answer, better, worse)
         if found not in ("consistent", "contradicted"):
             raise CheckError(f"{name}: it returns {found!r}; return 'consistent' or 'contradicted'")
         right = _rounding(better, worse)
         if found != right:
             raise CheckError(f"{name}: that {better} is above {worse} is {right}, not {found}. {_rounding_hint(answer, better, worse)}")
+
+
+def _printed(other: int) -> list[tuple[str, str]]:
+    """More pairs of printed numbers that lie close together, when the lesson's are known; none for 0."""
+    draw = random.Random(other)
+    bases = [draw.uniform(0.1, 0.6) for _ in range(20 if other else 0)]
+    return [tuple(f"{base + draw.uniform(-0.003, 0.003):.{draw.choice((2, 3, 4))}f}" for _ in "ab") for base in bases]
 
 
 def _rounding(better: str, worse: str, *, unit: float = 0.5, digits: Callable[[str], str] = str) -> str:
@@ -70,13 +78,15 @@ def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -
 #: (system, base): scores by metric, made.
 GAINS = (
     ({"BLEU-1": 0.5, "BLEU-4": 0.2, "METEOR": 0.2}, {"BLEU-1": 0.4, "BLEU-4": 0.1, "METEOR": 0.18}),
-    ({"BLEU-1": 0.36, "BLEU-4": 0.11}, {"BLEU-1": 0.4, "BLEU-4": 0.1}),
+    ({"BLEU-1": 0.36, "BLEU-4": 0.12}, {"BLEU-1": 0.4, "BLEU-4": 0.1}),
 )
 
 
-def average_gain(answer: Callable[[Mapping[str, float], Mapping[str, float]], float]) -> None:
+def average_gain(answer: Callable[[Mapping[str, float], Mapping[str, float]], float], *, other: int = 0) -> None:
     """`answer(system, base)` is the mean over the metrics of (system - base) / base, in per cent."""
-    for system, base in GAINS:
+    for pair in GAINS:
+        draw = random.Random(other)
+        system, base = ({metric: score * (draw.uniform(0.8, 1.2) if other else 1) for metric, score in scores.items()} for scores in pair)
         pairs = [(system[metric], base[metric]) for metric in base]
         right = 100 * fmean(s / b - 1 for s, b in pairs)
         slips = {
@@ -96,9 +106,10 @@ def average_gain(answer: Callable[[Mapping[str, float], Mapping[str, float]], fl
 # --- Exercise 10.3 ----------------------------------------------------------------------------------------------------------------------------------
 
 
-def share_of_slots(answer: Callable[..., float]) -> None:
+def share_of_slots(answer: Callable[..., float], *, other: int = 0) -> None:
     """`answer(slots, d, base, maps)`: parameters of a matrix of slots x d and of `maps` linear maps of d to d with bias, in per cent of `base`."""
     for slots, d, base, maps in ((4096, 512, 60_000_000, 0), (4096, 512, 60_000_000, 4), (128, 64, 500_000, 4)):
+        slots, d, base = slots + 7 * other, d + 3 * other, base + 1001 * other
         matrix, linear = slots * d, maps * (d * d + d)
         right = 100 * (matrix + linear) / base
         slips = {
@@ -142,15 +153,18 @@ ORDERS = (
 Order = Callable[[Sequence[float], float, Sequence[float], float, float], str]
 
 
-def order_verdict(answer: Order) -> None:
+def order_verdict(answer: Order, *, other: int = 0) -> None:
     """`answer(a, s_a, b, s_b, t)`: "holds", "fails" or "undecided" for "A is above B" (`rrg_lib.evaluation.measured`)."""
     name = "order_verdict"
-    found = []
-    for case in ORDERS:
+    found, draw = [], random.Random(other)
+    stretch, shift = (draw.uniform(0.5, 2), draw.uniform(0, 0.3)) if other else (1.0, 0.0)  # which leave every order as it is
+    cases = [([x * stretch + shift for x in a], s_a * stretch, [x * stretch + shift for x in b], s_b * stretch, t) for a, s_a, b, s_b, t in ORDERS]
+    cases = draw.sample(cases, len(cases)) if other else cases
+    for case in cases:
         found.append(answered(name, answer, *case))
         if found[-1] not in ("holds", "fails", "undecided"):
             raise CheckError(f"{name}: it returns {found[-1]!r}; return 'holds', 'fails' or 'undecided'")
-    right = [_order(*case) for case in ORDERS]
+    right = [_order(*case) for case in cases]
     if found == right:
         return
     slips: dict[str, dict[str, Any]] = {
@@ -169,9 +183,9 @@ def order_verdict(answer: Order) -> None:
         "the order is turned round: A is claimed to be above B": {"swap": True},
     }
     for hint, options in slips.items():
-        if found == [_order(*case, **options) for case in ORDERS]:
+        if found == [_order(*case, **options) for case in cases]:
             raise CheckError(f"{name}: {hint}")
-    case, wrong, expected = next((case, f, r) for case, f, r in zip(ORDERS, found, right, strict=True) if f != r)
+    case, wrong, expected = next((case, f, r) for case, f, r in zip(cases, found, right, strict=True) if f != r)
     raise CheckError(f"{name}: seeds {case[0]} (s_studies {case[1]}) against {case[2]} ({case[3]}), t = {case[4]}: {expected}, not {wrong}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,9 @@ from rrg_lib.models.norms import ReleasedLayerNorm
 from rrg_lib.models.transformer import causal_mask as library_causal_mask
 
 
-def scaled_attention(answer: Callable[..., Tensor]) -> None:
+def scaled_attention(answer: Callable[..., Tensor], *, other: int = 0) -> None:
     """`answer(query, keys, values, mask)` is softmax(q k^T / sqrt(d_k)) v (Vaswani et al. 2017, Eq. 1), mask True where looking is allowed."""
-    draw = torch.Generator().manual_seed(3)
+    draw = torch.Generator().manual_seed(3 + 1000 * other)
     for batch, heads, length, source, d_k in ((2, 3, 4, 5, 16), (1, 2, 6, 6, 9)):
         query, keys, values = (torch.randn(batch, heads, n, d_k, generator=draw) * 2 for n in (length, source, source))
         allowed = torch.rand(batch, 1, length, source, generator=draw) > 0.4
@@ -50,9 +51,9 @@ def scaled_attention(answer: Callable[..., Tensor]) -> None:
             _compare("scaled_attention", found, _attend(scaled, off, values), slips, values.shape[:2] + query.shape[2:])
 
 
-def released_norm(answer: Callable[..., Tensor]) -> None:
+def released_norm(answer: Callable[..., Tensor], *, other: int = 0) -> None:
     """`answer(x, weight, bias, eps)` is the release's layer normalisation: unbiased standard deviation, eps added to it."""
-    draw = torch.Generator().manual_seed(4)
+    draw = torch.Generator().manual_seed(4 + 1000 * other)
     for spread in (1.0, 1e-3):
         x = torch.randn(2, 3, 8, generator=draw) * spread + 0.5 * spread
         weight, bias = torch.rand(8, generator=draw) + 0.5, torch.randn(8, generator=draw)
@@ -78,10 +79,13 @@ def released_norm(answer: Callable[..., Tensor]) -> None:
         _compare("released_norm", found, layer(x).detach(), slips, x.shape)
 
 
-def causal_mask(answer: Callable[[Tensor], Tensor]) -> None:
+def causal_mask(answer: Callable[[Tensor], Tensor], *, other: int = 0) -> None:
     """`answer(tokens)` is (B, 1, L, L), True where position i may look at j: j <= i and j is a word or the begin mark."""
-    tokens = torch.tensor([[0, 5, 2, 7, 1], [0, 3, 9, 0, 0], [0, 0, 0, 0, 0]])
-    for given in (tokens, torch.tensor([[0, 4, 4, 8, 6, 2, 0], [0, 1, 0, 0, 0, 0, 0]])):
+    examples = [[[0, 5, 2, 7, 1], [0, 3, 9, 0, 0], [0, 0, 0, 0, 0]], [[0, 4, 4, 8, 6, 2, 0], [0, 1, 0, 0, 0, 0, 0]]]
+    if other:
+        draw = random.Random(other)
+        examples = [[[0] + [draw.randint(1, 9)] * words + [0] * (8 - words) for words in draw.sample(range(9), 4)] for _ in "ab"]
+    for given in map(torch.tensor, examples):
         right, length = library_causal_mask(given), given.shape[1]
         words, square = given > 0, torch.ones(length, length, dtype=torch.bool)
         visible = words.clone()
@@ -110,9 +114,9 @@ def causal_mask(answer: Callable[[Tensor], Tensor]) -> None:
         _compare("causal_mask", found, right, slips, right.shape)
 
 
-def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int = 0) -> None:
     """`answer(logits, tokens, mask)` is the mean negative log-likelihood over words and the final 0 (CMN Eq. 2, as released)."""
-    draw = torch.Generator().manual_seed(5)
+    draw = torch.Generator().manual_seed(5 + 1000 * other)
     tokens = torch.tensor([[0, 5, 2, 7, 1, 0], [0, 3, 0, 0, 0, 0], [0, 6, 6, 4, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]]).float()
     for spread in (1.0, 3.0):
@@ -179,13 +183,16 @@ class _Script:
         return words
 
 
-def greedy_search(answer: Callable[..., Sequence[int]]) -> None:
+def greedy_search(answer: Callable[..., Sequence[int]], *, other: int = 0) -> None:
     """`answer(generator, patches, max_length)` is the list of the likeliest words of one study, without the end mark."""
     for seed, (length, ends_at) in enumerate(((9, 4), (9, None), (12, 0), (12, 11))):
-        script = _Script(words=7, length=length, ends_at=ends_at, seed=seed)
+        script = _Script(words=7, length=length, ends_at=ends_at, seed=seed + 1000 * other)
         patches = torch.zeros(1, 2, 3)
         found = answered("greedy_search", answer, script, patches, length)
-        found = found.flatten().tolist() if isinstance(found, Tensor) else list(map(int, found))
+        try:
+            found = found.flatten().tolist() if isinstance(found, Tensor) else list(map(int, found))
+        except (TypeError, ValueError) as error:
+            raise CheckError(f"greedy_search: it returns a {type(found).__name__}; return a list of ids") from error
         said = script.said(length)
         right = [word for word in said if word != END]
         if found == right:
@@ -207,9 +214,10 @@ def greedy_search(answer: Callable[..., Sequence[int]]) -> None:
         raise CheckError(f"greedy_search: it says {found}, the likeliest words are {right}: take the argmax over the last axis at every step")
 
 
-def wu_score(answer: Callable[[Sequence[int], float, float], float]) -> None:
+def wu_score(answer: Callable[[Sequence[int], float, float], float], *, other: int = 0) -> None:
     """`answer(words, total, alpha)` divides a summed log-probability by ((5 + length) / 6)^alpha, the final 0 counted in the length."""
     for words, total, alpha in (((3, 5, 2, 0), -2.5, 0.6), ((4, 0), -1.25, 1.0), ((0,), -4.0, 0.9), ((*range(1, 31), 0), -21.0, 0.7)):
+        words, total = (*range(1, other % 9 + 1), *words), total * (1 + other / 7)
         length = len(words)
         right = total / DecodingConfig(length_penalty="wu", alpha=alpha).penalty(length)
         slips = {
@@ -223,7 +231,11 @@ def wu_score(answer: Callable[[Sequence[int], float, float], float]) -> None:
         }
         found = answered("wu_score", answer, words, total, alpha)
         slips = {hint: torch.tensor(value) for hint, value in slips.items() if not math.isclose(value, right)}
-        _compare("wu_score", torch.as_tensor(found, dtype=torch.float32), torch.tensor(right), slips, torch.Size([]))
+        try:
+            found = torch.as_tensor(found, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CheckError(f"wu_score: it returns a {type(found).__name__}; return one number") from error
+        _compare("wu_score", found, torch.tensor(right), slips, torch.Size([]))
 
 
 def _attend(scores: Tensor, off: Tensor, values: Tensor) -> Tensor:

@@ -16,10 +16,12 @@ from rrg_lib.models.memory.base import Slots, read_slots
 Mistakes = Sequence[tuple[Any, str]]
 
 
-def labels_of(function: Callable[[np.ndarray], np.ndarray]) -> None:
+def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -> None:
     """Exercise 5.1: (n, 13) values 1, 0, -1 or nan of the observations but the first -> (n, 14) zeros and ones, "No Finding" first."""
     values = np.array([[1, 0, np.nan], [np.nan, -1, 0], [0, 0, 0], [np.nan] * 3, [1, -1, 1], [-1, np.nan, np.nan]])
     values = np.concatenate([values, np.where(np.arange(60).reshape(6, 10) == 52, 1.0, np.nan)], axis=1)  # (6, 13)
+    if other:  # the same studies and observations in another order
+        values = np.random.default_rng(other).permuted(np.random.default_rng(other).permutation(values), axis=1)
     known, sure = np.nan_to_num(values), values == 1
     positive = known != 0
     blank = np.isnan(values).all(axis=1, keepdims=True)
@@ -45,11 +47,11 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray]) -> None:
     _compare(answer, _beside(none, positive), mistakes, "the labels are not those of the release")
 
 
-def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]) -> None:
+def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *, other: int = 0) -> None:
     """Exercise 5.2: (B, h, L, d_k), (h, C·N_p, d_k), (h, C·N_p, d_k), labels (B, C), gamma -> (B, h, L, d_k)."""
     classes, number = 5, 4
     for seed, gamma in ((1, 3), (2, 4)):
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
         query = 2 * torch.randn(3, 2, 6, 4, generator=generator)
         keys, values = (torch.randn(2, classes * number, 4, generator=generator) for _ in range(2))
         labels = torch.tensor([[0.0, 1, 0, 0, 0], [1, 0, 0, 1, 0], [0, 0, 1, 1, 1]])
@@ -98,9 +100,9 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]) -
 _LATE = "the gate comes after the choice: the gamma best of all classes were chosen, and then the closed ones thrown out. Close first, then choose"
 
 
-def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor]) -> None:
-    """Exercise 5.3: features (B, d), labels (B, C), margin, theta -> the loss of Eq. 17 as printed, a scalar."""
-    generator = torch.Generator().manual_seed(3)
+def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, other: int = 0) -> None:
+    """Exercise 5.3: features (B, d), labels (B, C), margin, theta -> the loss of XProNet Eq. 17 as printed, a scalar."""
+    generator = torch.Generator().manual_seed(3 + 1000 * other)
     labels = (torch.rand(9, 6, generator=generator) < 0.3).float()
     labels[:, 0] = (labels.sum(1) == 0).float()
     features = torch.randn(9, 5, generator=generator) + 0.6
@@ -148,9 +150,9 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor]) -> N
         _compare(_array(function, (), features, labels, margin, theta), right, mistakes, f"with margin {margin} and theta {theta} the loss differs")
 
 
-def label_f1(function: Callable[[np.ndarray, np.ndarray], float]) -> None:
+def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int = 0) -> None:
     """Exercise 5.4: labels (n, 14) that the memory is told and those of the experts -> micro-F1 over the 13 that are findings."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(4 + 1000 * other)
     for n in (40, 7):
         truth, told = ((rng.random((n, 14)) < np.linspace(0.02, 0.25, 14)).astype(np.uint8) for _ in range(2))
         told[: n // 2] = truth[: n // 2]
@@ -182,9 +184,10 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float]) -> None:
         _compare(_array(function, (), told, truth), np.asarray(right), mistakes, "micro-F1 over the 13 findings is another number")
 
 
-def met_by_chance(function: Callable[[int, int], float]) -> None:
+def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> None:
     """Exercise 5.5: two draw k of n prototypes, each blindly -> the number that both have, on average."""
     for k, n in ((10, 20), (15, 20), (3, 40), (7, 7)):
+        k, n = k + other, n + 3 * other
         mistakes = [
             (k / n, "this is the probability that one prototype is among the other's k: there are k of them"),
             ((k / n) ** 2, "this is the probability that both have one certain prototype: there are n of them"),

@@ -1,6 +1,6 @@
 """Grad-CAM: which patches a score comes from (Selvaraju et al., ICCV 2017), and whether they lie where the finding was drawn.
 
-    alpha_d = mean_p  d score / d A[p, d]            Eq. 1
+    alpha_d = mean_p  d score / d A[p, d]            Selvaraju et al. 2017, Eq. 1
     L[p]    = ReLU( sum_d alpha_d A[p, d] )          Eq. 2
 
 A is the map of patch features of one view. Of a score that is linear in the mean patch this is the class activation map (Zhou et al., CVPR 2016).

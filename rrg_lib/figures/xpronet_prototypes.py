@@ -58,8 +58,8 @@ def gate(scores: np.ndarray, opened: np.ndarray, chosen: np.ndarray, classes: Se
 def pair_targets(
     differing: np.ndarray, cosines: np.ndarray, together: np.ndarray, thetas: Sequence[float], margin: float, *, name: str | None = None
 ):
-    """Every pair of a batch: share h_d / h_t of labels that differ against cosine, all (pairs,). Left those that share a label, with Eq. 18's target for
-    each theta; right the strangers, with the margin."""
+    """Every pair of a batch: share h_d / h_t of labels that differ against cosine, all (pairs,). Left those that share a label, with XProNet Eq. 18's target
+    for each theta; right the strangers, with the margin."""
     figure, (left, right) = new_figure(1, 2, width=8.0, height=3.2, sharey=True, width_ratios=(2.2, 1))
     jitter = np.random.default_rng(0).uniform(-0.012, 0.012, len(differing))
     left.scatter((differing + jitter)[together], cosines[together], s=12, color=BLUE, alpha=0.5, lw=0, label="pairs with a common label")

@@ -53,7 +53,8 @@ class ClassifierConfig:
 
 
 class DiseaseClassifier(nn.Module):
-    """Image and report features, standardised by the training studies' mean and deviation, concatenated, through an MLP with one hidden layer."""
+    """Image and report features, standardised by the training studies' mean and deviation, concatenated, through an MLP with one hidden layer:
+    Student paper, classification."""
 
     def __init__(self, config: ClassifierConfig, d_image: int, d_report: int, classes: int):
         super().__init__()
@@ -99,7 +100,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float
 
 
 def classification_loss(logits: Tensor, targets: Tensor, config: ClassifierConfig) -> Tensor:
-    """Cross-entropy, focal loss, or, as printed, their sum. Targets (B,) or (B, C) as for `focal_loss`.
+    """Cross-entropy, focal loss, or, as printed, their sum (Student paper, classification). Targets (B,) or (B, C) as for `focal_loss`.
 
     Raises `ConfigurationError` when the targets are not those of `labels`, or `alpha` has another number of classes.
     """

@@ -142,7 +142,8 @@ class ReportGenerator(nn.Module):
         self.pair = pair.build(c.vocab_size + 1, c.d_model, c.d_vf) if pair else None
 
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
-        """Teacher forcing: every token is predicted from the true ones before it. `trace` receives the cross-attention (B, h, T - 1, S) of each layer."""
+        """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1). `trace` receives the cross-attention (B, h, T - 1, S) of each
+        layer."""
         patches = self._patches(batch.inputs)
         slots = self._slots(batch.labels)
         encoded, image = self._encode(patches, slots["image"])
@@ -180,7 +181,8 @@ class ReportGenerator(nn.Module):
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones. The memory is asked about the new tokens alone."""
+        """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones: a factor of CMN Eq. 1. The memory is asked about the new
+        tokens alone."""
         place = state.position
 
         def embedded(tokens: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Response:
 def read_slots(
     query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout: float = 0.0, weighting: Literal["softmax", "linear"] = "softmax"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Ask each head's K best slots: CMN Eq. 7-13, heads kept apart.
+    """Ask each head's K best slots: CMN Eq. 7-10 and 12-13, heads kept apart.
 
     Args:
         query: (B, h, L, d_k).
@@ -91,7 +91,7 @@ def linear_weights(scores: Tensor, least: float = 1e-6) -> Tensor:
 
 
 class MemoryProjections(nn.Module):
-    """The four linear maps of a multi-head memory read, shared by image and text: query and key (CMN Eq. 4-6), value (Eq. 11), output (as released)."""
+    """The four linear maps of a multi-head memory read, shared by image and text: query and key (CMN Eq. 4-6), value (CMN Eq. 11), output (as released)."""
 
     def __init__(self, d_model: int, heads: int, dropout: float):
         super().__init__()

@@ -1,9 +1,9 @@
 """Cross-modal memory networks (CMN; Chen et al., ACL 2021), and BASE+MEM, the same with a memory for each modality.
 
-    Eq. 4-6   k_i = m_i W_k,  q_s = x_s W_q,  q_t = y_t W_q      one W_q and one W_k for both modalities
-    Eq. 7-8   D = q k^T / sqrt(d)
-    Eq. 9-10  w_i = exp(D_i) / sum_{j in top-K} exp(D_j)
-    Eq. 11-13 v_i = m_i W_v,  r = sum_{i in top-K} w_i v_i
+    CMN Eq. 4-6    k_i = m_i W_k,  q_s = x_s W_q,  q_t = y_t W_q      one W_q and one W_k for both modalities
+        Eq. 7-8    D = q k^T / sqrt(d)
+        Eq. 9-10   w_i = exp(D_i) / sum_{j in top-K} exp(D_j)
+        Eq. 11-13  v_i = m_i W_v,  r = sum_{i in top-K} w_i v_i
 
 Paper, release and ours: the release asks once per head (8 heads, each its own top-K, d = d_k) and adds biases, an output projection and dropout on the
 weights. Eq. 14-15 feed r *instead of* the features; the release *adds* it. Both are here: `fusion`, `scale`. As released by default.
@@ -62,12 +62,15 @@ class CMNMemory(CrossModalMemory):
         return "shared" if self.config.shared else modality
 
     def slots(self, labels: Tensor | None, modality: Modality) -> CMNSlots:
+        """Keys and values of M's rows, (1, h, N, d_k): CMN Eq. 4 and 11."""
         name = self._of(modality)
         projected = self.projections[name].slots(self.matrices[name][None])
         return CMNSlots(projected.keys, projected.values, owner=name)
 
     def respond(self, features: Tensor, slots: CMNSlots) -> Response:
+        """Patches or words ask and are answered: CMN Eq. 5-10 and 12-13."""
         return self.projections[slots.owner].read(features, slots, self.config.top_k, self.scale_dim)
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
+        """What encoder and decoder read (CMN Eq. 14-15): the answer instead of the features, as printed, or added to them, as released."""
         return features + response.vectors if self.config.fusion == "add" else response.vectors

@@ -178,6 +178,7 @@ class MCSAMMemory(CrossModalMemory):
         return self.tokens
 
     def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """L_align (MCSAM, objective), weighted; none without alignment."""
         if self.config.alignment == "none":
             return {}
         visual, report = gathered(self.visual_embedding(image).float()), gathered(self.report_embedding(text, token_mask).float())

@@ -76,14 +76,15 @@ class PairAlignment(nn.Module):
         self.pooling = nn.Linear(d_image, 1, bias=False)  # w; a bias would move all scores alike
 
     def report(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, L, V + 1), mask (B, L) True at the report's positions -> unit vectors (B, d_image). A row without a position gives its mean."""
+        """Logits (B, L, V + 1), mask (B, L) True at the report's positions -> unit vectors (B, d_image): Student paper, projection, and Student paper,
+        attention pooling. A row without a position gives its mean."""
         projected = self.projection(logits)  # T' (B, L, d_image)
         scores = self.pooling(projected).squeeze(-1).float()  # (B, L)
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1)  # (B, L)
         return F.normalize((weights[..., None] * projected).sum(dim=1).float(), dim=-1)
 
     def image(self, output: Output) -> Tensor:
-        """What the generator saw -> unit vectors (B, d_image)."""
+        """What the generator saw -> unit vectors (B, d_image): v of Student paper, attention pooling."""
         features = output.encoded if self.config.image == "encoded" else output.patches  # (B, S, d_image)
         return F.normalize(features.mean(dim=1).float(), dim=-1)
 
@@ -103,7 +104,8 @@ def same_report(tokens: Tensor) -> Tensor:
 
 
 def pair_loss(cosines: Tensor, same: Tensor, config: PairConfig) -> Tensor:
-    """The loss of reports against images, cosines (B, B) with the matching pairs on the diagonal; pairs of the `same` report (B, B) are not negatives."""
+    """The loss of reports against images, cosines (B, B) with the matching pairs on the diagonal; pairs of the `same` report (B, B) are not negatives.
+    Student paper, pair loss: `form` "positives" is as printed."""
     matching = cosines.diagonal()
     if config.form == "infonce":
         own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)

@@ -1,13 +1,13 @@
 """Cross-modal prototype networks (XProNet; Wang et al., ECCV 2022): a memory of prototypes a class, of which a study asks only its own classes'.
 
-    Eq. 4-7     pv = k-means of [image features ; report features], N_p a class     (rrg_lib.prototypes)
-    Eq. 8       p  = pv W_pv                                                        D numbers become d
-    Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d                           over the prototypes of the study's classes
-    Eq. 11      w_i = D_i / sum_{j in top-gamma} D_j
-    Eq. 12-13   e_i = p*_i W_e,  r = sum_{i in top-gamma} w_i e_i
-    Eq. 14      x' = FCN([x ; r])
-    Eq. 17-18   the improved multi-label contrastive loss on the mean response of each modality
-    Eq. 20      L = L_report + lambda L_image + delta L_text
+    XProNet Eq. 4-7     pv = k-means of [image features ; report features], N_p a class     (rrg_lib.prototypes)
+            Eq. 8       p  = pv W_pv                                                        D numbers become d
+            Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d                           over the prototypes of the study's classes
+            Eq. 11      w_i = D_i / sum_{j in top-gamma} D_j
+            Eq. 12-13   e_i = p*_i W_e,  r = sum_{i in top-gamma} w_i e_i
+            Eq. 14      x' = FCN([x ; r])
+            Eq. 17-18   the improved multi-label contrastive loss on the mean response of each modality
+            Eq. 20      L = L_report + lambda L_image + delta L_text
 
 | where they differ        | paper              | release, our default            | option                            |
 |--------------------------|--------------------|---------------------------------|-----------------------------------|
@@ -180,11 +180,11 @@ class XProNetMemory(CrossModalMemory):
         return Response(linear.output(merge_heads(answers)), weights, indices)
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
-        """Eq. 14: a linear map of both, (B, L, 2d) -> (B, L, d)."""
+        """XProNet Eq. 14: a linear map of both, (B, L, 2d) -> (B, L, d)."""
         return self.fusion[modality](torch.cat([features, response.vectors], dim=-1))
 
     def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """Eq. 17 for the mean response of each modality, weighted by lambda and delta of Eq. 20; none without labels."""
+        """XProNet Eq. 17 for the mean response of each modality, weighted by lambda and delta of XProNet Eq. 20; none without labels."""
         if labels is None:
             return {}
         c = self.config

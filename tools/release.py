@@ -1,0 +1,187 @@
+"""What is handed out: blank notebooks to learn from alone, and a course for nbgrader. Both are made of the chapters; neither shows a student a solution.
+
+    .venv/bin/python tools/release.py            # into build/release (make release)
+
+`self-study/` has every chapter with its solutions blank and no outputs; each check follows its exercise and is run at once. `course/` is an nbgrader course
+with an assignment a chapter. A chapter trains models for minutes and a grader runs every notebook of every student, so an assignment holds what the
+exercises need and no more: imports, texts, answers, checks. Its checks ask again, hidden, with other inputs: COURSE.md says what that stops and what not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from chapters import ChapterError, read_source, sources, written
+from exercises import HOLE, NOTEBOOKS, Exercise, blank, check_modules, exercises_of, graded_check, setup_of
+from nbformat import NotebookNode
+
+from rrg_lib.workspace import workspace
+
+#: Found in a course that is in use: a new release must not be laid over it.
+IN_USE = ("gradebook.db", "submitted", "release", "autograded", "feedback")
+#: How many times, with other inputs, the graded form asks.
+ASKED_AGAIN = 2
+TIMEOUT = 120
+
+CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book says how it behaves. Run nbgrader in this folder."""
+
+import os
+import sys
+
+from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, DeduplicateIds, OverwriteCells, OverwriteKernelspec
+
+
+class LastOfEach(DeduplicateIds):
+    """Of a cell that a student doubled the last counts; the others become plain cells (with empty metadata nbgrader stops)."""
+
+    def preprocess(self, nb, resources):
+        nb, resources = super().preprocess(nb, resources)
+        for cell in nb.cells:
+            if not cell.metadata.get("nbgrader", True):
+                del cell.metadata["nbgrader"]
+        return nb, resources
+
+
+c = get_config()  # noqa: F821
+
+# nbgrader starts programs that are installed beside this Python, also when its environment is not activated.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
+c.CourseDirectory.course_id = "rrg"
+# What a student sees where the answer will be.
+c.ClearSolutions.code_stub = {{"python": {chr(10).join(HOLE)!r}}}
+# Seconds a cell may take; then it is stopped, counts as wrong, and the next one runs.
+c.Execute.timeout = {TIMEOUT}
+# Whatever kernel a notebook names, it is graded with this one.
+c.Execute.kernel_name = "python3"
+c.Autograde.sanitize_preprocessors = [ClearOutput, LastOfEach, OverwriteKernelspec, OverwriteCells, CheckCellMetadata]
+# A check that a student deleted is put back and judged.
+c.OverwriteCells.add_missing_cells = True
+'''
+
+HIDDEN = """\
+### BEGIN HIDDEN TESTS
+import importlib, os, sys  # noqa: E401
+
+for name in [name for name in sys.modules if name.partition(".")[0] == "rrg_lib"]:
+    del sys.modules[name]  # whatever was done to the checks: they are read again, and not from the folder of the answer
+sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) != os.getcwd()]
+for again, answer in {calls}:
+    module, _, check = again.rpartition(".")
+    for other in {others}:
+        getattr(importlib.import_module(module), check)(answer, other=other)
+### END HIDDEN TESTS"""
+
+WELCOME = """\
+# Exercises of chapter {number}
+
+{count} exercises, about {minutes} minutes, {points:g} points. The equations they speak of are in chapter {number} of the book: keep it open beside this.
+
+Write each answer where `raise NotImplementedError` stands. The cell behind it checks it: silence is right, otherwise it names the likely mistake. Your
+answers are graded with other inputs than those the check shows you. Run all cells from the top before you hand it in."""
+
+
+class ReleaseError(Exception):
+    """A release that can't be written. The message says what to do."""
+
+
+def self_study(path: Path) -> NotebookNode:
+    """The chapter with holes for answers. It never had outputs: the source has none."""
+    notebook = read_source(path)
+    exercises_of(path, notebook)  # every solution belongs to one
+    for cell in notebook.cells:
+        cell.source = blank(cell.source)
+    return notebook
+
+
+def assignment(path: Path, others: list[int]) -> NotebookNode:
+    """The exercises of a chapter as an nbgrader source, solved, with hidden tests that ask with the inputs `others`."""
+    chapter = read_source(path)
+    exercises = exercises_of(path, chapter)
+    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(chapter.metadata))
+    notebook.nbformat_minor = 5
+    notebook.metadata.pop("jupytext", None)  # a student's copy is paired with nothing
+    minutes, points = sum(e.minutes for e in exercises), sum(e.points for e in exercises)
+    welcome = WELCOME.format(number=path.stem[:2], count=len(exercises), minutes=minutes, points=points)
+    notebook.cells = [text("welcome", welcome), code("setup", setup_of(chapter, exercises), locked=True)]
+    asked: set[str] = set()
+    for exercise in exercises:
+        if exercise.text not in asked:
+            notebook.cells.append(text(f"text-{exercise.name}", exercise.text))
+        asked.add(exercise.text)
+        notebook.cells.append(code(f"exercise-{exercise.name}", exercise.solution, solution=True))
+        check = f"{graded_check(exercise)}\n{hidden(exercise, others)}"
+        notebook.cells.append(code(f"check-{exercise.name}", check, grade=True, locked=True, points=exercise.points))
+    return notebook
+
+
+def hidden(exercise: Exercise, others: list[int]) -> str:
+    modules = check_modules(exercise.chapter)
+    calls = ", ".join(f'("{modules[module]}.{check}", {function})' for module, check, function in exercise.calls)
+    return HIDDEN.format(calls=f"[{calls}]", others=tuple(others))
+
+
+def text(name: str, source: str) -> NotebookNode:
+    cell = nbformat.v4.new_markdown_cell(source)
+    cell.id = name
+    return cell
+
+
+def code(name: str, source: str, *, solution: bool = False, grade: bool = False, locked: bool = False, points: float | None = None) -> NotebookNode:
+    """A code cell with nbgrader's metadata: its grade_id is the name that the chapter's cell has too."""
+    told = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "locked": locked, "task": False}
+    cell = nbformat.v4.new_code_cell(source, metadata={"nbgrader": told | ({"points": points} if grade else {})})
+    cell.id = name
+    return cell
+
+
+def release(out: Path, others: list[int] | None = None, chapters: list[Path] | None = None) -> int:
+    """Write both forms into `out`, all or nothing. Raises `ReleaseError` when a course there is in use. Returns the number of chapters."""
+    if found := [name for name in IN_USE if (out / "course" / name).exists()]:
+        raise ReleaseError(
+            f"{out / 'course'} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or choose another folder with --out"
+        )
+    others = others or [secrets.randbelow(10**6) + 1 for _ in range(ASKED_AGAIN)]
+    chapters = chapters or sources(NOTEBOOKS)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".release-") as folder:
+        made = Path(folder) / "made"
+        for path in chapters:
+            for where, notebook in (("self-study", self_study(path)), (f"course/source/{path.stem}", assignment(path, others))):
+                (made / where).mkdir(parents=True, exist_ok=True)
+                (made / where / f"{path.stem}.ipynb").write_text(written(notebook), encoding="utf-8")
+        (made / "course" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+        if out.exists():
+            os.replace(out, Path(folder) / "before")
+        os.replace(made, out)
+    return len(chapters)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=workspace() / "release")
+    parser.add_argument("--others", type=int, nargs="+", help="the numbers that draw the hidden inputs; without them, nobody knows them before")
+    given = parser.parse_args(argv)
+    if given.others and min(given.others) < 1:
+        parser.error("--others are numbers from 1 on: 0 draws the inputs that the lesson shows")
+    try:
+        count = release(given.out, given.others)
+    except (ReleaseError, ChapterError) as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"release: could not write {error.filename or given.out}: {error.strerror}; choose another folder with --out", file=sys.stderr)
+        return 1
+    print(f"{given.out}: {count} blank notebooks in self-study/, {count} assignments in course/. COURSE.md says how to go on")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""The site's pages that are made of data: results, ledger, exercises, equation map, timings, how to cite. Nothing in them is typed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equations
+import nbformat
+import yaml
+from site_chapters import Exercise, is_picture
+from site_text import SiteError, figure, folded, plain, table
+
+from rrg_lib import published_figures
+from rrg_lib.evaluation.ledger import VERDICTS, LedgerRow, counts, ledger
+from rrg_lib.evaluation.ledger_tables import main_table
+from rrg_lib.figures.published import verdict_counts
+from rrg_lib.results import StoredResult, stored
+from rrg_lib.results import table as results_table
+
+ROOT = Path(__file__).resolve().parent.parent
+#: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an image.
+FIRST = (
+    "iu_phantom/base,",
+    "iu_phantom/cmn,",
+    "iu_phantom/xpronet, laptop, labels: classifier",
+    "iu_phantom/mcsam,",
+    "iu_phantom/cmn_pair,",
+    "a1:",
+    "b:",
+)
+SCORES = ["BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "finding-F1", "distinct", "seeds"]
+#: Figures of the papers that ours stand beside and that no trained run on this machine is needed for.
+DRAWN = ("cmn_table_2", "xpronet_table_2", "mcsam_summary", "student_table_3", "cmn_figure_3", "cmn_figure_4", "xpronet_figure_5", "xpronet_figure_6")
+SCORE_WORDS = (
+    "Hollow diamonds are printed, dots are ours with their interval, on drawn radiographs: they stand beside each other and are not comparable."
+)
+SWEEP_WORDS = "On grey, what the paper prints of it. Where ours is missing the figure says which command would measure it."
+
+
+def write(out: Path, exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode], root: Path = ROOT) -> None:
+    """Every made part into `out`, which the pages of `site/` include."""
+    out.mkdir(parents=True)
+    found = stored()
+    kept = [result for result in found if result.is_preset]
+    rows = ledger(found)
+    parts = {
+        "results": results(kept),
+        "all_results": all_results(kept),
+        "ledger": ledger_page(rows, found, out),
+        "exercises": exercise_page(exercises, chapters),
+        "equations": equation_page(root),
+        "timings": timings_page(root),
+        "cite": cite_page(root / "CITATION.cff"),
+        "first_figure": first_figure(chapters, out),
+    }
+    for name, text in parts.items():
+        (out / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+# --- results and ledger ---------------------------------------------------------------------------------------------------------------------------
+
+
+def results(kept: Sequence[StoredResult]) -> str:
+    frame = results_table(kept)
+    rows = []
+    for begin in FIRST:
+        for name in frame.index:
+            if str(name).startswith(begin):
+                rows.append(
+                    [plain(str(name).removeprefix("iu_phantom/").replace(", laptop", "")), *(plain(frame.loc[name, score]) for score in SCORES)]
+                )
+    if len(rows) < len(FIRST):
+        raise SiteError(f"data/results: {len(rows)} of the {len(FIRST)} rows of the start page are stored; run `make results PROFILE=laptop`")
+    best = {score: max(rows, key=lambda row: float(row[1 + SCORES.index(score)].split()[0]))[0] for score in ("BLEU-4", "finding-F1")}
+    said = " and ".join(f"**{name}** has the highest {score}" for score, name in best.items())
+    shown = table(["system", *SCORES], rows, "Test studies of IU-Phantom, `laptop` profile; brackets are 95 % bootstrap intervals over studies")
+    return f"{shown}\nOf these rows {said}.\n"
+
+
+def all_results(kept: Sequence[StoredResult]) -> str:
+    frame = results_table(kept)
+    rows = [[plain(cell) for cell in (name, *cells)] for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    return table(
+        ["system", *frame.columns], rows, "Every stored result of a preset, the mean of its seeds, and every report that never looks at an image"
+    )
+
+
+def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out: Path) -> str:
+    found = counts(rows)
+    said = [verdict for verdict in VERDICTS if any(of[verdict] for of in found.values())]
+    numbers = table(["verdict", "printed values", "claims"], [[plain(v), *(str(found[k][v]) for k in ("value", "claim"))] for v in said], "Verdicts")
+    main = main_table(rows, results)
+    shown = [[plain(cell) for cell in (*key, *cells)] for key, cells in zip(main.index, main.to_numpy().tolist(), strict=True)]
+    claims = [[plain(c) for c in (r.paper, r.where, r.statement, r.verdict, r.why, r.released_code)] for r in rows if r.kind == "claim"]
+    values = [
+        [plain(c) for c in (r.paper, r.where, r.dataset, r.system, r.metric, r.statement, r.ours, r.verdict, r.why)]
+        for r in rows
+        if r.kind == "value"
+    ]
+    words = "What to see: how few bars have a colour. Most of what is printed needs data or a GPU that this book has not had."
+    pictures = [saved(verdict_counts(found), "verdicts", "How many printed values and how many claims of the papers got which verdict.", words, out)]
+    for name in DRAWN:
+        drawn = published_figures.draw(name, results).figure
+        paper, place = re.fullmatch(r"([a-z]+)_(.+)", name).groups()
+        words = SWEEP_WORDS if "figure" in place else SCORE_WORDS
+        pictures.append(saved(drawn, name, f"{place.replace('_', ' ').capitalize()} of the {paper} paper, printed values and ours.", words, out))
+    index = [*main.index.names, *main.columns]
+    return "\n\n".join(
+        (
+            f"{len(values)} printed values and {len(claims)} claims, each with a verdict.",
+            numbers,
+            pictures[0],
+            "## The systems of this book",
+            table([plain(name) for name in index], shown, "Printed and ours, side by side; *ours* is measured on what its column says"),
+            *pictures[1:],
+            "## Claims",
+            table(["paper", "where", "claim", "verdict", "why", "released code"], claims, "Every claim of the papers that this book looked at"),
+            "## Printed values",
+            table(["paper", "where", "data set", "system", "metric", "printed", "ours", "verdict", "why"], values, "Every printed value"),
+        )
+    )
+
+
+def saved(drawn: Any, name: str, alt: str, words: str, out: Path) -> str:
+    drawn.savefig(out / f"{name}.png", dpi=110)
+    return figure(f"/generated/{name}.png", alt, words)
+
+
+def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
+    """The first picture of the first chapter, with its words, for the start page."""
+    for name in sorted(chapters):
+        for cell in chapters[name].cells:
+            for output in cell.get("outputs", []):
+                if is_picture(output) and (png := output.data.get("image/png")):
+                    (out / "first.png").write_bytes(base64.b64decode(png))
+                    said = cell.metadata["mystnb"]
+                    return figure("/generated/first.png", said["image"]["alt"], said["figure"]["caption"])
+    raise SiteError("no chapter has a picture; run `make notebooks`")
+
+
+# --- exercises, equations -------------------------------------------------------------------------------------------------------------------------
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
+
+
+def exercise_page(exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode]) -> str:
+    lines = [
+        [
+            f"[{e.number}](#{e.anchor})",
+            f"[{plain(title(chapters[e.page]))}](/chapters/{e.page}.ipynb)",
+            str(e.minutes),
+            e.asks.split(". ")[0].rstrip(".") + ".",
+            str(len(e.hints)),
+        ]
+        for e in exercises
+    ]
+    total = sum(e.minutes for e in exercises)
+    counted = (
+        f"{len(exercises)} exercises in {len(chapters)} chapters, about {total / 60:.0f} hours in all, {sum(len(e.hints) for e in exercises)} hints."
+    )
+    return counted + "\n\n" + table(["exercise", "chapter", "minutes", "it asks", "hints"], lines, "Every exercise")
+
+
+def equation_page(root: Path) -> str:
+    """The map as `tools/equations.py` joins it."""
+    found = equations.rows(root)
+    head = ["paper", "rows", "text at hand", "code", "test", "chapter", "not mapped, with a reason"]
+    papers: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        papers.setdefault(row["paper"], []).append(row)
+    parts = [table(head, [[plain(c) for c in line] for line in equations.counts(found)], "How much of each paper is mapped")]
+    for paper, own in papers.items():
+        lines = [
+            [
+                row["number"] or "–",
+                plain(row["what"]),
+                f"${row['printed']}$" if row["printed"] else plain(row["reason"] or "–"),
+                plain(row["release"] or "–"),
+                plain(row["ours"] or "–"),
+                ", ".join(map(code, row["code"])) or "–",
+                ", ".join(map(section, row["cells"])) or "–",
+                folded_list(row["tests"]),
+            ]
+            for row in own
+        ]
+        names = ["Eq.", "what it is", "paper", "release", "ours", "code", "chapter", "tests"]
+        parts += [f"## {plain(paper)}", table(names, lines, f"Equations of {plain(paper)}")]
+    return "\n\n".join(parts)
+
+
+def code(owner: str) -> str:
+    """ "rrg_lib.models.memory.base:read_slots" as a link to the API's page; what is private there is named without a link."""
+    full = owner.replace(":", ".")
+    short = owner.partition(":")[2] or owner
+    private = any(part.startswith("_") for part in full.split("."))
+    return f"`{short}`" if private else f"{{py:obj}}`{short} <{full}>`"
+
+
+def section(cell: str) -> str:
+    """ "04_name#4.3" as a link."""
+    stem, _, number = cell.partition("#")
+    return f"[{number}](#section-{number.replace('.', '-')})" if number else f"[{stem[:2]}](/chapters/{stem}.ipynb)"
+
+
+def folded_list(tests: Sequence[str]) -> str:
+    return ", ".join(f"`{test.partition('::')[2] or test}`" for test in tests) or "–"
+
+
+# --- timings, citation ----------------------------------------------------------------------------------------------------------------------------
+
+
+#: Where the times of the committed outputs are, and, without them, those of the last build of this checkout; and what wrote each.
+TIMINGS = {"data/timings.json": "the run that made the outputs of these pages (`make notebooks`)", "build/book/timings.json": "`make book`"}
+
+
+def timings_page(root: Path) -> str:
+    """What a build measured of its chapters, and on what machine."""
+    found = next(((name, by) for name, by in TIMINGS.items() if (root / name).is_file()), None)
+    if found is None:
+        return "No build has been measured yet: `make book` measures one and writes it here."
+    record = json.loads((root / found[0]).read_text(encoding="utf-8"))
+    rows = record["chapters"]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [[plain(f"{row[key]:,.1f}" if isinstance(row.get(key), float) else row.get(key, "–")) for key in columns] for row in rows]
+    facts = [f"- {plain(key.replace('_', ' '))}: {plain(said(value))}" for key, value in record.items() if key != "chapters"]
+    shown = table([plain(name.replace("_", " ")) for name in columns], lines, "Chapters, one run; *budget* is what the chapter's own metadata states")
+    return "\n\n".join((f"Measured by {found[1]}; read from `{found[0]}`.", shown, "\n".join(facts)))
+
+
+def said(value: Any) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def cite_page(path: Path) -> str:
+    """This book and the papers it is about, as `CITATION.cff` has them."""
+    about = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = [("This book", about, "misc"), *((ref["title"], ref, bibtex_kind(ref)) for ref in about["references"])]
+    parts = [about["message"]]
+    for heading, entry, kind in entries:
+        parts += [f"## {plain(heading)}", sentence(entry), folded("BibTeX", f"```bibtex\n{bibtex(entry, kind)}\n```")]
+    return "\n\n".join(parts)
+
+
+def people(entry: dict[str, Any], joined: str) -> str:
+    return joined.join(who.get("name") or f"{who['given-names']} {who['family-names']}" for who in entry["authors"])
+
+
+def venue(entry: dict[str, Any]) -> str:
+    return entry.get("journal") or entry.get("collection-title") or f"version {entry['version']}"
+
+
+def sentence(entry: dict[str, Any]) -> str:
+    when = f" {entry['year']}" if entry.get("year") and str(entry["year"]) not in venue(entry) else ""
+    return f"{plain(people(entry, ', '))}. *{plain(entry['title'])}*. {plain(venue(entry))}{when}."
+
+
+def bibtex_kind(entry: dict[str, Any]) -> str:
+    return "article" if entry["type"] == "article" else "inproceedings"
+
+
+def bibtex(entry: dict[str, Any], kind: str) -> str:
+    first = entry["authors"][0]
+    key = re.sub(r"\W", "", first.get("family-names", "rrgbook").lower()) + str(entry.get("year", ""))
+    place = {"article": "journal", "inproceedings": "booktitle"}.get(kind, "note")
+    fields = {"title": f"{{{entry['title']}}}", "author": people(entry, " and "), place: venue(entry), "year": str(entry.get("year", ""))}
+    return f"@{kind}{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value) + "}"

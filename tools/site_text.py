@@ -1,0 +1,35 @@
+"""Markdown for the site's made pages, and the one error of its tools."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+
+class SiteError(Exception):
+    """The site cannot be built, or must not be published, as it stands. The message names the page and what to do."""
+
+
+def plain(text: object) -> str:
+    """A text that says what it says: nothing in it is taken for markup. `Code` between backticks stays code; line breaks become blanks."""
+    parts = re.split(r"(`[^`]+`)", " ".join(str(text).split()))
+    return "".join(part if part.startswith("`") and len(part) > 2 else re.sub(r"([\\`*_\[\]{}<>$~^#])", r"\\\1", part) for part in parts)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A table with a caption that the reader can sort and filter. The cells are Markdown already: `plain` makes them so."""
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') or ' ' for cell in row)} |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join([f":::{{table}} {caption}", ":class: sortable", "", *lines, ":::", ""])
+
+
+def figure(path: str, alt: str, caption: str) -> str:
+    """A picture with its description and caption. Both are demanded: a figure without words is not published."""
+    if not alt.strip() or not caption.strip():
+        raise SiteError(f"{path}: a figure needs a description (alt) and a caption that says what to see")
+    return f":::{{figure}} {path}\n:alt: {' '.join(alt.split())}\n\n{caption}\n:::\n"
+
+
+def folded(title: str, body: str) -> str:
+    """A block that opens when its title is clicked, without any script."""
+    return f'<details class="rrg-fold">\n<summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>\n'
