@@ -135,7 +135,7 @@ pairs: $(STAMP) ## each chapter's source and committed notebook agree, cell by c
 
 chapters: $(STAMP) ## run every chapter in the ci profile into build/check
 	$(call ASSETS,ci,iu_phantom)
-	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" $(ONLY)
+	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY)
 
 nbval: $(STAMP) ## compare the marked outputs of that run with the committed ones
 	PYTHONPATH=tools "$(BIN)/python" -m pytest $(NBVAL) --recorded "$(RRG_HOME)/check" $(if $(CHAPTERS),$(CHAPTERS:%=notebooks/%*.ipynb),notebooks)

@@ -210,9 +210,9 @@ for features, response in ((x, r_s), (y, r_t)):
 print(inspect.getsource(read_slots).split('"""')[2])
 
 # %% [markdown]
-# **Exercise 4.1** (10 min). Write `top_k_read` yourself, for any K: sections 4.3 to 4.5 with the released scale, up to where the heads are still apart.
-# Then give two variants to the check, `checks.top_k_read(variant)`: divide *after* choosing the top K instead of before (is that allowed?), and softmax
-# over all slots *before* choosing (is that?).
+# **Exercise 4.1** (10 min). Write `top_k_read` yourself, for any K: scores, weights and weighted sum of sections 4.3 to 4.5, with the released scale.
+# Stop before the heads are joined. Try it first without looking up. Then give two variants to the check, `checks.top_k_read(variant)`: divide *after*
+# choosing the top K instead of before (is that allowed?), and softmax over all slots *before* choosing (is that?).
 
 
 # %% exercise="4.1" level="explain"
@@ -234,8 +234,8 @@ checks.top_k_read(top_k_read)  # silent when right
 # of the chosen.)
 #
 # **Exercise 4.2** (10 min). With $\mathcal K = N$ every slot may speak, and the memory answers with a soft average of all it knows. Write
-# `ask_all`, and `slots_for`, which counts how many of the heaviest slots it takes to carry at least a share of the weight; it is given and gives a
-# tensor. Which read would you rather look at in a figure?
+# two functions: `ask_all`, and `slots_for`, which counts how many of the heaviest slots it takes until their weights sum to at least `share`. The
+# weights sum to 1 over the last axis; what goes in and what comes out are tensors. Which read would you rather look at in a figure?
 
 
 # %% exercise="4.2" level="explain"
@@ -278,6 +278,9 @@ pd.DataFrame(table).T.rename_axis("mean number of slots that carry 90 % of the w
 # > CMN Eq. 14–15 &nbsp; $\{\mathbf z_1,\dots,\mathbf z_S\}=f_e(\mathbf r_{x_1},\dots,\mathbf r_{x_S})\qquad
 # > y_t=f_d(\mathbf z_1,\dots,\mathbf z_S,\mathbf r_{y_1},\dots,\mathbf r_{y_{t-1}})$
 #
+# $f_e$ is the encoder and $\mathbf z_s$ what it makes of patch $s$; $f_d$ is the decoder, which writes the next word $y_t$ (not bold: a word, no
+# question) from the responses to the words before it.
+#
 # *Paper: encoder and decoder read the responses **instead of** the features. Release: the responses are **added** to the features. We do as
 # released; `CMNConfig(fusion="replace")` is the paper's.* The difference is not small. When they are added, the network may ignore the memory.
 # When they replace, all it learns of the image has passed through weighted sums of N values.
@@ -300,9 +303,9 @@ pd.DataFrame(
 # %% [markdown]
 # ## 4.7 Ask once, not once a study
 #
-# Keys and values depend on $\mathbf M$ alone: not on the study, not on the beam, not on the word. The release copies $\mathbf M$ for every study
-# (and, while it searches, for every beam, at every step) and projects each copy. How much of that is repeated work? We count multiplications at
-# the published size.
+# Keys and values depend on $\mathbf M$, $\mathbf W_k$ and $\mathbf W_v$ alone: not on the study, not on the beam, not on the word. The release copies
+# $\mathbf M$ for every study (and, while it searches, for every beam, at every step) and projects each copy. How much of that is repeated work? We
+# count multiplications at the published size.
 
 # %% tags=["nbval-check-output"]
 published, full = CMNConfig(), GeneratorConfig()
@@ -382,8 +385,8 @@ answers_of(untrained, batch).round(5)
 # %% [markdown]
 # **The memory begins as one learned constant.** The scores hardly vary, so the K weights are all $1/\mathcal K$ (their product with K is 1);
 # whoever asks gets the same vector (cosine 1), and that vector comes from the *biases* of the value and output maps, because the slots themselves
-# are next to nothing. Top-$\mathcal K$ is then a choice among equals. The library's memory gives the released one's numbers, so this is where the
-# published training starts, the image features apart.
+# are next to nothing. Top-$\mathcal K$ is then a choice among equals. With the same weights the library's memory and the released
+# code give the same numbers, so the published training starts here too; only the image features that ask are others.
 #
 # Does training get it out of there? The same table for our trained CMN, and for BASE+MEM with its two matrices:
 
@@ -393,8 +396,8 @@ before = answers_of(run.new_generator(), batch)
 pd.concat({"CMN, before": before, "CMN, trained": answers_of(generator, batch), "BASE+MEM, trained": answers_of(trained["mem"], batch)}).round(4)
 
 # %% [markdown]
-# *What to see: dotted, before training; solid, after. The steeper a line, the more the memory tells its best slots from the rest. Read the axis:
-# where it stays near 1, the K slots still count alike.*
+# *What to see: dotted, before training; solid, after. The steeper a line, the more the memory tells its best slots from the rest. The axis
+# is the weight times K: where it stays near 1, the K slots still count alike.*
 
 
 # %%
@@ -411,12 +414,12 @@ curves = {
 figures.weight_curves(curves, name="04_weight_curves")
 
 # %% [markdown]
-# ### What would have kept it asleep
+# ### What would have kept the memory a constant
 #
-# The small profiles of this book differ from the release in one more setting, and here is why. The released optimiser is Adam with an *L2 decay*
-# $\lambda$: to every weight's gradient it adds $\lambda$ times the weight. A memory whose slots all answer alike has hardly any gradient of its own:
-# whichever slots win, the answer is the same. So at the query and key maps the decay is nearly all the gradient there is, and Adam, which divides
-# each gradient by its own size, makes **full-sized steps** of it, towards zero.
+# The small profiles of this book change one more setting of the release: the memory has no weight decay. Here is why. The released optimiser is Adam
+# with an *L2 decay* $\lambda$: to every weight's gradient it adds $\lambda$ times the weight. A memory whose slots all answer alike has hardly any
+# gradient of its own: whichever slots win, the answer is the same. So at the query and key maps the decay is nearly all the gradient there is, and
+# Adam, which divides each gradient by its own size, makes **full-sized steps** of it, towards zero.
 #
 # *Paper: silent. Release: $\lambda=5\cdot10^{-5}$ on everything. We do as released in the `gpu` profile; in `ci` and `laptop` the memory has no decay
 # (`training.weight_decay_memory=0`).* Below, a hundred steps from the same start, three times.
@@ -447,8 +450,8 @@ worn = {
 }
 
 # %% [markdown]
-# *What to see: the orange lines go down as if someone turned a dimmer. The blue one, without the decay, does not. Which line a memory is on is
-# settled within the first epoch.*
+# *What to see: the orange lines go down as if someone turned a dimmer. The blue one, without the decay, does not. Within the
+# first epoch it is decided whether the maps survive.*
 
 # %%
 figures.map_sizes(worn, name="04_map_sizes")
@@ -469,7 +472,8 @@ Markdown(
 # Numbers about answers do not say whether the generator listens. So we change the answers of the trained memory and measure the validation
 # studies again:
 #
-# - *the mean answer to all*: every patch gets the average of the patches' answers, every word that of the words (a constant, as before training);
+# - *the mean answer to all*: every patch gets one fixed vector, the mean answer to the patches of our eight studies, and every word the mean
+#   answer to their words (a constant, as before training);
 # - *no answer*: the features alone.
 
 
@@ -551,8 +555,8 @@ Markdown("\n".join(lines))
 #
 # For a finding word in a report, two maps over the patches:
 #
-# 1. **shared slots**: the word asks K slots in each head, every patch asks K. The map is $\sum_i \min(w_{\text{word},i}, w_{\text{patch},i})$,
-#    averaged over heads: which patches ask for the same things?
+# 1. **shared slots**: the word asks K slots in each head, every patch asks K. The map is $\sum_i \min(w_{\text{word},i}, w_{\text{patch},i})$ over
+#    all slots of a head (one that was not chosen weighs 0), averaged over heads. It is large where word and patch weigh the same slots.
 # 2. **cross-attention** of the decoder while it writes the word, averaged over layers and heads: where does it look?
 #
 # One thing to keep in mind about the first: the word's question depends on the word and its place in the report, and on *nothing else*. It does
@@ -566,8 +570,8 @@ torch.testing.assert_close(output.text.weights[0], output.text.weights[1])
 "different images, same words: same questions, same answers"
 
 # %% [markdown]
-# **Exercise 4.3** (5 min). The count behind the map. A word asked the slots `word` (h, K), the patches asked `patches` (h, S, K). How many slots
-# does each patch share with the word? Mind the heads.
+# **Exercise 4.3** (5 min). The count behind the map. `word` (h, K) holds the numbers of the slots that a word asked, `patches` (h, S, K) of
+# those that each patch asked; no weights here. How many slots does each patch share with the word? Their order does not matter. Mind the heads.
 
 
 # %% exercise="4.3" level="implement"
@@ -634,8 +638,8 @@ scored = [
 pd.DataFrame(scored).round(3)
 
 # %% [markdown]
-# **Exercise 4.4** (10 min). The box score of one view, by hand, on tensors. Row 0 of the map is the top of the view, column 0 its left; $x$ runs along
-# a row, $y$ down a column. A patch that the box covers by a third counts a third.
+# **Exercise 4.4** (10 min). The box score of one view: the map is a tensor, the box four floats. Row 0 of the map is the top of the view, column 0
+# its left; $x$ runs along a row, $y$ down a column. A patch that the box covers by a third counts a third.
 
 
 # %% exercise="4.4" level="implement"
@@ -661,7 +665,8 @@ checks.share_in_box(share_in_box)
 #
 # - `others`: the *mean map of the other studies* scored in this study's boxes. A heart is always in the same place; a map that always lights up
 #   there scores well without looking.
-# - rows that **cannot** know: a memory before training, and BASE+MEM, whose slot 7 for words has nothing to do with its slot 7 for patches.
+# - rows that **cannot** know from shared slots: a memory before training, and BASE+MEM, whose slot 7 for words has nothing to do with its slot 7 for
+#   patches.
 
 # %%
 new = run.new_generator().eval()
@@ -717,10 +722,11 @@ if len(in_references):
 # %% [markdown]
 # ## 4.12 Where the slots lie
 #
-# CMN's Figure 6 lays the memory out with t-SNE. Ours: every slot a dot, blue where patches do most of the asking, orange where words do; larger
-# when asked more. The name of each of the six most frequent findings stands at the slot that its words weigh most.
+# CMN's Figure 6 lays the memory out with t-SNE, which puts similar slots near each other. So do we: every slot a dot, blue where patches do most of
+# the asking, orange where words do; larger when asked more. The name of each of the six most frequent findings stands at the slot that its words
+# weigh most.
 #
-# *What to see: if image and text met everywhere, all dots would be grey. Patches of pure blue and pure orange are slots that one modality has
+# *What to see: if image and text met everywhere, all dots would be grey. Groups of pure blue or pure orange are slots that one modality has
 # taken for itself.*
 
 # %%
@@ -743,8 +749,8 @@ figures.slot_map(M.numpy(), asked["image"], asked["text"], favourite, name="04_s
 # - In the `ci` profile a *miniature without training*: the trained memory above loses slots (the first n of its N stay), or is asked for fewer or
 #   more of them. That answers another question than the paper's: how much does **this** memory need all its slots, and all the K it is used to?
 #
-# *What to see: how flat it is, and where BASE lies (dashed). A curve that moves less than two trainings with different seeds would is no
-# finding.*
+# *What to see: how flat it is, and where BASE lies (dashed). Two trainings that differ only
+# in the seed differ in their scores too: a curve that moves by less than that shows nothing.*
 
 
 # %%

@@ -88,6 +88,7 @@ def test_every_right_read_passes(answer):
         (softmax_over_all_then_top_k, "do not sum to 1: take the top-K"),
         (softmax_over_queries, "over the queries"),
         (one_heads_indices, "head 0 chose"),
+        (lambda query, keys, values, k: solved_read(query, keys, values[:1].expand_as(values), k), "head 0's values"),
         (all_slots, "every slot speaks"),
         (keys_for_values, "averaged the keys"),
         (no_softmax, "scores are used as weights"),
@@ -119,6 +120,7 @@ def test_every_right_ask_all_passes(answer):
     ("answer", "hint"),
     [
         (lambda query, keys, values: (query @ keys.transpose(-2, -1)).softmax(-1) @ values, "too sharp"),
+        (lambda query, keys, values: (scaled(query, keys) / math.sqrt(len(keys))).softmax(-1) @ values, "too flat"),
         (lambda query, keys, values: scaled(query, keys).softmax(-2) @ values, "over the queries"),
         (lambda query, keys, values: scaled(query, keys).softmax(1) @ values, "over the heads"),
         (lambda query, keys, values: scaled(query, keys) @ values, "put them through a softmax"),
@@ -151,6 +153,7 @@ def test_every_right_count_of_slots_passes(answer):
     ("answer", "hint"),
     [
         (lambda weights, share: (heaviest_first(weights) < share).sum(-1), "one too few"),
+        (lambda weights, share: (heaviest_first(weights) <= share).sum(-1) + 1, "exactly"),
         (lambda weights, share: (weights.cumsum(-1) < share).sum(-1) + 1, "order of the memory"),
         (lambda weights, share: (weights.sort(-1).values.cumsum(-1) < share).sum(-1) + 1, "lightest"),
         (lambda weights, share: (weights > share).sum(-1), "single slots"),
@@ -221,6 +224,7 @@ def test_every_right_share_passes_as_number_or_tensor(answer):
     [
         (lambda attention, box: (attention * cover_of(box)).sum(), "divide by its sum"),
         (lambda attention, box: (attention * cover_of(box).T).sum() / attention.sum(), "swapped"),
+        (lambda attention, box: (attention * cover_of(box).flip(0)).sum() / attention.sum(), "upside down"),
         (lambda attention, box: (attention * (cover_of(box) > 0)).sum() / attention.sum(), "touches counts whole"),
         (lambda attention, box: cover_of(box).mean(), "which is chance"),
         (lambda attention, box: (attention * cover_of(box)).sum() / cover_of(box).sum(), "mean attention in the box"),

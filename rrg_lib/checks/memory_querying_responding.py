@@ -87,6 +87,10 @@ def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], *, oth
                 _gathered(weights, indices[:, :1].expand_as(indices), values),
                 "all heads read the slots that head 0 chose: each head has its own top-K",
             ),
+            (
+                _gathered(weights, indices, values[:1].expand_as(values)),
+                "all heads answer with head 0's values: each head reads its own table of values",
+            ),
             (_gathered(torch.full_like(weights, 1 / k), indices, values), "the K slots count alike: weigh them by the softmax of their scores"),
             (
                 _gathered(best, indices, values),
@@ -110,6 +114,10 @@ def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int 
     right = scores.softmax(-1) @ values
     mistakes = [
         (products.softmax(-1) @ values, "the weights are too sharp: divide the scores by the square root of d_k before the softmax"),
+        (
+            (scores / math.sqrt(keys.shape[0])).softmax(-1) @ values,
+            "the weights are too flat: you divided by the square root of d (all heads together); each head has d_k numbers",
+        ),
         (scores @ values, "the scores are used as weights as they are: put them through a softmax over the slots"),
         (scores.softmax(-2) @ values, "weights over the slots do not sum to 1: you normalised over the queries; it is the last axis, the slots"),
         (scores.softmax(1) @ values, "weights over the slots do not sum to 1: you normalised over the heads; it is the last axis, the slots"),
@@ -123,10 +131,15 @@ def slots_for(function: Callable[[Tensor, float], Tensor], *, other: int = 0) ->
     """Exercise 4.2, second half: weights (..., N) that sum to 1, a share -> how many of the heaviest slots it takes to carry it, (...)."""
     weights = torch.tensor([[0.0, 0.7, 0.05, 0.25], [0.25, 0.25, 0.25, 0.25], [0.05, 0.0, 0.95, 0.0]])
     more = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(5 + 1000 * other)).mul(2).softmax(-1)
-    for given, share in ((weights, 0.9), (more, 0.5), (more, 0.9)):
+    exactly = torch.tensor([[0.25, 0.5, 0.25, 0.0]])  # the running sum meets the share
+    for given, share in ((weights, 0.9), (exactly, 0.5), (more, 0.5), (more, 0.9)):
         right = (given.sort(dim=-1, descending=True).values.cumsum(-1) < share).sum(-1) + 1
         mistakes = [
             (right - 1, "one too few: the slot that crosses the line belongs to them"),
+            (
+                (given.sort(dim=-1, descending=True).values.cumsum(-1) <= share).sum(-1) + 1,
+                "where the sum reaches the share exactly, that is enough: `<`, not `<=`",
+            ),
             (right + 1, "one too many: stop at the slot that reaches the share"),
             (
                 (given.cumsum(-1) < share).sum(-1) + 1,
@@ -169,7 +182,7 @@ def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]],
     """Exercise 4.4: a map (7, 7) of any sum and a box (x0, y0, x1, y1), fractions of the view -> the share of the map inside the box."""
     generator = torch.Generator().manual_seed(7 + 1000 * other)
     centres = (torch.arange(7) + 0.5) / 7
-    for box in ((0.05, 0.5, 0.35, 0.8), (2 / 7, 0.0, 1.0, 3 / 7), (0.4, 0.42, 0.44, 0.45)):
+    for box in ((0.05, 0.52, 0.35, 0.8), (2 / 7, 0.0, 1.0, 3 / 7), (0.4, 0.42, 0.44, 0.45)):
         attention = 3 * torch.rand(7, 7, generator=generator)
         x0, y0, x1, y1 = box
         cover = _cover(y0, y1)[:, None] * _cover(x0, x1)[None]  # (7, 7)
@@ -178,6 +191,7 @@ def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]],
         by_part = "count each by the part of it that lies in the box"
         mistakes = [
             (mass, "the map does not sum to 1: divide by its sum"),
+            ((attention * cover.flip(0)).sum() / total, "the map is upside down: row 0 is the top of the view"),
             ((attention * cover.T).sum() / total, "x and y are swapped: rows of the map are y, columns are x"),
             ((attention * (cover > 0)).sum() / total, f"every patch that the box touches counts whole: {by_part}"),
             ((attention * within).sum() / total, f"a patch counts when its centre lies in the box: {by_part}"),
