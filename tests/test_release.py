@@ -143,7 +143,6 @@ ALL = tuple(exercise.id for exercise in EXERCISES)
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory) -> Course:
-    pytest.importorskip("nbgrader", reason="pip install -e '.[course]'")
     out = tmp_path_factory.mktemp("course") / "release"
     release.release(out, [11, 12], [EXERCISES[0].chapter])
     return Course(out / "course")
