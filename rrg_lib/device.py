@@ -15,7 +15,10 @@ DEVICES = ("cpu", "cuda")
 
 
 def this_device() -> torch.device:
-    """`cuda` (each of several processes on a machine its own) or `cpu`. Raises `ConfigurationError` when RRG_DEVICE asks for what is not there."""
+    """`cuda` (each of several processes on a machine its own) or `cpu`.
+
+    Raises `ConfigurationError` when RRG_DEVICE asks for what is not there, or this process finds fewer GPUs than processes.
+    """
     asked = os.environ.get("RRG_DEVICE", "")
     if asked not in ("", *DEVICES):
         raise ConfigurationError(f"RRG_DEVICE is {asked!r}: it can be {' or '.join(DEVICES)}; unset it to use a GPU where there is one")
@@ -25,7 +28,13 @@ def this_device() -> torch.device:
         raise ConfigurationError(f"RRG_DEVICE asks for cuda, and PyTorch {torch.__version__} {built}; or set RRG_DEVICE=cpu")
     if asked == "cpu" or not there:
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= count:
+        raise ConfigurationError(
+            f"process {number + 1} of this machine has no GPU of its own: {count} {'is' if count == 1 else 'are'} there. "
+            f"Start at most {count} here (--nproc_per_node {count}), or set RRG_DEVICE=cpu"
+        )
+    return torch.device("cuda", number)
 
 
 def device_name() -> str:

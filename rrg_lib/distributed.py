@@ -53,8 +53,22 @@ def this_process() -> Share:
 @contextmanager
 def one_after_another() -> Iterator[None]:
     """What is made once and found again afterwards (data, weights, features): the first process makes it while the others wait."""
-    with _state().main_process_first():
-        yield
+    first = this_process().rank == 0
+    if not first:
+        wait_for_all()
+    yield
+    if first:
+        wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Returns when every process has come here.
+
+    accelerate's own names a device by the process' number: on processors beside fewer GPUs than processes there is no such one.
+    """
+    if _many():
+        device = this_device()
+        dist.barrier(device_ids=None if device.type == "cpu" else [device.index])
 
 
 def _state() -> PartialState:

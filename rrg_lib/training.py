@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from rrg_lib.checkpoint import check_same, load_into, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from rrg_lib.device import memory_advice, this_device
-from rrg_lib.distributed import summed, this_process
+from rrg_lib.distributed import summed, this_process, wait_for_all
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
 from rrg_lib.workspace import write_json
@@ -255,7 +255,7 @@ class Trainer:
         self._save("last")
         if self.accelerator.is_main_process:
             write_json(self.folder / "history.json", self.history)
-        self.accelerator.wait_for_everyone()  # nobody reads a checkpoint that is still being written
+        wait_for_all()  # nobody reads a checkpoint that is still being written
 
     @torch.no_grad()
     def validation_loss(self) -> float:

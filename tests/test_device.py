@@ -27,9 +27,15 @@ def test_a_device_that_is_not_there_is_an_error_that_says_what_to_do(monkeypatch
 
 def test_the_gpu_is_used_where_there_is_one_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert this_device() == torch.device("cuda", 0)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert this_device() == torch.device("cuda", 3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        ConfigurationError, match=r"process 4 of this machine has no GPU of its own: 1 is there\. Start at most 1 .*or set RRG_DEVICE=cpu"
+    ):
+        this_device()
     monkeypatch.setenv("RRG_DEVICE", "cpu")
     assert this_device() == torch.device("cpu")
 

@@ -13,7 +13,7 @@ import torch
 from distributed_toy import BATCH, STUDIES
 
 from rrg_lib.checkpoint import load_tensors
-from rrg_lib.distributed import Share, collected, gathered, summed
+from rrg_lib.distributed import Share, collected, gathered, one_after_another, summed, wait_for_all
 from rrg_lib.errors import ConfigurationError
 
 PROGRAM = Path(__file__).with_name("distributed_toy.py")
@@ -22,7 +22,12 @@ STEPS = -(-STUDIES // BATCH)  # an epoch
 
 def launch(processes: int, folder: Path, system: str, epochs: int, *flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), str(PROGRAM)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "RRG_DEVICE": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent), os.environ.get("PYTHONPATH", "")]),
+    }
     return subprocess.run([*command, str(folder), system, str(epochs), *flags], capture_output=True, text=True, env=environment, timeout=300)
 
 
@@ -53,6 +58,27 @@ def test_alone_everything_is_what_it_was():
     assert gathered(rows) is rows
     assert torch.equal(summed(rows), rows) and not summed(rows).requires_grad
     assert collected({"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(("device", "named"), [("cpu", None), ("cuda:1", [1])])
+def test_processes_on_processors_wait_for_each_other_without_naming_a_gpu(monkeypatch, device, named):
+    """A machine with one GPU and two processes on its processors: the second has no GPU to name."""
+    waited = []
+    monkeypatch.setattr("rrg_lib.distributed._many", lambda: True)
+    monkeypatch.setattr("rrg_lib.distributed.this_device", lambda: torch.device(device))
+    monkeypatch.setattr("torch.distributed.barrier", lambda device_ids: waited.append(device_ids))
+    wait_for_all()
+    assert waited == [named]
+
+
+def test_the_first_process_makes_while_the_others_wait(monkeypatch):
+    for rank, order in ((0, ["made", "waited"]), (1, ["waited", "made"])):
+        happened = []
+        monkeypatch.setattr("rrg_lib.distributed.this_process", lambda rank=rank: Share(rank, 2))
+        monkeypatch.setattr("rrg_lib.distributed.wait_for_all", lambda happened=happened: happened.append("waited"))
+        with one_after_another():
+            happened.append("made")
+        assert happened == order
 
 
 @pytest.mark.slow
