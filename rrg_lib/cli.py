@@ -224,10 +224,12 @@ def bench(
         if not quiet:
             typer.echo(text, err=True)
 
-    results = [measure(group, repeats=repeats, peak=peak if memory else None, progress=told) for group in chosen]
+    results = []
+    for group in chosen:
+        results.append(measure(group, repeats=repeats, peak=peak if memory else None, progress=told))
+        if out:  # each time: who stops a long measurement keeps the groups that are done
+            write_json(out, [result.to_json() for result in results])
     typer.echo(table(results))
-    if out:
-        write_json(out, [result.to_json() for result in results])
 
 
 # Imported for its commands, and last, so that help names them after those of this file.

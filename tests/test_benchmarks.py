@@ -12,7 +12,7 @@ from test_cli import rrg
 
 from rrg_lib.benchmarks import BENCHMARKS, cases
 from rrg_lib.benchmarks.cases import GROUPS, find_group
-from rrg_lib.benchmarks.harness import Case, Group, matmul_peak, measure, memory_in_a_process, table
+from rrg_lib.benchmarks.harness import BenchmarkResult, Case, Group, matmul_peak, measure, memory_in_a_process, table
 from rrg_lib.benchmarks.naive import NaiveCMN, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
 from rrg_lib.benchmarks.sizes import SIZES, find_size
 from rrg_lib.decoding import DecodingConfig, beam_search
@@ -104,8 +104,29 @@ def test_what_is_built_is_not_timed_and_what_takes_minutes_is_not_warmed_up():
         ),
         "a",
     )
-    measure(group, repeats=2)
+    measure(group, repeats=2, clock=ticking(1, 6, 1))
     assert calls == ["build a", "a", "build b", "a", "b", "a"]
+    calls.clear()
+    result = measure(group, repeats=2, clock=ticking(1, 4, 1, 3))  # seconds, here: then it runs in every round
+    assert calls == ["build a", "a", "build b", "a", "b", "a", "b"] and result.rows[1].rounds == [4, 3]
+
+
+def test_on_a_gpu_the_first_rounds_are_thrown_away(monkeypatch):
+    group = Group("g", "title", (Case("a", lambda: lambda: None), Case("b", lambda: lambda: None, once=True)), "a")
+    monkeypatch.setattr("rrg_lib.benchmarks.harness.this_device", lambda: torch.device("cuda", 0))
+    result = measure(group, repeats=2, clock=ticking(9, 5, 1, 2, 1, 2))
+    assert [(row.case, row.rounds) for row in result.rows] == [("a", [1, 1]), ("b", [2, 2])]
+
+
+def test_a_measurement_that_is_stopped_leaves_the_groups_that_are_done(tmp_path, monkeypatch, capsys):
+    def measured(group, **options):
+        if group.name == "beam":
+            raise RRGError("stopped")
+        return BenchmarkResult(group.name, group.title, group.reference, [], {})
+
+    monkeypatch.setattr("rrg_lib.benchmarks.harness.measure", measured)
+    assert rrg(monkeypatch, capsys, "bench", "memory", "beam", "--size", "small", "--out", str(tmp_path / "out.json"))[0] == 2
+    assert [group["group"] for group in json.loads((tmp_path / "out.json").read_text())] == ["memory"]
 
 
 def test_bad_settings_are_named():
@@ -176,7 +197,7 @@ def test_the_command_prints_a_table_and_writes_every_time(monkeypatch, capsys, t
     assert "1 thread," in out and "| two matrix products" in out and "| pair by pair" in out
     written = json.loads((tmp_path / "b.json").read_text())
     assert [result["group"] for result in written] == ["memory", "contrastive"]
-    assert [len(row["rounds"]) for row in written[0]["rows"]] == [2, 2, 2, 2, 1]
+    assert [len(row["rounds"]) for row in written[0]["rows"]] == [2, 2, 2, 2, 2]  # at this size none takes seconds
     assert table([]) == ""
 
 

@@ -22,13 +22,17 @@ from rrg_lib.device import device_name, finish, this_device
 from rrg_lib.errors import ConfigurationError, RRGError
 from rrg_lib.markdown import markdown_table
 
+#: Rounds that are thrown away on a GPU, which chooses kernels and sets memory aside in its first ones: on an H100 the first took four times the second.
+WARMING = 2
+#: Seconds from which one round of a case that runs once must do.
+LONG = 5.0
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Case:
-    """`build` makes everything that is not to be timed and gives the work that is. `once`: it takes minutes; one round must do, and there is no warming up.
-    `flops` of one run, where they are known: then the share of the machine's peak is told."""
+    """`build` makes everything that is not to be timed and gives the work that is. `once`: it may take minutes; it is not
+    warmed up, and where it does, one round must do. `flops` of one run, where they are known: then the share of the machine's peak is told."""
 
     name: str
     build: Callable[[], Callable[[], object]]
@@ -92,10 +96,10 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[str], None] = lambda text: None,
 ) -> BenchmarkResult:
-    """Run the cases of a group in turn, `repeats` rounds after one to warm up.
+    """Run the cases of a group in turn, `repeats` rounds after one to warm up; on a GPU after `WARMING` more.
 
-    A case that runs `once` is timed in the first round alone. `peak` gives the memory of a case by group and case name. Raises `ConfigurationError` for
-    fewer than one round or a reference that is no case or runs once.
+    A case that runs `once` is timed in the first round alone where that takes more than `LONG` seconds. `peak` gives the memory of a case by group and
+    case name. Raises `ConfigurationError` for fewer than one round or a reference that is no case or runs once.
     """
     if repeats < 1:
         raise ConfigurationError(f"repeats is {repeats}: at least one round is needed")
@@ -109,15 +113,17 @@ def measure(
             work[case.name]()
             finish()
     times: dict[str, list[float]] = {case.name: [] for case in group.cases}
-    for turn in range(repeats):
-        progress(f"{group.name}: round {turn + 1} of {repeats}")
+    for turn in range(-WARMING if this_device().type == "cuda" else 0, repeats):
+        progress(f"{group.name}: round {turn + 1} of {repeats}" if turn >= 0 else f"{group.name}: warming up")
         for case in group.cases:
-            if case.once and turn:
+            if case.once and (turn < 0 or (turn > 0 and times[case.name][0] > LONG)):
                 continue
             start = clock()
             work[case.name]()
             finish()
-            times[case.name].append(clock() - start)
+            took = clock() - start
+            if turn >= 0:
+                times[case.name].append(took)
     work.clear()
     best = matmul_peak() if any(case.flops for case in group.cases) else None
     rows = []
