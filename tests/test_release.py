@@ -107,14 +107,18 @@ class Course:
 
     def graded(self, student: str, notebook, beside: dict[str, str] | None = None) -> dict[str, float]:
         """Points by exercise, of what the student hands in."""
-        handed_in = self.folder / "submitted" / student / STEM
-        handed_in.mkdir(parents=True)
-        nbformat.write(notebook, handed_in / f"{STEM}.ipynb")
-        for name, content in (beside or {}).items():
-            (handed_in / name).parent.mkdir(parents=True, exist_ok=True)
-            (handed_in / name).write_text(content, encoding="utf-8")
+        self.hand_in(student, nbformat.writes(notebook), beside)
         result = self.api.autograde(STEM, student)
         assert result["success"], result
+        return self.points(student)
+
+    def hand_in(self, student: str, notebook: str, beside: dict[str, str] | None = None) -> None:
+        handed_in = self.folder / "submitted" / student / STEM
+        for name, content in {f"{STEM}.ipynb": notebook, **(beside or {})}.items():
+            (handed_in / name).parent.mkdir(parents=True, exist_ok=True)
+            (handed_in / name).write_text(content, encoding="utf-8")
+
+    def points(self, student: str) -> dict[str, float]:
         with self.api.gradebook as gradebook:
             (found,) = gradebook.find_submission(STEM, student).notebooks
             return {grade.name.removeprefix("check-"): grade.score for grade in found.grades}
@@ -240,3 +244,13 @@ def test_a_changed_check_is_written_again_and_another_kernel_is_not_used(course)
         cell(notebook, f"check-{exercise.name}").metadata.nbgrader.points = 100
     notebook.metadata.kernelspec = {"display_name": "R", "language": "R", "name": "ir"}
     assert course.graded("kernel", notebook) == expected("4.2")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_notebook_is_named_and_the_next_student_is_judged(course):
+    course.hand_in("torn-1", nbformat.writes(course.filled(*ALL))[:1000])
+    course.hand_in("torn-2", nbformat.writes(course.filled("4.2")))
+    result = course.api.autograde(STEM, "torn-*")
+    assert not result["success"] and "torn-1" in result["log"] + str(result.get("error"))
+    assert course.points("torn-2") == expected("4.2")
+    assert not (course.folder / "autograded" / "torn-1" / STEM / f"{STEM}.ipynb").exists()
