@@ -95,14 +95,18 @@ def growth(batches: Sequence[int], seconds: Sequence[float], floors: Mapping[str
     return finish(figure, name)
 
 
-def read_growth(table: pd.DataFrame, what: str, *, name: str | None = None) -> Figure:
-    """A memory read over the slots or the batch (the index): seconds left, MiB right, ours solid, the two products dashed; all axes logarithmic."""
-    figure, panels = new_figure(1, 2, width=8.0, height=3.0)
-    for axes, unit, label in zip(panels, ("s", "MiB"), ("seconds", "MiB at the peak"), strict=True):
+def read_growth(table: pd.DataFrame, what: str, machine: str, *, name: str | None = None) -> Figure:
+    """A memory read over the slots or the batch (the index): seconds left, MiB right where measured, ours solid, the two products dashed; all axes
+    logarithmic."""
+    measured = [("s", "seconds"), ("MiB", "MiB at the peak")][: 1 if table["ours, MiB"].isna().any() else 2]
+    figure, panels = new_figure(1, 2, width=8.0, height=3.0) if len(measured) == 2 else new_figure(width=4.4, height=3.0)
+    panels = np.atleast_1d(panels)
+    for axes, (unit, label) in zip(panels, measured, strict=True):
         axes.plot(table.index, table[f"ours, {unit}"], "o-", color=BLUE, lw=2, label="our read")
         axes.plot(table.index, table[f"products, {unit}"], "s--", color=ORANGE, lw=2, label="two matrix products")
         axes.set(xscale="log", yscale="log", xlabel={"slots": "slots N", "batch": "studies in a batch"}[what], ylabel=label)
         axes.set_xticks(table.index, [f"{value:,}" for value in table.index])
         axes.minorticks_off()
+    figure.suptitle(machine, fontsize=10, x=0.01, ha="left")
     panels[0].legend(frameon=False)
     return finish(figure, name)
