@@ -35,10 +35,12 @@ from IPython.display import Markdown
 
 from rrg_lib.checks import start_here as checks
 from rrg_lib.data.phantom import Drawing
+from rrg_lib.evaluation.baselines import Task, kept_hypotheses
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.figures.data_preparation import drawn_studies
 from rrg_lib.presets import experiment
 from rrg_lib.runs import Run
+from rrg_lib.study import SPLITS
 
 # %% [markdown]
 # ## One idea
@@ -162,6 +164,66 @@ def side_of_the_picture(patients_side):
 
 # %% exercise="0.3" points=2
 checks.view_of_box(side_of_the_picture)
+
+# %% [markdown]
+# Last, a riddle. Look at the table once more: a report that is the same for everybody has looked at nobody. Why does it come so close to a trained
+# generator, or even before it? A report can be ahead of another for two reasons:
+#
+# - it is **more often right**: of the words that it *says*, a larger share is right;
+# - it **says more**: of the words that the reference *wants*, it has a larger share, perhaps only because it is longer.
+#
+# A word is right when the reference of the same patient has it too; one that stands there once is right once, however often it is said. (For two
+# counters, `a & b` holds what they have in common.)
+#
+# **Exercise 0.4** (8 min). Measure both shares for two systems A and B, over all their words, and return by how much A leads B in each; and the reason:
+# `"more often right"` if it leads in the first, else `"says more"` if it leads in the second, else `"neither"`.
+
+
+# %% exercise="0.4" level="explain"
+def why_it_leads(references, a, b):
+    """Three lists of texts, patient by patient -> (lead of A in the words said, lead in the words wanted), reason."""
+
+    ### BEGIN SOLUTION
+    def shares(reports):
+        both = [(Counter(report.split()), Counter(reference.split())) for report, reference in zip(reports, references, strict=True)]
+        right = sum((said & wanted).total() for said, wanted in both)
+        return right / sum(said.total() for said, _ in both), right / sum(wanted.total() for _, wanted in both)
+
+    (said_a, wanted_a), (said_b, wanted_b) = shares(a), shares(b)
+    leads = (said_a - said_b, wanted_a - wanted_b)
+    return leads, "more often right" if leads[0] > 0 else "says more" if leads[1] > 0 else "neither"
+    ### END SOLUTION
+
+
+# %% exercise="0.4" points=8
+checks.why_it_leads(why_it_leads)
+
+# %% [markdown]
+# The constant report `a1` beside the generator, the most frequent report `b`, and the random ones of `c`. *What to see: behind which of them `a1` knows
+# more, and behind which it only talks more.*
+
+# %%
+task = Task(*([dataset.study(i) for i in dataset.split_indices(split)] for split in SPLITS), dataset.vocabulary)
+written = {"the generator": reports} | {name: kept_hypotheses(name, task).value for name in ("a1", "b", "c")}
+texts = {name: [of[dataset.ids[i]] for i in dataset.split_indices("test")] for name, of in written.items()}
+words = {name: sum(len(text.split()) for text in of) / len(of) for name, of in texts.items()}
+references = [dataset.reference(i) for i in dataset.split_indices("test")]
+found = {name: why_it_leads(references, texts["a1"], texts[name]) for name in ("the generator", "b", "c")}
+bleu = evaluation.table()["BLEU-4"].rename({run.experiment.name: "the generator"})
+lines = [
+    f"- over **{name}** ({words[name]:.0f} words a report, BLEU-4 {bleu[name]:.3f}): right words among those said {said:+.3f}, "
+    f"wanted words that are said {wanted:+.3f}. **{reason.capitalize()}**."
+    for name, ((said, wanted), reason) in found.items()
+]
+Markdown(f"`a1` says {words['a1']:.0f} words a report and has a BLEU-4 of {bleu['a1']:.3f}. It leads\n\n" + "\n".join(lines))
+
+# %%
+talks = [name for name, (_, reason) in found.items() if reason == "says more" and bleu["a1"] > bleu[name]]
+if talks:
+    told = f"Over {' and '.join(talks)} `a1` is ahead in BLEU-4 and is less often right: it says more. BLEU punishes who says too little."
+else:
+    told = "Wherever `a1` is ahead in BLEU-4 here, it is more often right as well."
+Markdown(f"{told} And `a1` never saw an image: what most reports say, said at their usual length, has a score before anything is learnt.")
 
 # %% [markdown]
 # ## Where the book goes

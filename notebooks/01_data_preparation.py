@@ -19,7 +19,7 @@
 #
 # **Before this.** Python, and a little `Counter` and regular expressions. No deep learning yet.
 #
-# **Minutes.** Reading 50, exercises 40. Running takes about one minute on two CPU cores once the dataset is prepared; preparing it takes a few
+# **Minutes.** Reading 50, exercises 48. Running takes about one minute on two CPU cores once the dataset is prepared; preparing it takes a few
 # minutes, once.
 #
 # **The pictures in this chapter are drawn.** The reports are real, the radiographs are drawn by the library from the experts' codes. Scores of models
@@ -49,6 +49,7 @@ from IPython.display import Markdown
 from PIL import Image
 
 from rrg_lib.checks import data_preparation as checks
+from rrg_lib.checks import data_preparation_lengths as length_checks
 from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import examine
 from rrg_lib.data.drawing.anatomy import sample_anatomy
@@ -541,8 +542,64 @@ say(
 figures.report_lengths(lengths, fits, name="01_lengths")
 
 # %% [markdown]
-# *Most reports have two to four dozen tokens, points included. The test reports (blue) are shorter than the training reports (grey): test is healthier,
-# and healthy chests need fewer words. Right of the red line the cutting begins.*
+# *Most reports have two to four dozen tokens, points included. The test reports (blue) are shorter than the training reports (grey). Right of the red
+# line the cutting begins.*
+#
+# Why are they shorter? You know one reason already, from 1.3: test is healthier, and healthy chests need fewer words. That is the **mixture**. But it is a
+# guess until it is measured. The other reason may hold as well, or instead: that about the same chest less is written, by other people or in other
+# years. That is the **writing**. They matter in different ways: who scores healthy and abnormal studies apart is rid of the first and not of the second.
+#
+# The usual way to tell them apart is to *standardise*: work out how long B's reports would be on average if B had A's share of abnormal studies, and its
+# own lengths in each group. What remains of the gap then is not the mixture.
+#
+# **Exercise 1.4** (8 min). Return by how many tokens A's reports are longer than B's on average, by how many they would still be if B had A's mixture, and
+# the reason: `"mixture"` if less than half of the gap remains, else `"writing"`; `"not shorter"` if B's reports are not shorter to begin with.
+
+
+# %% exercise="1.4" level="explain"
+def why_shorter(lengths_a, abnormal_a, lengths_b, abnormal_b):
+    """Lengths (n,) of reports, and which studies are abnormal (n,) bool, of A, then of B -> (gap, what remains of it), reason."""
+    ### BEGIN SOLUTION
+    gap = lengths_a.mean() - lengths_b.mean()
+    share = abnormal_a.mean()
+    as_if = share * lengths_b[abnormal_b].mean() + (1 - share) * lengths_b[~abnormal_b].mean()  # B with the mixture of A
+    remains = lengths_a.mean() - as_if
+    reason = "mixture" if remains < gap / 2 else "writing"
+    return (gap, remains), reason if gap > 0 else "not shorter"
+    ### END SOLUTION
+
+
+# %% exercise="1.4" points=8
+length_checks.why_shorter(why_shorter)
+
+# %% [markdown]
+# Training reports against those of the other two splits. *What to see: the shares of abnormal studies, and how much of each gap is left when they are made
+# alike.*
+
+# %% tags=["nbval-check-output"]
+of_split = {split: (np.array(lengths[split]), np.array([study.is_abnormal for study in studies[split]])) for split in SPLITS}
+gaps = {split: why_shorter(*of_split["train"], *of_split[split]) for split in ("val", "test")}
+for split, ((gap, remains), reason) in gaps.items():
+    ill = [of_split[name][1].mean() for name in ("train", split)]
+    print(f"train - {split:5s} abnormal {ill[0]:.1%} - {ill[1]:.1%}   gap {gap:.2f} tokens, remains {remains:.2f}   {reason}")
+
+# %%
+(gap, remains), reason = gaps["test"]
+VERDICTS = {
+    "mixture": "The guess was right: of {gap:.1f} tokens {gone:.0%} go when the mixtures are alike. It was not all: {remains:.1f} tokens remain.",
+    "writing": "The guess was wrong: of {gap:.1f} tokens {gone:.0%} go when the mixtures are alike, and {remains:.1f} remain.",
+    "not shorter": "Test reports are not shorter here: {gap:.1f} tokens, {gone:.0%} of them by the mixture, {remains:.1f} without it.",
+}
+hidden = gaps["val"][0][1] > gaps["val"][0][0] > 0
+say(
+    VERDICTS[reason]
+    + (
+        " Validation has *more* abnormal studies than train and is shorter all the same: there the mixture hides a part of the gap." if hidden else ""
+    ),
+    gap=gap,
+    gone=1 - remains / gap,
+    remains=remains,
+)
 
 # %% [markdown]
 # ### How often the same text
@@ -550,10 +607,10 @@ figures.report_lengths(lengths, fits, name="01_lengths")
 # A radiologist who has seen a thousand healthy chests does not write a thousand different reports. How many test reports stand, word for word, among the
 # training reports?
 #
-# **Exercise 1.4** (5 min). Write the share.
+# **Exercise 1.5** (5 min). Write the share.
 
 
-# %% exercise="1.4" level="compute"
+# %% exercise="1.5" level="compute"
 def copied_share(texts, pool):
     """Share (0 to 1) of `texts` that also stand, whole, in `pool`; both are lists of cleaned reports."""
     ### BEGIN SOLUTION
@@ -562,7 +619,7 @@ def copied_share(texts, pool):
     ### END SOLUTION
 
 
-# %% exercise="1.4" points=5
+# %% exercise="1.5" points=5
 checks.copied_share(copied_share)
 
 # %% tags=["nbval-check-output"]
@@ -772,10 +829,10 @@ say(
 #
 # > DICOM PS3.3, C.11.2.1.2.1 &nbsp; $y = 255\,\operatorname{clip}_{[0,1]}\!\left(\dfrac{x-(c-0.5)}{w-1}+0.5\right)$
 #
-# **Exercise 1.5** (10 min). Write it. (Stored values are unsigned integers. What is 3 minus 5 there?)
+# **Exercise 1.6** (10 min). Write it. (Stored values are unsigned integers. What is 3 minus 5 there?)
 
 
-# %% exercise="1.5" level="implement"
+# %% exercise="1.6" level="implement"
 def windowed(values, centre, width):
     """Stored values (any shape, integers) to gray, 0 to 255, through a window."""
     ### BEGIN SOLUTION
@@ -784,7 +841,7 @@ def windowed(values, centre, width):
     ### END SOLUTION
 
 
-# %% exercise="1.5" points=10
+# %% exercise="1.6" points=10
 checks.windowed(windowed)
 
 # %% [markdown]

@@ -16,7 +16,7 @@
 # **Before this.** Chapter 01: studies, splits, expert codes.
 #
 # **Minutes.** Running: under three on two CPU cores once the data and the extractor are there, one when the features are kept already. Reading 35,
-# exercises 30.
+# exercises 40.
 #
 # > The radiographs of this chapter are **drawn** from the expert codes of real studies, with a box around each drawn finding. Its scores are **not
 # > comparable with published ones**, and which extractor does better on drawings says nothing of which does on films.
@@ -42,7 +42,7 @@ from IPython.display import Markdown
 from torch.utils.flop_counter import FlopCounterMode
 
 from rrg_lib.checks import visual_extraction as checks
-from rrg_lib.evaluation.attention import box_summary
+from rrg_lib.evaluation.attention import box_cover, box_summary
 from rrg_lib.evaluation.grad_cam import grad_cam, map_table
 from rrg_lib.figures import visual_extraction as figures
 from rrg_lib.linear_probe import finding_auroc, fit_probe, pixel_means, probe_difference, probe_scores
@@ -500,10 +500,97 @@ if drawn:
     display(figures.grad_cams(dataset.views(i), own, rows, finding=first["finding"], name="02_grad_cam"))
 
 # %% [markdown]
-# Over all test studies: the share of the map that lies in the boxes, divided by the share of the area that the boxes take (1: chance). And beside it, as
-# in chapter 04, what the *mean map of the other studies* with this finding gets in the same boxes. A heart is always in the same place: only what exceeds
-# the hollow mark comes from looking at this study. *What to see: a row an extractor; the filled mark is its maps, the line their interval over studies.
-# Which filled marks stand clear of their hollow ones?*
+# One picture proves nothing. So take all test studies with a finding, and of each map the share that lies in the finding's boxes; divide its mean by the
+# mean share of the area that the boxes take. 1 is chance. Here for the finding for which the maps of the **random** weights come out best:
+
+
+# %%
+def maps_and_cover(label, finding):
+    """The maps of a way to look, each of sum 1, and which part of each patch lies in the boxes: (n, S) each, for all test studies with the finding."""
+    keys = [key for key in found[label] if key[1] == finding]
+    maps = np.stack([found[label][key].ravel() for key in keys]) + 1e-9  # a map of zeros says nothing: everywhere alike
+    cover = np.stack([box_cover([box for box in boxes[study] if box.finding == finding]).ravel() for study, _ in keys])
+    return maps / maps.sum(1, keepdims=True), cover
+
+
+def times_chance(label, finding):
+    maps, cover = maps_and_cover(label, finding)
+    return (maps * cover).sum(1).mean() / cover.mean()
+
+
+frequent = [finding for finding, n in pd.Series([DRAWN_FINDINGS[f] for _, f in at]).value_counts().items() if n >= 10]
+riddle = max(frequent, key=lambda finding: times_chance("random", finding)) if drawn else None
+Markdown(
+    f"**{riddle}**, times chance: " + ", ".join(f"{label} {times_chance(label, riddle):.2f}" for label in ways)
+    if drawn
+    else "These studies have no boxes: nothing to score."
+)
+
+# %% [markdown]
+# The random weights have learnt nothing, and the line of the probe behind them little; how can their maps lie in the boxes that often? A share above 1
+# has three possible reasons:
+#
+# - `"looking"`: the map follows the finding of *this* study;
+# - `"habit"`: the map is much the same for every study, and the finding is, too, in the same place;
+# - `"chance"`: the share is not clearly above 1 at all.
+#
+# The control is a map that cannot have looked: the **mean map of all the other studies** with the finding, in the boxes of this one.
+#
+# **Exercise 2.4** (10 min). Return how many times chance the studies' own maps have in their boxes, and how many times chance the others' mean maps have in
+# the same boxes (of each, the mean over the studies, divided by the mean share of the area); and the reason. A lead is clear when its mean over the
+# studies is more than two standard errors above 0. If the own maps have no clear lead over chance, the reason is `"chance"`. Else it is `"looking"` if they
+# have a clear lead over the others' mean maps, and `"habit"` if not.
+
+
+# %% exercise="2.4" level="explain"
+def why_inside(maps, cover):
+    """Maps (n, S), each of sum 1, and the part of each patch that lies in the study's boxes (n, S) -> (own, others) in times chance, reason."""
+
+    ### BEGIN SOLUTION
+    def clear(lead):
+        return lead.mean() > 2 * lead.std(ddof=1) / np.sqrt(len(lead))
+
+    mean_of_others = (maps.sum(axis=0) - maps) / (len(maps) - 1)  # (n, S)
+    own, others, chance = (maps * cover).sum(axis=1), (mean_of_others * cover).sum(axis=1), cover.mean(axis=1)  # (n,) each
+    reason = "chance" if not clear(own - chance) else "looking" if clear(own - others) else "habit"
+    return (own.mean() / chance.mean(), others.mean() / chance.mean()), reason
+    ### END SOLUTION
+
+
+# %% exercise="2.4" points=10
+checks.why_inside(why_inside)
+
+# %% [markdown]
+# Every finding with ten test studies or more, and every way to look. *What to see: read the numbers first (own, then the others' mean map, in times chance),
+# and say which maps look. Then read the word behind them. Where is a high number a habit, and where does a lower one look?*
+
+# %%
+if drawn:
+    explained = {label: {finding: why_inside(*maps_and_cover(label, finding)) for finding in frequent} for label in ways}
+    shown_as = {label: {f: f"{own:.2f}, {others:.2f} {reason}" for f, ((own, others), reason) in row.items()} for label, row in explained.items()}
+    display(pd.DataFrame(shown_as))
+
+# %%
+if drawn:
+    (own, others), reason = explained["random"][riddle]
+    lower = [
+        (label, finding, numbers[0])
+        for label, row in explained.items()
+        for finding, (numbers, why) in row.items()
+        if why == "looking" and numbers[0] < own
+    ]
+    looking = {label: sum(why == "looking" for _, why in row.values()) for label, row in explained.items()}
+    told = f"The riddle: random weights have {own:.2f} times chance for {riddle}, and maps of other studies {others:.2f} in the same boxes: **{reason}**. "
+    if reason == "habit" and lower:
+        label, finding, share = min(lower, key=lambda of: of[2])
+        told += f"And *{label}* has only {share:.2f} for {finding}, and looks. How high a share is does not tell you why it is high. "
+    told += f"Findings at which the maps look, of {len(frequent)}: " + ", ".join(f"{label} {n}" for label, n in looking.items()) + "."
+    display(Markdown(told))
+
+# %% [markdown]
+# With so many answers, one or the other is luck, and with ten studies a habit may be looking that could not be shown. So, all findings together, with
+# intervals over the studies, as the library scores them (chapter 04 will do the same with attention). *What to see: a row an extractor; the filled mark
+# is its maps, the line their interval, the hollow mark what the mean map of the other studies gets. Which filled marks stand clear of their hollow ones?*
 
 # %%
 if drawn:

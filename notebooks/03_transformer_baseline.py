@@ -46,6 +46,7 @@ import torch
 from IPython.display import Markdown, display
 
 from rrg_lib.checks import transformer_baseline as checks
+from rrg_lib.checks import transformer_baseline_length as length_checks
 from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.figures import transformer_baseline as figures
@@ -658,12 +659,14 @@ settings = {
     "beam 3, Wu's penalty, alpha 1": DecodingConfig(length_penalty="wu", alpha=1.0),
     "beam 3, mean a word": DecodingConfig(length_penalty="average"),
 }
-rows, log_probs = {}, {}
+rows, log_probs, searched = {}, {}, {}
 for label, config in settings.items():
     search = generate(generator, some.inputs, config=config)
     texts = [vocabulary.decode([0, *row]) for row in search.tokens.tolist()]
     rows[label] = {"distinct reports": len(set(texts)), "mean words": sum(len(text.split()) for text in texts) / len(texts)}
     log_probs[label] = search.scores
+    n = ((search.tokens > 0).sum(1) + 1).clamp(max=max_length)  # (64,), the final 0 counted, unless the report was cut
+    searched[label] = (search.scores * torch.tensor([config.penalty(length) for length in n.tolist()]), n)  # plain sums, lengths
 pd.DataFrame.from_dict(rows, orient="index").round(1)
 
 # %%
@@ -673,6 +676,51 @@ say(
     f"Beam 3 found a likelier report than greedy search for **{likelier}** of {len(gain)} studies, one as likely for **{alike}**,",
     f"a less likely one for **{len(gain) - likelier - alike}** (that can happen: better beginnings crowd out the greedy path).",
     "Likelier is what it searches for. Whether likelier is *better* is another question, and section 3.16 asks it.",
+)
+
+# %% [markdown]
+# Look at *mean words* once more. Plain sums were said to prefer short reports. But beam search also looks at more beginnings, and may find likelier
+# *words*. Which of the two made its reports likelier? A report of $n$ words (the final 0 counted), each of mean log-probability $m$, has the
+# log-probability $nm$. From report A to report B of the same study it changes by two parts, which add up exactly:
+#
+# > $n_Bm_B - n_Am_A = \underbrace{(m_B - m_A)\,\dfrac{n_A + n_B}{2}}_{\text{by words}} + \underbrace{(n_B - n_A)\,\dfrac{m_A + m_B}{2}}_{\text{by length}}$
+#
+# **Exercise 3.7** (8 min). Measure both for every study and return their means over the studies, and what explains the gain of B over A: `"words"` or
+# `"length"`, whichever part is larger; `"none"` if B is not likelier on average.
+
+
+# %% exercise="3.7" level="explain"
+def why_likelier(totals_a, lengths_a, totals_b, lengths_b):
+    """Summed log-probabilities and lengths of reports A, then of reports B, (n,) each -> (mean gain by words, by length), "words", "length" or "none"."""
+    ### BEGIN SOLUTION
+    mean_a, mean_b = totals_a / lengths_a, totals_b / lengths_b  # (n,) of a word
+    by_words = ((mean_b - mean_a) * (lengths_a + lengths_b) / 2).mean().item()
+    by_length = ((lengths_b - lengths_a) * (mean_a + mean_b) / 2).mean().item()
+    larger = "words" if by_words > by_length else "length"
+    return (by_words, by_length), larger if by_words + by_length > 0 else "none"
+    ### END SOLUTION
+
+
+# %% exercise="3.7" points=8
+length_checks.why_likelier(why_likelier)
+
+# %% [markdown]
+# Each search against greedy search, in nats a report. *What to see: the two middle columns. A part below 0 is what the other part had to pay for.*
+
+# %%
+explained = {label: why_likelier(*searched["greedy"], *found_by) for label, found_by in searched.items() if label != "greedy"}
+gains = {label: {"by words": w, "by length": l, "gain": w + l, "explained by": reason} for label, ((w, l), reason) in explained.items()}
+pd.DataFrame.from_dict(gains, orient="index").round(2)
+
+# %%
+(by_words, by_length), reason = explained["beam 3, plain sums"]
+cured = [label for label, (_, other_reason) in explained.items() if reason == "length" and other_reason == "words"]
+say(
+    f"With plain sums, {by_length:+.2f} of the {by_words + by_length:+.2f} nats come by length: **{reason}** explains most of it."
+    if reason != "none"
+    else "With plain sums there was no gain on average: nothing to explain.",
+    f"With {' and '.join(cured)} it is the words." if cured else "",
+    "A higher log-probability alone does not tell you which: it pays for what is left out as it pays for what is said better.",
 )
 
 # %% [markdown]

@@ -74,7 +74,9 @@ from rrg_lib.training import build_optimizer
 # | BASE+MEM | two matrices: one for patches, one for words |
 # | CMN | one matrix for both |
 #
-# We train the three (or find them trained) and look at how well they predict the validation reports.
+# We train the three (or find them trained) and look at how well they predict the validation reports. In the table, `finding-F1` is the F1 of the
+# findings that the written reports assert (a labeler reads them) against those that the experts coded, over all validation studies; `distinct` is how
+# many different texts were written for them: 1 would be the same report for everybody.
 
 # %%
 runs = {name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name in ("base", "mem", "cmn")}
@@ -195,10 +197,14 @@ r_s, r_t = W.output(merge_heads(a_s)), W.output(merge_heads(a_t))  # (B, S, d), 
 # %% [markdown]
 # The library does this in one place, for patches and for words. It never builds the (B, h, S, K, d_k) tensor that `v[heads, indices_s]` is: it sums
 # the K values as it fetches them (an *embedding bag*). Nor does it hold all scores, (B, h, S, N): a part of the queries at a time, small enough for
-# the processor's cache. The lesson's lines and the library agree:
+# the processor's cache.
+#
+# `memory.slots(labels, modality)` gives what may be asked: an object with the `keys` and `values` of all slots. Some later memories show each study
+# only the slots of its labels (chapter 05). CMN has no such gate and ignores labels: hence `None`. `"image"` says who asks; CMN's one matrix gives words
+# the same slots. The lesson's lines and the library agree:
 
 # %%
-slots = memory.slots(None, "image")  # keys and values, (1, h, N, d_k)
+slots = memory.slots(None, "image")  # .keys and .values, (1, h, N, d_k): the 1 stands for all studies
 answers, weights, indices = read_slots(q_s, slots, K, scale=1 / math.sqrt(d_k))
 torch.testing.assert_close(slots.keys[0], k)
 torch.testing.assert_close(weights, w_s)
@@ -206,13 +212,20 @@ torch.testing.assert_close(answers, a_s)
 for features, response in ((x, r_s), (y, r_t)):
     torch.testing.assert_close(memory.respond(features, slots).vectors, response)
 
+# %% [markdown]
+# Three lines of `read_slots` do it; the rest folds and unfolds shapes. `groups` are the queries (all studies in one long row), `drop` is the
+# dropout of training, and `linear_weights` belongs to chapter 05.
+
 # %%
-print(inspect.getsource(read_slots).split('"""')[2])
+lines = [line.strip() for line in inspect.getsource(read_slots).splitlines() if line.strip().startswith(("best, ", "weights = ", "answers = "))]
+assert len(lines) == 3
+print("\n".join(lines))
 
 # %% [markdown]
 # **Exercise 4.1** (10 min). Write `top_k_read` yourself, for any K: scores, weights and weighted sum of sections 4.3 to 4.5, with the released scale.
 # Stop before the heads are joined. Try it first without looking up. Then give two variants to the check, `checks.top_k_read(variant)`: divide *after*
-# choosing the top K instead of before (is that allowed?), and softmax over all slots *before* choosing (is that?).
+# choosing the top K instead of before (is that allowed?), and softmax over all slots *before* choosing (is that?). Say
+# why, before you look at what the chapter's next cell measures of both.
 
 
 # %% exercise="4.1" level="explain"
@@ -229,10 +242,20 @@ def top_k_read(query, keys, values, K):
 # %% exercise="4.1" points=10
 checks.top_k_read(top_k_read)  # silent when right
 
+# %%
+yours = top_k_read(q_s, k, v, K)  # of the eight studies' patches
+verdicts = {True: "changes nothing", False: "is another read"}
+undivided = read_slots(q_s, slots, K, scale=1.0)[2]  # the slots that are chosen when nothing was divided yet
+same_slots = (undivided.sort(dim=-1).values == indices_s.sort(dim=-1).values).double().mean().item()
+carried = D_s.softmax(dim=-1).gather(-1, indices_s)  # of a softmax over all N slots, what the K chosen have
+longer = (yours.norm(dim=-1) / (carried[..., None] * v[heads, indices_s]).sum(-2).norm(dim=-1)).mean().item()
+Markdown(
+    f"Choosing before dividing finds **{same_slots:.1%}** of the slots that choosing after it finds: dividing later {verdicts[same_slots > 0.999]}. "
+    f"After a softmax over all {N} slots the {K} chosen weights sum to **{carried.sum(-1).mean().item():.2f}** on average, and your answers are "
+    f"{longer:.2f} times as long as theirs: that softmax {verdicts[abs(longer - 1) < 1e-3]}, as it stands. What would mend it?"
+)
+
 # %% [markdown]
-# (Dividing after choosing is allowed: a positive factor does not change who is best. Softmax before choosing is not, unless you divide by the sum
-# of the chosen.)
-#
 # **Exercise 4.2** (10 min). With $\mathcal K = N$ every slot may speak, and the memory answers with a soft average of all it knows. Write
 # two functions: `ask_all`, and `slots_for`, which counts how many of the heaviest slots it takes until their weights sum to at least `share`. The
 # weights sum to 1 over the last axis; what goes in and what comes out are tensors. Which read would you rather look at in a figure?

@@ -16,7 +16,7 @@
 # **Before this.** Chapter 04: slots, queries, keys, values, top-K.
 #
 # **Minutes.** Running: between two and three on two CPU cores (BASE and CMN are those of chapter 04), one when MCSAM is trained already. Reading 45,
-# exercises 45.
+# exercises 53.
 #
 # > The radiographs of this chapter are **drawn** from the expert codes of real studies. Its scores are **not comparable with published ones**.
 
@@ -881,6 +881,75 @@ text = (
 Markdown(text + (" Being looked at is not being informative." if told < 0.02 else ""))
 
 # %% [markdown]
+# Taking a part away mixes two things up. A bank that answers *everybody alike* adds one fixed vector to all features; a decoder that has learnt to
+# count on it misses it, although it holds no knowledge. So there are three possible reasons for a rise of the loss, or the lack of one:
+#
+# - `"which slot"`: it matters which slot answers, so the slots hold something of their own;
+# - `"one answer"`: any slot's answer will do, as long as there is one;
+# - `"nothing"`: no answer is as good.
+#
+# The control that tells them apart leaves keys, weights and values as they are and only **exchanges** the values: every slot answers with the values of the
+# slot before it, the first one with those of the last. Whoever asks still finds the slot that it looks for, and gets another one's answer.
+#
+# **Exercise 6.5** (8 min). `loss(values)` measures the same $n$ studies when the slots answer with `values` (N, d). Return the mean rise of the loss with
+# exchanged values and the mean rise without an answer (values of 0), and the reason. A rise counts when it is more than two standard errors above 0: those
+# of the mean of the $n$ *differences*. If the first rise counts, it is `"which slot"`; if only the second does, `"one answer"`.
+
+
+# %% exercise="6.5" level="explain"
+def what_the_bank_gives(loss, values):
+    """A function (N, d) -> (n,) losses and the values (N, d) -> (mean rise exchanged, without), and "which slot", "one answer" or "nothing"."""
+    ### BEGIN SOLUTION
+    as_trained = loss(values)  # (n,)
+    exchanged, without_any = (loss(changed) - as_trained for changed in (values.roll(1, dims=0), torch.zeros_like(values)))  # (n,) each
+    counts = [rise.mean() > 2 * rise.std() / math.sqrt(len(rise)) for rise in (exchanged, without_any)]
+    reason = "which slot" if counts[0] else "one answer" if counts[1] else "nothing"
+    return (exchanged.mean().item(), without_any.mean().item()), reason
+    ### END SOLUTION
+
+
+# %% exercise="6.5" points=8
+checks.what_the_bank_gives(what_the_bank_gives)
+
+# %% [markdown]
+# Now MCSAM's bank, which began as topics, beside CMN's, which began as noise, on 64 validation studies.
+
+
+# %%
+def bank_of(name, studies):
+    """A trained system's values (N, d), and the loss of each study (n,) as a function of them."""
+    system, asked = runs[name].generator().requires_grad_(False), runs[name].batches("val").collate(studies)
+    honest = system.memory.slots
+
+    def loss(values):
+        system.memory.slots = lambda labels, side: replace(honest(labels, side), values=split_heads(values[None], system.config.heads))
+        logits, weight = system(asked).logits, asked.mask[:, 1:]  # (n, T - 1, V + 1), (n, T - 1)
+        return (F.cross_entropy(logits.transpose(1, 2), asked.tokens[:, 1:], reduction="none") * weight).sum(1) / weight.sum(1)
+
+    return loss, merge_heads(honest(None, "image").values)[0]
+
+
+# %%
+some = validation.indices[:64]
+gives = {name: what_the_bank_gives(*bank_of(name, some)) for name in ("mcsam", "cmn")}
+table = pd.DataFrame({name: {"exchanged": e, "without": w, "reason": reason} for name, ((e, w), reason) in gives.items()}).T
+table.rename_axis("rise of the loss, nats a word")
+
+# %%
+readings = {
+    "which slot": "it matters *which* slot answers: the slots hold something of their own, and the decoder has learnt to use it",
+    "one answer": "any slot's answer does as well as the right one: in effect this bank is one vector that is added to everything",
+    "nothing": "on these studies nothing tells its answers from none",
+}
+lines = [f"- `{name}`: **{reason}** ({e:+.3f} exchanged, {w:+.3f} without). So {readings[reason]}." for name, ((e, w), reason) in gives.items()]
+misled = [name for name, ((e, w), reason) in gives.items() if reason == "which slot" and e > w]
+more = f"\n\nFor {' and '.join(misled)} a wrong answer does more harm than none: the decoder believes what it is told." if misled else ""
+Markdown("*What to see: not how large a rise is, but which of the two there is.*\n\n" + "\n".join(lines) + more)
+
+# %% [markdown]
+# That the slots' answers are told apart does not yet show that the *topics* were worth anything: noise, too, can be learnt into use. This takes another
+# training, with another start.
+#
 # ## 6.12 The ablations
 #
 # Each preset is the system with one choice changed, trained from the start. The table reads the project's stored `laptop` runs: greedy reports of

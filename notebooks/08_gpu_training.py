@@ -3,7 +3,7 @@
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   rrg: {minutes: 2, peak_gib: 4}
+#   rrg: {minutes: 3, peak_gib: 4}
 # ---
 
 # %% [markdown]
@@ -11,11 +11,11 @@
 #
 # **Goals.** Write code that runs on a processor and on a GPU without a change. Take a training step apart. Say *before* a training how much memory
 # and how many hours it takes, and check it. Lower the precision and see what that does to words. Make a large batch out of small ones. Kill a
-# training and go on. Run two processes here, and know what changes on two machines.
+# training and go on. Run two processes here, and know what changes on two machines. Measure what an operation waits for.
 #
 # **Before this.** Chapter 04: CMN. Chapter 03 for the decoder and its search.
 #
-# **Minutes.** Running: about two on two CPU cores once chapter 04 has trained CMN. Reading 40, exercises 40.
+# **Minutes.** Running: two or three on two CPU cores once chapter 04 has trained CMN. Reading 40, exercises 40.
 #
 # > The same cells run on a GPU where there is one. The last section says which device each line of **this** page was run on. The radiographs are
 # > **drawn** and scores on them are **not comparable with published ones**; this chapter is about seconds and bytes.
@@ -413,14 +413,14 @@ took = parts.loc["published", ["forward", "backward", "Adam"]].sum() / 1e3
 ran["8.4 peak of matrix products"] = where
 say(
     "A step of the published CMN on eight studies is {flops:.0f} GFLOPs, backward and forward together {times:.2f} times the forward pass. The best "
-    "matrix product here reaches {peak:,.0f} GFLOP/s. So at the stated efficiency of {stated:.0%} the step should take {should:.2f} s; it took {took:.2f} s: "
+    "matrix product here reaches {peak:,.0f} GFLOP/s. So at the stated efficiency of {stated:.0%} the step should take {should:,.0f} ms; it took {took:,.0f}: "
     "an efficiency of **{reached:.0%}**.",
     flops=flops.step.flops / 1e9,
     times=flops.step.flops / flops.forward.flops,
     peak=peak / 1e9,
     stated=EFFICIENCY,
-    should=flops.step.flops / (EFFICIENCY * peak),
-    took=took,
+    should=1e3 * flops.step.flops / (EFFICIENCY * peak),
+    took=1e3 * took,
     reached=flops.step.flops / took / peak,
 )
 
@@ -657,28 +657,32 @@ def grown_read(found, what, values):
     """Seconds and MiB of our read and of the two products, a row a value."""
     pairs = {value: (found[f"{what} {value:,}"], found[two.format(what, value)]) for value in values}
     rows = {value: [ours.seconds, floor.seconds, ours.peak_mib, floor.peak_mib] for value, (ours, floor) in pairs.items()}
-    return pd.DataFrame(rows, index=["ours, s", "products, s", "ours, MiB", "products, MiB"]).T
+    return pd.DataFrame(rows, index=["ours, s", "products, s", "ours, MiB", "products, MiB"], dtype=float).T
 
 
 with_products = {on: found for on, found in read_rows.items() if two.format("slots", GROWTH["slots"][0]) in found}
 reads = {(on, what): grown_read(found, what, GROWTH[what]) for on, found in with_products.items() for what in ("slots", "batch")}
-for (_, what), table in reads.items():
-    figures.read_growth(table, what, name=f"08_read_{what}")
-reads or display(not_run("How a memory read grows"))
+for (on, what), table in reads.items():
+    figures.read_growth(table, what, on, name=f"08_read_{what}_{list(with_products).index(on)}")
+if not reads:
+    display(not_run("How a memory read grows"))
 
 # %% [markdown]
-# *What to see: dashed, the two products; solid, our read, forwards and backwards. Left the time: with few slots the choosing costs more than it saves,
-# with many the lines cross. Right the memory it takes on top of what goes in: where the dashed line climbs with the slots, the solid one hardly does.*
+# *What to see: dashed, the two products; solid, our read, forwards and backwards. The time: with few slots the choosing costs more than it saves; the
+# more slots, the nearer the lines, and on a processor they cross. The memory on top of what goes in, where it was measured: the dashed line climbs with
+# the slots, the solid one hardly does.*
 
 # %%
 texts = []
 for (on, what), table in reads.items():
     ratio, (small, large) = table["ours, s"] / table["products, s"], (table.index[0], table.index[-1])
+    memory = table.loc[large, ["ours, MiB", "products, MiB"]]
+    needs = "its memory was not measured" if memory.isna().any() else "it needs {:,.0f} MiB where they need {:,.0f}".format(*memory)
     texts.append(
-        f"{on}: from {small:,} to {large:,} {'slots' if what == 'slots' else 'studies'} a read takes {ratio[small]:.1f} and {ratio[large]:.1f} times "
-        f"the time of the two products, and {table['ours, MiB'][large]:,.0f} MiB where they take {table['products, MiB'][large]:,.0f}."
+        f"- {on}: from {small:,} to {large:,} {'slots' if what == 'slots' else 'studies'} a read takes {ratio[small]:.1f} and {ratio[large]:.1f} times "
+        f"the time of the two products; {needs}."
     )
-Markdown(" ".join(texts) or "Growth of a memory read beside its two matrix products: **not run**.")
+Markdown("\n".join(texts) or "Growth of a memory read beside its two matrix products: **not run**.")
 
 # %% [markdown]
 # ## 8.7 Fewer bits
@@ -1215,6 +1219,115 @@ Markdown(
 )
 
 # %% [markdown]
+# ### What the floors leave out
+#
+# The count knows operations and launches. Now look at Adam:
+
+# %%
+weights = sum(p.numel() for p in systems["published"].parameters())
+say(
+    "Adam computes about a dozen operations a weight: {share:.2%} of the arithmetic that section 8.4 counted for a step of the published size. In section "
+    "8.2 it took {took:.1%} of the step's time.",
+    share=12 * weights / flops.step.flops,
+    took=share.loc["published", "Adam"],
+)
+
+# %% [markdown]
+# Why are the two shares so far apart? An operation may wait for one of three things:
+#
+# - **launches**: it is told what to do. That takes as long for large tensors as for small ones.
+# - **traffic**: numbers come from memory and go back. That grows with how many *numbers* there are.
+# - **arithmetic**: that grows with how many *multiplications and additions* there are. Here we mean those of a matrix product.
+#
+# So no data sheet is needed: make the operation larger and see how its time grows. Let it work on $n \times n$ matrices. If its time is a power of
+# $n$, log seconds over log $n$ is a straight line, and the slope is that power. Each of the three has its own: work out which.
+#
+# **Exercise 8.5** (10 min). What does an operation wait for? From its seconds at several sides $n$, measure the slope (least squares, both axes
+# logarithmic) and say which reason's power is nearest. The check asks with timings that we made up.
+
+
+# %% exercise="8.5" level="explain"
+def waits_for(sides, seconds):
+    """Sides n of n x n matrices and the seconds they took, two arrays -> the slope, and "launches", "traffic" or "arithmetic"."""
+    ### BEGIN SOLUTION
+    slope = np.polyfit(np.log(sides), np.log(seconds), 1)[0]
+    powers = {"launches": 0, "traffic": 2, "arithmetic": 3}  # of n: nothing grows; n² numbers in a matrix; n³ multiplications in a product
+    return slope, min(powers, key=lambda reason: abs(slope - powers[reason]))
+    ### END SOLUTION
+
+
+# %% exercise="8.5" points=10
+checks.waits_for(waits_for)
+
+# %% [markdown]
+# Now the real ones, on this device: additions of tiny matrices, Adam on one weight matrix, a product of two matrices. The last column is the
+# highest rate of operations that each reaches, beside the highest of the table.
+
+
+# %%
+def tiny_additions(n):
+    some = torch.randn(n, n, device=device)
+    return lambda: [some.add(some) for _ in range(100)]
+
+
+def adam_step(n):
+    weight = torch.nn.Parameter(torch.randn(n, n, device=device))
+    weight.grad = torch.randn_like(weight)
+    return torch.optim.Adam([weight]).step
+
+
+def matrix_product(n):
+    some = torch.randn(n, n, device=device)
+    return lambda: some @ some
+
+
+def least_seconds(work, rounds=6):
+    """The least of several: other programs only ever add time."""
+    return min(seconds(work, rounds=1) for _ in range(rounds))
+
+
+wide = 8 if device.type == "cuda" else 1  # a GPU needs more before it is busy
+three = {
+    "tiny additions": (tiny_additions, (2, 4, 8, 16), lambda n: 100 * n**2),
+    "Adam": (adam_step, tuple(wide * n for n in (512, 768, 1024, 1536)), lambda n: 12 * n**2),
+    "matrix product": (matrix_product, tuple(wide * n for n in (128, 256, 512, 1024)), lambda n: 2 * n**3),
+}
+rows, rates = {}, {}
+for name, (operation, sides, count) in three.items():
+    sides = np.array(sides)
+    took = np.array([least_seconds(operation(int(n))) for n in sides])
+    slope, reason = waits_for(sides, took)
+    rows[name] = {"sides": f"{sides[0]:,} to {sides[-1]:,}", "slope": round(slope, 2), "waits for": reason}
+    rates[name] = (count(sides) / took).max()
+ran["8.14 growth with the side"] = where
+waits = pd.DataFrame(rows).T
+waits["share of the highest rate"] = [f"{rate / max(rates.values()):.1%}" for rate in rates.values()]
+waits
+
+# %%
+helps = {
+    "launches": "fewer and larger operations: a larger batch, `compile`, fused kernels",
+    "traffic": "fewer bytes: shorter numbers, kernels that do several things to a number while it is there (a fused optimiser), a faster memory",
+    "arithmetic": "a higher peak: tensor cores, tf32, bf16",
+}
+say(
+    "Adam waits for **{reason}**, and reaches {rate} of the highest rate. What helps there is {helps}. The tiny additions wait for {tiny}, the "
+    "product for {product}. The floors of this chapter count launches and arithmetic; {verdict}.",
+    reason=waits.loc["Adam", "waits for"],
+    rate=waits.loc["Adam"].iloc[-1],
+    helps=helps[waits.loc["Adam", "waits for"]],
+    tiny=waits.loc["tiny additions", "waits for"],
+    product=waits.loc["matrix product", "waits for"],
+    verdict="what waits for memory lies above them, and a GPU with more arithmetic alone does not bring it down"
+    if "traffic" in set(waits["waits for"])
+    else "on this device that leaves out none of the three",
+)
+
+# %% [markdown]
+# (An addition or Adam's step does its few operations on each number too, so its arithmetic grows like its traffic. The last column tells them apart:
+# far below the best rate, the arithmetic units are waiting.)
+
+# %% [markdown]
 #
 # ## 8.15 What ran where
 #
@@ -1243,7 +1356,7 @@ Markdown(
 #
 # - Write a training loop that does not know its device, and time it without fooling yourself.
 # - Count a training's bytes and operations before it runs, and say which of the two will stop you.
-# - Tell from one step whether a GPU computes or waits.
+# - Tell from one step whether a GPU computes or waits, and from how an operation's time grows, for what it waits.
 # - Choose a precision knowing what it costs: in digits, in a loss scale, in words.
 # - Split a batch over steps or processes so that it *is* the large batch, and say for which losses that cannot be.
 # - Kill a training without fear, and hand it to a queue.

@@ -25,7 +25,7 @@
 # **Before this:** chapter 01 (the reports and their habits). Chapters 03 and 04 make the systems that are judged here; you can read this one
 # without them.
 #
-# **Minutes.** Reading 75, exercises 65. Running takes two minutes or so on two CPU cores once the systems are trained; METEOR takes a good part.
+# **Minutes.** Reading 75, exercises 75. Running takes two minutes or so on two CPU cores once the systems are trained; METEOR takes a good part.
 #
 # **The images are drawn**, by the library, from the expert codes of real reports. Scores of systems that look at drawn images are not
 # comparable with published scores. Section 9.16 says which numbers of this page are.
@@ -52,6 +52,7 @@ from IPython.display import Markdown, display
 from rrg_lib import attention_quality, shipped
 from rrg_lib.checks import evaluation as checks
 from rrg_lib.checks import evaluation_labels as label_checks
+from rrg_lib.checks import evaluation_lead as lead_checks
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
 from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, finding_f1
@@ -764,6 +765,67 @@ say(
     else "In this run the two metrics contradict each other for no pair, as far as the intervals can tell.",
     "\nTwo warnings. The interval is over *studies*; each system was trained once, and another seed gives another system. And who compares twenty pairs at",
     "95 % must expect one of them to come out by luck.",
+)
+
+# %% [markdown]
+# ### What the lead is made of
+#
+# A difference, however sure, does not say *why*. A system may be ahead in BLEU-4 because its **length** costs it less, because its **habits** are better
+# (it says what is mostly said), or because it **looks** (what it says fits this study and no other). A control separates the last two: give every
+# study the report that was written for the *next* study in the list, the last one that of the first. The reports are the same, their lengths and their
+# phrases too; only the looking is gone. With $S$ the BLEU-4 of a system and $S'$ that of its exchanged reports,
+#
+# > $\log S = \underbrace{\log\mathrm{BP}}_{\text{length}} + \underbrace{\log\dfrac{S'}{\mathrm{BP}}}_{\text{habit}}
+# > + \underbrace{\log\dfrac{S}{S'}}_{\text{looking}}$
+#
+# and the lead of A over B, $\log S_A - \log S_B$, has three such parts.
+#
+# **Exercise 9.8** (10 min). Return the three parts of A's lead over B, and what adds most to it: `"length"`, `"habit"` or `"looking"`; `"not ahead"` if
+# they add up to no more than 0. Use your `corpus_bleu` and `brevity_penalty`.
+
+
+# %% exercise="9.8" level="explain"
+def why_ahead(references, a, b):
+    """Three lists of texts in the same order -> (length, habit, looking), and "length", "habit", "looking" or "not ahead"."""
+
+    ### BEGIN SOLUTION
+    def parts(reports):
+        penalty = brevity_penalty(*(len(" ".join(texts).split()) for texts in (reports, references)))
+        exchanged = corpus_bleu(references, reports[1:] + reports[:1])  # every report beside the study before its own
+        return np.log([penalty, exchanged / penalty, corpus_bleu(references, reports) / exchanged])
+
+    lead = parts(a) - parts(b)  # (3,)
+    return lead, ("length", "habit", "looking")[lead.argmax()] if lead.sum() > 0 else "not ahead"
+    ### END SOLUTION
+
+
+# %% exercise="9.8" points=10
+lead_checks.why_ahead(why_ahead)
+
+# %% [markdown]
+# Our systems and the constant report, each pair with the one first that is ahead in BLEU-4. *What to see: which column is largest, and whether finding-F1
+# has the same sign. A constant report is the same after the exchange: whatever looking adds beside it is the other's own.*
+
+# %%
+ordered = {name: [reports[i] for i in references] for name, reports in systems.items()}  # lists, in the order of the references
+leads = {}
+for first, second in (("CMN", "BASE"), ("CMN", "a1"), ("BASE", "a1")):
+    if additive[first]["BLEU-4"].value() < additive[second]["BLEU-4"].value():
+        first, second = second, first
+    measured_parts, reason = why_ahead(list(references.values()), ordered[first], ordered[second])
+    in_findings = additive[first]["finding-F1"].value() - additive[second]["finding-F1"].value()
+    leads[f"{first} over {second}"] = [*np.round(measured_parts, 3), reason, round(in_findings, 3)]
+leads = pd.DataFrame.from_dict(leads, orient="index", columns=["length", "habit", "looking", "explained by", "ahead in finding-F1 by"])
+leads
+
+# %%
+by_looking = [pair for pair, row in leads.iterrows() if row["explained by"] == "looking"]
+against = [pair for pair, row in leads.iterrows() if row["ahead in finding-F1 by"] < 0]
+say(
+    *(f"- {pair}: mostly **{row['explained by']}**; looking adds {row['looking']:+.3f}." for pair, row in leads.iterrows()),
+    f"\nLooking explains {len(by_looking)} of these {len(leads)} leads" + (f" ({', '.join(by_looking)})." if by_looking else "."),
+    f"Behind in finding-F1 although ahead in BLEU-4: {', '.join(against)}." if against else "No lead in BLEU-4 is a loss in finding-F1 here.",
+    "A lead by length or habit can be had without an image.",
 )
 
 # %% [markdown]

@@ -141,7 +141,7 @@ def test_a_wrong_rate_is_told_why(answer, hint):
     refused(checks.unknown_rate, answer, hint)
 
 
-# --- 1.4: the share of copies -----------------------------------------------------------------------------------------------------------------------
+# --- 1.5: the share of copies -----------------------------------------------------------------------------------------------------------------------
 
 WRONG_SHARES = {
     "nothing": (lambda texts, pool: None, "it returns nothing"),
@@ -155,7 +155,7 @@ WRONG_SHARES = {
 }
 
 
-@pytest.mark.exercise("1.4", "right")
+@pytest.mark.exercise("1.5", "right")
 @pytest.mark.parametrize(
     "answer", [lambda texts, pool: sum(text in set(pool) for text in texts) / len(texts), lambda texts, pool: np.isin(texts, pool).mean()]
 )
@@ -163,13 +163,13 @@ def test_every_right_share_passes(answer):
     checks.copied_share(answer)
 
 
-@pytest.mark.exercise("1.4", "wrong")
+@pytest.mark.exercise("1.5", "wrong")
 @pytest.mark.parametrize(("answer", "hint"), WRONG_SHARES.values(), ids=WRONG_SHARES)
 def test_a_wrong_share_is_told_why(answer, hint):
     refused(checks.copied_share, answer, hint)
 
 
-# --- 1.5: the window --------------------------------------------------------------------------------------------------------------------------------
+# --- 1.6: the window --------------------------------------------------------------------------------------------------------------------------------
 
 
 def right_window(values, centre, width):
@@ -190,13 +190,13 @@ WRONG_WINDOWS = {
 }
 
 
-@pytest.mark.exercise("1.5", "right")
+@pytest.mark.exercise("1.6", "right")
 @pytest.mark.parametrize("answer", [right_window, lambda v, c, w: np.rint(right_window(v, c, w)).astype(np.uint8)])
 def test_every_right_window_passes_rounded_or_not(answer):
     checks.windowed(answer)
 
 
-@pytest.mark.exercise("1.5", "wrong")
+@pytest.mark.exercise("1.6", "wrong")
 @pytest.mark.parametrize(("answer", "hint"), WRONG_WINDOWS.values(), ids=WRONG_WINDOWS)
 def test_a_wrong_window_is_told_why(answer, hint):
     refused(checks.windowed, answer, hint)

@@ -13,6 +13,7 @@ import pytest
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import evaluation as checks
 from rrg_lib.checks import evaluation_labels as label_checks
+from rrg_lib.checks import evaluation_lead as lead_checks
 from rrg_lib.evaluation.clinical import clinical_scores, counted, finding_f1
 from rrg_lib.study import OBSERVATIONS
 
@@ -20,6 +21,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "09_evaluation.p
 EXERCISES = {
     **dict.fromkeys(("clipped_matches", "brevity_penalty", "corpus_bleu", "bootstrap_interval", "micro_f1"), checks),
     **dict.fromkeys(("denied", "label_set_f1"), label_checks),
+    "why_ahead": lead_checks,
 }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -190,3 +193,87 @@ def test_every_right_estimate_passes(answer):
 def test_a_wrong_estimate_is_told_what_is_wrong(answer, hint):
     with pytest.raises(CheckError, match=hint):
         checks.step_seconds(answer)
+
+
+def slope_of(sides, took, x=np.log, y=np.log):
+    return np.polyfit(x(sides), y(took), 1)[0]
+
+
+def reason_of(slope, powers=(0, 2, 3), names=("launches", "traffic", "arithmetic")):
+    return names[int(np.argmin([abs(slope - power) for power in powers]))]
+
+
+def measured_wait(sides, took, slope=slope_of, reason=reason_of):
+    """The right answer unless told otherwise."""
+    return slope(sides, took), reason(slope_of(sides, took))
+
+
+def by_covariance(sides, took):
+    x, y = torch.as_tensor(sides).log(), torch.as_tensor(took).log()
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    return [slope, "launches" if slope < 1 else "traffic" if slope < 2.5 else "arithmetic"]
+
+
+def by_doublings(sides, took):
+    (design := np.ones((len(sides), 2)))[:, 0] = np.log2(sides)
+    slope = np.linalg.lstsq(design, np.log2(took), rcond=None)[0][0]
+    return slope, {0: "launches", 1: "launches", 2: "traffic", 3: "arithmetic"}[round(slope)]
+
+
+@pytest.mark.exercise("8.5", "right")
+@pytest.mark.parametrize("answer", [measured_wait, by_covariance, by_doublings])
+def test_every_right_measurement_of_a_wait_passes(answer):
+    checks.waits_for(answer)
+
+
+def plain(x):
+    return x
+
+
+@pytest.mark.exercise("8.5", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (partial(measured_wait, slope=partial(slope_of, x=plain, y=plain)), "a line through the plain numbers"),
+        (partial(measured_wait, slope=partial(slope_of, x=plain)), "only the seconds are logarithms"),
+        (partial(measured_wait, slope=partial(slope_of, y=plain)), "only the sides are logarithms"),
+        (partial(measured_wait, slope=lambda n, s: slope_of(s, n)), "the axes are exchanged"),
+        (partial(measured_wait, slope=lambda n, s: slope_of(n**2, s)), "growth with the number of elements"),
+        (partial(measured_wait, slope=lambda n, s: s[-1] / s[0]), "how many times longer the last one takes"),
+        (partial(measured_wait, slope=lambda n, s: np.polyfit(np.log(n), np.log(s), 1)[1]), "where the line begins"),
+        (partial(measured_wait, slope=lambda n, s: round(slope_of(n, s))), "the slope is rounded"),
+        (partial(measured_wait, reason=lambda slope: "traffic"), "the same reason for every operation"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(0, 3, 2))), "two reasons are exchanged"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(2, 0, 3))), "not waiting for its numbers"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 2))), "you counted rows"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 3))), "you took n for the numbers of a matrix"),
+        (lambda n, s: (slope_of(n, s), reason_of(math.log10(s[-1]), (-4.5, -2.5, 0))), "the seconds themselves do not tell"),
+        (partial(measured_wait, reason=lambda slope: ("launches", "traffic", "traffic", "arithmetic")[int(abs(slope))]), "which is nearest?"),
+        (lambda n, s: (1.3, "launches"), "the slopes are not right"),
+        (lambda n, s: measured_wait(n, s)[0], "return two things"),
+        (lambda n, s: "traffic", "return two things"),
+        (lambda n, s: {"slope": 2.0, "reason": "traffic"}, "return two things"),
+        (lambda n, s: measured_wait(n, s)[::-1], "in the other order"),
+        (lambda n, s: (slope_of(n, s), "memory"), "'memory' is none of the three reasons"),
+        (lambda n, s: (slope_of(n, s), [0, 2, 3]), "none of the three reasons"),
+        (lambda n, s: (np.polyfit(np.log(n), np.log(s), 1), "traffic"), "one number is asked for"),
+        (lambda n, s: (math.nan, "traffic"), "its slope is not finite"),
+        (lambda n, s: None, "it returns nothing"),
+    ],
+)
+def test_a_wrong_measurement_of_a_wait_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.waits_for(answer)
+
+
+@pytest.mark.parametrize("other", range(40))
+def test_each_reason_is_asked_for_twice_and_the_seconds_do_not_tell_which(other):
+    """However the timings are drawn, their slopes lie clearly nearest to one power, and constants and guesses by duration fail."""
+    slopes = [slope_of(*case) for case in checks._timings(other)]
+    nearest = [min((abs(slope - power), power) for power in (0, 2, 3)) for slope in slopes]
+    assert sorted(power for _, power in nearest) == [0, 0, 2, 2, 3, 3] and max(off for off, _ in nearest) < 0.35
+    checks.waits_for(measured_wait, other=other)
+    checks.waits_for(by_covariance, other=other)
+    for reason in ("launches", "traffic", "arithmetic"):
+        with pytest.raises(CheckError):
+            checks.waits_for(lambda n, s, reason=reason: (slope_of(n, s), reason), other=other)

@@ -13,9 +13,13 @@ import torch.nn.functional as F
 
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import transformer_baseline as checks
+from rrg_lib.checks import transformer_baseline_length as length_checks
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "03_transformer_baseline.py"
-EXERCISES = ("scaled_attention", "released_norm", "causal_mask", "report_loss", "greedy_search", "wu_score")
+EXERCISES = {
+    **dict.fromkeys(("scaled_attention", "released_norm", "causal_mask", "report_loss", "greedy_search", "wu_score"), checks),
+    "why_likelier": length_checks,
+}
 
 
 def attention(scale: Callable[[int, int], float] = lambda d_k, h: d_k**-0.5, axis: int = -1, mask_how: str = "before"):
@@ -154,7 +158,7 @@ def test_a_usual_mistake_gets_its_own_hint(check, answer, hint):
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_a_blank_or_a_constant_fails(exercise):
-    check = getattr(checks, exercise)
+    check = getattr(EXERCISES[exercise], exercise)
 
     def blank(*inputs):
         raise NotImplementedError
@@ -176,4 +180,4 @@ def test_the_chapters_own_solutions_pass():
         assert any(f"checks.{name}({name})" in other for other in cells)
         scope = {"torch": torch, "math": math}
         exec(compile(cell.partition("\n")[2], name, "exec"), scope)
-        getattr(checks, name)(scope[name])
+        getattr(EXERCISES[name], name)(scope[name])

@@ -162,11 +162,11 @@ def _rate_hint(answer: float, reports: list[str], vocabulary: Vocabulary) -> str
     return next((hint for value, hint in slips if _close(answer, value)), "Unknown tokens over all tokens, both counted in the cleaned reports.")
 
 
-# --- Exercise 1.4 -----------------------------------------------------------------------------------------------------------------------------------
+# --- Exercise 1.5 -----------------------------------------------------------------------------------------------------------------------------------
 
 
 def copied_share(function: Callable[[list[str], list[str]], float], *, other: int = 0) -> None:
-    """Exercise 1.4: (cleaned reports of a split, cleaned training reports) -> share of the first that stand among the second."""
+    """Exercise 1.5: (cleaned reports of a split, cleaned training reports) -> share of the first that stand among the second."""
     pool = ["a .", "a .", "a .", "b .", "c . d .", "e . f . g .", "h ."]
     asked = [["a .", "a .", "b .", "x ."], ["d .", "x .", "y .", "a .", "h ."], ["x .", "y ."], ["b ."] * 4]
     draw = random.Random(other)
@@ -192,7 +192,7 @@ def _share_hint(answer: float, texts: list[str], pool: list[str]) -> str:
     return next((hint for value, hint in slips if _close(answer, value)), "Count the reports whose whole text is in the pool, then divide.")
 
 
-# --- Exercise 1.5 -----------------------------------------------------------------------------------------------------------------------------------
+# --- Exercise 1.6 -----------------------------------------------------------------------------------------------------------------------------------
 
 #: Stored values as films have them (unsigned, 12 bits), and windows on them.
 STORED = np.array([[0, 1, 800, 1023, 1024], [1025, 1300, 2047, 2048, 4095]], np.uint16)
@@ -200,7 +200,7 @@ WINDOWS = ((1024.0, 512.0), (2048.0, 4096.0), (1023.0, 7.0))
 
 
 def windowed(function: Callable[[np.ndarray, float, float], np.ndarray], *, other: int = 0) -> None:
-    """Exercise 1.5: (stored values, centre, width) -> gray from 0 to 255, as DICOM's linear window says."""
+    """Exercise 1.6: (stored values, centre, width) -> gray from 0 to 255, as DICOM's linear window says."""
     stored = (STORED + np.uint16(37 * other)) % np.uint16(4096)
     for centre, width in WINDOWS:
         centre, width = centre + 30 * other, width + 11 * other

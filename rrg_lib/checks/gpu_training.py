@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -175,3 +176,103 @@ def step_seconds(function: Callable[[float, float, float, float, float], float],
         ):
             mistakes.setdefault(hint, []).append(wrong)
     _compare(found, right, mistakes, "the seconds are not right")
+
+
+#: What an operation on n x n matrices may wait for -> the power of n with which that grows.
+POWERS = {"launches": 0, "traffic": 2, "arithmetic": 3}
+
+
+def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *, other: int = 0) -> None:
+    """Exercise 8.5: sides n and seconds, two arrays -> the slope of log seconds over log sides, and "launches", "traffic" or "arithmetic"."""
+    name = "waits_for"
+    cases = _timings(other)
+    found = [_slope_and_reason(name, answered(name, function, sides.copy(), took.copy())) for sides, took in cases]
+    lines: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "": lambda n, s: _slope(np.log(n), np.log(s)),
+        "a line through the plain numbers: what grows with a power is straight only when *both* axes are logarithmic": _slope,
+        "only the seconds are logarithms: a power of n is a straight line over log n": lambda n, s: _slope(n, np.log(s)),
+        "only the sides are logarithms: take those of the seconds too": lambda n, s: _slope(np.log(n), s),
+        "the axes are exchanged: how do the seconds grow with the side, not the side with the seconds": lambda n, s: _slope(np.log(s), np.log(n)),
+        "this is the growth with the number of elements: the slope over the *side* is asked for": lambda n, s: _slope(np.log(n * n), np.log(s)),
+        "this is how many times longer the last one takes: how steep is the line that leads there?": lambda n, s: s[-1] / s[0],
+        "this is where the line begins, not how steep it is (polyfit returns the slope first)": lambda n, s: np.polyfit(np.log(n), np.log(s), 1)[1],
+        "the slope is rounded: return it as measured, and round in your head": lambda n, s: round(_slope(np.log(n), np.log(s))),
+    }
+    slopes = {hint: [float(line(*case)) for case in cases] for hint, line in lines.items()}
+    right = slopes.pop("")
+    if not all(abs(slope - wanted) < 0.05 for (slope, _), wanted in zip(found, right, strict=True)):
+        for hint, wrong in slopes.items():
+            if all(math.isclose(slope, w, rel_tol=0.02, abs_tol=1e-12) for (slope, _), w in zip(found, wrong, strict=True)):
+                raise CheckError(f"{name}: {hint}")
+        place = next(i for i, (slope, _) in enumerate(found) if abs(slope - right[i]) >= 0.05)
+        raise CheckError(f"{name}: the slopes are not right: {found[place][0]:.3g} for sides {cases[place][0].tolist()}")
+    said, reasons = [reason for _, reason in found], [_nearest(slope, POWERS) for slope in right]
+    if said == reasons:
+        return
+    longest = sorted(range(len(cases)), key=lambda i: cases[i][1][-1])
+    by_time = {i: list(POWERS)[3 * place // len(cases)] for place, i in enumerate(longest)}
+    mistakes = {
+        "you give one and the same reason for every operation: the slopes are different, let them decide": [said[0]] * len(said),
+        "two reasons are exchanged: how many numbers has an n × n matrix, and how many multiplications takes a product of two?": [
+            _nearest(slope, {"launches": 0, "traffic": 3, "arithmetic": 2}) for slope in right
+        ],
+        "you counted rows: a matrix of n rows has more than n numbers, and its product takes more than one multiplication for each of them": [
+            _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 2}) for slope in right
+        ],
+        "you took n for the numbers of a matrix: that is one row of it": [
+            _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 3}) for slope in right
+        ],
+        "what takes as long for a large matrix as for a small one is not waiting for its numbers": [
+            _nearest(slope, {"traffic": 0, "launches": 2, "arithmetic": 3}) for slope in right
+        ],
+        "the seconds themselves do not tell: one launch on a slow machine takes longer than a product on a fast one. Only how they *grow* does": [
+            by_time[i] for i in range(len(cases))
+        ],
+    }
+    for hint, wrong in mistakes.items():
+        if said == wrong:
+            raise CheckError(f"{name}: {hint}")
+    place = next(i for i, (a, b) in enumerate(zip(said, reasons, strict=True)) if a != b)
+    raise CheckError(f"{name}: with a slope of {right[place]:.2f} it is not {said[place]!r}: of the three powers of n, which is nearest?")
+
+
+def _timings(other: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(sides, seconds) of operations, two for each reason, with the scatter of a good clock. The seconds are of any size, so that they tell nothing."""
+    own = np.random.default_rng(other)
+    slopes = [power + shift + own.uniform(-0.05, 0.05) for power, shifts in zip(POWERS.values(), ((0.08, 0.2), (-0.2, 0.2), (-0.25, 0.05)), strict=True)
+              for shift in shifts]  # fmt: skip
+    longest = own.permutation(np.geomspace(1e-5, 3, len(slopes)))
+    if not other:  # the longest is a launch, the shortest a product
+        longest = np.array([3.0, 1e-3, 2e-2, 0.3, 1e-5, 1e-4])
+    cases = []
+    for slope, last in zip(slopes, longest, strict=True):
+        sides = int(own.integers(20, 60)) * 2.0 ** np.arange(own.integers(4, 7))
+        cases.append((sides, last * (sides / sides[-1]) ** slope * np.exp(own.normal(0, 0.01, len(sides)))))
+    return [cases[i] for i in own.permutation(len(cases))]
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def _nearest(slope: float, powers: Mapping[str, float]) -> str:
+    return min(powers, key=lambda reason: abs(slope - powers[reason]))
+
+
+def _slope_and_reason(name: str, answer: object) -> tuple[float, str]:
+    """The two things that were returned. Raises `CheckError` when they are something else."""
+    both = "return two things, the slope and the reason: (1.3, 'launches')"
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise CheckError(f"{name}: it returns {answer!r}; {both}")
+    slope, reason = answer
+    if isinstance(slope, str) and not isinstance(reason, str):
+        raise CheckError(f"{name}: the two are in the other order: first the slope, then the reason")
+    try:
+        slope = float(slope)
+    except (TypeError, ValueError):
+        raise CheckError(f"{name}: its slope is {slope!r}, one number is asked for") from None
+    if not math.isfinite(slope):
+        raise CheckError(f"{name}: its slope is not finite ({slope}): is there the logarithm of 0?")
+    if not isinstance(reason, str) or reason not in POWERS:
+        raise CheckError(f"{name}: {reason!r} is none of the three reasons: {', '.join(map(repr, POWERS))}")
+    return slope, reason

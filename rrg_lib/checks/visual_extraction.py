@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks.explanations import compare, explanation
 from rrg_lib.models.receptive_field import field_of
 
 
@@ -119,3 +122,123 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
             ),
         ]
         _compare(_tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes, "the map is not that of Eq. 1 and 2")
+
+
+MEASURED = ("the own maps, times chance", "the others' mean map, times chance")
+REASONS = ("looking", "habit", "chance")
+
+
+def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float], str]], *, other: int = 0) -> None:
+    """Exercise 2.4: `answer(maps, cover)`, (n, S) each: how many times chance of the studies' maps lies in their boxes, and how many times of the mean map
+    of the other studies; and "chance" if the first is not clearly above chance, else "looking" if it is clearly above the second, else "habit"."""
+    name, cases = "why_inside", _maps(other)
+    found = [explanation(name, answered(name, answer, maps.copy(), cover.copy()), MEASURED, REASONS) for maps, cover in cases]
+    parts = [_inside(maps, cover) for maps, cover in cases]
+    right = [[own.mean() / chance.mean(), others.mean() / chance.mean()] for own, others, chance in parts]
+
+    def instead(second: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[list[float]]:
+        """Of every case, the first number, and `second`'s shares in the boxes as the second."""
+        return [[row[0], second(*case).mean() / case[1].mean()] for row, case in zip(right, cases, strict=True)]
+
+    slips = {
+        "these are shares of the maps; divide them by the share of the area that the boxes take": [
+            [own.mean(), others.mean()] for own, others, _ in parts
+        ],
+        "the two are exchanged: first the maps of the studies themselves": [row[::-1] for row in right],
+        "the study's own map is in the mean that it is compared with: leave it out": instead(lambda maps, cover: cover @ maps.mean(0)),
+        "that is the map of one other study; the mean map of *all* others is asked for": instead(
+            lambda maps, cover: (np.roll(maps, 1, 0) * cover).sum(1)
+        ),
+        "that is the map of the next study alone; the mean map of *all* others is asked for": instead(
+            lambda maps, cover: (np.roll(maps, -1, 0) * cover).sum(1)
+        ),
+        "you took the quotient of each study and the mean of these: a study with a tiny box would count most. Divide mean by mean": [
+            [(part / chance).mean() for part in (own, others)] for own, others, chance in parts
+        ],
+        "a patch that the box touches counts as much as one that lies in it: weigh each patch with its cover": [
+            [part.mean() / chance.mean() for part in (own, others)]
+            for (own, others, _), chance in zip(
+                (_inside(maps, np.ceil(cover)) for maps, cover in cases), (chance for _, _, chance in parts), strict=True
+            )
+        ],
+        "the second is how the two compare; it is to be divided by chance, as the first": [
+            [own.mean() / chance.mean(), own.mean() / others.mean()] for own, others, chance in parts
+        ],
+    }
+
+    def read(*, paired: bool = True, standard: bool = True, errors: float = 2.0, first: str = "chance") -> list[str]:
+        reasons = []
+        for own, others, chance in parts:
+            n = len(own) if standard else 1
+            spread = (own - others).std(ddof=1) if paired else math.hypot(own.std(ddof=1), others.std(ddof=1))
+            above = (own - chance).mean() > errors * (own - chance).std(ddof=1) / math.sqrt(n)
+            looks = (own - others).mean() > errors * spread / math.sqrt(n)
+            reasons.append("chance" if not above and first == "chance" else "looking" if looks else "habit" if above else "chance")
+        return reasons
+
+    reasons = read()
+    readings = {
+        "a lead that is within two standard errors may be luck; the mean of so few studies has an error": read(errors=0.0),
+        "that is the spread of the *studies*; the mean of n of them is surer, by the root of n": read(standard=False),
+        "own and others' map lie in the *same* boxes: take the standard error of their differences, not of each": read(paired=False),
+        "what is not above chance points at nothing, and be it above the others: ask that first": read(first="looking"),
+        "above chance is not yet looking: a habit is above chance as well": ["looking" if reason == "habit" else reason for reason in reasons],
+        "a habit does not rule out looking: where the own maps are clearly above it, they know something of their study": [
+            "habit" if reason == "looking" and _errors(others - chance) > 2 else reason
+            for reason, (_, others, chance) in zip(reasons, parts, strict=True)
+        ],
+        "it is the wrong way round: a habit is what the maps of *other* studies show too": [
+            {"looking": "habit", "habit": "looking"}.get(reason, reason) for reason in reasons
+        ],
+    }
+    compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+
+
+def _inside(maps: np.ndarray, cover: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n,) each: the share of a study's own map in its boxes, that of the mean map of the others, and the share of the area."""
+    others = (maps.sum(0) - maps) / (len(maps) - 1)
+    return (maps * cover).sum(1), (others * cover).sum(1), cover.mean(1)
+
+
+def _errors(apart: np.ndarray) -> float:
+    """How many standard errors the mean lies above 0."""
+    return float(apart.mean() / apart.std(ddof=1) * math.sqrt(len(apart)))
+
+
+#: The reason; how much of a map lies where boxes usually are, how much in the study's own box, and whether boxes move about; the range in which the lead
+#: over chance and that over the others must lie, in standard errors; and what own, others and chance must be besides.
+_KINDS: tuple[tuple[str, tuple[float, float, bool], tuple[float, float], tuple[float, float], Callable[..., bool]], ...] = (
+    ("looking", (0.05, 0.10, True), (2.8, 99), (2.8, 99), lambda own, others, _: _errors(own - others) < 1.8 * math.sqrt(len(own))),
+    ("looking", (0.30, 0.10, False), (2.8, 99), (2.8, 99), lambda own, others, _: _unpaired(own, others) < 1.4),
+    ("habit", (0.90, 0.00, False), (2.8, 99), (0.2, 1.4), lambda own, others, chance: own.mean() > 2.5 * chance.mean()),
+    ("habit", (0.30, 0.00, False), (2.8, 99), (-9, -0.2), lambda own, others, _: True),
+    ("chance", (0.00, 0.01, True), (0.2, 1.4), (-9, 1.4), lambda own, others, _: True),
+    ("chance", (-0.4, 0.08, False), (-99, -2), (2.8, 99), lambda own, others, _: True),
+)
+
+
+def _unpaired(own: np.ndarray, others: np.ndarray) -> float:
+    return float((own.mean() - others.mean()) / math.hypot(own.std(ddof=1), others.std(ddof=1)) * math.sqrt(len(own)))
+
+
+def _maps(other: int, side: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Maps and covers of one finding in n studies, two views; each reason twice. `why_inside` says what they must be."""
+    draw, cases = np.random.default_rng(other), []
+    for _, (habit, looks, moves), over_chance, over_others, fits in _KINDS:
+        while True:
+            n = int(draw.integers(12, 20))
+            cover = np.zeros((n, 2, side, side))
+            for study in cover:
+                height, width = draw.integers(1, 4, 2)
+                y, x = draw.integers(0, side - 2, 2) if moves else (1, 2)
+                study[draw.integers(2) if moves else 0, y : y + height, x : x + width] = draw.uniform(0.4, 1.0)
+            cover = cover.reshape(n, -1)
+            usual = cover.mean(0) / cover.mean(0).max()  # 1 where most boxes are
+            maps = draw.gamma(4.0, 0.25, cover.shape) * np.clip(1 + 4 * habit * usual, 0.05, None) * (1 + 10 * looks * (cover > 0))
+            maps /= maps.sum(1, keepdims=True)
+            own, others, chance = _inside(maps, cover)
+            leads = _errors(own - chance), _errors(own - others)
+            if all(low < lead < high for lead, (low, high) in zip(leads, (over_chance, over_others), strict=True)) and fits(own, others, chance):
+                break
+        cases.append((maps, cover))
+    return [cases[k] for k in draw.permutation(len(cases))]
