@@ -108,6 +108,9 @@ def test_every_reason_is_asked_for_twice_simpsons_paradox_both_ways(other):
     said = [changed(*case) for case in checks._splits(other)]
     assert sorted(reason for _, reason in said) == sorted(checks.REASONS * 2)
     assert {(gap > 0, rest > 0) for (gap, rest), _ in said} == {(True, True), (True, False), (False, False), (False, True)}
+    ratios = [rest / gap for (gap, rest), reason in said if reason != "not shorter"]
+    assert any(0.35 < ratio < 0.5 for ratio in ratios) and any(0.5 < ratio < 0.65 for ratio in ratios)  # half of the gap is the border, and no third
+    assert min(ratios) < -0.5  # what remains is below 0, and further from it than half of the gap
     checks.why_shorter(by_weights, other=other)
 
 

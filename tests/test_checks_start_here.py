@@ -201,6 +201,8 @@ def test_a_wrong_reason_of_a_lead_is_told_what_is_wrong(answer, hint):
 
 @pytest.mark.parametrize("other", range(6))
 def test_every_reason_of_a_lead_is_asked_for_twice_or_more(other):
+    asked = {reference for references, _, _ in checks._systems(other + 1) for reference in references}
     reasons = [leading(*case)[1] for case in checks._systems(other)]
     assert sorted(reasons) == sorted([*REASONS * 2, REASONS[0]])
+    assert len({reference for references, _, _ in checks._systems(other) for reference in references} - asked) > 5
     checks.why_it_leads(by_crossing_out, other=other)

@@ -256,6 +256,8 @@ def test_every_reason_of_a_map_is_asked_for_twice(other):
     said = [looked(*case) for case in checks._maps(other)]
     assert sorted(reason for _, reason in said) == sorted(REASONS * 2)
     assert max(own for (own, _), reason in said if reason == "habit") > 2.5  # a high share alone tells nothing
+    unsure = [checks._unpaired(*checks._inside(*case)[:2]) for case in checks._maps(other) if looked(*case)[1] == "looking"]
+    assert min(unsure) < 1.5 and max(unsure) > 2.1  # one of the two is seen only by who takes differences
     checks.why_inside(study_by_study, other=other)
 
 

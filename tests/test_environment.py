@@ -156,6 +156,7 @@ def test_a_driver_whose_gpu_pytorch_does_not_see_is_a_warning(no_gpu, monkeypatc
 
 def test_a_gpu_is_named_with_its_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU 9000")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80 * GIB))
     assert environment.device().found.startswith("Some GPU 9000, 80 GiB; torch ")

@@ -91,9 +91,9 @@ def _gaps(*case: np.ndarray) -> list[float]:
 #: The reason, A's and B's shares of abnormal studies, how many tokens B writes more about a normal and about an abnormal study, and what the two numbers
 #: must be besides. B may write more about everybody and still be shorter (the second), or less and still be longer (the last): Simpson's paradox.
 _KINDS: tuple[tuple[str, tuple[float, float], tuple[int, int], Callable[[float, float], bool]], ...] = (
-    ("mixture", (0.65, 0.3), (-2, -1), lambda gap, rest: 0.5 < rest < 0.4 * gap),
+    ("mixture", (0.65, 0.3), (-3, -3), lambda gap, rest: 0.35 * gap < rest < 0.45 * gap),
     ("mixture", (0.75, 0.25), (3, 4), lambda gap, rest: rest < -0.6 * gap),
-    ("writing", (0.5, 0.35), (-5, -7), lambda gap, rest: 0.6 * gap < rest < gap),
+    ("writing", (0.5, 0.3), (-4, -5), lambda gap, rest: 0.55 * gap < rest < 0.65 * gap),
     ("writing", (0.35, 0.5), (-6, -8), lambda gap, rest: rest > 1.2 * gap),
     ("not shorter", (0.6, 0.4), (7, 8), lambda gap, rest: rest < 1.5 * gap),
     ("not shorter", (0.3, 0.7), (-2, -3), lambda gap, rest: rest > 1),

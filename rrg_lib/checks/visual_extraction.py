@@ -208,7 +208,13 @@ def _errors(apart: np.ndarray) -> float:
 #: The reason; how much of a map lies where boxes usually are, how much in the study's own box, and whether boxes move about; the range in which the lead
 #: over chance and that over the others must lie, in standard errors; and what own, others and chance must be besides.
 _KINDS: tuple[tuple[str, tuple[float, float, bool], tuple[float, float], tuple[float, float], Callable[..., bool]], ...] = (
-    ("looking", (0.05, 0.10, True), (2.8, 99), (2.8, 99), lambda own, others, _: _errors(own - others) < 1.8 * math.sqrt(len(own))),
+    (
+        "looking",
+        (0.05, 0.10, True),
+        (2.8, 99),
+        (2.8, 99),
+        lambda own, others, _: _unpaired(own, others) > 2.2 and _errors(own - others) < 1.8 * math.sqrt(len(own)),
+    ),
     ("looking", (0.30, 0.10, False), (2.8, 99), (2.8, 99), lambda own, others, _: _unpaired(own, others) < 1.4),
     ("habit", (0.90, 0.00, False), (2.8, 99), (0.2, 1.4), lambda own, others, chance: own.mean() > 2.5 * chance.mean()),
     ("habit", (0.30, 0.00, False), (2.8, 99), (-9, -0.2), lambda own, others, _: True),
