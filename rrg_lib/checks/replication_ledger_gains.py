@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import answered
+from rrg_lib.checks.explanations import compare, explanation
 
 #: What may set two gains apart, in the order in which it is asked; and when none is enough.
 REASONS = ("rounding", "seeds", "studies")
 NONE = "something else"
+ANSWERS = (*REASONS, NONE)
+MEASURED = ("the reach of rounding", "the reach of the seeds", "the reach of seeds and studies")
 Gap = tuple[tuple[float, float], float, list[float], list[float], tuple[tuple[float, float], tuple[float, float]]]
 
 
@@ -20,8 +23,9 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
     """`answer(gains, half, a, b, intervals)`: the reaches of rounding, seeds, seeds and studies; and the first that is enough, or "something else"."""
     name = "what_explains"
     cases = _gaps(other)
-    found = [_reaches_and_reason(name, answered(name, answer, gains, half, list(a), list(b), both)) for gains, half, a, b, both in cases]
-    right, reaches = [_reaches(*case) for case in cases], [reaches for reaches, _ in found]
+    found = [explanation(name, answered(name, answer, gains, half, list(a), list(b), both), MEASURED, ANSWERS) for gains, half, a, b, both in cases]
+    right, apart = [_reaches(*case) for case in cases], [gains[0] - gains[1] for gains, *_ in cases]
+    reasons = [_first(abs(gap), row) for gap, row in zip(apart, right, strict=True)]
     slips: dict[str, dict[str, Any]] = {
         "each gain is the difference of two printed scores, and two gains are compared: more than that may be off": {"printed": 1},
         "you rounded the two gains; rounded were the scores behind them": {"printed": 2},
@@ -36,15 +40,6 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
         "half an interval is two standard deviations, not one": {"width": 2},
         "on another test set the seeds differ as well: the last reach holds both": {"both": False},
     }
-    if not _same(reaches, right):
-        for hint, options in slips.items():
-            if _same(reaches, [_reaches(*case, **options) for case in cases]):
-                raise CheckError(f"{name}: {hint}")
-        case, place = next((i, j) for i, row in enumerate(right) for j in range(3) if not math.isclose(reaches[i][j], row[j], rel_tol=1e-6))
-        raise CheckError(f"{name}: the reach of {REASONS[place]} is not right: {reaches[case][place]:.5f} in the case {cases[case]}")
-    said, apart = [reason for _, reason in found], [gains[0] - gains[1] for gains, *_ in cases]
-    if said == (reasons := [_first(abs(gap), row) for gap, row in zip(apart, right, strict=True)]):
-        return
     readings = {
         "a distance has no sign: the second gain may be the larger one": [_first(gap, row) for gap, row in zip(apart, right, strict=True)],
         "it is the *distance* of the two gains that is to be explained, not a gain": [
@@ -66,19 +61,14 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
             next((r for r, reach in zip(REASONS[1:], row[1:], strict=True) if abs(gap) <= reach), NONE) for gap, row in zip(apart, right, strict=True)
         ],
     }
-    for hint, wrong in readings.items():
-        if said == wrong:
-            raise CheckError(f"{name}: {hint}")
-    case = next(i for i, (a, b) in enumerate(zip(said, reasons, strict=True)) if a != b)
-    raise CheckError(
-        f"{name}: gains {cases[case][0]} with reaches {[round(x, 4) for x in right[case]]}: not {said[case]!r}; ask one reason after the other"
-    )
+    measured_instead = {hint: [_reaches(*case, **options) for case in cases] for hint, options in slips.items()}
+    compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, measured_instead, readings)
 
 
 def _gaps(other: int) -> list[Gap]:
     """Two cases for each explanation; the second paper's gain is the smaller one in one, the larger one in the other."""
     draw, cases = random.Random(other), []
-    for reason, half in zip((*REASONS, NONE) * 2, (5e-3, 5e-4, 5e-4, 5e-4, 5e-4, 5e-5, 5e-5, 5e-3), strict=True):
+    for reason, half in zip(ANSWERS * 2, (5e-3, 5e-4, 5e-4, 5e-4, 5e-4, 5e-5, 5e-5, 5e-3), strict=True):
         middle, n = draw.uniform(0.1, 0.5), draw.choice((3, 4, 5))
         a, b = ([x + draw.uniform(0.003, 0.006) * z for z in (-1.2, 0.1, 1.0, 0.5, -0.7)[:n]] for x in (middle + draw.uniform(0, 0.03), middle))
         if close := reason == "rounding" and half < 1e-3:  # here the seeds would not be enough, in the other case of rounding they would
@@ -113,26 +103,3 @@ def _reaches(_, half, a, b, intervals, *, printed=4, varied=2, over_n=False, ddo
 
 def _first(gap: float, reaches: Sequence[float]) -> str:
     return next((reason for reason, reach in zip(REASONS, reaches, strict=True) if gap <= reach), NONE)
-
-
-def _same(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> bool:
-    return all(math.isclose(x, y, rel_tol=1e-6) for row, other in zip(some, others, strict=True) for x, y in zip(row, other, strict=True))
-
-
-def _reaches_and_reason(name: str, found: Any) -> tuple[list[float], str]:
-    """The two things that were returned. Raises `CheckError` when they are something else."""
-    both = "return two things, the three reaches and the reason: ((0.002, 0.01, 0.02), 'seeds')"
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise CheckError(f"{name}: it returns {found!r}; {both}")
-    reaches, reason = found
-    if isinstance(reaches, str):
-        raise CheckError(f"{name}: {both}" + (", in this order" if not isinstance(reason, str) else ""))
-    try:
-        reaches = [float(reach) for reach in reaches]
-    except (TypeError, ValueError):
-        raise CheckError(f"{name}: the reaches are {reaches!r}; three numbers are asked for: of rounding, seeds, seeds and studies") from None
-    if len(reaches) != 3:
-        raise CheckError(f"{name}: it returns {len(reaches)} reaches; three are asked for: of rounding, of the seeds, of seeds and studies")
-    if not isinstance(reason, str) or reason not in (*REASONS, NONE):
-        raise CheckError(f"{name}: {reason!r} is none of the four reasons: {', '.join(map(repr, (*REASONS, NONE)))}")
-    return reaches, reason
