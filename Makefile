@@ -128,7 +128,7 @@ unit: $(STAMP) ## the fast tests
 	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope
 
 slow: $(STAMP) ## the tests that take minutes
-	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope -m "slow and not browser"
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "slow and not browser"
 
 pairs: $(STAMP) ## each chapter's source and committed notebook agree, cell by cell
 	"$(BIN)/python" tools/book.py check

@@ -42,3 +42,8 @@ class GoldenFolder:
 @pytest.fixture(scope="session")
 def r2gencmn() -> GoldenFolder:
     return GoldenFolder("r2gencmn")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, by its own word (`@pytest.mark.slow(minutes=4)`): else one worker would end long after the other."""
+    items.sort(key=lambda item: -max((mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")), default=0))

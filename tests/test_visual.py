@@ -308,7 +308,7 @@ def test_thresholds_are_where_f1_is_best():
     torch.testing.assert_close(thresholds, torch.tensor([-2.0, 20.0]))  # the second is ranked last where it is present: never predicted
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_the_small_extractor_sees_more_than_a_linear_probe():
     """On 900 studies of the real split, four minutes at most: the drawing is learnable, and not by a linear model of the pixels."""
     picked = {"train": iu_xray.studies("train")[:900], "val": iu_xray.studies("val"), "test": iu_xray.studies("test")[:300]}
