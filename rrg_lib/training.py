@@ -129,8 +129,9 @@ class Trainer:
     """Trains a generator and keeps `last.safetensors` (the full state), `best.safetensors` (the best weights) and `history.json` in `folder`.
 
     Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and ends with bit-identical weights: the order of
-    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed, step and process alone. `identity` names what the checkpoints
-    belong to (preset, vocabulary, …); one that says otherwise raises `CheckpointError`.
+    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed, step and process alone. That is so on a CPU with the same
+    number of threads, which decides the order of some sums. `identity` names what the checkpoints belong to (preset, vocabulary, …); one that says otherwise
+    raises `CheckpointError`.
 
     Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is that of all of them, and without
     dropout the curve is that of one process. The loaders' `StudyBatches` know the process' share. Raises `ConfigurationError` for more processes than

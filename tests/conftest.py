@@ -15,8 +15,12 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Two test workers on two cores: a thread each, and sums in one order."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    """Two test workers on two cores: a thread each, and sums in one order; also in the processes that a test starts."""
+    threads = os.environ.get("OMP_NUM_THREADS") or "1"
+    torch.set_num_threads(int(threads))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", threads)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
