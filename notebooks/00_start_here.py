@@ -30,6 +30,7 @@ require("0.1")  # silent when this page and the library are of one edition of th
 
 # %%
 from collections import Counter
+from textwrap import fill
 
 from IPython.display import Markdown
 
@@ -78,8 +79,8 @@ drawn_studies({study.id: Drawing(dataset.views(number), dataset.boxes(number))},
 # The generator sees the two views and nothing else. It has never seen this study.
 
 # %%
-print("it says:    ", run.report_of_views(dataset.views(number)))
-print("reference:  ", dataset.reference(number))
+for whose, text in {"it says": run.report_of_views(dataset.views(number)), "reference": dataset.reference(number)}.items():
+    print(fill(f"{whose + ':':<12}{text}", width=84, subsequent_indent=" " * 12))
 
 # %% [markdown]
 # *Reference: Indiana University Chest X-ray Collection (Demner-Fushman et al. 2016), CC BY-NC-ND 4.0, in the cleaned form that scores are
@@ -230,9 +231,16 @@ Markdown(f"{told} And `a1` never saw an image: what most reports say, said at th
 #
 # | chapter | you build |
 # |---|---|
-# | 01 data preparation | studies, cleaning, vocabulary; what the reports are made of |
-# | 03 transformer baseline | the generator without a memory, and the search that writes |
-# | 04 memory querying and responding (being written) | the memory, equation by equation; what it looks at |
+# | [01 data preparation](01_data_preparation.ipynb) | studies, cleaning, vocabulary, split; what is in the reports |
+# | [02 visual extraction](02_visual_extraction.ipynb) | patches, and what random, trained and ImageNet features hold |
+# | [03 transformer baseline](03_transformer_baseline.ipynb) | the generator without a memory, and the search that writes |
+# | [04 memory querying and responding](04_memory_querying_responding.ipynb) | CMN's memory, equation by equation; what it looks at |
+# | [05 XProNet: prototypes](05_xpronet_prototypes.ipynb) | a memory of each class; what test-time labels are worth |
+# | [06 MCSAM: alignment](06_mcsam_alignment.ipynb) | a bank of report topics, alignment, memory tokens |
+# | [07 pair alignment and classification](07_pair_alignment_and_classification.ipynb) | images and reports that find each other; a classifier of diseases |
+# | [08 GPU training](08_gpu_training.ipynb) | memory and hours before they are spent; one node, many |
+# | [09 evaluation](09_evaluation.ipynb) | metrics by hand, baselines that see nothing, intervals, errors |
+# | [10 replication ledger](10_replication_ledger.ipynb) | every printed value and claim beside what was measured |
 #
 # **What you can now do.** Write a report for a study from the command line, too:
 # `rrg generate iu_phantom/cmn --study CXR2384_IM-0942`, or with `--image` for a radiograph of your own.

@@ -237,6 +237,43 @@ def test_deleted_and_doubled_cells(course):
 
 
 @pytest.mark.slow
+def test_lost_answers_checks_set_ups_and_ids_do_not_stop_the_grading(course):
+    notebook = course.filled(*ALL)
+    for name in ("setup", "exercise-4-2", "check-4-2"):
+        notebook.cells.remove(cell(notebook, name))
+    assert course.graded("both", notebook) == expected("4.1", "4.3", "4.4")
+    notebook = course.filled("4.1", "4.3")
+    for each in notebook.cells:
+        each.metadata.pop("nbgrader", None)
+    assert course.graded("without ids", notebook) == expected("4.1", "4.3")
+
+
+WARNS = """
+quiet = top_k_read
+
+
+def top_k_read(*inputs):
+    import warnings
+
+    warnings.warn("a thing to mend one day")
+    return quiet(*inputs)
+"""
+BIDS = "slots_for = None\n\n\ndef ask_all(*inputs):\n    get_ipython().displayhook(1)\n"
+SHADOWS = PATCHED.replace("share_in_box", "top_k_read") + "getattr = lambda module, name: lambda *inputs, **more: None\n"
+
+
+@pytest.mark.slow
+def test_a_warning_costs_nothing_and_a_printed_number_earns_nothing(course):
+    found = course.graded("warned", course.filled("4.3", e4_1=f"{EXERCISES[0].solution}\n{WARNS}", e4_2=BIDS))
+    assert found == expected("4.1", "4.3")
+
+
+@pytest.mark.slow
+def test_a_name_of_pythons_that_means_something_else_earns_nothing(course):
+    assert course.graded("shadows", course.filled(e4_1=SHADOWS)) == expected()
+
+
+@pytest.mark.slow
 def test_a_changed_check_is_written_again_and_another_kernel_is_not_used(course):
     notebook = course.filled("4.2")
     for exercise in EXERCISES:
@@ -254,3 +291,16 @@ def test_a_file_that_is_no_notebook_is_named_and_the_next_student_is_judged(cour
     assert not result["success"] and "torn-1" in result["log"] + str(result.get("error"))
     assert course.points("torn-2") == expected("4.2")
     assert not (course.folder / "autograded" / "torn-1" / STEM / f"{STEM}.ipynb").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("student", "name", "answer"), [("renamed", f"{STEM} (1).ipynb", ""), ("dead", f"{STEM}.ipynb", "import os\nos._exit(1)\n")])
+def test_a_renamed_file_and_an_answer_that_ends_python_are_named(course, student, name, answer):
+    handed_in = course.folder / "submitted" / student / STEM
+    handed_in.mkdir(parents=True)
+    (handed_in / name).write_text(nbformat.writes(course.filled("4.2", e4_1=answer)), encoding="utf-8")
+    result = course.api.autograde(STEM, student)
+    assert not result["success"] and student in result["log"] + str(result.get("error"))
+    with course.api.gradebook as gradebook:
+        found = [submission.score for submission in gradebook.assignment_submissions(STEM) if submission.student.id == student]
+    assert found in ([], [0])

@@ -178,8 +178,19 @@ def functions_of(exercises: list[Exercise]) -> dict[Callable[..., None], str]:
     """Check function -> exercise."""
     found = {}
     for exercise in exercises:
-        modules = check_modules(exercise.chapter)
-        found |= {getattr(importlib.import_module(modules[module]), check): exercise.id for module, check, _ in exercise.calls}
+        found |= {getattr(importlib.import_module(module), check): exercise.id for module, check, _ in checks_of(exercise)}
+    return found
+
+
+def checks_of(exercise: Exercise) -> list[tuple[str, str, str]]:
+    """(module, check, function of the answer) of each call. Raises `ChapterError` for a check that is not there."""
+    modules, found = check_modules(exercise.chapter), []
+    for name, check, function in exercise.calls:
+        if not hasattr(importlib.import_module(modules[name]), check):
+            raise ChapterError(
+                f"{exercise.chapter}: exercise {exercise.id}: its check cell calls {name}.{check}, which {modules[name]} does not have; write it there"
+            )
+        found.append((modules[name], check, function))
     return found
 
 

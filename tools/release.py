@@ -19,7 +19,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import ChapterError, read_source, sources, written
-from exercises import HOLE, NOTEBOOKS, Exercise, blank, check_modules, exercises_of, graded_check, setup_of
+from exercises import HOLE, NOTEBOOKS, Exercise, blank, checks_of, exercises_of, graded_check, setup_of
 from nbformat import NotebookNode
 
 from rrg_lib.workspace import workspace
@@ -28,6 +28,8 @@ from rrg_lib.workspace import workspace
 IN_USE = ("gradebook.db", "submitted", "release", "autograded", "feedback")
 #: How many times, with other inputs, the graded form asks.
 ASKED_AGAIN = 2
+#: The numbers that draw its inputs are between 1 and this; every check takes them all.
+OTHERS_UP_TO = 10**6
 TIMEOUT = 120
 
 CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book says how it behaves. Run nbgrader in this folder."""
@@ -35,7 +37,20 @@ CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book say
 import os
 import sys
 
-from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, DeduplicateIds, OverwriteCells, OverwriteKernelspec
+from nbformat.v4 import new_code_cell
+from nbgrader.api import Gradebook
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
+    Execute,
+    LimitOutput,
+    NbGraderPreprocessor,
+    OverwriteCells,
+    OverwriteKernelspec,
+    SaveAutoGrades,
+)
 
 
 class LastOfEach(DeduplicateIds):
@@ -47,6 +62,38 @@ class LastOfEach(DeduplicateIds):
             if not cell.metadata.get("nbgrader", True):
                 del cell.metadata["nbgrader"]
         return nb, resources
+
+
+class PutBack(NbGraderPreprocessor):
+    """Deleted set-ups and answers get their cells back, the answers empty; nbgrader itself knows only checks, and stops without what stood before them."""
+
+    def preprocess(self, nb, resources):
+        about = resources["nbgrader"]
+        with Gradebook(about["db_url"]) as gradebook:
+            source = gradebook.find_notebook(about["notebook"], about["assignment"])
+            wanted = [cell.name for cell in source.source_cells]
+            checks = {{cell.name for cell in source.grade_cells}}
+            answers = {{cell.name for cell in source.solution_cells}}
+        present = [cell.metadata.get("nbgrader", {{}}).get("grade_id") for cell in nb.cells]
+        at = 0 if set(wanted) & set(present) else len(nb.cells)  # where all ids are lost, the student's cells are run first
+        for name in wanted:
+            if name in present:
+                at = present.index(name) + 1
+            elif name not in checks:
+                told = {{"schema_version": 3, "grade_id": name, "grade": False, "solution": name in answers, "locked": name not in answers, "task": False}}
+                nb.cells.insert(at, new_code_cell("# This cell was missing.", metadata={{"nbgrader": told}}))
+                present.insert(at, name)
+                at += 1
+        return nb, resources
+
+
+class OnlyErrors(NbGraderPreprocessor):
+    """A check is failed by an error, and by nothing else: nbgrader would take a warning for one, and a printed number for points."""
+
+    def preprocess_cell(self, cell, resources, index):
+        if cell.metadata.get("nbgrader", {{}}).get("grade"):
+            cell.outputs = [output for output in cell.outputs if output.output_type == "error"]
+        return cell, resources
 
 
 c = get_config()  # noqa: F821
@@ -61,14 +108,15 @@ c.ClearSolutions.code_stub = {{"python": {chr(10).join(HOLE)!r}}}
 c.Execute.timeout = {TIMEOUT}
 # Whatever kernel a notebook names, it is graded with this one.
 c.Execute.kernel_name = "python3"
-c.Autograde.sanitize_preprocessors = [ClearOutput, LastOfEach, OverwriteKernelspec, OverwriteCells, CheckCellMetadata]
+c.Autograde.sanitize_preprocessors = [ClearOutput, LastOfEach, OverwriteKernelspec, PutBack, OverwriteCells, CheckCellMetadata]
+c.Autograde.autograde_preprocessors = [Execute, OnlyErrors, LimitOutput, SaveAutoGrades, AssignLatePenalties, CheckCellMetadata]
 # A check that a student deleted is put back and judged.
 c.OverwriteCells.add_missing_cells = True
 '''
 
 HIDDEN = """\
 ### BEGIN HIDDEN TESTS
-import importlib, os, sys  # noqa: E401
+import builtins, importlib, os, sys  # noqa: E401
 
 for name in [name for name in sys.modules if name.partition(".")[0] == "rrg_lib"]:
     del sys.modules[name]  # whatever was done to the checks: they are read again, and not from the folder of the answer
@@ -76,7 +124,7 @@ sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) != os.g
 for again, answer in {calls}:
     module, _, check = again.rpartition(".")
     for other in {others}:
-        getattr(importlib.import_module(module), check)(answer, other=other)
+        builtins.getattr(importlib.import_module(module), check)(answer, other=other)
 ### END HIDDEN TESTS"""
 
 WELCOME = """\
@@ -85,7 +133,7 @@ WELCOME = """\
 {count} exercises, about {minutes} minutes, {points:g} points. The equations they speak of are in chapter {number} of the book: keep it open beside this.
 
 Write each answer where `raise NotImplementedError` stands. The cell behind it checks it: silence is right, otherwise it names the likely mistake. Your
-answers are graded with other inputs than those the check shows you. Run all cells from the top before you hand it in."""
+answers are graded with other inputs than those the check shows you. Run all cells from the top before you hand it in, and hand it in under its own name."""
 
 
 class ReleaseError(Exception):
@@ -123,8 +171,7 @@ def assignment(path: Path, others: list[int]) -> NotebookNode:
 
 
 def hidden(exercise: Exercise, others: list[int]) -> str:
-    modules = check_modules(exercise.chapter)
-    calls = ", ".join(f'("{modules[module]}.{check}", {function})' for module, check, function in exercise.calls)
+    calls = ", ".join(f'("{module}.{check}", {function})' for module, check, function in checks_of(exercise))
     return HIDDEN.format(calls=f"[{calls}]", others=tuple(others))
 
 
@@ -148,13 +195,13 @@ def release(out: Path, others: list[int] | None = None, chapters: list[Path] | N
         raise ReleaseError(
             f"{out / 'course'} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or choose another folder with --out"
         )
-    others = others or [secrets.randbelow(10**6) + 1 for _ in range(ASKED_AGAIN)]
     chapters = chapters or sources(NOTEBOOKS)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".release-") as folder:
         made = Path(folder) / "made"
         for path in chapters:
-            for where, notebook in (("self-study", self_study(path)), (f"course/source/{path.stem}", assignment(path, others))):
+            drawn = others or [secrets.randbelow(OTHERS_UP_TO) + 1 for _ in range(ASKED_AGAIN)]  # feedback on one chapter shows nothing of the next
+            for where, notebook in (("self-study", self_study(path)), (f"course/source/{path.stem}", assignment(path, drawn))):
                 (made / where).mkdir(parents=True, exist_ok=True)
                 (made / where / f"{path.stem}.ipynb").write_text(written(notebook), encoding="utf-8")
         (made / "course" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
@@ -169,8 +216,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=workspace() / "release")
     parser.add_argument("--others", type=int, nargs="+", help="the numbers that draw the hidden inputs; without them, nobody knows them before")
     given = parser.parse_args(argv)
-    if given.others and min(given.others) < 1:
-        parser.error("--others are numbers from 1 on: 0 draws the inputs that the lesson shows")
+    if given.others and not all(1 <= other <= OTHERS_UP_TO for other in given.others):
+        parser.error(f"--others are numbers from 1 to {OTHERS_UP_TO}: 0 draws the inputs that the lesson shows")
     try:
         count = release(given.out, given.others)
     except (ReleaseError, ChapterError) as error:

@@ -46,7 +46,7 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
     """Exercise 8.1: a module and the number of moments -> bytes of its weights, its gradients, its optimiser's moments."""
     found, right, mistakes = [], [], {}
     for sizes, frozen, moments in (((7, 5), 0, 3), ((4, 9), 1, 2), ((3, 2, 6), 2, 3)):
-        sizes = tuple(size + 3 * other for size in sizes)
+        sizes = tuple(size + 3 * (other % 97) for size in sizes)
         layers = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, (*sizes[1:], 11), strict=True)))
         if frozen:
             layers[frozen].requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +36,8 @@ def drawn_studies(drawings: Mapping[str, Drawing], name: Where = None) -> Figure
                 if box.view == view:
                     _boxed(panel, (box.x0, box.y0, box.x1, box.y1), codes.index(box.code))
         column[0].set_title(title)
-        key = "\n".join(f"{number}  {code}" for number, code in enumerate(codes, start=1)) or "no finding to box"
+        lines = (fill(f"{number}  {code.replace('/', ' / ')}", width=26, subsequent_indent="    ") for number, code in enumerate(codes, start=1))
+        key = "\n".join(lines) or "no finding to box"  # a column is not wider than that
         column[1].set_xlabel(key, fontsize=8, ha="left", x=0.0)
     for row, view in zip(axes, VIEWS, strict=True):
         row[0].set_ylabel(view)
