@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType
 
@@ -97,6 +97,16 @@ def test_solved_passes_on_other_inputs_and_so_does_every_other_right_answer(exer
     for check, answer in (*given(exercise, "solution"), *right):
         for other in OTHERS:
             check(answer, other=other)
+
+
+@pytest.mark.slow
+@each
+def test_a_callable_without_a_name_of_its_own_is_an_answer_too(exercise):
+    for check, function in given(exercise, "solution"):
+        check(partial(function))
+    for check, function in given(exercise, "blank"):
+        with pytest.raises(CheckError, match="still blank"):
+            check(partial(function))
 
 
 @each

@@ -14,6 +14,11 @@ class CheckError(AssertionError):
     """An exercise is not solved yet. The message names the likely mistake."""
 
 
+def name_of(answer: Callable[..., Any]) -> str:
+    """What to call an answer, which may be any callable: a `functools.partial` has no name of its own."""
+    return getattr(getattr(answer, "func", answer), "__name__", "your answer")
+
+
 def answered(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
     """What `answer` returns for these inputs. Raises `CheckError` when it is blank, stops with an error, or returns nothing."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.study import SEVERITIES, SIDES
 from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
@@ -42,7 +42,7 @@ CODES = (
 def side_and_severity(function: Callable[[str], tuple[str | None, str | None]], *, other: int = 0) -> None:
     """Exercise 1.1: code -> (side or None, severity or None)."""
     for code in _codes(other):
-        answer, right = answered(function.__name__, function, code), parse_code(code)
+        answer, right = answered(name_of(function), function, code), parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
         side, severity = answer
@@ -92,7 +92,7 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
     digits = random.Random(other).sample("123456789", 9) if other else "123456789"
     decimal = [[text.translate(str.maketrans("123456789", "".join(digits))) for text in pair] for pair in DECIMAL]
     for text in (*PLAIN, *(text for text, _ in decimal)):
-        if not isinstance(answer := answered(function.__name__, function, text), str):
+        if not isinstance(answer := answered(name_of(function), function, text), str):
             raise CheckError(f"{text!r}: expected a text, got {answer!r}")
     for text, expected in decimal:
         answer = function(text)
@@ -126,7 +126,7 @@ def unknown_rate(function: Callable[[list[str], Vocabulary], float], *, other: i
     asked = [list(OTHER_TEXTS), list(OTHER_TEXTS[1:]), [OTHER_TEXTS[1]], [*OTHER_TEXTS, *TRAIN_TEXTS]]
     draw = random.Random(other)
     for reports in [draw.choices(asked[-1], k=draw.randint(2, 7)) for _ in range(6)] if other else asked:
-        answer, right = answered(function.__name__, function, reports, vocabulary), _unknown(reports, vocabulary)
+        answer, right = answered(name_of(function), function, reports, vocabulary), _unknown(reports, vocabulary)
         if not isinstance(answer, float | int):
             raise CheckError(f"expected a number, got {answer!r}")
         if not _close(answer, right):
@@ -171,7 +171,7 @@ def copied_share(function: Callable[[list[str], list[str]], float], *, other: in
     asked = [["a .", "a .", "b .", "x ."], ["d .", "x .", "y .", "a .", "h ."], ["x .", "y ."], ["b ."] * 4]
     draw = random.Random(other)
     for texts in [draw.choices([*pool, "x .", "y .", "d ."], k=draw.randint(2, 9)) for _ in range(6)] if other else asked:
-        answer, right = answered(function.__name__, function, list(texts), list(pool)), sum(text in set(pool) for text in texts) / len(texts)
+        answer, right = answered(name_of(function), function, list(texts), list(pool)), sum(text in set(pool) for text in texts) / len(texts)
         if not isinstance(answer, float | int):
             raise CheckError(f"expected a number, got {answer!r}")
         if not _close(answer, right):
@@ -204,7 +204,7 @@ def windowed(function: Callable[[np.ndarray, float, float], np.ndarray], *, othe
     stored = ((STORED.astype(int) + 37 * other) % 4096).astype(np.uint16)
     for centre, width in WINDOWS:
         centre, width = centre + 30 * (other % 30), width + 11 * (other % 30)  # both stay among the stored values
-        answer = answered(function.__name__, function, stored.copy(), centre, width)
+        answer = answered(name_of(function), function, stored.copy(), centre, width)
         right = _windowed(stored, centre, width)
         if not isinstance(answer, np.ndarray) or answer.shape != stored.shape:
             raise CheckError(f"expected an array of shape {stored.shape}, got {getattr(answer, 'shape', answer)!r}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.budget import GPUS, Cost
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, summed_report_loss
 
 #: The largest number of float16.
@@ -19,15 +19,15 @@ FP16_MAX = torch.finfo(torch.float16).max
 
 def _numbers(function: Callable, count: int, *args: object) -> list[float]:
     """The numbers that the function returns. Raises `CheckError` when they are not so many, or not finite."""
-    answer = answered(function.__name__, function, *args)
+    answer = answered(name_of(function), function, *args)
     try:
         numbers = [float(x) for x in (answer if count > 1 else [answer])]
     except (TypeError, ValueError):
-        raise CheckError(f"{function.__name__} returned {answer!r}, expected {count} number{'s' * (count > 1)}") from None
+        raise CheckError(f"{name_of(function)} returned {answer!r}, expected {count} number{'s' * (count > 1)}") from None
     if len(numbers) != count:
-        raise CheckError(f"{function.__name__} returned {len(numbers)} numbers, expected {count}")
+        raise CheckError(f"{name_of(function)} returned {len(numbers)} numbers, expected {count}")
     if not all(map(math.isfinite, numbers)):
-        raise CheckError(f"{function.__name__} returned a number that is not finite: {numbers}")
+        raise CheckError(f"{name_of(function)} returned a number that is not finite: {numbers}")
     return numbers
 
 

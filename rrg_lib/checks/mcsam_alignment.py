@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rrg_lib import topics
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.checks.explanations import compare, explanation
 from rrg_lib.models.memory import mcsam
 
@@ -23,15 +23,15 @@ Mistakes = list[tuple[Tensor, str]]
 def _answer(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
     """The function's answer to copies of `args`, as doubles of that shape."""
     copies = (arg.clone() if isinstance(arg, Tensor) else arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args)
-    given = answered(function.__name__, function, *copies)
+    given = answered(name_of(function), function, *copies)
     try:
         found = torch.as_tensor(given).detach().double()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckError(f"{function.__name__} returned a {type(given).__name__}, expected numbers of shape {shape}") from error
+        raise CheckError(f"{name_of(function)} returned a {type(given).__name__}, expected numbers of shape {shape}") from error
     if tuple(found.shape) != shape:
-        raise CheckError(f"{function.__name__} returned shape {tuple(found.shape)}, expected {shape}")
+        raise CheckError(f"{name_of(function)} returned shape {tuple(found.shape)}, expected {shape}")
     if not torch.isfinite(found).all():
-        raise CheckError(f"{function.__name__} returned numbers that are not finite: is there a division by 0, or a row of the mask without a True?")
+        raise CheckError(f"{name_of(function)} returned numbers that are not finite: is there a division by 0, or a row of the mask without a True?")
     return found
 
 

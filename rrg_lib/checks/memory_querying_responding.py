@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.models.memory.base import Slots, read_slots
 
 TOLERANCE = 1e-5
@@ -17,17 +17,17 @@ TOLERANCE = 1e-5
 
 def _called(function: Callable, *args: Any) -> Any:
     """The answer of the function, given copies, so that it cannot change what it is compared with."""
-    return answered(function.__name__, function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
+    return answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
 
 
 def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
     answer = _called(function, *args)
     if not isinstance(answer, Tensor):
-        raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
+        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
     if tuple(answer.shape) != shape:
-        raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected {shape}")
+        raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected {shape}")
     if not torch.isfinite(answer.float()).all():
-        raise CheckError(f"{function.__name__} returned numbers that are not finite: is there a division by 0?")
+        raise CheckError(f"{name_of(function)} returned numbers that are not finite: is there a division by 0?")
     return answer.double()
 
 
@@ -202,9 +202,9 @@ def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]],
         try:
             answer = torch.as_tensor(found := _called(function, attention, box), dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise CheckError(f"{function.__name__} returned a {type(found).__name__}, expected one number") from error
+            raise CheckError(f"{name_of(function)} returned a {type(found).__name__}, expected one number") from error
         if answer.shape != ():
-            raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected one number")
+            raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected one number")
         _compare(answer, (mass / total).reshape(()), mistakes, f"the share of the map in the box {tuple(round(x, 2) for x in box)} is not right")
 
 

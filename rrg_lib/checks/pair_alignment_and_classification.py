@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.models.classifier import focal_loss as library_focal_loss
 from rrg_lib.models.memory.pair import PairConfig, pair_loss
@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 
 def _called(function: Callable, *args: Any) -> Any:
     """The answer of the function, given copies, so that it cannot change what it is compared with."""
-    return answered(function.__name__, function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
+    return answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
 
 
 def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
@@ -28,12 +28,12 @@ def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
     try:
         answer = torch.as_tensor(answer)
     except (TypeError, ValueError, RuntimeError):
-        raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected numbers of shape {shape}") from None
+        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected numbers of shape {shape}") from None
     if tuple(answer.shape) != shape:
         expected = f"shape {shape}" if shape else "one number"
-        raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected {expected}")
+        raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected {expected}")
     if not torch.isfinite(answer.double()).all():
-        raise CheckError(f"{function.__name__} returned numbers that are not finite: is there a division by 0, or the logarithm of 0?")
+        raise CheckError(f"{name_of(function)} returned numbers that are not finite: is there a division by 0, or the logarithm of 0?")
     return answer.detach().double()
 
 
@@ -207,7 +207,7 @@ def constant_scores(function: Callable[[Sequence[int]], tuple[float, float, floa
         try:
             numbers = torch.tensor([float(x) for x in answer])
         except (TypeError, ValueError):
-            raise CheckError(f"{function.__name__} returned {answer!r}, expected three numbers: precision, recall, F1") from None
+            raise CheckError(f"{name_of(function)} returned {answer!r}, expected three numbers: precision, recall, F1") from None
         if len(numbers) != 3:
-            raise CheckError(f"{function.__name__} returned {len(numbers)} numbers, expected three: precision, recall, F1")
+            raise CheckError(f"{name_of(function)} returned {len(numbers)} numbers, expected three: precision, recall, F1")
         _compare(numbers.double(), right, mistakes, f"with {support} studies in the classes the scores are not right")

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.checks.explanations import compare, explanation
 from rrg_lib.models.receptive_field import field_of
 
 
 def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
-    answer = answered(function.__name__, function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
+    answer = answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
     if not isinstance(answer, Tensor):
-        raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
+        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
     if tuple(answer.shape) != shape:
-        raise CheckError(f"{function.__name__} returned shape {tuple(answer.shape)}, expected {shape}")
+        raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected {shape}")
     return answer.detach()
 
 
@@ -78,9 +78,9 @@ def receptive_field(function: Callable[[list[tuple[int, int]]], int], *, other: 
     for layers in _STACKS:
         layers = [(kernel + other % 5, stride) for kernel, stride in layers] + [(1 + other // 5 % 7, 1)] * bool(other)
         right = field_of(layers)[0]
-        answer = answered(function.__name__, function, list(layers))
+        answer = answered(name_of(function), function, list(layers))
         if isinstance(answer, bool) or not isinstance(answer, int):
-            raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected a whole number of pixels")
+            raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected a whole number of pixels")
         if answer == right:
             continue
         after, plain, whole, step = 1, 1, 1, 1

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks import CheckError, answered, name_of
 from rrg_lib.models.contrastive import multi_label_contrastive, similarity_targets
 from rrg_lib.models.memory.base import Slots, read_slots
 
@@ -213,15 +213,15 @@ def _weighted(weights: Tensor, indices: Tensor, values: Tensor) -> Tensor:
 def _array(function: Callable, shape: tuple[int, ...], *inputs: Any, not_finite: str = "is there a division by 0, or a nan left over?") -> np.ndarray:
     """The function's answer as numbers; it is given copies, so that it cannot change what it is compared with."""
     copies = [x.clone() if isinstance(x, Tensor) else x.copy() if isinstance(x, np.ndarray) else x for x in inputs]
-    answer = answered(function.__name__, function, *copies)
+    answer = answered(name_of(function), function, *copies)
     try:
         found = np.asarray(answer.detach() if isinstance(answer, Tensor) else answer, dtype=float)
     except (TypeError, ValueError) as error:
-        raise CheckError(f"{function.__name__} returned a {type(answer).__name__}, expected numbers of shape {shape}") from error
+        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected numbers of shape {shape}") from error
     if found.shape != shape:
-        raise CheckError(f"{function.__name__} returned shape {found.shape}, expected {shape if shape else 'one number'}")
+        raise CheckError(f"{name_of(function)} returned shape {found.shape}, expected {shape if shape else 'one number'}")
     if not np.isfinite(found).all():
-        raise CheckError(f"{function.__name__} returned numbers that are not finite: {not_finite}")
+        raise CheckError(f"{name_of(function)} returned numbers that are not finite: {not_finite}")
     return found
 
 
