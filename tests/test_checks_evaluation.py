@@ -82,6 +82,11 @@ def bootstrap(replace: bool = True, share: float = 1.0, score_of: str = "sum", l
     return answer
 
 
+def in_the_loop(terms, score, resamples=1000, seed=0):
+    values = [score(terms[np.random.default_rng(seed).integers(0, len(terms), len(terms))].sum(0)) for _ in range(resamples)]
+    return tuple(np.quantile(values, [0.025, 0.975]))
+
+
 def f1(kind: str):
     def scores(predicted, reference):
         hit, false, missed = (predicted * reference), predicted * (1 - reference), (1 - predicted) * reference
@@ -91,9 +96,9 @@ def f1(kind: str):
         hit, false, missed = scores(predicted, reference)
         micro = 2 * hit.sum() / max(1, (2 * hit + false + missed).sum())
         with np.errstate(divide="ignore", invalid="ignore"):
+            each = 2 * hit.sum(0) / (2 * hit + false + missed).sum(0)
             if kind == "macro":
-                each = (2 * hit.sum(0) / (2 * hit + false + missed).sum(0))[reference.sum(0) > 0]
-                return each.mean()
+                return each[reference.sum(0) > 0].mean()
             if kind == "studies":
                 return np.nan_to_num(2 * hit.sum(1) / (2 * hit + false + missed).sum(1)).mean()
             precision, recall = hit.sum() / max(1, predicted.sum()), hit.sum() / reference.sum()
@@ -105,10 +110,18 @@ def f1(kind: str):
             "recall": recall,
             "ordinary": (precision + recall) / 2,
             "half": micro / 2,
+            "double": 2 * micro,
+            "Jaccard": hit.sum() / max(1, (hit + false + missed).sum()),
+            "macro, none is 0": np.nan_to_num(each).mean(),
+            "macro, none is 1": np.nan_to_num(each, nan=1).mean(),
             "exact": (predicted == reference).all(1).mean(),
         }[kind]
 
     return answer
+
+
+def last_stop(before, stops):
+    return max((i + 1 for i, word in enumerate(before) if word in stops), default=0)
 
 
 def scope(how: str = "right"):
@@ -127,6 +140,7 @@ def scope(how: str = "right"):
             "any stop": any(word in negations for word in before) and not any(word in stops for word in words),
             "first stop": any(word in negations for word in before) and not any(word in stops for word in before),
             "inverted": not right,
+            "toggled": bool(sum(word in negations for word in words[last_stop(before, stops) : at]) % 2),
         }.get(how, right)
 
     return answer
@@ -148,6 +162,11 @@ def over_labels(how: str = "right"):
         if how == "sum":
             a, b = (np.nan_to_num(x)[:, 0 if no_finding else 1 :] for x in (a, b))
             return 2 * (a * b).sum() / max(1, a.sum() + b.sum())
+        if how == "masked":
+            blank = np.isnan(a) | np.isnan(b)
+            a, b = np.where(blank, 0, a), np.where(blank, 0, b)
+        if how == "in place":
+            answers[:] = np.nan_to_num(answers)
         if how == "other set":
             name = "CheXpert-14"
         if how == "other way":
@@ -185,10 +204,13 @@ def test_a_right_answer_passes(check, answer):
         (label_checks.denied, scope("any stop"), "between the negation and the finding"),
         (label_checks.denied, scope("first stop"), "the last mark before the finding decides"),
         (label_checks.denied, scope("inverted"), "the wrong way round"),
+        (label_checks.denied, scope("toggled"), "does not take back the first"),
         (label_checks.denied, scope("own words"), "only the words of the lesson"),
         (label_checks.denied, lambda *inputs: "yes", "return True or False"),
         (label_checks.denied, lambda words, at, negations, stops: len(words) > 3, "opens a scope"),
         (label_checks.label_set_f1, over_labels("blank"), "blank (NaN) counts as positive"),
+        (label_checks.label_set_f1, over_labels("masked"), "was left out, and what stands beside it"),
+        (label_checks.label_set_f1, over_labels("in place"), "writes into the arrays"),
         (label_checks.label_set_f1, over_labels("other way"), "the other way round"),
         (label_checks.label_set_f1, over_labels("answers alone"), "in the answers alone"),
         (label_checks.label_set_f1, over_labels("truth alone"), "in the truth alone"),
@@ -202,6 +224,7 @@ def test_a_right_answer_passes(check, answer):
         (checks.clipped_matches, matches(total="reference"), "recall"),
         (checks.clipped_matches, matches(total="distinct"), "distinct n-grams"),
         (checks.clipped_matches, matches(last=False), "The last n-gram is missing"),
+        (checks.clipped_matches, lambda h, r, n: (matches()(h, r, n)[0], len(h.split())), "the hypothesis' words"),
         (checks.clipped_matches, matches(swap=True), "the wrong way round"),
         (checks.clipped_matches, matches(fixed=1), "n = 2"),
         (checks.clipped_matches, lambda h, r, n: 0.5, "return two counts"),
@@ -212,6 +235,7 @@ def test_a_right_answer_passes(check, answer):
         (checks.brevity_penalty, lambda c, r: min(1, c / r), "plain share"),
         (checks.brevity_penalty, lambda c, r: math.exp(-r / c), "the 1 is missing"),
         (checks.brevity_penalty, lambda c, r: math.exp(r / c - 1), "the sign is wrong"),
+        (checks.brevity_penalty, lambda c, r: max(1, math.exp(1 - r / c)), "the larger of the two"),
         (checks.brevity_penalty, lambda c, r: math.exp(-abs(1 - r / c)), "pay alike"),
         (checks.corpus_bleu, bleu(over="reports"), "mean of the reports' own"),
         (checks.corpus_bleu, bleu(over="precisions"), "precisions are averaged"),
@@ -221,6 +245,7 @@ def test_a_right_answer_passes(check, answer):
         (checks.corpus_bleu, bleu(mean="product"), "the root is missing"),
         (checks.corpus_bleu, bleu(mean="longest"), "all lengths from 1"),
         (checks.corpus_bleu, bleu(clip=False), "not clipped"),
+        (checks.corpus_bleu, lambda references, hypotheses, n: bleu()(references, hypotheses), "that is BLEU-4"),
         (checks.corpus_bleu, bleu(swap=True), "swapped"),
         (checks.bootstrap_interval, bootstrap(replace=False), "without replacement"),
         (checks.bootstrap_interval, bootstrap(share=0.5), "not half of them"),
@@ -231,8 +256,13 @@ def test_a_right_answer_passes(check, answer):
         (checks.bootstrap_interval, bootstrap(ends="deviation"), "one standard deviation"),
         (checks.bootstrap_interval, bootstrap(ends="extremes"), "smallest and the largest"),
         (checks.bootstrap_interval, bootstrap(ends="swapped"), "the wrong way round"),
+        (checks.bootstrap_interval, lambda terms, score, resamples, seed: bootstrap()(terms, score, resamples), "three seeds give one result"),
+        (checks.bootstrap_interval, lambda terms, score, resamples, seed: bootstrap()(terms, score, 4000, seed), "asked for 20 resamples"),
+        (checks.bootstrap_interval, in_the_loop, "make the generator once"),
         (checks.bootstrap_interval, bootstrap(seeded=False), "the same seed"),
         (checks.micro_f1, f1("macro"), "mean of the findings' own"),
+        (checks.micro_f1, f1("macro, none is 0"), "mean of the findings' own"),
+        (checks.micro_f1, f1("macro, none is 1"), "mean of the findings' own"),
         (checks.micro_f1, f1("studies"), "mean of the studies' own"),
         (checks.micro_f1, f1("accuracy"), "true negatives"),
         (checks.micro_f1, f1("absent"), "F1 of 'absent'"),
@@ -240,6 +270,8 @@ def test_a_right_answer_passes(check, answer):
         (checks.micro_f1, f1("recall"), "recall alone"),
         (checks.micro_f1, f1("ordinary"), "the harmonic one"),
         (checks.micro_f1, f1("half"), "a factor 2"),
+        (checks.micro_f1, f1("double"), "over the *sum* of what each says"),
+        (checks.micro_f1, f1("Jaccard"), "(Jaccard)"),
         (checks.micro_f1, f1("exact"), "everything is right"),
     ],
 )

@@ -57,6 +57,11 @@ def length_said(references, a, b):
     return (math.log(checks._words(a) / checks._words(b)), habit, looking), reason
 
 
+def alone(references, a, b):
+    penalty, own, exchanged = penalty_of(references, a), checks._bleu(references, a), checks._bleu(references, checks._next(a))
+    return (math.log(penalty), math.log(exchanged / penalty), math.log(own / exchanged)), changed(references, a, b)[1]
+
+
 def nothing_moved(references, a, b):
     return changed(references, a, b, move=lambda texts: texts)
 
@@ -79,6 +84,13 @@ def test_a_right_answer_passes(answer):
         (partial(changed, parts=lambda p, s, e: (math.log(p), math.log(s / e), math.log(e / p))), "in another order"),
         (partial(changed, parts=lambda p, s, e: np.log10([p, e / p, s / e])), "take natural ones"),
         (partial(changed, parts=lambda p, s, e: np.log2([p, e / p, s / e])), "to another base than e"),
+        (alone, "that is A alone"),
+        (
+            partial(changed, penalty=lambda references, reports: penalty_of(reports, references)),
+            "the wrong way round: the hypotheses' words come first",
+        ),
+        (partial(changed, penalty=lambda references, reports: penalty_of(["x"] * len(references), ["x"] * len(reports))), "compares words"),
+        (partial(changed, reason=lambda lead: NAMES[int(np.argmax(lead))] if sum(lead) >= 0 else "not ahead"), "no lead over itself"),
         (length_said, "what counts of it is the brevity penalty"),
         (partial(changed, move=lambda texts: [texts[-1], *texts[:-1]]), "of the one before it"),
         (partial(changed, reason=lambda lead: NAMES[int(np.argmax(lead))]), "A has no lead to explain"),
@@ -108,7 +120,9 @@ def test_a_wrong_answer_is_told_what_is_wrong(answer, hint):
 @pytest.mark.parametrize("other", range(6))
 def test_every_reason_is_asked_for_twice_and_the_parts_add_up_to_the_lead(other):
     said = []
-    for references, a, b in checks._systems(other):
+    (beside_itself,) = (case for case in checks._systems(other) if case[1] == case[2])
+    assert changed(*beside_itself) == ((0.0, 0.0, 0.0), "not ahead")
+    for references, a, b in (case for case in checks._systems(other) if case != beside_itself):
         lead, reason = by_the_library(references, a, b)
         assert sum(lead) == pytest.approx(math.log(library_bleu(references, a) / library_bleu(references, b)))
         assert min(lead) < 0 < max(lead) and abs(sum(lead)) > 0.09

@@ -27,13 +27,14 @@ def number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
         raise CheckError(f"{name}: it returns {found!r}; return one number") from error
 
 
-def compare(name: str, found: float, right: float, slips: Mapping[str, float], what: str) -> None:
-    """Silent when `found` is right; otherwise the hint of the slip that it equals."""
+def compare(name: str, found: float, right: float, slips: Mapping[str, float | Sequence[float]], what: str) -> None:
+    """Silent when `found` is right; otherwise the hint of the slip that it equals, or one of whose forms."""
     if math.isclose(found, right, abs_tol=TOLERANCE):
         return
-    for hint, wrong in slips.items():
-        if math.isclose(found, wrong, abs_tol=TOLERANCE) and not math.isclose(wrong, right, abs_tol=TOLERANCE):
-            raise CheckError(f"{name}: {hint}")
+    for hint, forms in slips.items():
+        for wrong in np.atleast_1d(forms):
+            if math.isclose(found, wrong, abs_tol=TOLERANCE) and not math.isclose(wrong, right, abs_tol=TOLERANCE):
+                raise CheckError(f"{name}: {hint}")
     raise CheckError(f"{name}: {what} is {right:.4f}, not {found:.4f}; go through the steps once more, one at a time")
 
 
@@ -87,6 +88,7 @@ def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], said: C
         ((distinct, right[1]), "You count each n-gram once; what both say twice matches twice."),
         ((distinct, len(said)), "You compare sets; what both say twice matches twice, and the hypothesis' repetitions all count."),
         ((right[0], len(said)), "You count the hypothesis' distinct n-grams; its repetitions count too."),
+        ((right[0], right[1] + n - 1), "You count the hypothesis' words: there are words - n + 1 n-grams."),
     )
     hint = next((hint for pair, hint in slips if (matches, total) == pair and pair != right), None)
     if hint:
@@ -101,18 +103,25 @@ def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], said: C
 
 def brevity_penalty(answer: Callable[[int, int], float], *, other: int = 0) -> None:
     """`answer(c, r)` is min(1, exp(1 - r / c)) for c hypothesis and r reference words (Papineni et al. 2002, section 2.3)."""
-    for c, r in ((10, 15), (7, 8), (20, 20), (30, 20), (1, 4)):
-        c, r = (length * (1 + other) + other % 2 for length in (c, r))
-        slips = {
-            "the fraction is upside down: it is reference over hypothesis, so that *short* hypotheses pay": min(1.0, math.exp(1 - c / r)),
-            "a long hypothesis gets a bonus: the penalty is never above 1; precision already punishes what is too long": math.exp(1 - r / c),
-            "a long hypothesis pays and a short one gets a bonus: reference over hypothesis, and never above 1": math.exp(1 - c / r),
-            "it is the plain share of the length: put 1 - r / c into the exponential": min(1.0, c / r),
-            "the 1 is missing: exp(1 - r / c), which is 1 for equal lengths": math.exp(-r / c),
-            "too short and too long pay alike: only too short does, precision punishes the other": math.exp(-abs(1 - r / c)),
-            "the sign is wrong: 1 - r / c is negative for a short hypothesis": math.exp(r / c - 1),
-        }
-        compare("brevity_penalty", number("brevity_penalty", answer, c, r), min(1.0, math.exp(1 - r / c)), slips, f"the penalty of {c} words for {r}")
+    name, lengths = "brevity_penalty", [[n * (1 + other) + other % 2 for n in pair] for pair in ((10, 15), (7, 8), (20, 20), (30, 20), (1, 4))]
+    found = [number(name, answer, c, r) for c, r in lengths]
+    slips = [_penalty_slips(c, r) for c, r in lengths]
+    made = [hint for hint in slips[0] if all(math.isclose(got, of[hint], abs_tol=TOLERANCE) for got, of in zip(found, slips, strict=True))]
+    for got, (c, r), of in zip(found, lengths, slips, strict=True):
+        compare(name, got, min(1.0, math.exp(1 - r / c)), {hint: of[hint] for hint in made}, f"the penalty of {c} words for {r}")
+
+
+def _penalty_slips(c: int, r: int) -> dict[str, float]:
+    return {
+        "the fraction is upside down: it is reference over hypothesis, so that *short* hypotheses pay": min(1.0, math.exp(1 - c / r)),
+        "a long hypothesis gets a bonus: the penalty is never above 1; precision already punishes what is too long": math.exp(1 - r / c),
+        "a long hypothesis pays and a short one gets a bonus: reference over hypothesis, and never above 1": math.exp(1 - c / r),
+        "it is the plain share of the length: put 1 - r / c into the exponential": min(1.0, c / r),
+        "the 1 is missing: exp(1 - r / c), which is 1 for equal lengths": math.exp(-r / c),
+        "too short and too long pay alike: only too short does, precision punishes the other": math.exp(-abs(1 - r / c)),
+        "the sign is wrong: 1 - r / c is negative for a short hypothesis": math.exp(r / c - 1),
+        "you took the larger of the two: the penalty is the smaller one, never above 1": max(1.0, math.exp(1 - r / c)),
+    }
 
 
 # --- Exercise 9.3 -----------------------------------------------------------------------------------------------------------------------------------
@@ -162,6 +171,7 @@ def _bleu_slips(references: Sequence[str], hypotheses: Sequence[str], n: int) ->
         "you took the ordinary mean of the precisions: it is the geometric one, the n-th root of their product": brevity * float(precision.mean()),
         "the root is missing: the n-th root of the product of n precisions": brevity * float(np.prod(precision)),
         f"only the runs of {n} words are counted: BLEU-{n} takes all lengths from 1 to {n}": brevity * float(precision[-1]),
+        f"that is BLEU-4, whatever is asked for: take the lengths from 1 to n, here {n}": _library_bleu(references, hypotheses, 4),
         "the matches are not clipped": brevity * float(np.prod(unclipped / total) ** (1 / n)),
         "references and hypotheses are swapped": _library_bleu(hypotheses, references, n),
     }
@@ -176,6 +186,19 @@ def _counts(reference: str, hypothesis: str, n: int) -> tuple[int, int, int]:
 
 #: Many resamples, so that the ends hardly move between seeds; slack is in standard deviations of the resampled score, whose ends stand at about 2.
 RESAMPLES, SLACK = 4000, 0.2
+#: So few that two seeds differ.
+FEW = 20
+
+
+class _Counted:
+    """A score that counts how many sums it is asked about, one by one or many at once."""
+
+    def __init__(self, score: Callable[[np.ndarray], np.ndarray]):
+        self.score, self.rows = score, 0
+
+    def __call__(self, sums: np.ndarray) -> np.ndarray:
+        self.rows += int(np.prod(np.shape(sums)[:-1]))
+        return self.score(sums)
 
 
 def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int = 0) -> None:
@@ -201,6 +224,12 @@ def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int
             raise CheckError(
                 f"{name}: {n} studies give [{right.low:.3f}, {right.high:.3f}], not [{low:.3f}, {high:.3f}]. {_interval_hint(low, high, score)}"
             )
+        if len({tuple(map(float, answered(name, answer, terms.copy(), score.score, FEW, again))) for again in (seed, seed + 1, seed + 2)}) == 1:
+            raise CheckError(f"{name}: three seeds give one result: draw from np.random.default_rng(seed), with the seed that it is given")
+        scored = _Counted(score.score)
+        answered(name, answer, terms.copy(), scored, FEW, seed)
+        if scored.rows not in (FEW, FEW + 1):  # one more: the score of all studies as they are
+            raise CheckError(f"{name}: asked for {FEW} resamples, it scored {scored.rows}: draw as many as `resamples` says")
 
 
 def _interval_hint(low: float, high: float, score: Additive) -> str:
@@ -220,6 +249,8 @@ def _interval_hint(low: float, high: float, score: Additive) -> str:
         "A resample is as large as the test set: draw n rows, not half of them": half,
         "The columns are drawn apart: a study's numbers belong together, draw whole rows": score.score(columns),
     }
+    if low == high != whole:
+        return "Every resample is the same one: make the generator once, before the loop"
     for hint, values in slips.items():
         if _near((low, high), np.quantile(values, [0.025, 0.975]), max(values.std(), 0.1 * right.std())):
             return hint
@@ -252,10 +283,11 @@ def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float], *, other: int = 
         agree = (predicted == reference).mean()
         zeros = finding_f1(1 - predicted, 1 - reference).micro.f1
         slips = {
-            "that is macro-F1, the mean of the findings' own: count over all findings first, then one F1": right.macro.f1,
-            "that is macro-F1 with axes swapped, the mean of the studies' own: count over all studies first, then one F1": float(
-                np.mean([ratio(2 * h.sum(), p.sum() + r.sum()) for h, p, r in zip(hit, predicted, reference, strict=True)])
-            ),
+            "that is macro-F1, the mean of the findings' own: count over all findings first, then one F1": [
+                right.macro.f1,
+                *_means(hit, predicted, reference),
+            ],
+            "that is the mean of the studies' own F1: count over all studies first, then one F1": _means(hit.T, predicted.T, reference.T),
             "the agreed absences count: leave the true negatives out, or a report that finds nothing looks good": agree,
             "F1 of 'absent' is mixed in: only what is there, or said to be there, counts": (right.micro.f1 + zeros) / 2,
             "that is F1 of 'absent': count where both are 1": zeros,
@@ -263,9 +295,19 @@ def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float], *, other: int = 
             "that is recall alone": right.micro.recall,
             "you took the ordinary mean of precision and recall: F1 is the harmonic one": (right.micro.precision + right.micro.recall) / 2,
             "a factor 2 is missing": right.micro.f1 / 2,
+            "that is the share of what either says that both say (Jaccard): what both say counts twice in F1": hit.sum()
+            / (predicted | reference).sum(),
+            "that is above 1, or twice too large: twice what both say goes over the *sum* of what each says": 2 * right.micro.f1,
             "that counts studies where everything is right": float((predicted == reference).all(1).mean()),
         }
         found = number("micro_f1", answer, predicted.copy(), reference.copy())
         compare("micro_f1", found, right.micro.f1, slips, f"the micro-F1 of {n} studies")
     nothing = np.zeros_like(reference)
     compare("micro_f1", number("micro_f1", answer, nothing, reference), 0.0, {}, "the F1 of reports that name nothing")
+
+
+def _means(hit: np.ndarray, predicted: np.ndarray, reference: np.ndarray) -> list[float]:
+    """The mean of the columns' F1, a column without any positive counted as 0, left out, or counted as 1."""
+    both, said = hit.sum(0), predicted.sum(0) + reference.sum(0)
+    each, empty = 2 * both / np.maximum(said, 1), said == 0
+    return [float(each.mean()), float(each[~empty].mean()), float((each + empty).mean())]

@@ -30,6 +30,7 @@ ASKED = (
     ("no opacity ; effusion but no nodule", "nodule"),
     ("lungs are clear ; effusion", "effusion"),
     ("no large opacity ; no effusion", "effusion"),
+    ("no opacity without large effusion", "effusion"),
 )
 
 
@@ -49,16 +50,20 @@ def denied(answer: Callable[[Sequence[str], int, Collection[str], Collection[str
             if not isinstance(found, bool | np.bool_):
                 raise CheckError(f"denied: it returns {found!r}; return True or False")
             if bool(found) != right:
-                raise CheckError(f"denied: {said[at]!r} in {' '.join(said)!r} is {_word(right)}, not {_word(found)}. {_scope_hint(answer)}")
-
-
-def _word(value: Any) -> str:
-    return "denied" if value else "not denied"
+                verdict = f"{right} ({'denied' if right else 'not denied'})"
+                raise CheckError(f"denied: {said[at]!r} in {' '.join(said)!r} should be {verdict}, yours is {bool(found)}. {_scope_hint(answer)}")
 
 
 def _denied(words: Sequence[str], at: int, negations: Collection[str], stops: Collection[str]) -> bool:
     marks = [word for word in words[:at] if word in negations or word in stops]
     return bool(marks) and marks[-1] in negations
+
+
+def _toggled(words: Sequence[str]) -> bool:
+    on = False
+    for word in words:
+        on = False if word in STOPS else on != (word in NEGATIONS)
+    return on
 
 
 def _scope_hint(answer: Callable[..., Any]) -> str:
@@ -74,6 +79,7 @@ def _scope_hint(answer: Callable[..., Any]) -> str:
         "After a stop a new negation may begin: the last mark before the finding decides": lambda w, at: (
             any(negated(w[:at])) and not any(stopped(w[:at]))
         ),
+        "A second negation does not take back the first: only a stop ends what one reaches": lambda w, at: _toggled(w[:at]),
         "It is the wrong way round: True means denied": lambda w, at: not _denied(w, at, NEGATIONS, STOPS),
     }
     sentences = [(text.split(), text.split().index(word)) for text, word in ASKED]
@@ -106,7 +112,10 @@ def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float], 
                     "blank (NaN) counts as positive: compare with 1, for NaN is true as a bool": _f1(
                         *(np.where(np.isnan(x), 1, x) for x in (answers, truth)), positive, no_finding
                     ),
-                    "uncertain counts the other way round": _f1(answers, truth, not positive, no_finding),
+                    "blank (NaN) was left out, and what stands beside it too: it counts as not asserted, here and there": _f1(
+                        *(np.where(np.isnan(answers + truth), np.nan, x) for x in (answers, truth)), positive, no_finding
+                    ),
+                    "uncertain counts the other way round: look at `uncertain_is_positive`": _f1(answers, truth, not positive, no_finding),
                     "uncertain is counted in the answers alone: the truth has it too": _mixed(answers, truth, *one, no_finding),
                     "uncertain is counted in the truth alone: the answers have it too": _mixed(answers, truth, *one[::-1], no_finding),
                     '"No Finding" is counted although it should be left out, or the other way round': _f1(answers, truth, positive, not no_finding),
@@ -114,7 +123,10 @@ def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float], 
                     "that is macro-F1: count over all observations first": _f1(answers, truth, positive, no_finding, "macro"),
                     "the -1 is added up as a number: turn every answer into 0 or 1 first": _summed(answers, truth, no_finding),
                 }
-                found = number("label_set_f1", answer, answers.copy(), truth.copy(), positive, no_finding)
+                given = answers.copy(), truth.copy()
+                found = number("label_set_f1", answer, *given, positive, no_finding)
+                if not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(given, (answers, truth), strict=True)):
+                    raise CheckError("label_set_f1: it writes into the arrays it is given, and whoever asks next gets others: make new ones")
                 what = f"over {'14' if no_finding else '13'} labels, uncertain counted as {'positive' if positive else 'negative'}, F1"
                 compare("label_set_f1", found, right, slips, what)
 

@@ -39,9 +39,17 @@ def why_ahead(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], str
 
     log = math.log
     right = instead(lambda p, s, e: (log(p), log(e / p), log(s / e)))
+    counts = [[log(min(1.0, math.exp(1 - _words(by) / _words(of)))) for by in (a, b)] for of, a, b in cases]
     longer = [log(_words(a) / _words(b)) for _, a, b in cases]
     slips = {
         "these are the parts of B's lead over A: A's are asked for": [[-part for part in row] for row in right],
+        "that is A alone: the lead is A's parts less B's": [[log(p), log(e / p), log(s / e)] for (p, s, e), _ in scores],
+        "`brevity_penalty` got its two lengths the wrong way round: the hypotheses' words come first": [
+            [(wrong := x - y), row[1] + row[0] - wrong, row[2]] for (x, y), row in zip(counts, right, strict=True)
+        ],
+        "the brevity penalty compares words; with as many reports as references it is 1 for everybody": [
+            [0.0, row[0] + row[1], row[2]] for row in right
+        ],
         "these are differences of scores: a BLEU is a product, so it is the differences of *logarithms* that add up": instead(
             lambda p, s, e: (p, e / p, s / e)
         ),
@@ -68,7 +76,10 @@ def why_ahead(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], str
     largest = [REASONS[max(range(3), key=row.__getitem__)] for row in right]
     reasons = [reason if sum(row) > 0 else "not ahead" for reason, row in zip(largest, right, strict=True)]
     readings = {
-        "where the three parts add up to less than 0, A has no lead to explain": largest,
+        "where the three parts add up to no more than 0, A has no lead to explain": largest,
+        "a system has no lead over itself: what adds up to 0 is not ahead": [
+            reason if sum(row) >= 0 else "not ahead" for reason, row in zip(largest, right, strict=True)
+        ],
         "a part below 0 pulls A back, however large it is: the largest *gain* explains the lead": [
             reason if reason == "not ahead" else REASONS[max(range(3), key=lambda i: abs(row[i]))] for reason, row in zip(reasons, right, strict=True)
         ],
@@ -131,7 +142,7 @@ KINDS: tuple[tuple[str, tuple[float, float, int], tuple[float, float, int], Call
 
 @cache
 def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
-    """References and two systems, each reason twice; drawn until no two parts are close, one of them is above 0, and another below."""
+    """References and two systems, each reason twice, drawn until no two parts are close, one of them is above 0, and another below; and one beside itself."""
     draw, cases = random.Random(other), []
     for reason, *kinds, fits in KINDS:
         while True:
@@ -146,6 +157,7 @@ def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
             if found == reason and abs(sum(gains)) > 0.1 and high > max(0.1, middle + 0.1) and low < -0.01 and fits(gains):
                 break
         cases.append((references, a, b))
+    cases.append((references, a, list(a)))
     return draw.sample(cases, len(cases))
 
 
