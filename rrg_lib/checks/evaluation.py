@@ -5,37 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks.numbers import TOLERANCE, compare, number
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import nlg_scores
 from rrg_lib.evaluation.statistics import Additive, interval, ratio
-
-TOLERANCE = 1e-6
-
-
-def number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
-    """The one number that an answer returns. Raises `CheckError` for anything else."""
-    found = answered(name, answer, *inputs)
-    try:
-        return float(found)
-    except (TypeError, ValueError) as error:
-        raise CheckError(f"{name}: it returns {found!r}; return one number") from error
-
-
-def compare(name: str, found: float, right: float, slips: Mapping[str, float | Sequence[float]], what: str) -> None:
-    """Silent when `found` is right; otherwise the hint of the slip that it equals, or one of whose forms."""
-    if math.isclose(found, right, abs_tol=TOLERANCE):
-        return
-    for hint, forms in slips.items():
-        for wrong in np.atleast_1d(forms):
-            if math.isclose(found, wrong, abs_tol=TOLERANCE) and not math.isclose(wrong, right, abs_tol=TOLERANCE):
-                raise CheckError(f"{name}: {hint}")
-    raise CheckError(f"{name}: {what} is {right:.4f}, not {found:.4f}; go through the steps once more, one at a time")
 
 
 def _grams(text: str | Sequence[str], n: int) -> Counter:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rrg_lib.checks import CheckError, answered
-from rrg_lib.checks.evaluation import compare, number
+from rrg_lib.checks.numbers import compare, number
 from rrg_lib.evaluation.clinical import clinical_scores, finding_f1
 from rrg_lib.study import OBSERVATIONS
 
