@@ -122,7 +122,7 @@ empty, small = ([name for name, n in in_train.items() if test(n)] for test in (l
 train = dataset.split_indices("train")
 alone, ill = labels[:, 0] == 1, dataset.labels.any(axis=1)
 Markdown(
-    f"- **Empty** in training: {', '.join(empty) or 'none'}. Nobody labels a study of this collection with {'them' if len(empty) > 1 else 'it'}.\n"
+    f"- **Empty** in training: {', '.join(empty) or 'none'}. No expert's code of this collection says {'them' if len(empty) > 1 else 'it'}.\n"
     f"- **Fewer training studies than prototypes**: {', '.join(f'{name} ({in_train[name]})' for name in small) or 'none'}.\n"
     f"- {alone[train].mean():.0%} of the training studies open one drawer only, *No Finding*. And {(alone & ill).sum() / ill.sum():.0%} of the studies that "
     f"have a drawn finding are *No Finding* too: the 14 observations have no name for {', '.join(sorted(set(DRAWN_FINDINGS) - set(DRAWN_OBSERVATIONS)))}."
@@ -632,8 +632,8 @@ additive = {how: scored(reports) for how, reports in written.items()}
 measured = {score: {ways[how]: (a[score].value(), *interval(a[score])) for how, a in additive.items()} for score in ("BLEU-4", *columns)}
 
 # %% [markdown]
-# *What to see: red is the leak. Compare it with the blue dot above it, first on BLEU-4, then on the findings with a class. Does the orange control
-# fall? Lines are 95 % intervals over the test studies, of this one training.*
+# *What to see: red (`reference`) is the leak. Compare it with the dot of `classifier`, first on BLEU-4, then on the findings with a class. Does the
+# orange control fall? Lines are 95 % intervals over the test studies, of this one training.*
 
 # %%
 figures.labels_worth({score: measured[score] for score in list(measured)[:3]}, name="05_labels_worth")
@@ -953,7 +953,7 @@ if len(stored):
 Markdown(f"Not run: {', '.join(missing)}." if missing else "All of them were run.")
 
 # %% [markdown]
-# On these studies the memory costs findings. Whose fault is it? Suspects, each changed alone (one seed, finding-F1 on test):
+# Here XProNet names fewer findings than without its memory. Luck, or whose fault? Suspects, each changed alone (one seed, finding-F1 on test):
 
 # %%
 suspects = {
@@ -963,17 +963,18 @@ suspects = {
 }
 asked_for = {name: experiment(f"{DATASET}/xpronet", "laptop", settings.split()) for name, settings in suspects.items()}
 asked_for |= {"as it is": experiment(f"{DATASET}/xpronet", "laptop"), "no memory at all": experiment(f"{DATASET}/xpronet_wo_cmpnet", "laptop")}
-scored = {r.experiment.hash: r.evaluation.scores["finding-F1"] for r in laptop if r.labels_at_test in (None, "classifier")}
-told = {name: scored.get(what.hash) for name, what in asked_for.items()}
-pd.DataFrame({"finding-F1": {name: "not run" if f1 is None else f"{f1:.3f}" for name, f1 in told.items()}})
+f1_of_hash = {r.experiment.hash: r.evaluation.scores["finding-F1"] for r in laptop if r.labels_at_test in (None, "classifier")}
+f1_of = {name: f1_of_hash.get(what.hash) for name, what in asked_for.items()}
+pd.DataFrame({"finding-F1": {name: "not run" if f1 is None else f"{f1:.3f}" for name, f1 in f1_of.items()}})
 
 # %%
 own = swept(laptop, "xpronet", "memory.gamma", DATASET, "finding-F1", profile="laptop").get(gamma)
-known = {name: f1 - told["as it is"] for name, f1 in told.items() if f1 and told["as it is"] and name != "as it is"}
-clear = [name for name, gain_of in known.items() if own and abs(gain_of) > 2 * own.spread.sd]
+known = {name: f1 - f1_of["as it is"] for name, f1 in f1_of.items() if f1 and f1_of["as it is"] and name != "as it is"}
+clear = [name for name, gain_of in known.items() if own and abs(gain_of) > 2 * 2**0.5 * own.spread.sd]
 Markdown(
     f"Beside the same seed as it is: {'; '.join(f'{name} {gain_of:+.3f}' for name, gain_of in known.items())}. Seeds of one setting spread by "
-    f"{own.spread.sd:.3f} (sd of {own.spread.n}); more than twice that: {', '.join(clear) or 'none'}. One seed shows where to look, it proves nothing."
+    f"{own.spread.sd:.3f} (sd of {own.spread.n}), so two of them differ by √2 times that; more than twice such a difference: "
+    f"{', '.join(clear) or 'none'}. One seed shows where to look, it proves nothing."
     if known and own
     else "**Not run.**"
 )

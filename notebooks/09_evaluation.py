@@ -1139,7 +1139,7 @@ pd.DataFrame(drawers)
 
 # %% [markdown]
 # Then three reports of CMN on abnormal studies, as BLEU-4 ranks them: the **worst**, a **typical** one (the median) and the **best**. Of scores that are
-# equal to three digits, the one with more mistakes about findings is taken. The rule was fixed before anyone read them.
+# equal to three digits, the one with more mistakes about findings is taken. A rule chooses them, and none is left out for what it says.
 
 # %%
 wrong = (said != truth).sum(1)  # (n,) findings missed or made up

@@ -109,6 +109,26 @@ def test_a_callable_without_a_name_of_its_own_is_an_answer_too(exercise):
             check(partial(function))
 
 
+BLANK = "raise NotImplementedError"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "shown"), [(BLANK, "still blank"), ("return scores.nothing", "return scores.nothing"), ("return 1", "expected")])
+def test_a_notebook_shows_a_checks_message_and_none_of_its_lines(line, shown):
+    """In a kernel, where a traceback would quote the check's source, and with it the mistakes and the right answer; the student's own line stays."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    source = f"from rrg_lib.checks import memory_querying_responding as checks\n\ndef shared_with(word, scores):\n    {line}"
+    cells = [nbformat.v4.new_code_cell(text) for text in (source, "checks.shared_with(shared_with)")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name="python3", allow_errors=True).execute()
+    (error,) = notebook.cells[1].outputs
+    text = "\n".join(error.traceback)
+    assert error.ename == "CheckError" and shown in text and error.evalue in text
+    assert "rrg_lib" not in text and "_render" not in text and len(text.splitlines()) < 6, text
+
+
 @each
 def test_three_wrong_answers_have_a_hint_of_their_own(exercise):
     """That each is told its hint is tested beside the answers."""

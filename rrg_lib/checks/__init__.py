@@ -6,12 +6,20 @@ is found when it is graded.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
 class CheckError(AssertionError):
     """An exercise is not solved yet. The message names the likely mistake."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message, and where the answer itself stopped. The lines of a check would give its solution away."""
+        stopped = traceback.extract_tb(self.__cause__.__traceback__) if self.__cause__ and not isinstance(self.__cause__, NotImplementedError) else []
+        own = [frame for frame in stopped if Path(frame.filename).parent != Path(__file__).parent]
+        return [*traceback.format_list(own), f"{type(self).__name__}: {self}"]
 
 
 def name_of(answer: Callable[..., Any]) -> str:
@@ -26,7 +34,7 @@ def answered(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
     except CheckError:
         raise
     except NotImplementedError as error:
-        raise CheckError(f"{name}: still blank; write it between the two marks") from error
+        raise CheckError(f"{name}: still blank; write your lines where `raise NotImplementedError` stands") from error
     except Exception as error:
         raise CheckError(f"{name}: it stops with {type(error).__name__}: {error}") from error
     if found is None:

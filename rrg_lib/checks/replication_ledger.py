@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from rrg_lib.checks import CheckError, answered
+from rrg_lib.checks.numbers import compare, number
 
 # --- Exercise 10.1 ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ def average_gain(answer: Callable[[Mapping[str, float], Mapping[str, float]], fl
             "one metric alone is no average: take all of them": 100 * (pairs[1][0] / pairs[1][1] - 1),
             "this is the sum over the metrics; divide by their number": right * len(pairs),
         }
-        _compare("average_gain", _number("average_gain", answer, system, base), right, slips, "the average gain, in per cent,")
+        compare("average_gain", number("average_gain", answer, system, base), right, slips, "the average gain, in per cent,", abs_tol=0.0)
 
 
 # --- Exercise 10.3 ----------------------------------------------------------------------------------------------------------------------------------
@@ -124,9 +125,8 @@ def share_of_slots(answer: Callable[..., float], *, other: int = 0) -> None:
             "these are bytes; a parameter is one number": 4 * right,
             "a slot is a vector of d numbers, not one": 100 * (slots + linear) / base,
         }
-        _compare(
-            "share_of_slots", _number("share_of_slots", answer, slots, d, base, maps), right, slips, f"the share of {slots} slots and {maps} maps"
-        )
+        what = f"the share of {slots} slots and {maps} maps"
+        compare("share_of_slots", number("share_of_slots", answer, slots, d, base, maps), right, slips, what, abs_tol=0.0)
 
 
 # --- Exercise 10.4 ----------------------------------------------------------------------------------------------------------------------------------
@@ -202,24 +202,3 @@ def _order(a, s_a, b, s_b, t, *, fewest=3, within="undecided", below="fails", ov
     needed = (sum(map(math.sqrt, parts)) if roots else math.sqrt(sum(parts))) * (t if use_t else 1) * margin
     difference = (fmean(a) - fmean(b)) * (-1 if swap else 1)
     return "holds" if difference > needed else below if difference < -needed else within
-
-
-# --- common -----------------------------------------------------------------------------------------------------------------------------------------
-
-
-def _number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
-    found = answered(name, answer, *inputs)
-    try:
-        return float(found)
-    except (TypeError, ValueError) as error:
-        raise CheckError(f"{name}: it returns {found!r}; return one number") from error
-
-
-def _compare(name: str, found: float, right: float, slips: Mapping[str, float], what: str) -> None:
-    """Silent when `found` is right; otherwise the hint of the slip that it equals."""
-    if math.isclose(found, right, rel_tol=1e-9):
-        return
-    for hint, wrong in slips.items():
-        if math.isclose(found, wrong, rel_tol=1e-9) and not math.isclose(wrong, right, rel_tol=1e-9):
-            raise CheckError(f"{name}: {hint}")
-    raise CheckError(f"{name}: {what} is {right:.4f}, not {found:.4f}; go through the steps once more, one at a time")
