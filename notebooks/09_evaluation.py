@@ -1107,7 +1107,10 @@ for system, of in by_system.items():
     beside_a1[system] = {"seeds": len(of)}
     for metric in ("BLEU-4", "finding-F1"):
         verdicts = Counter(verdict(*(np.array(row.intervals[metric]) - blind_scores[metric])) for row in of)
-        beside_a1[system] |= {metric: str(spread[system][metric]), f"{metric}, seeds": ", ".join(f"{n} {what}" for what, n in verdicts.items())}
+        beside_a1[system] |= {
+            metric: round(spread[system][metric].mean, 3),
+            f"{metric} beside a1": ", ".join(f"{n} {what}" for what, n in verdicts.items()),
+        }
         at_all.update({(metric, what): n for what, n in verdicts.items()})
 if by_system:
     say(
