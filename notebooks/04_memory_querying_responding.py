@@ -824,14 +824,14 @@ def size(module):
 with torch.device("meta"):  # shapes without numbers
     base = size(ReportGenerator(full))
     resnet = size(VisualExtractor("resnet101"))
-    rows = {}
+    cost = {}
     for n in (published.slots, 4096):
         whole = size(CMNConfig(slots=n).build(full.d_model, full.heads))
         matrix = n * full.d_model
         shares = [f"{100 * added / below:.2f} %" for below in (base, base + resnet) for added in (matrix, whole)]
-        rows[n] = [f"{matrix:,}", f"{whole - matrix:,}", *shares]
+        cost[n] = [f"{matrix:,}", f"{whole - matrix:,}", *shares]
 names = ["matrix", "linear maps", "matrix / BASE", "all / BASE", "matrix / (BASE + ResNet)", "all / (BASE + ResNet)"]
-print(pd.DataFrame(rows, index=names).T.rename_axis("N").to_string())
+print(pd.DataFrame(cost, index=names).T.rename_axis("N").to_string())
 (claim,) = (row for row in shipped("published") if row["metric"] == "extra parameters over BASE, %")
 print(f"\n{claim['paper']}, {claim['where']}, {claim['system']}: {claim['value']} %")
 print(f"the linear maps cost as much as {(whole - matrix) / full.d_model:,.0f} slots")

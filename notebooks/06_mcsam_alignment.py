@@ -932,8 +932,8 @@ def bank_of(name, studies):
 # %%
 some = validation.indices[:64]
 gives = {name: what_the_bank_gives(*bank_of(name, some)) for name in ("mcsam", "cmn")}
-table = pd.DataFrame({name: {"exchanged": e, "without": w, "reason": reason} for name, ((e, w), reason) in gives.items()}).T
-table.rename_axis("rise of the loss, nats a word")
+rises = pd.DataFrame({name: {"exchanged": e, "without": w, "reason": reason} for name, ((e, w), reason) in gives.items()}).T
+rises.rename_axis("rise of the loss, nats a word")
 
 # %%
 readings = {

@@ -492,16 +492,16 @@ def sheet(device):
 
 # %%
 steps = {on: row.seconds for on, row in measured("training") if row.case == "CMN" and sheet(on)}
-rows = {}
+floors = {}
 for on, took in steps.items():
     arithmetic = 2 * flops.step.flops / sheet(on).peak("float32")
-    rows[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
-    rows[on] = {f"{name}, ms": 1e3 * value for name, value in rows[on].items()} | {"share of the data sheet's peak": arithmetic / took}
-display(pd.DataFrame(rows).T.round(2) if rows else not_run("A step of the published size on a GPU"))
+    floors[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
+    floors[on] = {f"{name}, ms": 1e3 * value for name, value in floors[on].items()} | {"share of the data sheet's peak": arithmetic / took}
+display(pd.DataFrame(floors).T.round(2) if floors else not_run("A step of the published size on a GPU"))
 
 # %%
 texts, over = [], {}
-for on, row in rows.items():
+for on, row in floors.items():
     bound, larger = max((row[f"{name}, ms"], name) for name in ("arithmetic", "launches"))
     over[on] = row["measured, ms"] / bound
     texts.append(f"{on}: {larger} {'decides' if larger == 'arithmetic' else 'decide'}; the step took {over[on]:.1f} times that floor")
@@ -635,13 +635,13 @@ say(
 # published size, each system beside BASE in the same run (stored benchmarks; "written out" is the textbook's form of the same mechanism):
 
 # %%
-rows = [
+beside_base = [
     {"machine": on, "doing": doing, "case": row.case, "× BASE": row.ratio}
     for group, doing in (("training", "a training step"), ("beam", "beam search"), ("greedy", "greedy search"))
     for on, row in measured(group)
 ]
-cost = pd.DataFrame(rows, columns=["machine", "doing", "case", "× BASE"]).pivot_table("× BASE", "case", ["machine", "doing"], sort=False)
-display(cost.map("{:.2f}".format).replace("nan", "–") if rows else not_run("What a system costs"))
+cost = pd.DataFrame(beside_base, columns=["machine", "doing", "case", "× BASE"]).pivot_table("× BASE", "case", ["machine", "doing"], sort=False)
+display(cost.map("{:.2f}".format).replace("nan", "–") if beside_base else not_run("What a system costs"))
 
 # %% [markdown]
 # A memory read needs two matrix products: every query with every key, weights with values. They hold the scores of all queries against all slots, once
@@ -662,8 +662,8 @@ def grown_read(found, what, values):
 
 with_products = {on: found for on, found in read_rows.items() if two.format("slots", GROWTH["slots"][0]) in found}
 reads = {(on, what): grown_read(found, what, GROWTH[what]) for on, found in with_products.items() for what in ("slots", "batch")}
-for (on, what), table in reads.items():
-    figures.read_growth(table, what, on, name=f"08_read_{what}_{list(with_products).index(on)}")
+for (on, what), of_read in reads.items():
+    figures.read_growth(of_read, what, on, name=f"08_read_{what}_{list(with_products).index(on)}")
 if not reads:
     display(not_run("How a memory read grows"))
 
@@ -674,9 +674,9 @@ if not reads:
 
 # %%
 texts = []
-for (on, what), table in reads.items():
-    ratio, (small, large) = table["ours, s"] / table["products, s"], (table.index[0], table.index[-1])
-    memory = table.loc[large, ["ours, MiB", "products, MiB"]]
+for (on, what), of_read in reads.items():
+    ratio, (small, large) = of_read["ours, s"] / of_read["products, s"], (of_read.index[0], of_read.index[-1])
+    memory = of_read.loc[large, ["ours, MiB", "products, MiB"]]
     needs = "its memory was not measured" if memory.isna().any() else "it needs {:,.0f} MiB where they need {:,.0f}".format(*memory)
     texts.append(
         f"- {on}: from {small:,} to {large:,} {'slots' if what == 'slots' else 'studies'} a read takes {ratio[small]:.1f} and {ratio[large]:.1f} times "
@@ -798,16 +798,16 @@ say(
 
 # %%
 halved = copy.deepcopy(generator).train()
-optimizer, scaler = build_optimizer(halved, TrainingConfig()), torch.amp.GradScaler(device.type, init_scale=8 * scale)
+in_halves, scaler = build_optimizer(halved, TrainingConfig()), torch.amp.GradScaler(device.type, init_scale=8 * scale)
 tries = []
 while len(tries) < 20 and True not in tries[:-1]:
     before = scaler.get_scale()
     with torch.autocast(device.type, torch.float16):
         loss = loss_of(halved, batch)
     scaler.scale(loss).backward()
-    scaler.step(optimizer)
+    scaler.step(in_halves)
     scaler.update()
-    optimizer.zero_grad()
+    in_halves.zero_grad()
     tries.append(scaler.get_scale() >= before)
     print(f"2^{int(np.log2(before))}: " + ("a step" if tries[-1] else "overflow, thrown away"))
 ran["8.7 float16 with a GradScaler"] = where
@@ -876,10 +876,12 @@ say(
 # What the options are worth where they were measured, in the published size (stored benchmarks):
 
 # %%
-rows = [
+options = [
     {"machine": on, "option": row.case, "ms": 1e3 * row.seconds, "× as it is": row.ratio, "peak MiB": row.peak_mib} for on, row in measured("options")
 ]
-display(pd.DataFrame(rows).set_index(["machine", "option"]).round(2) if rows else not_run("CMN's step with bf16, tf32, checkpointing and compile"))
+display(
+    pd.DataFrame(options).set_index(["machine", "option"]).round(2) if options else not_run("CMN's step with bf16, tf32, checkpointing and compile")
+)
 
 # %% [markdown]
 # ## 8.9 A large batch out of small ones
@@ -1058,17 +1060,17 @@ say(
 # %%
 again_of = {one.experiment.hash for one in twins()}
 made = [(one, "stored") for one in trainings() if one.experiment.hash in again_of and one.is_preset] + [(one, "again") for one in twins()]
-rows = []
+made_twice = []
 for one, which in sorted(made, key=lambda pair: (pair[0].experiment.preset, pair[1] == "again")):
     scores = one.evaluation.rows[0].parts["all"].scores
     row = {"system": one.experiment.preset, "seed": one.experiment.training.seed, "made": which, "on": one.device}
-    rows.append(row | {"loss, end": one.history[-1]["validation_loss"], "BLEU-4": scores["BLEU-4"], "finding-F1": scores["finding-F1"]})
-same_seed = pd.DataFrame(rows)
-display(same_seed.round(3) if rows else Markdown("No training was made twice: **not run**."))
+    made_twice.append(row | {"loss, end": one.history[-1]["validation_loss"], "BLEU-4": scores["BLEU-4"], "finding-F1": scores["finding-F1"]})
+same_seed = pd.DataFrame(made_twice)
+display(same_seed.round(3) if made_twice else Markdown("No training was made twice: **not run**."))
 
 # %%
 spread = lambda table: (table.groupby("system")["finding-F1"].max() - table.groupby("system")["finding-F1"].min()).median()  # noqa: E731
-others = [one for one in trainings("laptop") if one.is_preset and one.experiment.preset in {row["system"] for row in rows}]
+others = [one for one in trainings("laptop") if one.is_preset and one.experiment.preset in {row["system"] for row in made_twice}]
 by_seed = pd.DataFrame(
     [{"system": one.experiment.preset, "finding-F1": one.evaluation.rows[0].parts["all"].scores["finding-F1"]} for one in others],
     columns=["system", "finding-F1"],
@@ -1335,12 +1337,12 @@ say(
 
 # %%
 lines = pd.Series(ran, name="run on").rename_axis("line of this chapter").to_frame()
-on_gpu = "not run: no GPU" if device.type == "cpu" else "not run: one GPU, and it needs two"
+elsewhere = "not run: no GPU" if device.type == "cpu" else "not run: one GPU, and it needs two"
 absent = ["8.12 two processes on GPUs (nccl)", "8.13 two nodes, SLURM, FSDP on GPUs"] + ["8.3 torch.cuda's memory", "8.7 tensor cores"] * (
     device.type == "cpu"
 )
 for line in absent:
-    lines.loc[line] = "not run: no cluster" if "8.13" in line else on_gpu
+    lines.loc[line] = "not run: no cluster" if "8.13" in line else elsewhere
 lines.sort_index(key=lambda index: [float(line.split()[0].split(".")[1]) for line in index])
 
 # %%

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,11 +62,13 @@ def test_every_right_labelling_passes(answer):
         (never_none, "never set"),
         (none_where_blank, "not.*mentioned at all|mentioned at all"),
         (none_last, "stands last"),
+        (lambda v: with_none(np.nan_to_num(v) != 0, (v == 0).all(axis=1, keepdims=True)), "0 and nan stand side by side"),
+        (lambda v: with_none(np.nan_to_num(v) != 0, np.nansum(v, axis=1, keepdims=True) == 0), "add up to 0"),
         (lambda v: with_none(np.nan_to_num(v) != 0, ~(v == 1).any(axis=1, keepdims=True)), "beside an uncertain"),
         (lambda v: with_none(np.nan_to_num(v) != 0, np.ones((len(v), 1), bool)), "always set"),
         (lambda v: np.concatenate([~(np.nan_to_num(v) != 0).any(1, keepdims=True), np.nan_to_num(v)], axis=1), "a -1 among"),
         (lambda v: np.concatenate([np.zeros((len(v), 1)), v], axis=1), "not finite"),
-        (lambda v: np.nan_to_num(v) != 0, r"shape \(6, 13\)"),
+        (lambda v: np.nan_to_num(v) != 0, r"shape \(7, 13\)"),
         (lambda v: np.ones((len(v), 14)), "not those of the release"),
         (lambda v: None, "it returns nothing"),
     ],
@@ -122,6 +125,21 @@ def closed_after_choice(query, keys, values, labels, gamma):
     return gathered(best.values.masked_fill(~kept, -torch.inf).softmax(-1), best.indices, values)
 
 
+def shares(query, keys, values, labels, gamma):
+    best = scaled(query, keys).masked_fill(~gate(keys, labels), -torch.inf).topk(gamma)
+    return gathered(best.values / best.values.sum(-1, keepdim=True), best.indices, values)
+
+
+def softmax_before_choice(query, keys, values, labels, gamma):
+    best = scaled(query, keys).masked_fill(~gate(keys, labels), -torch.inf).softmax(-1).topk(gamma)
+    return gathered(best.values, best.indices, values)
+
+
+def softmax_along(axis, query, keys, values, labels, gamma):
+    best = scaled(query, keys).masked_fill(~gate(keys, labels), -torch.inf).topk(gamma)
+    return gathered(best.values.softmax(axis), best.indices, values)
+
+
 @pytest.mark.exercise("5.2", "right")
 @pytest.mark.parametrize("answer", [solved_read, a_study_at_a_time])
 def test_every_right_read_passes(answer):
@@ -141,6 +159,13 @@ def test_every_right_read_passes(answer):
         (lambda q, k, v, y, g: scaled(q, k).masked_fill(~gate(k, y), -torch.inf).softmax(-1) @ v, "every open prototype speaks"),
         (lambda q, k, v, y, g: read((q @ k.transpose(-2, -1)).masked_fill(~gate(k, y), -torch.inf), v, g), "too sharp"),
         (lambda q, k, v, y, g: solved_read(q, k, k, y, g), "averaged the keys"),
+        (lambda q, k, v, y, g: solved_read(q, k, v, 1 - y, g), "wrong way round"),
+        (shares, "shares of the sum"),
+        (softmax_before_choice, "before the choice"),
+        *((partial(softmax_along, axis), "wrong axis") for axis in (0, 1, 2)),
+        (lambda q, k, v, y, g: solved_read(q / q.shape[-1] ** 0.5, k, v, y, g), "not by d_k"),
+        (lambda q, k, v, y, g: solved_read(q / q.shape[-1] ** 0.5 / len(k), k, v, y, g), "dividing by d is the paper's"),
+        (lambda q, k, v, y, g: solved_read(q / len(k) ** 0.5, k, v, y, g), "not of d"),
         (lambda q, k, v, y, g: torch.zeros_like(q), "differ from the library"),
     ],
 )
@@ -172,6 +197,13 @@ def pair_by_pair(features, labels, margin, theta):
     return total / len(features) ** 2
 
 
+def inverted_hinge(features, labels, margin, theta):
+    unit = F.normalize(features, dim=-1)
+    cosine, total = unit @ unit.T, labels.sum(1)[:, None] + labels.sum(1)
+    pull = theta ** -((total - 2 * labels @ labels.T) / total) - cosine
+    return torch.where(labels @ labels.T > 0, pull, (margin - cosine).clamp(min=0)).mean()
+
+
 @pytest.mark.exercise("5.3", "right")
 @pytest.mark.parametrize("answer", [loss, pair_by_pair])
 def test_every_right_loss_passes(answer):
@@ -189,6 +221,7 @@ def test_every_right_loss_passes(answer):
         (lambda f, y, m, t: loss(f, y, m, t, exponent=lambda d, y: d), "not divided by h_t"),
         (lambda f, y, m, t: loss(f, y, m, t, exponent=lambda d, y: d / (y[:, None] + y).clamp(max=1).sum(-1)), "shared label once"),
         (lambda f, y, m, t: loss(f, y, 0.0, t), "margin is not there"),
+        (inverted_hinge, "the wrong way round"),
         (lambda f, y, m, t: loss(f, y, m, t, unit=False), "cosines, not dot products"),
         (lambda f, y, m, t: loss(f, y, m, t, mean=torch.sum), "divide by B²"),
         (lambda f, y, m, t: torch.tensor(0.3), "the loss differs"),
@@ -230,6 +263,11 @@ def test_every_right_f1_passes(answer):
         (lambda a, b: (a[:, 1:] & b[:, 1:]).sum() / b[:, 1:].sum(), "recall"),
         (lambda a, b: (a[:, 1:] & b[:, 1:]).sum() / (a[:, 1:] | b[:, 1:]).sum(), "Jaccard"),
         (lambda a, b: np.mean([f1(a[:, c], b[:, c]) if a[:, c].any() or b[:, c].any() else 0 for c in range(1, 14)]), "macro"),
+        (lambda a, b: f1(a[:, :-1], b[:, :-1]), "last column is left out"),
+        (lambda a, b: f1(a[b[:, 0] == 0, 1:], b[b[:, 0] == 0, 1:]), "studies are left out"),
+        (lambda a, b: f1(a[a[:, 0] == 0, 1:], b[a[:, 0] == 0, 1:]), "studies are left out"),
+        (lambda a, b: 2 * (a[:, 1:] & b[:, 1:]).sum() / (a[:, 1:].sum() + b.sum()), "one of the two"),
+        (lambda a, b: 2 * (a[:, 1:] & b[:, 1:]).sum() / (a.sum() + b[:, 1:].sum()), "one of the two"),
         (lambda a, b: 0.5, "another number"),
     ],
 )
@@ -256,7 +294,11 @@ def test_every_right_chance_passes(answer):
         (lambda k, n: k, "choose alike"),
         (lambda k, n: max(0, 2 * k - n), "least they can share"),
         (lambda k, n: k * k, "divide by n"),
-        (lambda k, n: 5.0, "another number"),
+        (lambda k, n: 10 * k / n, "one example"),
+        (lambda k, n: k / 2, "half of them is a guess"),
+        (lambda k, n: round(k * k / n), "do not round"),
+        (lambda k, n: int(k * k / n), "do not round"),
+        (lambda k, n: 3.0, "another number"),
     ],
 )
 def test_a_wrong_chance_is_told_what_is_wrong(answer, hint):

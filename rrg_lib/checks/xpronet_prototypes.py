@@ -20,6 +20,7 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -
     """Exercise 5.1: (n, 13) values 1, 0, -1 or nan of the observations but the first -> (n, 14) zeros and ones, "No Finding" first."""
     values = np.array([[1, 0, np.nan], [np.nan, -1, 0], [0, 0, 0], [np.nan] * 3, [1, -1, 1], [-1, np.nan, np.nan]])
     values = np.concatenate([values, np.where(np.arange(60).reshape(6, 10) == 52, 1.0, np.nan)], axis=1)  # (6, 13)
+    values = np.concatenate([values, np.zeros((1, 13))])
     if other:  # the same studies and observations in another order
         values = np.random.default_rng(other).permuted(np.random.default_rng(other).permutation(values), axis=1)
     known, sure = np.nan_to_num(values), values == 1
@@ -27,12 +28,15 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -
     blank = np.isnan(values).all(axis=1, keepdims=True)
     none = ~positive.any(axis=1, keepdims=True)
     last = np.concatenate([positive, none], axis=1)
+    all_zero, cancelled = (values == 0).all(axis=1, keepdims=True), known.sum(axis=1, keepdims=True) == 0
     mistakes = [
         (_beside(~sure.any(axis=1, keepdims=True), sure), "-1, uncertain, counts as absent: in the release it counts as present"),
         (_beside(none, sure), "-1, uncertain, counts as absent: in the release it counts as present"),
         (_beside(~sure.any(axis=1, keepdims=True), positive), '"No Finding" is set beside an uncertain finding: an uncertain one is present too'),
         (_beside(none, known), "there is a -1 among the labels: an uncertain finding is present, 1"),
         (_beside(blank, positive), '"No Finding" is set only where nothing is mentioned at all: a 0 is no finding either'),
+        (_beside(all_zero, positive), '"No Finding" is not set where 0 and nan stand side by side: neither is a finding'),
+        (_beside(cancelled, positive), '"No Finding" is set where 1 and -1 add up to 0: both are findings, so ask whether there is any'),
         (_beside(np.zeros_like(none), positive), '"No Finding" is never set: a study without any other label would have none'),
         (_beside(np.ones_like(none), positive), '"No Finding" is always set: it belongs where nothing else is'),
         (_beside(~none, positive), '"No Finding" is set where something is found, the wrong way round'),
@@ -43,7 +47,7 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -
         ),
         (last, '"No Finding" stands last: here it is the first of the 14'),
     ]
-    answer = _array(function, (6, 14), values)
+    answer = _array(function, (7, 14), values)
     _compare(answer, _beside(none, positive), mistakes, "the labels are not those of the release")
 
 
@@ -69,6 +73,10 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
         soft = best.values.softmax(-1).masked_fill(shut, 0)
         zeroed = (scores * ~closed).topk(gamma)
         right = read("own")
+        gated = scores.masked_fill(closed, -torch.inf)
+        kept = gated.topk(gamma)
+        opened["shut"] = ~opened["own"]
+        early = gated.softmax(-1).topk(gamma)
         mistakes = [
             (read("all"), "every class is asked: close the prototypes of the classes that a study is not labelled with"),
             (
@@ -89,14 +97,26 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
                 _weighted(zeroed.values.softmax(-1), zeroed.indices, values),
                 "closed prototypes score 0, which beats every negative score: give them -inf, masked_fill(…, -torch.inf)",
             ),
-            (scores.masked_fill(closed, -torch.inf).softmax(-1) @ values, "every open prototype speaks: only the gamma best may"),
+            (read("shut"), "the gate is the wrong way round: it asks the classes that the study does not have"),
+            (_weighted(kept.values / kept.values.sum(-1, keepdim=True), kept.indices, values), _SHARES),
+            (
+                _weighted(early.values, early.indices, values),
+                "the softmax comes before the choice: the weights of the gamma chosen do not sum to 1. Choose first, then take their softmax",
+            ),
+            *((_weighted(kept.values.softmax(axis), kept.indices, values), _AXIS) for axis in (0, 1, 2)),
+            (gated.softmax(-1) @ values, "every open prototype speaks: only the gamma best may"),
             (read("own", scale=1.0), "the weights are too sharp: divide the scores by the square root of d_k"),
+            (read("own", scale=1 / 4), "the weights are too flat: as released, divide by the square root of d_k, not by d_k"),
+            (read("own", scale=1 / 8), "the weights are too flat: dividing by d is the paper's; as released, divide by the square root of d_k"),
+            (read("own", scale=8**-0.5), "the weights are too flat: divide by the square root of d_k, the width of a head, not of d"),
             (read("own", what=keys), "you averaged the keys: a prototype is found by its key and answers with its value"),
         ]
         answer = _array(function, tuple(right.shape), query, keys, values, labels, gamma, not_finite=_LATE)
         _compare(answer, right, mistakes, f"with gamma = {gamma} the answers differ from the library's")
 
 
+_SHARES = "these are Eq. 11's shares of the sum, the paper's weights: as released, they are the softmax of the scores"
+_AXIS = "the weights sum to 1 along the wrong axis: the softmax is over the gamma chosen, the last axis"
 _LATE = "the gate comes after the choice: the gamma best of all classes were chosen, and then the closed ones thrown out. Close first, then choose"
 
 
@@ -134,6 +154,10 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, o
             (loss(theta ** -(1 - differing / total) - cosine, push), "h_d is the number of labels in which they differ, not of those they share"),
             (loss(targets - cosine, cosine.clamp(min=0)), "the margin is not there: studies without a common label count above it only"),
             (loss(targets - cosine, cosine - margin), "strangers below the margin pull the loss down: max(cos − margin, 0)"),
+            (
+                loss(targets - cosine, (margin - cosine).clamp(min=0)),
+                "strangers pay when they are less alike than the margin, the wrong way round: max(cos − margin, 0)",
+            ),
             (loss(targets - cosine, torch.zeros_like(cosine)), "strangers count nothing: add max(cos − margin, 0) for pairs without a common label"),
             (loss(targets - cosine, push, torch.ones_like(together)), "every pair is pulled together: only pairs with a common label are"),
             (loss(targets - cosine, push, differing == 0), "together are studies that share a label, not only those with the same labels"),
@@ -168,7 +192,10 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
 
         right = f1(hit.sum(), said.sum(), there.sum())
         whole = (told.astype(float) * truth).sum()
+        count, ill = (told * truth.astype(float)).sum, truth[:, 0] == 0
         mistakes = [
+            (f1(count() - count(0)[-1], told[:, :-1].sum(), truth[:, :-1].sum()), "the last column is left out: No Finding is the first"),
+            *((f1(hit.sum(), x.sum(), y.sum()), "No Finding is left out of one of the two only") for x, y in ((a, truth), (told, b))),
             (f1(whole, told.sum(), truth.sum()), '"No Finding" counts as a finding: leave the first column out'),
             (f1(hit, said, there).mean(), "this is the mean over the classes (macro): add up the counts of all classes first"),
             (f1(hit, said, there)[there > 0].mean(), "this is the mean over the classes (macro): add up the counts of all classes first"),
@@ -180,15 +207,23 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
             (hit.sum() / there.sum(), "this is recall: labels that are wrong count too"),
             (hit.sum() / (said.sum() + there.sum()), "half of F1: twice the hits over (told + true)"),
             (hit.sum() / np.maximum(a, b).sum(), "this is hits over the union (Jaccard): F1 is twice the hits over (told + true)"),
+            *(
+                (f1((a * b)[some].sum(), a[some].sum(), b[some].sum()), "studies are left out: only the column No Finding is, every study counts")
+                for some in (ill, told[:, 0] == 0, ill & (told[:, 0] == 0), ill | (told[:, 0] == 0))
+            ),
         ]
         _compare(_array(function, (), told, truth), np.asarray(right), mistakes, "micro-F1 over the 13 findings is another number")
 
 
 def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> None:
     """Exercise 5.5: two draw k of n prototypes, each blindly -> the number that both have, on average."""
-    for k, n in ((10, 20), (15, 20), (3, 40), (7, 7)):
-        k, n = k + other, n + 3 * other
+    drawn = np.random.default_rng(other)
+    cases = [(int(drawn.integers(5, n - 1)), int(n)) for n in drawn.integers(25, 60, 4)] if other else [(13, 30), (15, 40), (3, 40), (7, 7)]
+    for k, n in cases:
         mistakes = [
+            (10 * k / n, "k is an argument: 10 of them is one example"),
+            (round(k * k / n), "do not round: an average need not be a whole number"),
+            (k * k // n, "do not round: an average need not be a whole number"),
             (k / n, "this is the probability that one prototype is among the other's k: there are k of them"),
             ((k / n) ** 2, "this is the probability that both have one certain prototype: there are n of them"),
             (k, "they would have to choose alike: each draws on its own"),

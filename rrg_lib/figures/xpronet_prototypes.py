@@ -16,8 +16,9 @@ PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#222222"
 CLASS_MARKS = [(colour, marker) for marker in ("o", "^") for colour in (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)]
 
 
-def class_sizes(counts: pd.DataFrame, prototypes: int, *, name: str | None = None) -> Figure:
-    """Studies that have each label (rows of `counts`), a bar for each split (columns), on a logarithmic axis; the line is N_p."""
+def class_sizes(counts: pd.DataFrame, groups: int, *, name: str | None = None) -> Figure:
+    """Studies that have each label (rows of `counts`), a bar for each split (columns), on a logarithmic axis; the line is at the number of groups
+    that k-means makes of a class."""
     figure, axes = new_figure(width=8.0, height=0.28 * len(counts) + 1.0)
     rows = np.arange(len(counts))
     for j, (split, colour) in enumerate(zip(counts.columns, (BLUE, ORANGE, GREEN), strict=False)):
@@ -25,7 +26,7 @@ def class_sizes(counts: pd.DataFrame, prototypes: int, *, name: str | None = Non
     empty = [row for row, n in zip(rows, counts.sum(axis=1), strict=True) if n == 0]
     for row in empty:
         axes.text(1.1, row, "no study at all", va="center", color=RED)
-    axes.axvline(prototypes, color=GREY, lw=1, ls="--", label=f"N_p = {prototypes} prototypes a class")
+    axes.axvline(groups, color=GREY, lw=1, ls="--", label=f"{groups} groups a class")
     axes.set_yticks(rows, counts.index)
     axes.set_xscale("log")
     axes.set(xlabel="studies with the label", xlim=(0.8, None), ylim=(len(counts) - 0.4, -0.6))
@@ -69,7 +70,7 @@ def pair_targets(
     left.set(xlabel="share of labels that differ, h_d / h_t", ylabel="cosine of the two mean responses")
     left.legend(frameon=False, loc="lower left")
     right.hist(cosines[~together], bins=30, orientation="horizontal", color=GREEN)
-    right.axhline(margin, color=RED, lw=2, label=f"margin {margin:g}")
+    right.axhline(margin, color=BLACK, lw=2, label=f"margin {margin:g}")
     right.set(xlabel="pairs without a common label")
     right.legend(frameon=False, loc="upper right")
     return finish(figure, name)
@@ -104,7 +105,8 @@ def labels_worth(rows: Mapping[str, Mapping[str, tuple[float, float, float]]], *
 
 
 def prototype_map(panels: Mapping[str, np.ndarray], classes: Sequence[str], empty: Sequence[str] = (), *, name: str | None = None, seed: int = 0):
-    """Prototypes (C·N_p, d) laid out by t-SNE, a panel each; colour and shape are the class. Classes of `empty` are hollow: no study made them."""
+    """Prototypes (C·N_p, d) laid out by t-SNE, a panel each; colour and shape are the class. The second half of a class, the prototypes of mirror
+    images, is pale; classes of `empty` are hollow: no study made them."""
     from sklearn.manifold import TSNE  # takes a second: only for those who look
 
     figure, axes = new_figure(1, len(panels), width=3.3 * len(panels) + 1.7, height=3.5, squeeze=False)
@@ -113,8 +115,10 @@ def prototype_map(panels: Mapping[str, np.ndarray], classes: Sequence[str], empt
         place = TSNE(perplexity=20, init="pca", random_state=seed).fit_transform(vectors)
         number = len(vectors) // len(classes)
         for c, (colour, marker) in zip(range(len(classes)), CLASS_MARKS, strict=False):
-            own = place[c * number : (c + 1) * number]
-            part.scatter(*own.T, s=18, color="none" if classes[c] in empty else colour, marker=marker, edgecolor=colour, lw=0.7)
+            halves = np.split(place[c * number : (c + 1) * number], [(number + 1) // 2])
+            for own, strength in zip(halves, (1.0, 0.35), strict=True):
+                face = "none" if classes[c] in empty else colour
+                part.scatter(*own.T, s=18, color=face, marker=marker, edgecolor=colour, lw=0.7, alpha=strength)
         part.set(xticks=[], yticks=[], title=label)
     marks = [
         Line2D([], [], ls="", marker=marker, mec=colour, mfc="none" if observation in empty else colour)
@@ -132,8 +136,12 @@ def shared_by_chance(table: pd.DataFrame, *, name: str | None = None) -> Figure:
     axes.plot(places, table["mean"], "o", color=BLUE, ms=7, label="mean of all pairs")
     axes.plot(places, table["other"], "o", mec=BLUE, mfc="none", ms=11, label="the patches of another study\nwith the same labels")
     axes.plot(places, table["chance"], "_", color=RED, ms=22, mew=2.5, label="two who choose blindly")
-    axes.set_xticks(places, [f"{n} label{'s' if n != 1 else ''}\n({int(count)} open)" for n, count in zip(table.index, table["open"], strict=True)])
-    axes.set(xlabel="labels of the study", ylabel="prototypes in common", xlim=(-0.5, len(table) - 0.5), ylim=(0, None))
+    marks = [
+        f"{n} label{'s' * (n != 1)},\n{int(count)} open\n(n = {int(studies)})"
+        for n, count, studies in zip(table.index, table["open"], table["studies"], strict=True)
+    ]
+    axes.set_xticks(places, marks)
+    axes.set(xlabel="labels of the study (n studies)", ylabel="prototypes in common", xlim=(-0.5, len(table) - 0.5), ylim=(0, None))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return finish(figure, name)
 
@@ -141,8 +149,13 @@ def shared_by_chance(table: pd.DataFrame, *, name: str | None = None) -> Figure:
 def sweep(panels: Mapping[str, pd.DataFrame], *, released: Mapping[str, float] | None = None, name: str | None = None) -> Figure:
     """Validation loss and finding-F1 over what each table's index counts; a grey line at the `released` value of each."""
     figure, grid = new_figure(2, len(panels), width=3.8 * len(panels) + 0.6, height=4.2, squeeze=False, sharey="row", sharex="col")
+    scores = ("validation_loss", "finding-F1")
+    for row, score in zip(grid, scores, strict=True):
+        low, high = min(table[score].min() for table in panels.values()), max(table[score].max() for table in panels.values())
+        space = max(0.6 * (high - low), 0.05)  # an axis no finer than a difference worth seeing
+        row[0].set_ylim((low + high) / 2 - space, (low + high) / 2 + space)
     for j, (label, table) in enumerate(panels.items()):
-        for axes, score in zip(grid[:, j], ("validation_loss", "finding-F1"), strict=True):
+        for axes, score in zip(grid[:, j], scores, strict=True):
             axes.plot(table.index, table[score], "o-", color=BLUE)
             axes.set_xticks(list(table.index), [f"{x:g}" for x in table.index])
             if released and label in released:
