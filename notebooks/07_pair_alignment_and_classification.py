@@ -363,7 +363,7 @@ checks.recall_at(recall_at)
 # Two marks belong beside every such number. *Chance*: $k/n$. And a *ceiling*: reports that stand several times cannot be told apart by anybody.
 # A perfect reader, who knows exactly which report belongs to an image, still has to guess among the studies that share it. (The library orders
 # candidates that are exactly as near at random, in expectation, so that a system that says the same of everybody gets chance. If your function counts the
-# candidates that are strictly nearer, a collapsed space scores 100 % with it: nobody is nearer than anybody.)
+# candidates that are strictly nearer, a collapsed space gets full marks from it: nobody is nearer than anybody.)
 
 # %% tags=["nbval-check-output"]
 _, which = np.unique([reports[i] for i in test.indices], return_inverse=True)

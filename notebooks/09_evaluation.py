@@ -234,9 +234,9 @@ figures.sentence_scores(each["CMN"], corpus["CMN"], name="09_sentence_scores")
 nothing = np.mean([clipped_matches(written["CMN"][i], references[i], 4)[0] == 0 for i in references])
 apart = each["CMN"].mean() - corpus["CMN"]
 say(
-    f"*What to see: the bar at 0 and the tail. {nothing:.0%} of CMN's reports share no run of four words with their reference; alone, such a report",
+    f"In the figure: the bar at 0 and the tail. {nothing:.0%} of CMN's reports share no run of four words with their reference; alone, such a report",
     f"is worth nothing. The mean of the studies' scores is {abs(apart):.3f} {'above' if apart > 0 else 'below'} the score of the corpus: these are",
-    "two different numbers, and a paper must say which it prints. (The published ones are of the corpus.)*",
+    "two different numbers, and a paper must say which it prints. (The published ones are of the corpus.)",
 )
 
 # %% [markdown]
@@ -429,8 +429,8 @@ higher = [name for name in rows if normal.loc[name, "BLEU-4"] > abnormal.loc[nam
 most = "Every system" if len(higher) == len(rows) else f"{len(higher)} of {len(rows)} systems ({', '.join(higher) or 'none'})"
 share = rows["CMN"].parts["normal"].n / len(references)
 say(
-    "*What to see. Left: BLEU-4 on normal (blue) and on abnormal studies (orange). Middle and right: what BLEU does not show, the findings that are right and",
-    "the findings that are made up.*\n",
+    "In the figure, left: BLEU-4 on normal (blue) and on abnormal studies (orange). Middle and right: what BLEU does not show, the findings that are right and",
+    "the findings that are made up.\n",
     f"{most} scored a higher BLEU-4 on normal studies than on abnormal ones. Normal reports resemble each other, and {share:.0%} of the test studies",
     "are normal: whoever says what is said of healthy chests is right by habit, most of the time. The patients for whom the examination was made are",
     f"in the other part. Look at a1 in the right panel, too: it asserts {normal.loc['a1', 'findings said']:.0f} finding(s) for every healthy patient.",
@@ -496,7 +496,7 @@ never = [name for name, times in zip(DRAWN_FINDINGS, said.sum(0), strict=True) i
 beyond = [name for name, prf in finding_f1(said, truth).per_finding.items() if prf.f1 > ceiling.per_finding[name].f1]
 poor = [name for name, prf in ceiling.per_finding.items() if prf.f1 < 0.7]
 say(
-    "*What to see: the hollow mark is what the references get; the dot is what CMN's reports get. Rows far down rest on few studies (in brackets).*\n",
+    "In the figure: the hollow mark is what the references get; the dot is what CMN's reports get. Rows far down rest on few studies (in brackets).\n",
     f"- CMN never asserts {len(never)} of the 13 findings" + (f": {', '.join(never)}." if never else "."),
     f"- The labeler itself stays below 0.7 on {', '.join(poor)}: there, a low score says little."
     if poor
@@ -673,7 +673,7 @@ doubt = (counted_as["negative"] - counted_as["positive"]).abs().to_numpy().max()
 ahead, healthy = every_way["CMN"] - every_way["BASE"], (in_references[:, 0] == 1).mean()
 turns = "The order of CMN and BASE depends on the choice, too." if ahead.min() < 0 < ahead.max() else "CMN and BASE keep their order in every row."
 say(
-    "*What to see: a mark is one set of reports; follow it down the rows. Nothing changes but the way to count.*\n",
+    "In the figure: a mark is one set of reports; follow it down the rows. Nothing changes but the way to count.\n",
     f"- CMN's reports have an F1 between {every_way['CMN'].min():.2f} and {every_way['CMN'].max():.2f}, by counting alone.",
     f"- `b`, which finds nothing in anybody, gets up to **{at_best['CheXpert-14']:.2f}** over CheXpert-14 and {at_best['CheXpert-13']:.2f} over",
     f"  CheXpert-13: *No Finding* is true of {healthy:.0%} of the references.",
@@ -740,8 +740,8 @@ paired_width, loose_width = (float(np.ptp(np.quantile(d, [0.025, 0.975]))) for d
 together = np.corrcoef(*(resampled[name]["BLEU-4"] for name in written))[0, 1]
 narrower = "narrower than" if paired_width < loose_width else "no narrower than"
 say(
-    "*What to see. Left: the two systems, each by itself. Right: their difference, draw by draw. If the band leaves out 0 (dashed), the sign of the",
-    "difference does not hang on which studies happened to be drawn.*\n",
+    "In the figure, left: the two systems, each by itself. Right: their difference, draw by draw. If the band leaves out 0 (dashed), the sign of the",
+    "difference does not hang on which studies happened to be drawn.\n",
     f"The paired interval is {paired_width:.4f} wide, **{narrower}** the {loose_width:.4f} that two separate draws would give. It gains as far as both",
     f"systems find the same studies easy: over the draws, their scores have a correlation of {together:.2f}.",
 )
@@ -938,7 +938,7 @@ lines = [
 ]
 alone = [system for system in spread if system not in several]
 say(
-    "*What to see: a circle is a seed, the band what the studies leave open for one of them. A difference between two methods should be larger than both.*\n"
+    "In the figure: a circle is a seed, the band what the studies leave open for one of them. A difference between two methods should be larger than both.\n"
     if by_system
     else "*No longer run is kept of this dataset: not run.*",
     *lines,
@@ -983,9 +983,9 @@ figures.who_chose(on_val, on_test, pools, chosen_by["val"], chosen_by["test"], n
 optimism = np.subtract(chosen_by["test"], chosen_by["val"])
 same = "the same report" if on_val.argmax() == on_test.argmax() else "another report"
 say(
-    f"*What to see. Left: a dot is a constant report; its two scores go together (correlation {np.corrcoef(on_val, on_test)[0, 1]:.2f}), and the best on",
+    f"In the figure, left: a dot is a constant report; its two scores go together (correlation {np.corrcoef(on_val, on_test)[0, 1]:.2f}), and the best on",
     f"validation is {'also' if same == 'the same report' else 'not'} the best on test.",
-    "Right: what choosing from a larger pool gains. Blue is progress; the gap up to orange is self-deception.*\n",
+    "Right: what choosing from a larger pool gains. Blue is progress; the gap up to orange is self-deception.\n",
     f"- Chosen on validation among {len(candidates):,}: BLEU-4 {on_test[on_val.argmax()]:.4f} on test. Chosen on test: {on_test.max():.4f}, {same}.",
     f"- The gap is {optimism.max():.4f} at its largest, with {pools[int(optimism.argmax())]:,} candidates; the interval of a1 reaches"
     f" {half['a1']:.4f} to each side.",
@@ -1038,7 +1038,9 @@ more, less = (
 )
 memory_looks = [row["own_low"] > 1 for (_, look), row in every.iterrows() if look == SHARED_SLOTS]
 say(
-    "*What to see: how far each mark stands from chance (orange), and whether it passes the black stroke, the habit.*\n" if kept else "",
+    "In the figure the lines are the intervals of `ratio`; the counts below go by those of `own`, so a mark beside its black stroke need not count.\n"
+    if kept
+    else "",
     *(f"- {name}, {look}: {beside(row)}." for (name, look), row in looked.iterrows()),
     f"- Of all {len(every)} looks, {len(more)} know more of their own study than a habit would, {len(less)} know less; the farthest from chance is at"
     f" {every['ratio'].max():.2f} times.",
@@ -1088,9 +1090,9 @@ counted = (
     " systems. It says how little a BLEU-4 on this collection tells about looking."
 )
 say(
-    "*What to see: orange squares may be held against the diamonds; the blue dots may not.*\n"
+    "In the figure: orange squares may be held against the diamonds; the blue dots may not.\n"
     if drawn
-    else "*What to see: our systems above theirs.*\n",
+    else "In the figure: our systems above theirs.\n",
     "These are sampled studies with a grammar's reports: another test, and nothing may be held against anything."
     if DATASET == "phantom"
     else counted,

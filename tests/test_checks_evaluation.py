@@ -74,6 +74,8 @@ def bootstrap(replace: bool = True, share: float = 1.0, score_of: str = "sum", l
         values = score(terms) if score_of == "single" else np.array(values)
         if ends == "deviation":
             return np.mean(values) - np.std(values), np.mean(values) + np.std(values)
+        if ends == "normal":
+            return np.mean(values) - 1.96 * np.std(values), np.mean(values) + 1.96 * np.std(values)
         if ends == "extremes":
             return values.min(), values.max()
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
@@ -85,6 +87,11 @@ def bootstrap(replace: bool = True, share: float = 1.0, score_of: str = "sum", l
 def in_the_loop(terms, score, resamples=1000, seed=0):
     values = [score(terms[np.random.default_rng(seed).integers(0, len(terms), len(terms))].sum(0)) for _ in range(resamples)]
     return tuple(np.quantile(values, [0.025, 0.975]))
+
+
+def without_empty_factors(references, hypotheses, n):
+    longest = max(k for k in range(1, n + 1) if bleu()(references, hypotheses, k) > 0.01)
+    return bleu()(references, hypotheses, longest)
 
 
 def f1(kind: str):
@@ -247,6 +254,7 @@ def test_a_right_answer_passes(check, answer):
         (checks.corpus_bleu, bleu(clip=False), "not clipped"),
         (checks.corpus_bleu, lambda references, hypotheses, n: bleu()(references, hypotheses), "that is BLEU-4"),
         (checks.corpus_bleu, bleu(swap=True), "swapped"),
+        (checks.corpus_bleu, without_empty_factors, "leave none out"),
         (checks.bootstrap_interval, bootstrap(replace=False), "without replacement"),
         (checks.bootstrap_interval, bootstrap(share=0.5), "not half of them"),
         (checks.bootstrap_interval, bootstrap(score_of="mean"), "averaged the scores of single studies"),
@@ -254,6 +262,7 @@ def test_a_right_answer_passes(check, answer):
         (checks.bootstrap_interval, bootstrap(score_of="columns"), "draw whole rows"),
         (checks.bootstrap_interval, bootstrap(level=0.9), "about 90%"),
         (checks.bootstrap_interval, bootstrap(ends="deviation"), "one standard deviation"),
+        (checks.bootstrap_interval, bootstrap(ends="normal"), "as if the score were symmetric"),
         (checks.bootstrap_interval, bootstrap(ends="extremes"), "smallest and the largest"),
         (checks.bootstrap_interval, bootstrap(ends="swapped"), "the wrong way round"),
         (checks.bootstrap_interval, lambda terms, score, resamples, seed: bootstrap()(terms, score, resamples), "three seeds give one result"),

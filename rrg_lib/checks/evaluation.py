@@ -111,6 +111,8 @@ TEXTS = (
     ("there is a small effusion on the left . heart size is normal .", "there is a small effusion . heart size is large . no effusion ."),
     ("no acute disease in the chest .", "no acute disease in the lungs or the pleura . the heart is normal . the spine is straight ."),
 )
+#: Three words in a row are right, never four.
+NO_RUN_OF_FOUR = ["the heart is normal in size . no effusion .", "the heart is large . lungs are clear ."]  # reference, hypothesis
 #: The same three, the short one and the two others: a corpus that is too short, one that is too long.
 CORPORA = ((0, 1, 2), (0, 1), (2,), (1, 2))
 
@@ -123,6 +125,11 @@ def corpus_bleu(answer: Callable[[Sequence[str], Sequence[str], int], float], *,
             right = _library_bleu(references, hypotheses, n)
             found = number("corpus_bleu", answer, list(references), list(hypotheses), n)
             compare("corpus_bleu", found, right, _bleu_slips(references, hypotheses, n), f"BLEU-{n} of {len(chosen)} reports")
+    found = number("corpus_bleu", answer, NO_RUN_OF_FOUR[:1], NO_RUN_OF_FOUR[1:], 4)
+    if abs(found) > 0.01:
+        raise CheckError(
+            f"corpus_bleu: no run of 4 words is right, so one factor of the product is 0 and BLEU-4 with it, not {found:.3f}; leave none out"
+        )
 
 
 def _library_bleu(references: Sequence[str], hypotheses: Sequence[str], n: int) -> float:
@@ -165,8 +172,7 @@ def _counts(reference: str, hypothesis: str, n: int) -> tuple[int, int, int]:
 
 #: Many resamples, so that the ends hardly move between seeds; slack is in standard deviations of the resampled score, whose ends stand at about 2.
 RESAMPLES, SLACK = 4000, 0.2
-#: So few that two seeds differ.
-FEW = 20
+FEW = 20  # so few that two seeds differ
 
 
 class _Counted:
@@ -183,11 +189,11 @@ class _Counted:
 def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int = 0) -> None:
     """`answer(terms, score, resamples, seed)` is the middle 95 % of `score(sum of resampled rows)`, rows drawn with replacement (Efron 1979)."""
     name = "bootstrap_interval"
-    for seed, n in ((1, 40), (2, 90)):
+    for seed, n, power in ((1, 40, 1), (2, 90, 1), (3, 90, 8)):  # the last score is lopsided: its interval is not its mean and so much to each side
         draw = np.random.default_rng(seed + 1000 * other)
         size = draw.integers(2, 40, n)
         terms = np.stack([draw.binomial(size, draw.beta(2, 2, n)), size], axis=1).astype(float)  # (n, 2): matches, out of
-        score = Additive(terms, lambda sums: ratio(sums[..., 0], sums[..., 1]))
+        score = Additive(terms, lambda sums, power=power: ratio(sums[..., 0], sums[..., 1]) ** power)
         found = answered(name, answer, terms.copy(), score.score, RESAMPLES, seed)
         try:
             low, high = map(float, found)
@@ -199,7 +205,7 @@ def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int
             raise CheckError(f"{name}: twice the same seed, two results: draw from np.random.default_rng(seed), made inside the function")
         right = interval(score, resamples=20_000, seed=0)
         spread = (right.high - right.low) / 3.92
-        if max(abs(low - right.low), abs(high - right.high)) > SLACK * spread:
+        if max(abs(low - right.low), abs(high - right.high)) > (SLACK if power == 1 else 2 * SLACK) * spread:
             raise CheckError(
                 f"{name}: {n} studies give [{right.low:.3f}, {right.high:.3f}], not [{low:.3f}, {high:.3f}]. {_interval_hint(low, high, score)}"
             )
@@ -228,6 +234,8 @@ def _interval_hint(low: float, high: float, score: Additive) -> str:
         "A resample is as large as the test set: draw n rows, not half of them": half,
         "The columns are drawn apart: a study's numbers belong together, draw whole rows": score.score(columns),
     }
+    if any(_near((low, high), (middle - 1.96 * right.std(), middle + 1.96 * right.std()), right.std()) for middle in (whole, right.mean())):
+        return "This is 1.96 standard deviations to each side, as if the score were symmetric: take the quantiles 0.025 and 0.975"
     if low == high != whole:
         return "Every resample is the same one: make the generator once, before the loop"
     for hint, values in slips.items():
