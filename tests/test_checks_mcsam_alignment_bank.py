@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rrg_lib.checks import CheckError
-from rrg_lib.checks import mcsam_alignment as checks
+from rrg_lib.checks import mcsam_alignment_bank as checks
 
 
 def counts(rise, before, after):
@@ -64,6 +64,14 @@ def larger(matter, means):
     return "nothing" if not any(matter) else "which slot" if means[0] > means[1] else "one answer"
 
 
+def both_or_one(matter, means):
+    return "which slot" if all(matter) else "one answer" if matter[1] else "nothing"
+
+
+def larger_without_error(matter, means):
+    return "which slot" if means[0] > means[1] else "one answer" if matter[1] else "nothing"
+
+
 @pytest.mark.exercise("6.5", "right")
 @pytest.mark.parametrize("answer", [by_lists, by_indices, changed])
 def test_a_right_answer_passes(answer):
@@ -88,8 +96,13 @@ def test_a_right_answer_passes(answer):
         (partial(changed, counts=lambda rise, *_: rise.mean() > 2 * rise.std()), "divide by √n"),
         (partial(changed, counts=unpaired), "that of their *differences*"),
         (partial(changed, read=lambda matter, _: "which slot" if matter[1] else "nothing"), "when it is taken away"),
-        (partial(changed, read=larger), "not the larger rise decides"),
+        (partial(changed, read=larger), "whether or not the other is larger"),
         (partial(changed, read=lambda matter, _: "which slot" if matter[0] else "nothing"), "one answer for all"),
+        (partial(changed, read=lambda matter, _: "one answer" if matter[1] else "which slot" if matter[0] else "nothing"), "the first rise decides"),
+        (partial(changed, read=both_or_one), "decides alone"),
+        (partial(changed, read=larger_without_error), "need not count"),
+        (partial(changed, counts=lambda rise, *_: abs(rise.mean()) > 2 * rise.std() / len(rise) ** 0.5), "a fall is no rise"),
+        (lambda *given: (*changed(*given)[0], changed(*given)[1]), "3 things in a row"),
         (partial(changed, read=lambda *_: "one answer"), "do not support 'one answer'"),
         (lambda *_: ((0.4, 0.2), "which slot"), "is not right"),
         (lambda *_: ((0.4, float("nan")), "which slot"), "is not right"),
@@ -116,7 +129,7 @@ def test_every_reading_is_asked_for_twice_and_a_biased_spread_reads_the_same(oth
         said.append(changed(loss, values)[1])
         biased = changed(loss, values, counts=lambda rise, *_: rise.mean() > 2 * rise.std(correction=0) / len(rise) ** 0.5)
         assert biased[1] == said[-1]
-    assert sorted(said) == sorted(checks.REASONS * 2)
+    assert min(said.count(reason) for reason in checks.REASONS) >= 2
     with pytest.raises(CheckError):
         checks.what_the_bank_gives(partial(changed, counts=lambda rise, *_: rise.mean() > 0), other=other)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,9 @@ TOLERANCE = 1e-5
 
 def called(function: Callable, *args: Any) -> Any:
     """The answer of the function, given copies, so that it cannot change what it is compared with."""
-    return answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
+    return answered(
+        name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args)
+    )
 
 
 def tensor(function: Callable, shape: tuple[int, ...], *args: Any, not_finite: str = "is there a division by 0, or the logarithm of 0?") -> Tensor:

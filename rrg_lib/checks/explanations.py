@@ -14,6 +14,8 @@ Explanation = tuple[list[float], str]
 def explanation(name: str, found: Any, measured: Sequence[str], reasons: Sequence[str]) -> Explanation:
     """The two things that an answer returned: one number for each name in `measured`, and one of `reasons`. Raises `CheckError` for anything else."""
     both = f"return two things, the {len(measured)} numbers and the reason"
+    if isinstance(found, tuple | list) and len(found) > 2:
+        raise CheckError(f"{name}: it returns {len(found)} things in a row; {both}: ((number, …), reason)")
     if not isinstance(found, tuple | list) or len(found) != 2:
         raise CheckError(f"{name}: it returns a {type(found).__name__}; {both}")
     numbers, reason = found

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered, name_of
+from rrg_lib.checks.draws import Draw, compare, tensor
 from rrg_lib.models.contrastive import multi_label_contrastive, similarity_targets
 from rrg_lib.models.memory.base import Slots, read_slots
-
-Mistakes = Sequence[tuple[Any, str]]
 
 
 def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -> None:
@@ -47,13 +44,14 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -
         ),
         (last, '"No Finding" stands last: here it is the first of the 14'),
     ]
-    answer = _array(function, (7, 14), values)
-    _compare(answer, _beside(none, positive), mistakes, "the labels are not those of the release")
+    answer = tensor(function, (7, 14), values, not_finite="is there a nan left over?")
+    compare([(answer, _beside(none, positive), mistakes)], "the labels are not those of the release")
 
 
 def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *, other: int = 0) -> None:
     """Exercise 5.2: (B, h, L, d_k), (h, C·N_p, d_k), (h, C·N_p, d_k), labels (B, C), gamma -> (B, h, L, d_k)."""
     classes, number = 5, 4
+    draws: list[Draw] = []
     for seed, gamma in ((1, 3), (2, 4)):
         generator = torch.Generator().manual_seed(seed + 1000 * other)
         query = 2 * torch.randn(3, 2, 6, 4, generator=generator)
@@ -111,8 +109,8 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
             (read("own", scale=8**-0.5), "the weights are too flat: divide by the square root of d_k, the width of a head, not of d"),
             (read("own", what=keys), "you averaged the keys: a prototype is found by its key and answers with its value"),
         ]
-        answer = _array(function, tuple(right.shape), query, keys, values, labels, gamma, not_finite=_LATE)
-        _compare(answer, right, mistakes, f"with gamma = {gamma} the answers differ from the library's")
+        draws.append((tensor(function, tuple(right.shape), query, keys, values, labels, gamma, not_finite=_LATE), right, mistakes))
+    compare(draws, "the answers differ from the library's")
 
 
 _SHARES = "these are Eq. 11's shares of the sum, the paper's weights: as released, they are the softmax of the scores"
@@ -126,6 +124,7 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, o
     labels = (torch.rand(9, 6, generator=generator) < 0.3).float()
     labels[:, 0] = (labels.sum(1) == 0).float()
     features = torch.randn(9, 5, generator=generator) + 0.6
+    draws: list[Draw] = []
     for margin, theta in ((0.4, 1.5), (0.1, 1.75)):
         unit = torch.nn.functional.normalize(features, dim=-1)
         cosine, product = unit @ unit.T, features @ features.T
@@ -171,12 +170,13 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, o
                 "each pair counts twice, ij and ji, in a sum over B²",
             ),
         ]
-        _compare(_array(function, (), features, labels, margin, theta), right, mistakes, f"with margin {margin} and theta {theta} the loss differs")
+        draws.append((tensor(function, (), features, labels, margin, theta), right, mistakes))
+    compare(draws, "the loss differs from the library's")
 
 
 def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int = 0) -> None:
     """Exercise 5.4: labels (n, 14) that the memory is told and those of the experts -> micro-F1 over the 13 that are findings."""
-    rng = np.random.default_rng(4 + 1000 * other)
+    rng, draws = np.random.default_rng(4 + 1000 * other), []
     for n in (40, 7):
         truth, told = ((rng.random((n, 14)) < np.linspace(0.02, 0.25, 14)).astype(np.uint8) for _ in range(2))
         told[: n // 2] = truth[: n // 2]
@@ -212,13 +212,15 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
                 for some in (ill, told[:, 0] == 0, ill & (told[:, 0] == 0), ill | (told[:, 0] == 0))
             ),
         ]
-        _compare(_array(function, (), told, truth), np.asarray(right), mistakes, "micro-F1 over the 13 findings is another number")
+        draws.append((tensor(function, (), told, truth), right, mistakes))
+    compare(draws, "micro-F1 over the 13 findings is another number")
 
 
 def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> None:
     """Exercise 5.5: two draw k of n prototypes, each blindly -> the number that both have, on average."""
     drawn = np.random.default_rng(other)
     cases = [(int(drawn.integers(5, n - 1)), int(n)) for n in drawn.integers(25, 60, 4)] if other else [(13, 30), (15, 40), (3, 40), (7, 7)]
+    draws: list[Draw] = []
     for k, n in cases:
         mistakes = [
             (10 * k / n, "k is an argument: 10 of them is one example"),
@@ -232,7 +234,8 @@ def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> N
             (min(k, max(0, 2 * k - n)), "this is the least they can share: on average they share more"),
             (k * k, "divide by n: each of the k has the probability k / n to be among the other's"),
         ]
-        _compare(_array(function, (), k, n), np.asarray(k * k / n), mistakes, f"of n = {n}, k = {k} each, they share another number on average")
+        draws.append((tensor(function, (), k, n), k * k / n, mistakes))
+    compare(draws, "they share another number on average")
 
 
 def _beside(first: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -243,33 +246,3 @@ def _weighted(weights: Tensor, indices: Tensor, values: Tensor) -> Tensor:
     """(B, h, L, gamma) weights and indices, values (h, N, d_k) -> (B, h, L, d_k)."""
     heads = torch.arange(values.shape[0]).view(1, -1, 1, 1)
     return (weights[..., None] * values[heads, indices]).sum(-2)
-
-
-def _array(function: Callable, shape: tuple[int, ...], *inputs: Any, not_finite: str = "is there a division by 0, or a nan left over?") -> np.ndarray:
-    """The function's answer as numbers; it is given copies, so that it cannot change what it is compared with."""
-    copies = [x.clone() if isinstance(x, Tensor) else x.copy() if isinstance(x, np.ndarray) else x for x in inputs]
-    answer = answered(name_of(function), function, *copies)
-    try:
-        found = np.asarray(answer.detach() if isinstance(answer, Tensor) else answer, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected numbers of shape {shape}") from error
-    if found.shape != shape:
-        raise CheckError(f"{name_of(function)} returned shape {found.shape}, expected {shape if shape else 'one number'}")
-    if not np.isfinite(found).all():
-        raise CheckError(f"{name_of(function)} returned numbers that are not finite: {not_finite}")
-    return found
-
-
-def _same(a: Any, b: Any) -> bool:
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    return a.shape == b.shape and np.allclose(a, b, atol=1e-5, rtol=1e-4, equal_nan=True)
-
-
-def _compare(answer: np.ndarray, right: Any, mistakes: Mistakes, otherwise: str) -> None:
-    """Silent when the answer is right; else the hint of the first mistake that gives the same numbers."""
-    if _same(answer, right):
-        return
-    for wrong, hint in mistakes:
-        if _same(answer, wrong):
-            raise CheckError(hint)
-    raise CheckError(f"{otherwise} (largest difference {np.abs(answer - np.asarray(right, dtype=float)).max():.3g})")
