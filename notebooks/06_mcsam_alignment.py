@@ -52,7 +52,7 @@ from rrg_lib.checks import mcsam_alignment_bank as bank_checks
 from rrg_lib.decoding import generate
 from rrg_lib.evaluation.attention import box_cover
 from rrg_lib.evaluation.measured import measured as measured_of
-from rrg_lib.evaluation.measured import order
+from rrg_lib.evaluation.measured import measured_as, order
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.evaluation.statistics import bootstrap_weights
 from rrg_lib.figures import mcsam_alignment as figures
@@ -172,7 +172,7 @@ pd.DataFrame({method: [" ".join(t.words(k, vocabulary.tokens, 5)) for k in shown
 # %% [markdown]
 # *What to see: how evenly the text is spread over the slots. A steep line has a few slots for crowds of sentences and many for a handful each;
 # transport is flat by construction. (`label_kmeans` counts whole reports, so its size is in reports; `random` has no topics, so no size.) Flat is not the
-# same as good: whether it helps takes a training for each start (section 6.12, from the `laptop` profile on).*
+# same as good: whether it helps takes a training for each start (section 6.12).*
 
 # %%
 figures.topic_sizes({method: t.mass for method, t in found.items()}, name="06_topic_sizes")
@@ -573,7 +573,7 @@ print(
 
 # %% [markdown]
 # A miniature shows whether learning goes there. Two linear maps, one from a study's mean patch, one from its report's mean token vector (random, as
-# before training); nothing else learns. It is not the system: the ablation `mcsam_direct` would be (section 6.12 says whether it was run).
+# before training); nothing else learns. It is not the system: the ablation `mcsam_direct` in section 6.12 is.
 
 
 # %%
@@ -1049,7 +1049,26 @@ Markdown(
 )
 
 # %% [markdown]
-# To run one yourself: `rrg train iu_phantom/mcsam_hard --profile laptop`. From `laptop` on, this chapter trains the four starts of the bank, too:
+# ### The four starts of the bank
+#
+# Do even topics help (section 6.2)? The stored `laptop` trainings, the same system with another start:
+
+# %%
+start_of = {"random": experiment(f"{DATASET}/mcsam_random_bank", "laptop")}
+start_of |= {how: experiment(f"{DATASET}/mcsam", "laptop", [f'memory.initialisation="{how}"']) for how in ("kmeans", "label_kmeans", "ot_topics")}
+begun = {how: {score: measured_as(stored, what, score) for score in ("finding-F1", "BLEU-4")} for how, what in start_of.items()}
+begun = {how: row for how, row in begun.items() if all(row.values())}
+pd.DataFrame({how: {score: str(m.spread) for score, m in row.items()} for how, row in begun.items()}).T if begun else Markdown("**Not run.**")
+
+# %%
+if "ot_topics" in begun:
+    beside_topics = {how: order(row["finding-F1"], begun["ot_topics"]["finding-F1"]) for how, row in begun.items() if how != "ot_topics"}
+    told_apart = [f"{how} ({found.difference:+.3f}, {found.how})" for how, found in beside_topics.items() if found.how in ("above", "below")]
+    unlike = f"Starts that finding-F1 tells from topics by transport: {', '.join(told_apart) or '**none**'}. "
+    display(Markdown(unlike + ("" if told_apart else "That every topic receives the same buys nothing that these runs could see.")))
+
+# %% [markdown]
+# To train one yourself: `rrg train iu_phantom/mcsam_hard --profile laptop`. From `laptop` on, this chapter trains the four starts, too:
 
 # %%
 if PROFILE != "ci":
@@ -1139,7 +1158,8 @@ Markdown(
 # ## What you can now do
 #
 # - Rebuild a system from an abstract without pretending: name the level of every choice, make every choice a switch.
-# - Fill a memory with topics by optimal transport, write Sinkhorn's iteration, and say what "every topic receives the same" asks of the plan.
+# - Fill a memory with topics by optimal transport, write Sinkhorn's iteration, and say what "every topic receives the same" asks of the plan, and whether
+#   it helped.
 # - See CMN's read as a Hopfield step, and say what top-K and hard retrieval leave out.
 # - Write a contrastive alignment, show why the direct one collapses, and test aligned embeddings by retrieval against chance.
 # - Give a decoder a prefix and an extra slot without breaking its cache.

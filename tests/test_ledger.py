@@ -15,7 +15,7 @@ from rrg_lib.evaluation import ledger as module
 from rrg_lib.evaluation.exact import CHECKS, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
 from rrg_lib.evaluation.ledger import VERDICTS, claims, counts, ledger
 from rrg_lib.evaluation.ledger_claims import FAILS, HOLDS, NOT_RUN, UNDECIDED
-from rrg_lib.evaluation.measured import Measured, measured, order, swept
+from rrg_lib.evaluation.measured import Measured, measured, measured_as, order, swept
 from rrg_lib.evaluation.published import published
 from rrg_lib.evaluation.report import SCORES
 from rrg_lib.evaluation.statistics import Interval, Spread, over_seeds
@@ -175,6 +175,16 @@ def test_a_best_setting_is_decided_by_what_was_swept():
     assert (alone.verdict, alone.ours) == (NOT_RUN, "") and alone.why.startswith("no other value of memory.top_k is stored than the preset's")
     two_settings = [*runs(32, 0.15), *seeds("cmn", 0.1, 0.1, 0.1, **{"memory.top_k": 8, "memory.slots": 64})]
     assert swept(two_settings, "cmn", "memory.top_k", "iu_phantom", "BLEU-4") == {}
+
+
+def test_an_experiments_seeds_are_those_with_its_very_settings():
+    """Two settings changed at once, which `swept` leaves out, are found; a seed changes nothing, one more setting does."""
+    settings = {"memory.top_k": 8, "memory.slots": 64}
+    runs = [*seeds("cmn", 0.12, 0.13, 0.14), *seeds("cmn", 0.2, 0.21, 0.22, **settings), *seeds("cmn", 0.3, 0.31, 0.32, **{"memory.top_k": 8})]
+    for what, mean in ((runs[3].experiment, 0.21), (runs[0].experiment, 0.13), (runs[6].experiment, 0.31)):
+        found = measured_as(runs, what, "BLEU-4")
+        assert (found.spread.mean, found.spread.n) == (pytest.approx(mean), 3)
+    assert measured_as(runs[:3], runs[3].experiment, "BLEU-4") is None
 
 
 def test_a_seed_that_is_stored_twice_is_named():

@@ -121,7 +121,7 @@ def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
     monkeypatch.setattr(looks, "case", lambda run: case)
     monkeypatch.setattr(looks, "slots", lambda run: looks.Slots(rng.random((40, 8)), np.full(40, 1 / 40), np.full(40, 1 / 40), {"Device": 3}))
     monkeypatch.setattr(looks, "prototypes", lambda run: {"trained": rng.random((14 * 4, 8))})
-    table = pd.DataFrame({"mean": [5.0], "low": [4.0], "high": [6.0], "other": [4.8], "open": [20], "chance": [5.0]}, index=[1])
+    table = pd.DataFrame({"mean": [5.0], "low": [4.0], "high": [6.0], "other": [4.8], "open": [20], "chance": [5.0], "studies": [9]}, index=[1])
     monkeypatch.setattr(looks, "meetings", lambda run: table)
     for name in OF_RUNS:
         figure, missing = draw(name, [])

@@ -28,6 +28,7 @@ from rrg_lib.evaluation.statistics import Spread, over_seeds
 from rrg_lib.hashing import content_hash
 
 if TYPE_CHECKING:
+    from rrg_lib.presets import Experiment
     from rrg_lib.results import StoredResult
 
 #: Fewer seeds than these decide nothing about an order.
@@ -120,6 +121,12 @@ def measured(
     return _summary(found, score, profile)
 
 
+def measured_as(results: Sequence[StoredResult], what: Experiment, score: str, *, labels: str | None = None) -> Measured | None:
+    """Our seeds of an experiment with whatever settings it has, its own seed among them or not. None where nothing is stored. Raises as `measured`."""
+    found = [r for r in _of(results, what.preset, what.dataset, labels) if _seedless(r.experiment) == _seedless(what)]
+    return _summary(found, score, what.profile)
+
+
 def swept(
     results: Sequence[StoredResult], preset: str, setting: str, dataset: str, score: str, *, profile: str | None = None, labels: str | None = None
 ) -> dict[Any, Measured]:
@@ -144,10 +151,16 @@ def _of(results: Sequence[StoredResult], preset: str, dataset: str, labels: str 
     return [r for r in found if r.labels_at_test in (None, labels or "classifier")]
 
 
+def _seedless(what: Experiment) -> dict[str, Any]:
+    """The experiment's settings without the seed."""
+    data = what.to_json()
+    return {**data, "training": {**data["training"], "seed": None}}
+
+
 def _without(result: StoredResult, part: str, name: str) -> str:
     """The experiment's settings but one and the seed, as a hash."""
-    data = result.experiment.to_json()
-    return content_hash({**data, part: {**data[part], name: None}, "training": {**data["training"], "seed": None}})
+    data = _seedless(result.experiment)
+    return content_hash({**data, part: {**data[part], name: None}})
 
 
 def _summary(runs: Sequence[StoredResult], score: str, profile: str | None) -> Measured | None:
