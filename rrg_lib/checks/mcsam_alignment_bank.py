@@ -66,9 +66,6 @@ def what_the_bank_gives(function: Callable[[Loss, Tensor], tuple[Sequence[float]
             "nothing" if not any(map(_counts, pair)) else "which slot" if row[0] > row[1] else "one answer"
             for pair, row in zip(rises, right, strict=True)
         ],
-        "the first rise decides, whether or not the other counts too: ask for it first": [
-            "one answer" if _counts(pair[1]) else "which slot" if _counts(pair[0]) else "nothing" for pair in rises
-        ],
         "the first rise decides alone: exchanged answers that hurt show that it matters which slot answers": [
             "which slot" if all(map(_counts, pair)) else "one answer" if _counts(pair[1]) else "nothing" for pair in rises
         ],
@@ -117,10 +114,8 @@ def _banks(other: int) -> list[tuple[Loss, Tensor]]:
         "harm": ((0.5, -1.0, 0.3, 1.0), ((0.1, 1.8), (-6.0, -2.5))),
     }
     for (sharp, common, own, unknown), limits in kinds.values():
-        for small in (
-            False,
-            True,
-        ):  # the rises that do not count, below one standard error and above it; those of "which slot", the one or the other first
+        # The rises that do not count: below one standard error and above it. Those of "which slot": the first alone, and both, the second larger.
+        for small in (False, True):
             while True:
                 weights, middle, apart = (sharp * draw(16, 6)).softmax(-1), draw(4), own * draw(6, 4)
                 values = abs(common) * middle + apart
@@ -136,7 +131,10 @@ def _banks(other: int) -> list[tuple[Loss, Tensor]]:
                 errors = [(rise.mean() / rise.std() * len(rise) ** 0.5).item() for rise in rises]
                 if not all(low < error < high for error, (low, high) in zip(errors, limits, strict=True)):
                     continue
-                if (errors[0] < 0.9 if limits[0][1] < 2 else rises[0].mean() < rises[1].mean()) == small:
+                if limits[0][1] < 2:
+                    if (errors[0] < 0.9) == small:
+                        break
+                elif (errors[1] > 2.5 and rises[0].mean() < rises[1].mean()) if small else errors[1] < 1.8:
                     break
             cases.append((loss, values))
     return [cases[i] for i in torch.randperm(len(cases), generator=generator).tolist()]

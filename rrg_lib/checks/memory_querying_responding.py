@@ -4,45 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered, name_of
+from rrg_lib.checks.draws import Draw, compare, tensor
 from rrg_lib.models.memory.base import Slots, read_slots
-
-TOLERANCE = 1e-5
-
-
-def _called(function: Callable, *args: Any) -> Any:
-    """The answer of the function, given copies, so that it cannot change what it is compared with."""
-    return answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
-
-
-def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
-    answer = _called(function, *args)
-    if not isinstance(answer, Tensor):
-        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
-    if tuple(answer.shape) != shape:
-        raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected {shape}")
-    if not torch.isfinite(answer.float()).all():
-        raise CheckError(f"{name_of(function)} returned numbers that are not finite: is there a division by 0?")
-    return answer.double()
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=TOLERANCE, rtol=1e-4)
-
-
-def _compare(answer: Tensor, right: Tensor, mistakes: list[tuple[Tensor, str]], otherwise: str) -> None:
-    """Silent when the answer is right; else the hint of the first mistake that gives the same numbers."""
-    if _same(answer, right):
-        return
-    for wrong, hint in mistakes:
-        if _same(answer, wrong):
-            raise CheckError(hint)
-    raise CheckError(f"{otherwise} (largest difference {(answer - right.double()).abs().max():.3g})")
 
 
 def _questions(seed: int, batch: int = 2, heads: int = 3, length: int = 5, slots: int = 11, d_k: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,6 +27,7 @@ def _gathered(weights: Tensor, indices: Tensor, values: Tensor) -> Tensor:
 
 def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], *, other: int = 0) -> None:
     """Exercise 4.1: (B, h, L, d_k), (h, N, d_k), (h, N, d_k), K -> (B, h, L, d_k)."""
+    draws: list[Draw] = []
     for seed, k in ((1, 4), (2, 1), (3, 11)):
         query, keys, values = _questions(seed + 1000 * other)
         scale = 1 / math.sqrt(query.shape[-1])
@@ -102,8 +70,8 @@ def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], *, oth
         for axis, name in ((2, "the queries"), (1, "the heads"), (0, "the studies")):
             hint = f"the weights over the K slots do not sum to 1: the softmax runs over {name}, not over the K slots (dim=-1)"
             mistakes.append((_gathered(best.softmax(axis), indices, values), hint))
-        answer = _tensor(function, tuple(right.shape), query, keys, values, k)
-        _compare(answer, right, mistakes, f"with K = {k} the responses differ from the library's read")
+        draws.append((tensor(function, tuple(right.shape), query, keys, values, k), right, mistakes))
+    compare(draws, "the responses differ from the library's read")
 
 
 def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int = 0) -> None:
@@ -124,7 +92,7 @@ def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int 
         (scores.softmax(-1) @ keys, "you averaged the keys: a slot is found by its key and answers with its value"),
         (values.mean(1, keepdim=True).expand_as(query), "every slot counts alike: the weights must depend on the query"),
     ]
-    _compare(_tensor(function, tuple(right.shape), query, keys, values), right, mistakes, "the responses differ from a softmax over all slots")
+    compare([(tensor(function, tuple(right.shape), query, keys, values), right, mistakes)], "the responses differ from a softmax over all slots")
 
 
 def slots_for(function: Callable[[Tensor, float], Tensor], *, other: int = 0) -> None:
@@ -132,6 +100,7 @@ def slots_for(function: Callable[[Tensor, float], Tensor], *, other: int = 0) ->
     weights = torch.tensor([[0.0, 0.7, 0.05, 0.25], [0.25, 0.25, 0.25, 0.25], [0.05, 0.0, 0.95, 0.0]])
     more = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(5 + 1000 * other)).mul(2).softmax(-1)
     exactly = torch.tensor([[0.25, 0.5, 0.25, 0.0]])  # the running sum meets the share
+    draws: list[Draw] = []
     for given, share in ((weights, 0.9), (exactly, 0.5), (more, 0.5), (more, 0.9)):
         right = (given.sort(dim=-1, descending=True).values.cumsum(-1) < share).sum(-1) + 1
         mistakes = [
@@ -148,13 +117,14 @@ def slots_for(function: Callable[[Tensor, float], Tensor], *, other: int = 0) ->
             ((given.sort(-1).values.cumsum(-1) < share).sum(-1) + 1, "the lightest slots are counted first: sort with descending=True"),
             ((given > share).sum(-1), "you counted single slots above the share: it is their sum that must reach it"),
         ]
-        answer = _tensor(function, tuple(right.shape), given, share)
-        _compare(answer, right, mistakes, f"the number of slots that carry {share:.0%} of the weight is not right")
+        draws.append((tensor(function, tuple(right.shape), given, share), right, mistakes))
+    compare(draws, "the number of slots that carry that share of the weight is not right")
 
 
 def shared_with(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0) -> None:
     """Exercise 4.3: slot indices of a word (h, K) and of S patches (h, S, K) -> (S,) how many slots each patch shares with the word, over all heads."""
     generator = torch.Generator().manual_seed(6 + 1000 * other)
+    draws: list[Draw] = []
     for heads, patches, k, slots in ((2, 7, 4, 9), (4, 5, 3, 8)):
         word = torch.stack([torch.randperm(slots, generator=generator)[:k] for _ in range(heads)])
         patch = torch.stack([torch.stack([torch.randperm(slots, generator=generator)[:k] for _ in range(patches)]) for _ in range(heads)])
@@ -175,13 +145,15 @@ def shared_with(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0)
             (same.sum((2, 3))[0], "only head 0 was counted: add up all heads"),
             (same.sum().expand(patches), "the patches were added up too: keep one number a patch"),
         ]
-        _compare(_tensor(function, (patches,), word, patch), right, mistakes, "the number of shared slots is not right")
+        draws.append((tensor(function, (patches,), word, patch), right, mistakes))
+    compare(draws, "the number of shared slots is not right")
 
 
 def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]], float], *, other: int = 0) -> None:
     """Exercise 4.4: a map (7, 7) of any sum and a box (x0, y0, x1, y1), fractions of the view -> the share of the map inside the box."""
     generator = torch.Generator().manual_seed(7 + 1000 * other)
     centres = (torch.arange(7) + 0.5) / 7
+    draws: list[Draw] = []
     for box in ((0.05, 0.52, 0.35, 0.8), (2 / 7, 0.0, 1.0, 3 / 7), (0.4, 0.42, 0.44, 0.45)):
         attention = 3 * torch.rand(7, 7, generator=generator)
         x0, y0, x1, y1 = box
@@ -199,13 +171,8 @@ def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]],
             (mass / total / cover.mean(), "this is how many times chance: the exercise asks for the share itself"),
             (mass / cover.sum(), "this is the mean attention in the box: divide by the map's sum, not by the area"),
         ]
-        try:
-            answer = torch.as_tensor(found := _called(function, attention, box), dtype=torch.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise CheckError(f"{name_of(function)} returned a {type(found).__name__}, expected one number") from error
-        if answer.shape != ():
-            raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected one number")
-        _compare(answer, (mass / total).reshape(()), mistakes, f"the share of the map in the box {tuple(round(x, 2) for x in box)} is not right")
+        draws.append((tensor(function, (), attention, box), mass / total, mistakes))
+    compare(draws, "the share of the map in the box is not right")
 
 
 def _cover(low: float, high: float, grid: int = 7) -> Tensor:

@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.checks import CheckError, answered, name_of
-from rrg_lib.checks.explanations import compare, explanation
+from rrg_lib.checks import CheckError, answered, draws, explanations, name_of
+from rrg_lib.checks.explanations import explanation
 from rrg_lib.models.receptive_field import field_of
-
-
-def _tensor(function: Callable, shape: tuple[int, ...], *args: Any) -> Tensor:
-    answer = answered(name_of(function), function, *(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
-    if not isinstance(answer, Tensor):
-        raise CheckError(f"{name_of(function)} returned a {type(answer).__name__}, expected a tensor of shape {shape}")
-    if tuple(answer.shape) != shape:
-        raise CheckError(f"{name_of(function)} returned shape {tuple(answer.shape)}, expected {shape}")
-    return answer.detach()
-
-
-def _compare(answer: Tensor, right: Tensor, mistakes: list[tuple[Tensor, str]], otherwise: str) -> None:
-    """Silent when the answer is right; else the hint of the first mistake that gives the same numbers."""
-    same = lambda other: other.shape == answer.shape and torch.allclose(answer.double(), other.double(), atol=1e-5)  # noqa: E731
-    if same(right):
-        return
-    for wrong, hint in mistakes:
-        if same(wrong):
-            raise CheckError(hint)
-    raise CheckError(otherwise)
 
 
 def to_patches(function: Callable[[Tensor, int], Tensor], *, other: int = 0) -> None:
     """Exercise 2.1: maps (B·V, D, g, g) of B studies with V views each, study after study, and V -> patches (B, V·g·g, D)."""
     generator = torch.Generator().manual_seed(1 + 1000 * other)
+    asked: list[draws.Draw] = []
     for studies, views, width, side in ((2, 2, 3, 4), (3, 1, 5, 2), (2, 3, 4, 3)):
         maps = torch.randn(studies * views, width, side, side, generator=generator)
         tokens = maps.flatten(2).transpose(1, 2)  # (B·V, P, D)
@@ -59,9 +39,8 @@ def to_patches(function: Callable[[Tensor, int], Tensor], *, other: int = 0) -> 
             ),
             (tokens.unflatten(0, (studies, views)).flip(1).reshape(shape), "the last view comes first: keep the order of the views"),
         ]
-        _compare(
-            _tensor(function, shape, maps, views), right, mistakes, f"the patches of {studies} studies with {views} views are not in their places"
-        )
+        asked.append((draws.tensor(function, shape, maps, views), right, mistakes))
+    draws.compare(asked, "the patches are not in their places")
 
 
 #: Layers as (kernel, stride), first to last.
@@ -104,6 +83,7 @@ def receptive_field(function: Callable[[list[tuple[int, int]]], int], *, other: 
 def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0) -> None:
     """Exercise 2.3: maps (V, P, D) of one study and slopes (V, P, D), the gradient of the score by them -> Grad-CAM (V, P)."""
     generator = torch.Generator().manual_seed(3 + 1000 * other)
+    asked: list[draws.Draw] = []
     for views, patches, width in ((2, 9, 4), (1, 16, 6)):
         maps, slopes = (torch.randn(views, patches, width, generator=generator) for _ in range(2))
         alphas = slopes.mean(1, keepdim=True)
@@ -121,7 +101,8 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
                 "the mean of Eq. 1 runs over the patches of a view, not over the D numbers of a patch",
             ),
         ]
-        _compare(_tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes, "the map is not that of Eq. 1 and 2")
+        asked.append((draws.tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes))
+    draws.compare(asked, "the map is not that of Eq. 1 and 2")
 
 
 MEASURED = ("the own maps, times chance", "the others' mean map, times chance")
@@ -191,7 +172,7 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
             {"looking": "habit", "habit": "looking"}.get(reason, reason) for reason in reasons
         ],
     }
-    compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    explanations.compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _inside(maps: np.ndarray, cover: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
