@@ -124,7 +124,7 @@ def test_hints_end_at_the_next_exercise(tmp_path):
 
 
 def test_a_hint_leaves_its_values_out(tmp_path):
-    assert any("with K = …" in hint for hint in site_chapters.hints_of("rrg_lib.checks.memory_querying_responding", "top_k_read"))
+    assert any("runs over …, not" in hint for hint in site_chapters.hints_of("rrg_lib.checks.memory_querying_responding", "top_k_read"))
 
 
 # --- the built pages ------------------------------------------------------------------------------------------------------------------------------
