@@ -155,7 +155,7 @@ answer = weights @ values  # (64,)
 
 # %% [markdown]
 # Why the root? A dot product of $d_k$ random numbers has a standard deviation of $\sqrt{d_k}$. Without the division, wider heads give
-# larger scores, and the softmax of large scores is nearly a maximum: one key gets everything, and the others get no gradient.
+# larger scores, and the softmax of large scores is nearly a maximum: one key gets everything, and no score gets a gradient worth the name.
 
 # %%
 widths, largest = (4, 16, 64, 256), {"without the root": [], "divided by the root": []}
@@ -166,14 +166,14 @@ for d_k in widths:
 
 # %% [markdown]
 # *What to see: divided by the root, the largest weight does not care how wide the head is (blue). Without it, a wide head looks at one key
-# only (red).*
+# almost alone (orange).*
 
 # %%
 figures.attention_scale(widths, largest, keys=98, name="03_attention_scale")
 
 # %% [markdown]
-# **Exercise 3.1** (8 min). Write attention for many queries at once. `mask` is `True` where a query may look, and has a shape that spreads
-# over (B, h, L, S). What is masked must get a weight of exactly 0, and the rest must still sum to one.
+# **Exercise 3.1** (8 min). Write attention for many queries at once. `mask` is `True` where a query may look, and can be broadcast to
+# (B, h, L, S): B studies, h heads (below), L queries, S keys. What is masked must get a weight of exactly 0, and the rest must still sum to one.
 
 
 # %% exercise="3.1" level="implement"
@@ -214,7 +214,7 @@ tuple(query.shape), tuple(ours.shape)
 # *The papers say "Transformer" · the released code divides by $d-1$ and adds $\epsilon$ to the deviation; PyTorch's divides by $d$ and adds
 # $\epsilon$ to the variance · we do as released, and `GeneratorConfig(norm="torch")` chooses the other.*
 #
-# **Exercise 3.2** (4 min). Write the released one.
+# **Exercise 3.2** (4 min). Write the released one (`weight` is $\mathbf a$, `bias` is $\mathbf b$).
 
 
 # %% exercise="3.2" level="implement"
@@ -307,7 +307,8 @@ figures.positions(code, marks=(10, 48, 80), name="03_positions")
 # itself and at earlier positions, never at later ones, and never at padding. Position 0 is the exception: its id is 0 like the padding's, but it is the begin
 # mark, and always on.
 #
-# **Exercise 3.3** (5 min). Write the mask.
+# **Exercise 3.3** (5 min). Write the mask. Every 0 but the one at position 0 counts as padding here, the final 0 too: nobody looks at it, not even itself. The
+# rows of padding need no treatment.
 
 
 # %% exercise="3.3" level="implement"
@@ -372,12 +373,12 @@ print("largest change of an answer, position 0 to 9:", " ".join(f"{m:.2f}" for m
 # 0 of each report included, the padding not · we do as released.* A mean over words, not over reports: a long report counts more than a
 # short one.
 #
-# **Exercise 3.4** (6 min). Write it. `mask` (B, T) is 1 from the begin mark to the final 0, and 0 behind.
+# **Exercise 3.4** (6 min). Write it. `mask` (B, T) is 1 from the begin mark to the final 0 (or to the last id, where a report was cut), and 0 behind.
 
 
 # %% exercise="3.4" level="implement"
 def report_loss(logits, tokens, mask):
-    """(B, T - 1, V + 1), (B, T), (B, T) -> a number: nats a word."""
+    """(B, T - 1, V + 1), (B, T), (B, T) -> a tensor of shape (): nats a word."""
     ### BEGIN SOLUTION
     log_probs = logits.log_softmax(-1)  # (B, T - 1, V + 1)
     right = log_probs.gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1), of the word that should come
@@ -500,8 +501,8 @@ say(
 # The trained model answers one question only: which word next? Greedy search takes the likeliest word, feeds it back, and stops at 0.
 #
 # A generator has two doors for that. `start(patches, max_length=…)` encodes the patches once and gives a *state*. `step(last, state)` takes
-# the last word, a tensor of shape (1, 1), and gives logits (1, 1, V + 1) for the next one and the state that goes with it. The first *last
-# word* is the begin mark.
+# the last word, a tensor of ids (`dtype=torch.long`) of shape (1, 1), and gives logits (1, 1, V + 1) for the next one and a state. It uses up the state that
+# it was given: go on with the one it returns. The first *last word* is the begin mark.
 #
 # **Exercise 3.5** (8 min). Write greedy search for one study. The answer is the list of words' ids, without the end mark.
 
@@ -691,7 +692,7 @@ say(
 
 # %% exercise="3.7" level="explain"
 def why_likelier(totals_a, lengths_a, totals_b, lengths_b):
-    """Summed log-probabilities and lengths of reports A, then of reports B, (n,) each -> (mean gain by words, by length), "words", "length" or "none"."""
+    """Summed log-probabilities and lengths of reports A, then of B, (n,) each -> ((mean gain by words, by length), "words" or "length" or "none")."""
     ### BEGIN SOLUTION
     mean_a, mean_b = totals_a / lengths_a, totals_b / lengths_b  # (n,) of a word
     by_words = ((mean_b - mean_a) * (lengths_a + lengths_b) / 2).mean().item()
@@ -705,7 +706,7 @@ def why_likelier(totals_a, lengths_a, totals_b, lengths_b):
 length_checks.why_likelier(why_likelier)
 
 # %% [markdown]
-# Each search against greedy search, in nats a report. *What to see: the two middle columns. A part below 0 is what the other part had to pay for.*
+# Each search against greedy search, in nats a report. *What to see: the first two columns. A part below 0 is what the other part had to pay for.*
 
 # %%
 explained = {label: why_likelier(*searched["greedy"], *found_by) for label, found_by in searched.items() if label != "greedy"}
@@ -782,9 +783,9 @@ say(
 # %% [markdown]
 # ## 3.15 What it writes
 #
-# Three studies of the test split, chosen by rule and not by eye: the first without a drawn finding, the first with an enlarged heart, the
-# first with an effusion. *What to see: orange boxes mark where the findings were drawn. The model does not see the boxes.* **The images are
-# drawn by the library** from the studies' expert codes; the references are the real reports, as written.
+# Three studies of the test split, chosen by rule and not by eye: the first without a drawn finding, the first with an enlarged heart, the first with an
+# effusion that is not shown yet. *What to see: orange boxes mark where the findings were drawn. The model does not see the boxes.* **The images are drawn
+# by the library** from the studies' expert codes; the references are the real reports, as written.
 
 # %%
 test = dataset.split_indices("test")
@@ -833,7 +834,8 @@ for label, reports in {"references": references, **written}.items():
 pd.DataFrame.from_dict(rows, orient="index").round(1)
 
 # %% [markdown]
-# *What to see: a high step in a curve is one length, and mostly one report, again and again. The references (grey) rise in small steps.*
+# *What to see: a high step in a curve is one length, and mostly one report, again and again. The references (grey) rise in small steps, but for the last:
+# reports that were cut.*
 
 # %%
 lengths = {label: [len(text.split()) for text in reports.values()] for label, reports in {"references": references, **written}.items()}

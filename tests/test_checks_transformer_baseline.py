@@ -27,6 +27,8 @@ def attention(scale: Callable[[int, int], float] = lambda d_k, h: d_k**-0.5, axi
         scores = query @ keys.transpose(-2, -1) * scale(query.shape[-1], query.shape[1])
         if mask is not None and mask_how in ("before", "inverted"):
             scores = scores.masked_fill(~mask if mask_how == "before" else mask, -torch.inf)
+        if mask is not None and mask_how == "zero":
+            scores = scores.masked_fill(~mask, 0.0)
         weights = scores.softmax(axis)
         return (weights * mask if mask is not None and mask_how == "after" else weights) @ values
 
@@ -36,7 +38,7 @@ def attention(scale: Callable[[int, int], float] = lambda d_k, h: d_k**-0.5, axi
 def norm(correction: int = 1, where: str = "std", axis: int = -1, affine: bool = True):
     def answer(x, weight, bias, eps=1e-6):
         mean, std = x.mean(axis, keepdim=True), x.std(axis, keepdim=True, correction=correction)
-        y = (x - mean) / {"std": std + eps, "root": (std**2 + eps).sqrt(), "none": std}[where]
+        y = (x - mean) / {"std": std + eps, "root": (std**2 + eps).sqrt(), "none": std, "square": std**2 + eps}[where]
         return y * weight + bias if affine else y
 
     return answer
@@ -60,16 +62,26 @@ def loss(weight: str = "mask", shift: bool = True, mean: str = "words"):
         w = {"mask": mask[:, 1:], "none": torch.ones_like(each), "words": (tokens[:, 1:] > 0).float()}[weight]
         if mean == "reports":
             return ((each * w).sum(1) / w.sum(1)).mean()
-        return (each * w).sum() / (w.numel() if mean == "all" else w.sum())
+        return (each * w).sum() / {"all": w.numel(), "begin": mask.sum()}.get(mean, w.sum())
 
     return answer
 
 
-def greedy(end: str = "stop", feed: bool = True, first: int = 0, limit: int = 0):
+def end_mark_seen(tokens):
+    visible = tokens > 0
+    ends = visible.sum(1) + 1  # position 0 and the words stand before it
+    visible[:, 0] = True
+    for row, end in zip(visible, ends.tolist(), strict=True):
+        row[end : end + 1] = True
+    return (visible[:, None] & torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril())[:, None]
+
+
+def greedy(end: str = "stop", feed: bool = True, first: float = 0, limit: int = 0, keep: bool = True):
     def answer(generator, patches, max_length):
         state, last, words = generator.start(patches, max_length=max_length), torch.full((1, 1), first), []
         while len(words) < max_length + limit:
-            logits, state = generator.step(last, state)
+            logits, following = generator.step(last, state)
+            state = following if keep else state
             word = logits.argmax(-1)
             if end == "stop" and word.item() == 0:
                 break
@@ -115,6 +127,22 @@ def test_a_right_answer_passes(check, answer):
         (checks.scaled_attention, attention(scale=lambda d_k, h: 1 / d_k), "divided by d_k"),
         (checks.scaled_attention, attention(scale=lambda d_k, h: (h * d_k) ** -0.5), "all heads together"),
         (checks.scaled_attention, attention(axis=-2), "runs over the queries"),
+        (checks.scaled_attention, attention(scale=lambda d_k, h: 1 / 8), "the root is that of 64"),
+        (checks.scaled_attention, attention(mask_how="zero"), "exp(0) is 1"),
+        (checks.released_norm, lambda x, w, b, eps: norm()(x, torch.ones_like(w), b, eps), "the weight is left out"),
+        (checks.released_norm, lambda x, w, b, eps: norm()(x, w, torch.zeros_like(b), eps), "the bias is left out"),
+        (checks.released_norm, norm(where="square"), "the root is missing"),
+        (checks.causal_mask, lambda t: mask()(t) & mask()(t)[:, :, -1:].transpose(-1, -2), "rows of padding are hidden too"),
+        (checks.causal_mask, lambda t: mask()(t) | torch.eye(t.shape[1], dtype=torch.bool), "not even by itself"),
+        (checks.causal_mask, end_mark_seen, "the end mark can be looked at"),
+        (checks.report_loss, loss(mean="begin"), "the begin mark is counted"),
+        (checks.greedy_search, lambda *given: [torch.tensor(word) for word in greedy()(*given)], "are tensors"),
+        (checks.greedy_search, greedy(first=0.0), "takes a tensor of ids"),
+        (checks.greedy_search, greedy(keep=False), "the first state was used again"),
+        (checks.wu_score, lambda words, total, alpha: total / (5 + len(words) / 6) ** alpha, "the brackets"),
+        (checks.wu_score, lambda words, total, alpha: total / ((5 + len(words)) ** alpha / 6), "under the power too"),
+        (checks.wu_score, lambda words, total, alpha: ((5 + len(words)) / 6) ** alpha, "the penalty itself"),
+        (checks.wu_score, lambda words, total, alpha: math.exp(total) / ((5 + len(words)) / 6) ** alpha, "no exp"),
         (checks.scaled_attention, attention(mask_how="ignored"), "the mask is not used"),
         (checks.scaled_attention, attention(mask_how="inverted"), "upside down"),
         (checks.scaled_attention, attention(mask_how="after"), "after the softmax"),

@@ -52,6 +52,19 @@ def a_word_and_words(totals_a, lengths_a, totals_b, lengths_b):
     return (words, length), larger(words, length)
 
 
+def by_majority(*inputs):
+    (words, length), reason = changed(*inputs)
+    studies = [changed(*(part[i][None] for part in inputs))[0] for i in range(len(inputs[0]))]
+    often = sum(w > n for w, n in studies) > len(studies) / 2
+    return (words, length), reason if reason == "none" else "words" if often else "length"
+
+
+def likelier_in_most(totals_a, lengths_a, totals_b, lengths_b):
+    (words, length), _ = changed(totals_a, lengths_a, totals_b, lengths_b)
+    rarely = (totals_b > totals_a).double().mean() < 0.5
+    return (words, length), "none" if rarely else "words" if words > length else "length"
+
+
 def unless_none(choose):
     return lambda words, length: "none" if words + length <= 0 else choose(words, length)
 
@@ -81,6 +94,8 @@ def test_a_right_answer_passes(answer):
         (partial(changed, reason=unless_none(lambda w, n: "length" if n > 0 else "words")), "fewer words, or a part above 0"),
         (partial(changed, reason=unless_none(lambda w, n: "words" if w > 0 else "length")), "better words are not enough"),
         (partial(changed, reason=unless_none(lambda w, n: "words" if w < n else "length")), "the wrong way round"),
+        (by_majority, "not the number of studies in which a part is larger"),
+        (likelier_in_most, "not the number of studies in which it is"),
         (partial(changed, reason=lambda w, n: "length"), "do not support 'length'"),
         (lambda *_: ((0.5, 1.0), "length"), "is not right"),
         (lambda *_: ((float("nan"), 1.0), "length"), "is not right"),
@@ -108,6 +123,6 @@ def test_every_explanation_is_asked_for_twice_and_the_parts_add_up_to_the_gain(o
         assert words + length == pytest.approx((case[2] - case[0]).mean().item())
         assert abs(words - length) > 0.1 and abs(words + length) > 0.1 and (case[2] < 0).all()
         said.append(reason)
-    assert sorted(said) == sorted(checks.REASONS * 2)
+    assert min(said.count(reason) for reason in checks.REASONS) >= 2
     with pytest.raises(CheckError):
         checks.why_likelier(partial(changed, words_at=(0, 1), length_at=(1, 0)), other=other)

@@ -35,6 +35,8 @@ def scaled_attention(answer: Callable[..., Tensor], *, other: int = 0) -> None:
                 "the dot products are divided by √d of all heads together: each head asks with its own d_k numbers": _attend(
                     scores / math.sqrt(heads * d_k), off, values
                 ),
+                "the root is that of 64, another example's width: d_k is the width of *these* queries": _attend(scores / 8, off, values),
+                "the root is that of the number of keys: it is that of d_k": _attend(scores / math.sqrt(source), off, values),
                 "the softmax runs over the queries: the weights of *one query* sum to one, over the keys (dim=-1)": (
                     scaled.masked_fill(off, -torch.inf).softmax(-2) @ values
                 ),
@@ -43,6 +45,7 @@ def scaled_attention(answer: Callable[..., Tensor], *, other: int = 0) -> None:
                 slips |= {
                     "the mask is not used: where it is False, the weight must be 0": _attend(scaled, torch.zeros_like(off), values),
                     "the mask is upside down: True means *may look*": _attend(scaled, mask, values),
+                    "the masked scores are set to 0, and exp(0) is 1: set them to -inf": scaled.masked_fill(off, 0).softmax(-1) @ values,
                     "the masked weights are set to 0 after the softmax, so the rest do not sum to one: set the scores to -inf before it": (
                         scaled.softmax(-1).masked_fill(off, 0) @ values
                     ),
@@ -68,9 +71,15 @@ def released_norm(answer: Callable[..., Tensor], *, other: int = 0) -> None:
                 x, (8,), weight, bias, eps
             ),
             "eps stands under the root: the release adds it to the standard deviation": (x - mean) / (std**2 + eps).sqrt() * weight + bias,
-            "eps is missing: it is added to the standard deviation": (x - mean) / std * weight + bias,
+            "eps is missing, or a fixed number: add the argument `eps` to the standard deviation": (x - mean) / std * weight + bias,
             "mean and deviation run over the sequence: each position is normalised by itself, over its d numbers (dim=-1)": (
                 (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + eps) * weight + bias
+            ),
+            "the weight is left out": (x - mean) / (std + eps) + bias,
+            "the bias is left out": (x - mean) / (std + eps) * weight,
+            "this divides by the variance: the root is missing": (x - mean) / (std**2 + eps) * weight + bias,
+            "mean and deviation run over everything: each position is normalised by itself, over its d numbers (dim=-1)": (
+                (x - x.mean()) / (x.std() + eps) * weight + bias
             ),
             "weight and bias are left out": (x - mean) / (std + eps),
             "the mean is not taken off": x / (std + eps) * weight + bias,
@@ -100,6 +109,11 @@ def causal_mask(answer: Callable[[Tensor], Tensor], *, other: int = 0) -> None:
             "the begin mark is hidden: it is 0 like the padding, but position 0 is always on": (words[:, None] & square.tril())[:, None],
             "only padding is hidden: the words to come must be hidden too": visible[:, None, None].expand(-1, 1, length, -1),
             "upside down: True means *may look*": ~right,
+            "the rows of padding are hidden too: only columns are, the rows need no treatment": right & visible[:, None, :, None],
+            "the end mark can be looked at: every 0 but the first counts as padding here": (
+                (visible | (torch.arange(length) == words.sum(1, keepdim=True) + 1))[:, None] & square.tril()
+            )[:, None],
+            "the diagonal is always on: padding is not looked at, not even by itself": (right[:, 0] | torch.eye(length, dtype=torch.bool))[:, None],
         }
         copy = given.clone()
         found = answered("causal_mask", answer, copy)
@@ -125,8 +139,11 @@ def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: in
         each, weight = -log_probs.gather(-1, tokens[:, 1:, None]).squeeze(-1), mask[:, 1:]
         words = (tokens[:, 1:] > 0).float()
         slips = {
-            "the mean runs over the padding too: weigh each position by the mask, and divide by the mask's sum": each.mean(),
-            "padding is left out of the sum, but counted in the number you divide by: divide by the mask's sum": (each * weight).mean(),
+            "the mean runs over the padding too: weigh each position by the mask, and divide by the sum of mask[:, 1:]": each.mean(),
+            "padding is left out of the sum, but counted in the number you divide by: divide by the sum of mask[:, 1:]": (each * weight).mean(),
+            "the begin mark is counted in the number you divide by, and nobody predicts it: divide by the sum of mask[:, 1:]": (
+                (each * weight).sum() / mask.sum()
+            ),
             "the end mark is forgotten: the 0 after the last word is a word to predict. Without it, a report never learns to end": (
                 each * words
             ).sum()
@@ -158,17 +175,22 @@ class _Script:
         if ends_at is not None:
             self.table[ends_at, :, END] = 10.0
         self.fed: list[int] = []
+        self.positions: list[int] = []
 
     def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None) -> dict[str, int]:
         return {"position": 0}
 
     def step(self, tokens: Tensor, state: dict[str, int]) -> tuple[Tensor, dict[str, int]]:
+        if not isinstance(tokens, Tensor) or tokens.is_floating_point():
+            kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+            raise CheckError(f"greedy_search: step was given {kind}; it takes a tensor of ids (dtype=torch.long) of shape (1, 1)")
         if tuple(tokens.shape) != (1, 1):
             raise CheckError(f"greedy_search: step was given tokens of shape {tuple(tokens.shape)}; it takes the last word alone, (1, 1)")
         position = state["position"]
         if position >= len(self.table) - 2:
             raise CheckError("greedy_search: it goes on after max_length words: a report that never says 0 must end too")
         self.fed.append(int(tokens))
+        self.positions.append(position)
         return self.table[position, int(tokens)][None, None], {"position": position + 1}
 
     def said(self, length: int, *, feed: Callable[[int], int] = lambda word: word) -> list[int]:
@@ -189,6 +211,8 @@ def greedy_search(answer: Callable[..., Sequence[int]], *, other: int = 0) -> No
         script = _Script(words=7, length=length, ends_at=ends_at, seed=seed + 1000 * other)
         patches = torch.zeros(1, 2, 3)
         found = answered("greedy_search", answer, script, patches, length)
+        if isinstance(found, list | tuple) and any(isinstance(word, Tensor) for word in found):
+            raise CheckError("greedy_search: the words it returns are tensors; keep numbers (`.item()`)")
         try:
             found = found.flatten().tolist() if isinstance(found, Tensor) else list(map(int, found))
         except (TypeError, ValueError) as error:
@@ -203,6 +227,8 @@ def greedy_search(answer: Callable[..., Sequence[int]], *, other: int = 0) -> No
             raise CheckError("greedy_search: the end mark is part of the answer: stop *before* you keep it")
         if found == [END, *right]:
             raise CheckError("greedy_search: the begin mark is part of the answer: keep only what was said after it")
+        if len(script.positions) > 1 and set(script.positions) == {0}:
+            raise CheckError("greedy_search: the first state was used again and again: go on with the state that `step` returns")
         if len(script.fed) > 1 and set(script.fed) == {END}:
             raise CheckError("greedy_search: every step was fed 0: feed the word that was said last")
         if len(found) > len(right) and found[: len(right)] == right:
@@ -226,6 +252,11 @@ def wu_score(answer: Callable[[Sequence[int], float, float], float], *, other: i
             * ((5 + length) / 6) ** alpha,
             "it is the plain mean: Wu's penalty grows more slowly than the length": total / length,
             "it is length^alpha: Wu's is ((5 + length) / 6)^alpha, which is 1 for a report of one word": total / length**alpha,
+            "the brackets: it is (5 + length) / 6, not 5 + length / 6": total / (5 + length / 6) ** alpha,
+            "the 6 is under the power too: ((5 + length) / 6)^alpha": total / ((5 + length) ** alpha / 6),
+            "the begin mark is counted: it was not predicted": total / ((6 + length) / 6) ** alpha,
+            "this is the penalty itself: divide the total by it": ((5 + length) / 6) ** alpha,
+            "the total is a log-probability already and stays one: no exp": math.exp(total) / ((5 + length) / 6) ** alpha,
             "alpha is not used": total / ((5 + length) / 6),
             "nothing was divided": total,
         }

@@ -57,6 +57,7 @@ def why_likelier(answer: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Sequen
     }
     larger = ["words" if words > length else "length" for words, length in right]
     reasons = [reason if sum(parts) > 0 else "none" for reason, parts in zip(larger, right, strict=True)]
+    each = [[_parts(*(part[i][None] for part in case)) for i in range(len(case[0]))] for case in cases]
     readings = {
         "where B is not likelier on average, there is no gain to explain": larger,
         "where B is not likelier on average, there is no gain to explain, however large a part is": [
@@ -67,6 +68,13 @@ def why_likelier(answer: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Sequen
         ],
         "better words are not enough: the *larger* part explains the gain": [
             "none" if reason == "none" else "words" if words > 0 else "length" for reason, (words, _) in zip(reasons, right, strict=True)
+        ],
+        "the means over the studies decide, not the number of studies in which a part is larger": [
+            "none" if reason == "none" else ("length", "words")[int(sum(w > n for w, n in studies) > len(studies) / 2)]
+            for reason, studies in zip(reasons, each, strict=True)
+        ],
+        "the mean gain decides whether B is likelier, not the number of studies in which it is": [
+            "none" if sum(w + n > 0 for w, n in studies) < len(studies) / 2 else longer for longer, studies in zip(larger, each, strict=True)
         ],
         "the smaller part is no explanation: it is the wrong way round": [{"words": "length", "length": "words", "none": "none"}[r] for r in reasons],
     }
@@ -79,7 +87,8 @@ def _parts(totals_a: Tensor, lengths_a: Tensor, totals_b: Tensor, lengths_b: Ten
 
 
 def _searches(other: int) -> list[Searches]:
-    """Two cases for each gain, in one of which both parts are above 0; and two without a gain, in each of which another part is."""
+    """Two cases for each gain, in one of which both parts are above 0; two without a gain, in each of which another part is; and two in which one study
+    gains so much by words that the means do too, though most studies gain by length, or nothing."""
     draw, cases = random.Random(other), []
     wanted: tuple[Callable[[float, float], bool], ...] = (
         lambda words, length: words > length + 0.3 and length > 0.2,
@@ -100,4 +109,9 @@ def _searches(other: int) -> list[Searches]:
             if fits(*_parts(*case)):
                 break
         cases.append(case)
+    for longer, worse in ((-2, 0.01), (1, 0.02)):  # of four studies; the fifth is as long in B, and each word far likelier
+        lengths_a = torch.tensor([draw.randint(18, 24) for _ in range(5)])
+        lengths_b = lengths_a + torch.tensor([longer] * 4 + [0])
+        means = torch.tensor([draw.uniform(-0.7, -0.6) for _ in range(5)], dtype=torch.float64)
+        cases.append((means * lengths_a, lengths_a, (means + torch.tensor([-worse] * 4 + [0.5])) * lengths_b, lengths_b))
     return draw.sample(cases, len(cases))
