@@ -18,7 +18,7 @@ from rrg_lib.errors import ReportError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 from rrg_lib.models.generator import ReportGenerator
-from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 from rrg_lib.workspace import written_whole
 
@@ -29,7 +29,7 @@ DECODE_BATCH = 64
 def validation_scores(batches: StudyBatches, labels: np.ndarray | None = None) -> Callable[[ReportGenerator], dict[str, float]]:
     """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes.
     `labels` as in `write_reports`."""
-    labeler, dataset = KeywordLabeler(), batches.dataset
+    labeler, dataset = ReportLabeler(), batches.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
     truth = dataset.labels[batches.indices]
 
