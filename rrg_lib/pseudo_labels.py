@@ -2,7 +2,8 @@
 
 | source          | who says so                                            | for                                             |
 |-----------------|--------------------------------------------------------|-------------------------------------------------|
-| `expert_labels` | the expert codes of the collection                     | training, the default where there are codes     |
+| `expert_labels` | the expert codes of the collection; where there are    | training, the default                           |
+|                 | none the report                                        |                                                 |
 | `report_labels` | the report, its IMPRESSION or both, read by            | training: as the paper, ours in CheXbert's place|
 |                 | `rrg_lib.text.report_labeler`                          |                                                 |
 | `read_labels`   | a file: CSV, JSON or the release's pickle              | training, MIMIC-CXR's CheXpert labels           |
@@ -30,6 +31,7 @@ import numpy as np
 from rrg_lib.data import iu_xray
 from rrg_lib.decoding import LabelsAtTest
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
+from rrg_lib.finding_labels import who_says
 from rrg_lib.hashing import content_hash
 from rrg_lib.label_pickle import load_label_pickle
 from rrg_lib.pretraining import FindingExtractor, finding_logits
@@ -122,8 +124,14 @@ class PseudoLabels:
 
 
 def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
-    """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place (XProNet Eq. 3)."""
-    return PseudoLabels(dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), "the expert codes")
+    """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place (XProNet Eq. 3).
+
+    A study that nobody coded gets what our labeler reads in its report, as in `report_labels`; `source` says of how many.
+    """
+    rows, labeler, coded = dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), ReportLabeler(), np.asarray(dataset.labelled)
+    for i in np.flatnonzero(~coded):
+        rows[dataset.ids[i]] = _row(dataset.ids[i], list(labeler.observations(dataset.study(i).report)), OBSERVATIONS)
+    return PseudoLabels(rows, who_says(coded, labeler))
 
 
 def report_labels(dataset: PreparedDataset, section: Section = "reports") -> PseudoLabels:
