@@ -129,9 +129,8 @@ def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[
         f"{_counted(len(looks), 'image|images')} opened",
     ]
     if not all(study.is_coded for study in studies):
-        facts.append(
-            f"expert codes in {sum(study.is_coded for study in studies):,} studies; what the others have is read in their reports by {ReportLabeler.version}"
-        )
+        coded = sum(study.is_coded for study in studies)
+        facts.append(f"expert codes in {coded:,} studies; what the others have is read in their reports ({ReportLabeler.version})")
     return facts + [f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
 
 

@@ -32,8 +32,9 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
 
     `image` is a path relative to `root`. Rows of one `study` are its views; without that column every image is a study, called by its name. `report`,
     `split`, `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is nothing said. `codes` are experts' MeSH codes as those of IU
-    X-Ray, with semicolons between them (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train, val or test (70, 10, 20 %) by a hash of
-    its name: a patient is never in two. `view` is frontal or lateral (or PA, AP, LL, …). A study without a report is left out and counted.
+    X-Ray, with semicolons between them (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train,
+    val or test (70, 10, 20 %) by a hash of its name: a patient is never in two. `view` is frontal or lateral (or PA, AP, LL, …). A study without a report
+    is left out and counted.
 
     Raises:
         DataRootError: no `studies.csv`, or no report in it.
