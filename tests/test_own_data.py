@@ -11,6 +11,8 @@ import trees
 
 from rrg_lib import cli
 from rrg_lib.cli_app import app
+from rrg_lib.evaluation.efficacy import efficacy_key
+from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.finding_labels import findings_of, findings_of_dataset
 from rrg_lib.models.pretrained import read_tensors
@@ -144,3 +146,18 @@ def test_two_folders_of_ones_own_do_not_block_each_other(tmp_path):
     second = prepared("own", data_root=folder(tmp_path / "b", coded=(0,)), progress=False)
     assert first.folder != second.folder and first.hash != second.hash
     assert prepared("own", data_root=tmp_path / "a", progress=False).folder == first.folder
+
+
+def test_findings_are_scored_over_the_studies_that_experts_coded(tmp_path):
+    """Of the others nobody can say what is right; normal or abnormal they are by their report."""
+    dataset = prepared("own", data_root=folder(tmp_path / "own", coded=(12, 13)), progress=False)
+    tested = [dataset.study(i) for i in (12, 13, 14)]  # ill, well, and ribs that nobody coded
+    said = {"s12": REPORTS["ribs"], "s13": REPORTS["well"], "s14": REPORTS["ill"]}
+    options = {"metrics": ["BLEU-4"], "baselines": False, "intervals": False}
+    found = evaluate_reports(said, tested, dataset.vocabulary, **options)
+    alone = evaluate_reports({i: said[i] for i in ("s12", "s13")}, tested[:2], dataset.vocabulary, **options)
+    assert found.rows[0].findings == alone.rows[0].findings
+    key = efficacy_key("CheXpert-14")
+    assert found.rows[0].efficacy[key] == alone.rows[0].efficacy[key]
+    assert (found.rows[0].parts["normal"].n, found.rows[0].parts["abnormal"].n) == (1, 2)
+    assert "over the 2 studies that have some" in found.markdown() and "abnormal" not in alone.provenance
