@@ -170,13 +170,17 @@ def one_study(views: np.ndarray, boxes: Sequence[Box], named: Sequence[str], *, 
     figure, panels = new_figure(1, len(views), width=2.2 * len(views), height=2.45, squeeze=False)
     for v, (panel, picture) in enumerate(zip(panels[0], views, strict=True)):
         panel.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        for box in boxes:
-            if box.view == v:
-                colour, style = ("#56B4E9", "-") if box.finding in named else (ORANGE, "--")
-                corner, shape = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
-                panel.add_patch(Rectangle(corner, *shape, fill=False, edgecolor=colour, linestyle=style, linewidth=1.8))
-                behind = {"facecolor": "black", "edgecolor": "none", "pad": 1}
-                panel.text(box.x0, box.y0 - 3, box.finding, color=colour, fontsize=7, va="bottom", bbox=behind)
+        boxed(panel, [box for box in boxes if box.view == v], named)
         panel.set(xticks=[], yticks=[], xlabel=f"{VIEWS[v]}{' (drawn)' if drawn else ''}")
         panel.spines[:].set_visible(False)
     return finish(figure, name)
+
+
+def boxed(panel: Axes, boxes: Sequence[Box], named: Sequence[str]) -> None:
+    """Frame each box of a view with its finding's name: solid if the finding is in `named`, dashed if not."""
+    for box in boxes:
+        colour, style = ("#56B4E9", "-") if box.finding in named else (ORANGE, "--")
+        corner, shape = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
+        panel.add_patch(Rectangle(corner, *shape, fill=False, edgecolor=colour, linestyle=style, linewidth=1.8))
+        behind = {"facecolor": "black", "edgecolor": "none", "pad": 1}
+        panel.text(box.x0, box.y0 - 3, box.finding, color=colour, fontsize=7, va="bottom", bbox=behind)
