@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import figures as tool  # noqa: E402
-
 from rrg_lib.book_figures import ENTRIES, as_swept, digest, one_protocol  # noqa: E402
 from rrg_lib.figures import overview  # noqa: E402
 from rrg_lib.published_figures import FIGURES  # noqa: E402
