@@ -22,6 +22,8 @@ LabelsAtTest = Literal["classifier", "none", "reference", "reference_expert", "r
 Protocol = Literal["published", "greedy", "tuned"]
 #: In the order of the tables.
 PROTOCOLS: tuple[Protocol, ...] = ("tuned", "greedy", "published")
+#: The protocol of results that edition 0.1 stored: greedy, epochs chosen by `keywords-0`, on other devices than those of this edition.
+EDITION_0_1 = "edition 0.1"
 END = 0
 #: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist than seats.
 _FINISHED = 1000.0
