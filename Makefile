@@ -37,6 +37,9 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .PHONY: help install lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
 book assets notebooks results figures release chapters slow lab site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
+# Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
+export OMP_WAIT_POLICY ?= passive
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rrg_lib.benchmarks import BENCHMARKS
+from rrg_lib.benchmarks import APART, BENCHMARKS
 from rrg_lib.cli_app import (
     DataRoot,
     Decoding,
@@ -231,7 +231,9 @@ def generate(
 
 @app.command()
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help=f"What to measure, by default all: {', '.join(BENCHMARKS)}.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help=f"What to measure, by default all: {', '.join(BENCHMARKS)}; and {', '.join(APART)}.")
+    ] = None,
     size: Annotated[str, typer.Option(help="paper: the published sizes; small: seconds, to try it.")] = "paper",
     repeats: Annotated[int, typer.Option(help="Rounds; every case runs once a round.")] = 5,
     threads: Annotated[int | None, typer.Option(help="Threads of this process; by default all cores.")] = None,
@@ -261,7 +263,8 @@ def bench(
 
     results = []
     for group in chosen:
-        results.append(measure(group, repeats=repeats, peak=peak if memory else None, progress=told))
+        own = memory and group.name not in APART  # its work is done by other processes
+        results.append(measure(group, repeats=repeats, peak=peak if own else None, progress=told))
         if out:  # each time: who stops a long measurement keeps the groups that are done
             write_json(out, [result.to_json() for result in results])
     typer.echo(table(results))
