@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,8 @@ DECODING = "decoding.json"
 
 @dataclass(frozen=True)
 class Grid:
-    """Every way of decoding that is tried: all combinations. `alphas` are those of Wu's length penalty, for beams wider than 1, which alone it can change."""
+    """Every way of decoding that may be tried: all combinations. `alphas` are those of Wu's length penalty, for beams wider than 1, which alone it can
+    change. Biases are tried in their order, from 0 down, and no further once the reports are longer than `BAND` allows: a lower one makes them longer."""
 
     beam_sizes: tuple[int, ...] = (1, 3)
     end_biases: tuple[float, ...] = (0.0, -2.0, -3.0, -3.5, -4.0, -4.5, -5.0, -6.0)
@@ -53,6 +54,8 @@ class Grid:
         for name, values in vars(self).items():
             if not values:
                 raise ConfigurationError(f"{name} is empty: a grid needs at least one value of everything")
+        if list(self.end_biases) != sorted(self.end_biases, reverse=True):
+            raise ConfigurationError(f"end_biases are {self.end_biases}: they must fall, because a lower one makes reports longer")
 
     def settings(self, like: DecodingConfig) -> Iterator[DecodingConfig]:
         """The ways, plain ones first: of two that score alike the first is kept. Length and labels at test are `like`'s."""
@@ -71,7 +74,7 @@ class Grid:
     @property
     def hash(self) -> str:
         """Of the grid and of the rule by which it is read."""
-        return content_hash({**asdict(self), "target": TARGET, "band": BAND, "labeler": ReportLabeler().hash})
+        return content_hash({**asdict(self), "until": BAND[1], "target": TARGET, "band": BAND, "labeler": ReportLabeler().hash})
 
 
 GRID = Grid()
@@ -157,16 +160,20 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> Tuned:
     words = sum(len(text.split()) for text in references.values())
     told = run.told("val", run.experiment.decoding)
     settings = list(grid.settings(run.experiment.decoding))
-    tried = []
+    tried, too_long = [], set()
     with on_device(generator), memory_advice("fewer beams need less: tuning.Grid(beam_sizes=(1,))"):
         table = generator.word_table()
         for config in tqdm(settings, desc="choosing the decoding", unit="way", disable=not progress):
+            if (others := replace(config, end_bias=0.0)) in too_long:
+                continue
             reports = write_reports(generator, batches, dataset.vocabulary, config, labels=told, table=table)
             nlg = nlg_scores(references, reports, metrics=BLEU).corpus
             f1 = finding_f1([labeler.label(reports[name]) for name in references], truth).micro.f1
             scores = {"BLEU-4": nlg["BLEU-4"], **({} if np.isnan(f1) else {"finding-F1": f1})}
             said = sum(len(text.split()) for text in reports.values())
             tried.append(Tried(config, {**scores, "length ratio": said / words, "distinct": float(len(set(reports.values())))}))
+            if said / words > BAND[1]:
+                too_long.add(others)
     found = Tuned(tuple(tried), grid.hash, weights, time.perf_counter() - started)
     write_json(run.folder / DECODING, found.to_json())
     return found

@@ -112,14 +112,21 @@ class Evaluation:
         lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
         made = self.provenance
         lines += [
-            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({made['label_set']}, labeler {made['labeler']['version']}, "
-            "a doubted finding counts as said, against the experts' codes)",
+            *_ceiling(self.references_finding_f1, made),
             f"- protocol {made['protocol']['name']} {made['protocol']['hash']}, vocabulary {made['vocabulary']}, studies {made['studies']['hash']}",
         ]
         if any(row.intervals for row in self.rows):
             boot = made["bootstrap"]
             lines.append(f"- in brackets: {boot['level']:.0%} bootstrap intervals over studies, {boot['resamples']} resamples, seed {boot['seed']}")
         return "\n".join(lines) + "\n"
+
+
+def _ceiling(f1: float, made: dict[str, Any]) -> list[str]:
+    """What the labeler finds in the references themselves; nothing where no study has a code to hold it against."""
+    if math.isnan(f1):
+        return []
+    how = f"{made['label_set']}, labeler {made['labeler']['version']}, a doubted finding counts as said, against the experts' codes"
+    return [f"- the references themselves: {FINDING_F1} {f1:.3f} ({how})"]
 
 
 def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:
