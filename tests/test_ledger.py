@@ -167,7 +167,9 @@ def test_studies_are_paired_where_their_terms_are_kept():
     gap = np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[:3]], axis=0) - np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[3:]], axis=0)
     variance = (weights @ gap / 590).var(ddof=1) + a.pool.sd**2 * 2 / 3
     assert order(a, b).margin / variance**0.5 == pytest.approx(1.96, abs=0.3) and a.pool == b.pool and a.pool.freedom == 4
-    assert (a.low, a.high) == pytest.approx(np.quantile(weights @ np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[:3]], axis=0) / 590, [0.025, 0.975]))
+    assert (a.low, a.high) == pytest.approx(
+        np.quantile(weights @ np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[:3]], axis=0) / 590, [0.025, 0.975])
+    )
 
 
 def test_finding_f1_of_edition_0_1_is_compared_by_what_has_intervals():
@@ -184,7 +186,9 @@ def test_one_system_may_have_two_names_and_one_training_three_kinds_of_labels():
     pairs = same_systems(results)
     assert ("iu_phantom/base, laptop", "iu_phantom/xpronet_wo_cmpnet, laptop") in pairs
     assert ("iu_phantom/xpronet, laptop, memory.theta=1.0", "iu_phantom/xpronet_wo_imlcs, laptop") in pairs
-    of = {name: {p: effective(experiment(f"iu_phantom/{p}", name)) for p in ("base", "xpronet_wo_cmpnet", "cmn", "mem")} for name in ("laptop", "gpu")}
+    of = {
+        name: {p: effective(experiment(f"iu_phantom/{p}", name)) for p in ("base", "xpronet_wo_cmpnet", "cmn", "mem")} for name in ("laptop", "gpu")
+    }
     assert of["laptop"]["base"] == of["laptop"]["xpronet_wo_cmpnet"] and of["gpu"]["base"] != of["gpu"]["xpronet_wo_cmpnet"]
     assert len(set(of["laptop"].values())) == 3 and of["laptop"]["base"] == effective(experiment("iu_phantom/base", "laptop", seed=1))
     names = ("base", "xpronet_wo_cmpnet")
@@ -252,7 +256,7 @@ def test_no_claim_that_stored_numbers_speak_to_is_not_run():
 def test_what_was_measured_of_attention_prototypes_and_rare_classes():
     rows = ledger([])
     space, regions = claim(rows, "cmn-shared-space"), claim(rows, "cmn-word-regions")
-    assert space.verdict == NO_DIFFERENCE and "mem 0.984/0.995/1.005" in space.why
+    assert space.verdict == NO_DIFFERENCE and "; mem " in space.why and "no difference larger than 0.05" in space.why
     assert regions.verdict == HOLDS and "base" in regions.why and "without any memory" in regions.why
     shared = claim(rows, "xpronet-shared")
     assert shared.verdict == NO_DIFFERENCE and "over another study's patches: -0.001" in shared.why and shared.dataset == "-"
@@ -302,7 +306,11 @@ def test_only_the_papers_own_data_reproduces():
     other = ledger(seeds("cmn", 0.150, 0.151, 0.149, dataset="iu_xray", profile="gpu"))
     at = next(i for i, v in enumerate(published()) if (v.where, v.dataset, v.system, v.metric) == ("Table 2", "iu_xray", "CMN", "BLEU-4"))
     assert [rows[at].verdict for rows in (drawn, own, small, other)] == [NOT_RUN, REPRODUCED, NOT_RUN, NOT_REPRODUCED]
-    assert drawn[at].ours == "0.170" and drawn[at].ours_on == "iu_phantom, laptop, edition 0.1" and "rrg train iu_xray/cmn --profile gpu" in drawn[at].why
+    assert (
+        drawn[at].ours == "0.170"
+        and drawn[at].ours_on == "iu_phantom, laptop, edition 0.1"
+        and "rrg train iu_xray/cmn --profile gpu" in drawn[at].why
+    )
     assert own[at].ours_on == "iu_xray, gpu, published" and small[at].ours == ""
     runs = [*seeds("cmn", 0.15, 0.151, 0.149, dataset="iu_xray", profile="gpu"), *seeds("base", 0.12, 0.121, 0.119, dataset="iu_xray", profile="gpu")]
     assert claim(ledger(runs), "cmn-cmn-base-iu").verdict == REPRODUCED

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from scipy import stats
 
 from rrg_lib import shipped
+from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS
 from rrg_lib.evaluation.deciding import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
 from rrg_lib.evaluation.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED, Decision, number
+from rrg_lib.evaluation.measured import EDITION_0_1
 from rrg_lib.evaluation.statistics import LEVEL
 
 if TYPE_CHECKING:
@@ -58,14 +60,21 @@ class Looked(NamedTuple):
 def looked(look: str, ratio: str) -> dict[str, Looked]:
     """Preset -> what its reference words look at, `look` "shared slots" or "cross-attention": `ratio` "ratio" over chance, or "own" over the maps of other
     studies, all findings together; of the classifier's labels where a memory was told any."""
-    found: dict[str, list[dict[str, float]]] = {}
+    by_protocol: dict[str, dict[str, list[dict[str, float]]]] = {}
     for record in shipped.attention().values():
-        what = record["run"]["experiment"]
-        if (what["dataset"], what["profile"]) != (DRAWN, PROFILE) or record["run"]["decoding"].get("labels_at_test", "classifier") != "classifier":
+        run = record["run"]
+        what = run["experiment"]
+        if (what["dataset"], what["profile"]) != (DRAWN, PROFILE) or run["decoding"].get("labels_at_test", "classifier") != "classifier":
             continue
         for row in record["rows"]:
             if (row["words"], row["look"], row["finding"]) == ("reference", look, "all"):
-                found.setdefault(what["preset"], []).append(row)
+                by_protocol.setdefault(what["preset"], {}).setdefault(run.get("protocol", EDITION_0_1), []).append(row)
+    # a training counts once, in whatever protocol its own reports were written: of each preset the trainings that are most, the newer ones of as many
+    newest = [*PROTOCOLS, EDITION_0_1]
+    found = {
+        preset: kinds[max(sorted(kinds, key=newest.index), key=lambda name: min(len(kinds[name]), MIN_SEEDS))]
+        for preset, kinds in by_protocol.items()
+    }
     low, high = ("low", "high") if ratio == "ratio" else (f"{ratio}_low", f"{ratio}_high")
     values = {preset: tuple(row[ratio] for row in rows) for preset, rows in found.items()}
     pool = pooled(list(values.values()), f"{DRAWN}, {PROFILE}, {look}")
@@ -129,7 +138,9 @@ def kept(name: str) -> Kept | None:
     """A kept measurement by its name, None where it was not made."""
     for row in shipped.table("measurements"):
         if row["name"] == name:
-            return Kept(name, *(float(row[part]) for part in ("value", "low", "high")), int(row["seeds"]), int(row["studies"]), row["of"], row["made_by"])
+            return Kept(
+                name, *(float(row[part]) for part in ("value", "low", "high")), int(row["seeds"]), int(row["studies"]), row["of"], row["made_by"]
+            )
     return None
 
 
@@ -149,8 +160,13 @@ def word_and_patch_share_prototypes(results: Sequence[StoredResult]) -> Decision
         return Decision(NOT_RUN, "not measured; python tools/measurements.py xpronet_meetings")
     of_ten, _, of_image = found
     delta = smallest_difference("shared prototypes of ten")
-    verdict = HOLDS if of_image.low > 0 else FAILS if of_image.high < 0 else NO_DIFFERENCE if -delta < of_image.low and of_image.high < delta else UNDECIDED
-    why = "; ".join(map(str, found)) + f"; {of_ten.studies} studies. About *this* image is only what goes beyond another study's patches behind the same gate"
+    verdict = (
+        HOLDS if of_image.low > 0 else FAILS if of_image.high < 0 else NO_DIFFERENCE if -delta < of_image.low and of_image.high < delta else UNDECIDED
+    )
+    why = (
+        "; ".join(map(str, found))
+        + f"; {of_ten.studies} studies. About *this* image is only what goes beyond another study's patches behind the same gate"
+    )
     return Decision(verdict, why, _ours(of_ten))
 
 

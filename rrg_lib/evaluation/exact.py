@@ -197,7 +197,9 @@ def xpronet_is_best_but_for_bleu_1() -> Exact:
     whole = values_of(XPRONET, "Table 1", "mimic_cxr", "XProNet")
     above = {metric: all(own.high >= other.low for other in _earlier("mimic_cxr", metric)) for metric, own in whole.items()}
     beaten = [metric for metric, best in above.items() if not best]
-    return Exact(CONSISTENT if set(beaten) <= {"BLEU-1"} else CONTRADICTED, f"not best in {', '.join(beaten)}", f"not the best row in {', '.join(beaten)}")
+    return Exact(
+        CONSISTENT if set(beaten) <= {"BLEU-1"} else CONTRADICTED, f"not best in {', '.join(beaten)}", f"not the best row in {', '.join(beaten)}"
+    )
 
 
 @exact
@@ -335,7 +337,9 @@ def mimic_cxr_is_almost_50_times_larger() -> Exact:
     readings = {}
     for metric in ("images", "reports", "patients"):
         of = {data: [v for v in published() if (v.where, v.dataset, v.metric) == ("Table 1", data, metric)] for data in ("mimic_cxr", "iu_xray")}
-        ends = [sum(getattr(v, a) for v in of["mimic_cxr"]) / sum(getattr(v, b) for v in of["iu_xray"]) for a, b in (("low", "high"), ("high", "low"))]
+        ends = [
+            sum(getattr(v, a) for v in of["mimic_cxr"]) / sum(getattr(v, b) for v in of["iu_xray"]) for a, b in (("low", "high"), ("high", "low"))
+        ]
         readings[metric] = ends
     agree = [metric for metric, (low, high) in readings.items() if low <= 50 and high >= 45]
     shown = "; ".join(f"by {metric} {low:.0f} to {high:.0f} times" for metric, (low, high) in readings.items())

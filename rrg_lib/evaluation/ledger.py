@@ -129,7 +129,9 @@ def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> 
     if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
         low, high = another_training(ours)
         agrees = low <= value.high and high >= value.low
-        return (REPRODUCED if agrees else NOT_REPRODUCED), f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds"
+        return (
+            REPRODUCED if agrees else NOT_REPRODUCED
+        ), f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds"
     earlier = same_elsewhere(value)
     quoted = (
         f"; {'equals' if abs(earlier.value - value.value) <= earlier.half + value.half else f'not the {earlier.text} of'} {earlier.place}"

@@ -53,7 +53,7 @@ def main_table(rows: Sequence[LedgerRow], results: Sequence[StoredResult] = ()) 
             line.setdefault(f"{row.metric}, ours", f"{row.ours} {row.interval}" if row.ours else NOTHING)
             line.setdefault("ours is of", row.ours_on or NOTHING)
             line.setdefault("seeds", row.seeds or NOTHING)
-    like = next((r for r in results if r.experiment.dataset in (DRAWN, "iu_xray")), None)
+    like = next((r for r in results if r.experiment.dataset in (DRAWN, "iu_xray") and len(r.evaluation.rows) > 1), None)
     for baseline in like.evaluation.rows[1:] if like else ():
         line = found.setdefault(("no paper", "iu_xray", f"{baseline.name}: {baseline.description}"), {})
         for score in SHOWN:
