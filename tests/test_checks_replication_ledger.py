@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from collections import Counter
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,7 @@ from scipy import stats
 
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import replication_ledger as checks
-from rrg_lib.evaluation.measured import Measured, order
-from rrg_lib.evaluation.statistics import over_seeds
+from rrg_lib.evaluation.deciding import Arm, Pool, judge
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "10_replication_ledger.py"
 EXERCISES = ("rounding_verdict", "average_gain", "share_of_slots", "order_verdict")
@@ -36,7 +36,7 @@ def solved() -> dict:
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solved_form_passes_and_blank_and_constant_ones_fail(name):
     getattr(checks, name)(solved()[name])
-    for constant in ("consistent", "contradicted", "holds", "undecided", 0.0, 19.6, None):
+    for constant in ("consistent", "contradicted", "above", "no difference", "undecided", 0.0, 19.6, None):
         with pytest.raises(CheckError):
             getattr(checks, name)(lambda *inputs, constant=constant: constant)
 
@@ -52,12 +52,15 @@ def by_decimals(better, worse):
     return "contradicted" if highest < lowest else "consistent"
 
 
-def by_statistics(a, s_a, b, s_b, t):
+def by_statistics(a, b, s_studies, s_seeds, t, t_1, delta):
     if len(a) < 3 or len(b) < 3:
         return "undecided"
-    margin = t * (s_a**2 + s_b**2 + statistics.variance(a) / len(a) + statistics.variance(b) / len(b)) ** 0.5
+    s = math.hypot(s_studies, s_seeds / len(a) ** 0.5, s_seeds / len(b) ** 0.5)
     apart = statistics.fmean(a) - statistics.fmean(b)
-    return "undecided" if abs(apart) <= margin else "holds" if apart > 0 else "fails"
+    low, high = apart - t_1 * s, apart + t_1 * s
+    if abs(apart) > t * s:
+        return "above" if apart > 0 else "below"
+    return "no difference" if -delta < low and high < delta else "undecided"
 
 
 @pytest.mark.exercise("10", "right")
@@ -85,6 +88,11 @@ def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
     return "contradicted" if (round(a, 9) < round(b, 9) if ends else a < b) else "consistent"
 
 
+def touching(better, worse):
+    highest, lowest = (Decimal(x) + sign * Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1) for x, sign in ((better, 1), (worse, -1)))
+    return "contradicted" if highest <= lowest else "consistent"
+
+
 @pytest.mark.exercise("10.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
@@ -94,7 +102,8 @@ def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
         (partial(rounded, whole=None, unit=1), "half a unit of the last digit"),
         (partial(rounded, whole=None, text=lambda x: str(float(x))), "Count the digits of the text"),
         (partial(rounded, whole=3), "own number of digits"),
-        (partial(rounded, whole=None, ends=False), "Binary fractions make touching ends differ"),
+        (partial(rounded, whole=None, ends=False), "your computer's binary fractions make ends that touch differ"),
+        (touching, "Two intervals that only touch allow it"),
         (lambda a, b: "fails", "return 'consistent' or 'contradicted'"),
     ],
 )
@@ -146,18 +155,27 @@ def test_share_mistakes(answer, hint):
     ("answer", "hint"),
     [
         (partial(checks._order, fewest=1), "fewer than three seeds"),
-        (partial(checks._order, within="fails"), "that is 'undecided', not 'fails'"),
-        (partial(checks._order, below="undecided"), "the order *fails*"),
-        (partial(checks._order, over_n=False), "is that of the seeds over n"),
-        (partial(checks._order, ddof=0), "divides by n - 1"),
+        (partial(checks._order, otherwise="no difference"), "not told apart is not the same as alike"),
+        (partial(checks._order, equal=False), "that is an answer, 'no difference'"),
+        (partial(checks._order, below="undecided"), "on the other side is 'below'"),
+        (partial(checks._order, over_n=False), "is that of a seed over n"),
+        (partial(checks._order, of_b=False), "B's mean varies as well"),
+        (partial(checks._order, same_n=True), "its own number of seeds: 1/n_a + 1/n_b"),
         (partial(checks._order, studies=False), "the studies are missing"),
         (partial(checks._order, seeds=False), "the seeds are missing"),
-        (partial(checks._order, of_b=False), "B's mean varies as well"),
         (partial(checks._order, roots=True), "you add the roots"),
         (partial(checks._order, use_t=False), "the factor is missing"),
-        (partial(checks._order, margin=False), "the margin is missing"),
         (partial(checks._order, studies_over_n=True), "averaging seeds does not shrink"),
+        (partial(checks._order, studies_twice=True), "it counts once, not for A and for B"),
+        (partial(checks._order, own_seeds=True), "of these few seeds is hardly known"),
         (partial(checks._order, swap=True), "the order is turned round"),
+        (partial(checks._order, one_sided=False), "its quantile is t_1"),
+        (partial(checks._order, room=False), "needs room"),
+        (partial(checks._order, gap=False), "not its margin alone"),
+        (partial(checks._order, sign=True), "one that is negative may be too small to matter as well"),
+        (partial(checks._order, equal_first=True), "ask for an order first"),
+        (partial(checks._order, delta_order=True), "delta does not decide an order"),
+        (lambda *inputs: "holds", "return 'above', 'below', 'no difference', 'undecided'"),
     ],
 )
 def test_order_mistakes(answer, hint):
@@ -166,17 +184,17 @@ def test_order_mistakes(answer, hint):
 
 
 def test_the_exercise_is_the_ledgers_rule():
-    """With the ledger's own t, the chapter's answer and `measured.order` agree on random systems."""
-    rng, words = np.random.default_rng(0), {"above": "holds", "below": "fails"}
-    answer = solved()["order_verdict"]
-    for _ in range(300):
-        pair = []
-        for _ in "ab":
-            scores = rng.normal(0.12, 0.01, rng.integers(2, 6)).tolist()
-            pair.append(Measured("iu_phantom", "laptop", None, over_seeds(scores), 0, 0, float(rng.uniform(0, 0.008)), ("p",)))
-            pair.append(scores)
-        a, a_scores, b, b_scores = pair
-        found = order(a, b)
-        t = found.margin / (a.variance + b.variance) ** 0.5
-        assert t >= stats.norm.ppf(0.975) - 1e-9
-        assert answer(a_scores, a.s_studies, b_scores, b.s_studies, t) == words.get(found.how, "undecided")
+    """With the ledger's own quantiles the chapter's answer and `deciding.judge` agree on random systems, all four answers among them."""
+    rng, answer, met = np.random.default_rng(0), solved()["order_verdict"], Counter()
+    for _ in range(400):
+        pool = Pool(float(rng.uniform(0, 0.008)), 40, 20, "made")
+        a, b = (rng.normal(0.12 + shift, 0.004, rng.integers(2, 6)).tolist() for shift in (rng.normal(0, 0.008), 0.0))
+        studies = float(rng.uniform(0.0005, 0.006))
+        arms = [Arm(float(np.mean(x)), len(x), pool) for x in (a, b)]
+        found = judge(*arms, studies**2, delta=0.01, studies=590)
+        s = (studies**2 + pool.sd**2 * (1 / len(a) + 1 / len(b))) ** 0.5
+        t, t_1 = (stats.t.ppf(q, found.freedom) for q in (0.975, 0.95)) if found.answer != "too few seeds" else (1.96, 1.64)
+        assert np.isnan(found.margin) or t * s == pytest.approx(found.margin)
+        met[said := answer(a, b, studies, pool.sd, t, t_1, 0.01)] += 1
+        assert said == {"too few seeds": "undecided"}.get(found.answer, found.answer)
+    assert min(met[verdict] for verdict in checks.VERDICTS) > 10

@@ -53,6 +53,16 @@ def _rounding(better: str, worse: str, *, unit: float = 0.5, digits: Callable[[s
     return "contradicted" if a + half_a < b - half_b else "consistent"
 
 
+def _touching(better: str, worse: str) -> str:
+    (a, half_a), (b, half_b) = ((Decimal(x), Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1)) for x in (better, worse))
+    return "contradicted" if a + half_a <= b - half_b else "consistent"
+
+
+def _binary(better: str, worse: str) -> str:
+    half = [0.5 * 10.0 ** -len(text.partition(".")[2]) for text in (better, worse)]
+    return "contradicted" if float(better) + half[0] < float(worse) - half[1] else "consistent"
+
+
 def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -> str:
     found = [answer(*pair) for pair in PAIRS]
     slips = {
@@ -69,8 +79,12 @@ def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -
     for hint, slip in slips.items():
         if found == [slip(*pair) for pair in PAIRS]:
             return hint
+    if found == [_touching(*pair) for pair in PAIRS]:
+        return "Two intervals that only touch allow it: the first may be at least the second, for both may be the number between them."
+    if found == [_binary(*pair) for pair in PAIRS]:
+        return "Your rule is right; your computer's binary fractions make ends that touch differ in the last place: round both before you compare."
     if _rounding(better, worse, unit=0) != _rounding(better, worse):
-        return "What the rounding allows is no contradiction; two intervals that only touch allow it. (Binary fractions make touching ends differ: round them.)"
+        return "What the rounding allows is no contradiction."
     return "It is contradicted when even the highest that the first may be is less than the lowest that the second may be."
 
 
@@ -131,74 +145,99 @@ def share_of_slots(answer: Callable[..., float], *, other: int = 0) -> None:
 
 # --- Exercise 10.4 ----------------------------------------------------------------------------------------------------------------------------------
 
-#: (scores of A's seeds, s_studies of A, the same of B, t).
+#: (scores of A's seeds, of B's, s_studies of the difference, s_seeds of one training, t, t_1, delta).
 ORDERS = (
-    ([0.15, 0.151, 0.149], 0.003, [0.12, 0.121, 0.119], 0.003, 1.96),
-    ([0.12, 0.121, 0.119], 0.003, [0.15, 0.151, 0.149], 0.003, 1.96),
-    ([0.125, 0.126, 0.124], 0.003, [0.12, 0.121, 0.119], 0.003, 1.96),
-    ([0.12, 0.121, 0.119], 0.003, [0.125, 0.126, 0.124], 0.003, 1.96),
-    ([0.123, 0.124, 0.122], 0.003, [0.12, 0.121, 0.119], 0.003, 1.96),
-    ([0.15, 0.151], 0.003, [0.12, 0.121], 0.003, 1.96),
-    ([0.15, 0.151, 0.149], 0.0, [0.12], 0.0, 1.96),
-    ([0.130, 0.131, 0.129], 0.0, [0.12, 0.121, 0.119], 0.006, 1.96),
-    ([0.130, 0.131, 0.129], 0.006, [0.12, 0.121, 0.119], 0.0, 1.96),
-    ([0.150, 0.138, 0.126], 0.0, [0.12, 0.12, 0.12], 0.0, 1.96),
-    ([0.12, 0.12, 0.12], 0.0, [0.150, 0.138, 0.126], 0.0, 1.96),
-    ([0.148, 0.128, 0.144], 0.0, [0.12, 0.12, 0.12, 0.12], 0.0, 3.5),
-    ([0.1305, 0.1295, 0.13], 0.004, [0.12, 0.12, 0.12], 0.004, 1.5),
-    ([0.1285, 0.1275, 0.128], 0.003, [0.12, 0.12, 0.12], 0.003, 1.96),
-    ([0.1385, 0.12, 0.1385], 0.0, [0.12] * 3, 0.0, 1.96),
-    ([0.15, 0.12, 0.123], 0.0, [0.12] * 3, 0.0, 1.96),
+    ([0.15, 0.151, 0.149], [0.12, 0.121, 0.119], 0.003, 0.002, 1.96, 1.64, 0.01),
+    ([0.12, 0.121, 0.119], [0.15, 0.151, 0.149], 0.003, 0.002, 1.96, 1.64, 0.01),
+    ([0.125, 0.126, 0.124], [0.12, 0.121, 0.119], 0.004, 0.002, 1.96, 1.64, 0.01),
+    ([0.121, 0.122, 0.120], [0.12, 0.121, 0.119], 0.002, 0.002, 1.96, 1.64, 0.01),
+    ([0.119, 0.12, 0.118], [0.12, 0.121, 0.119], 0.002, 0.002, 1.96, 1.64, 0.01),
+    ([0.123, 0.124, 0.122], [0.12, 0.121, 0.119], 0.001, 0.0005, 1.96, 1.64, 0.01),
+    ([0.15, 0.151], [0.12, 0.121], 0.001, 0.001, 1.96, 1.64, 0.01),
+    ([0.15, 0.151, 0.149], [0.12], 0.001, 0.001, 1.96, 1.64, 0.01),
+    ([0.12, 0.12], [0.12, 0.12], 0.001, 0.001, 1.96, 1.64, 0.01),
+    ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.006, 0.0, 1.96, 1.64, 0.01),
+    ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.0, 0.009, 1.96, 1.64, 0.01),
+    ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.0, 0.006, 1.96, 1.64, 0.01),
+    ([0.150, 0.128, 0.112], [0.12, 0.12, 0.12], 0.002, 0.001, 1.96, 1.64, 0.01),
+    ([0.128] * 3, [0.12] * 9, 0.0, 0.0058, 1.96, 1.64, 0.01),
+    ([0.128] * 9, [0.12] * 3, 0.0, 0.0064, 1.96, 1.64, 0.01),
+    ([0.1255] * 3, [0.12] * 3, 0.0029, 0.0, 1.96, 1.5, 0.01),
+    ([0.1255] * 3, [0.12] * 3, 0.0029, 0.0, 1.96, 1.7, 0.01),
+    ([0.1145] * 3, [0.12] * 3, 0.0029, 0.0, 1.96, 1.5, 0.01),
+    ([0.1145] * 3, [0.12] * 3, 0.0029, 0.0, 1.96, 1.7, 0.01),
+    ([0.129] * 3, [0.12] * 3, 0.0035, 0.0035, 1.96, 1.64, 0.02),
+    ([0.1285] * 3, [0.12] * 3, 0.0033, 0.0033, 1.96, 1.64, 0.02),
 )
-Order = Callable[[Sequence[float], float, Sequence[float], float, float], str]
+Order = Callable[[Sequence[float], Sequence[float], float, float, float, float, float], str]
+VERDICTS = ("above", "below", "no difference", "undecided")
 
 
 def order_verdict(answer: Order, *, other: int = 0) -> None:
-    """`answer(a, s_a, b, s_b, t)`: "holds", "fails" or "undecided" for "A is above B" (`rrg_lib.evaluation.measured`)."""
+    """`answer(a, b, s_studies, s_seeds, t, t_1, delta)`: "above", "below", "no difference" or "undecided" (`rrg_lib.evaluation.deciding`)."""
     name = "order_verdict"
     found, draw = [], random.Random(other)
-    stretch, shift = (draw.uniform(0.5, 2), draw.uniform(0, 0.3)) if other else (1.0, 0.0)  # which leave every order as it is
-    cases = [([x * stretch + shift for x in a], s_a * stretch, [x * stretch + shift for x in b], s_b * stretch, t) for a, s_a, b, s_b, t in ORDERS]
+    stretch, shift = (draw.uniform(0.5, 2), draw.uniform(0, 0.3)) if other else (1.0, 0.0)  # which leave every answer as it is
+    cases = [
+        ([x * stretch + shift for x in a], [x * stretch + shift for x in b], studies * stretch, seeds * stretch, t, t_1, delta * stretch)
+        for a, b, studies, seeds, t, t_1, delta in ORDERS
+    ]
     cases = draw.sample(cases, len(cases)) if other else cases
     for case in cases:
         found.append(answered(name, answer, *case))
-        if found[-1] not in ("holds", "fails", "undecided"):
-            raise CheckError(f"{name}: it returns {found[-1]!r}; return 'holds', 'fails' or 'undecided'")
+        if found[-1] not in VERDICTS:
+            raise CheckError(f"{name}: it returns {found[-1]!r}; return {', '.join(map(repr, VERDICTS))}")
     right = [_order(*case) for case in cases]
     if found == right:
         return
     slips: dict[str, dict[str, Any]] = {
         "fewer than three seeds of either decide nothing": {"fewest": 1},
-        "within the margin nothing is decided: that is 'undecided', not 'fails'": {"within": "fails"},
-        "a difference below minus the margin means that the order *fails*": {"below": "undecided"},
-        "the variance of a *mean* of n seeds is that of the seeds over n": {"over_n": False},
-        "of a sample the variance divides by n - 1": {"ddof": 0},
-        "the studies are missing: another test set would have given another score": {"studies": False},
+        "not told apart is not the same as alike: 'no difference' must be shown, else it is 'undecided'": {"otherwise": "no difference"},
+        "some differences are shown to be smaller than delta: that is an answer, 'no difference'": {"equal": False},
+        "a difference beyond the margin on the other side is 'below'": {"below": "undecided"},
+        "the variance of a *mean* of n seeds is that of a seed over n, for A and for B": {"over_n": False},
+        "B's mean varies as well, and it has its own number of seeds": {"of_b": False},
+        "each mean has its own number of seeds: 1/n_a + 1/n_b": {"same_n": True},
+        "the studies are missing: another test set would have given another difference": {"studies": False},
         "the seeds are missing: another training would have given another score": {"seeds": False},
-        "B's mean varies as well: add its variance": {"of_b": False},
         "variances are added and then rooted; you add the roots": {"roots": True},
         "the factor is missing: the margin is t times the standard deviation": {"use_t": False},
-        "the margin is missing: any difference decides": {"margin": False},
         "averaging seeds does not shrink what the studies do: they were the same for all": {"studies_over_n": True},
-        "the order is turned round: A is claimed to be above B": {"swap": True},
+        "s_studies is already that of the difference: it counts once, not for A and for B": {"studies_twice": True},
+        "s_seeds is pooled over many systems and given; that of these few seeds is hardly known": {"own_seeds": True},
+        "the order is turned round: A's mean less B's": {"swap": True},
+        "whether it is 'no difference' is a one-sided question: its quantile is t_1": {"one_sided": False},
+        "to be smaller than delta the difference needs room: add t_1 times the standard deviation to it": {"room": False},
+        "the difference itself must have room below delta, not its margin alone": {"gap": False},
+        "a difference has no sign here: one that is negative may be too small to matter as well": {"sign": True},
+        "ask for an order first: a difference can be sure and too small to matter, then it is 'above' or 'below'": {"equal_first": True},
+        "delta does not decide an order: a sure difference may be small": {"delta_order": True},
     }
     for hint, options in slips.items():
         if found == [_order(*case, **options) for case in cases]:
             raise CheckError(f"{name}: {hint}")
     case, wrong, expected = next((case, f, r) for case, f, r in zip(cases, found, right, strict=True) if f != r)
-    raise CheckError(f"{name}: seeds {case[0]} (s_studies {case[1]}) against {case[2]} ({case[3]}), t = {case[4]}: {expected}, not {wrong}")
+    a, b, studies, seeds, t, t_1, delta = case
+    given = f"s_studies {studies}, s_seeds {seeds}, t {t}, t_1 {t_1}, delta {delta}"
+    raise CheckError(f"{name}: seeds {a} against {b} ({given}): {expected!r}, not {wrong!r}")
 
 
-def _order(a, s_a, b, s_b, t, *, fewest=3, within="undecided", below="fails", over_n=True, ddof=1, studies=True, seeds=True, of_b=True, roots=False,
-           use_t=True, margin=True, studies_over_n=False, swap=False) -> str:  # fmt: skip
+def _order(a, b, s_studies, s_seeds, t, t_1, delta, *, fewest=3, otherwise="undecided", equal=True, below="below", over_n=True, of_b=True, same_n=False,
+           studies=True, seeds=True, roots=False, use_t=True, studies_over_n=False, studies_twice=False, own_seeds=False, swap=False, one_sided=True,
+           room=True, gap=True, sign=False, equal_first=False, delta_order=False) -> str:  # fmt: skip
     if min(len(a), len(b)) < fewest:
         return "undecided"
-
-    def variance(scores: Sequence[float], s: float) -> float:
-        spread = sum((x - fmean(scores)) ** 2 for x in scores) / max(1, len(scores) - ddof) / (len(scores) if over_n else 1)
-        return (s**2 / (len(scores) if studies_over_n else 1) if studies else 0.0) + (spread if seeds else 0.0)
-
-    parts = [variance(a, s_a), *([variance(b, s_b)] if of_b else [])]
-    needed = (sum(map(math.sqrt, parts)) if roots else math.sqrt(sum(parts))) * (t if use_t else 1) * margin
+    each = [1 / len(x) if over_n else 1.0 for x in (a, a if same_n else b)][: 2 if of_b else 1]
+    of_studies = s_studies**2 * (2 if studies_twice else 1) / (len(a) if studies_over_n else 1) * studies
+    of_seeds = s_seeds**2 * sum(each) * seeds
+    if own_seeds:
+        of_seeds = sum(sum((x - fmean(z)) ** 2 for x in z) / max(1, len(z) - 1) / len(z) for z in (a, b))
+    s = math.sqrt(of_studies) + math.sqrt(of_seeds) if roots else math.sqrt(of_studies + of_seeds)
     difference = (fmean(a) - fmean(b)) * (-1 if swap else 1)
-    return "holds" if difference > needed else below if difference < -needed else within
+    least = max(t * s if use_t else s, delta if delta_order else 0.0)
+    alike = equal and (difference if sign else abs(difference)) * gap + (t_1 if one_sided else t) * s * room < delta
+    if equal_first and alike:
+        return "no difference"
+    if abs(difference) > least:
+        return "above" if difference > 0 else below
+    return "no difference" if alike else otherwise
