@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from rrg_lib import shipped
 from rrg_lib.batches import StudyBatches, TrainingStudies
 from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
@@ -64,7 +65,8 @@ def prepared(name: str, *, data_root: Path | None = None, progress: bool = True,
 
 
 def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
-    """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there.
+    """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there. The very ones that the
+    stored results of IU-Phantom in `laptop` see through come with the package: another processor's sums would make others.
 
     The file's name holds the recipe's hash and the data's, so that another profile, network or dataset never finds them; and the labeler's, where
     findings are read in the reports of studies that nobody coded. The file itself says who labelled them (`labels`).
@@ -76,6 +78,9 @@ def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progre
     labels = findings_of_dataset(dataset, [*parts["train"], *parts["val"]])
     recipe = "-".join(filter(None, (settings.recipe(name), labels.name)))
     path = workspace() / "extractors" / f"{name}-{profile}-{recipe}-{dataset.hash}.safetensors"
+    if not path.exists() and (kept := shipped.extractor(path.name)) is not None:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(kept)
     if not path.exists():
         drawn = dict(zip(parts, np.split(labels.drawn, [len(parts["train"])]), strict=True))
         views = {split: dataset.views_array(parts[split]) for split in parts}

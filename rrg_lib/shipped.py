@@ -36,6 +36,12 @@ def twins() -> dict[str, Any]:
     return _records("twins")
 
 
+def extractor(name: str) -> bytes | None:
+    """The weights of `data/extractors/NAME`, through which the stored results of a profile see; None where there is no such file."""
+    entry = resources.files("rrg_data").joinpath("extractors", name)
+    return entry.read_bytes() if entry.is_file() else None
+
+
 def _records(name: str) -> dict[str, Any]:
     folder = resources.files("rrg_data").joinpath(name)
     return {

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,15 @@ from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.evaluation.statistics import interval
+from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import experiment
+from rrg_lib.pretraining import FindingExtractor
 from rrg_lib.reports import load_reports
 from rrg_lib.results import keep, stored, table
 from rrg_lib.runs import Run, run_folder
+from rrg_lib.study import DRAWN_FINDINGS
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = ["generator.d_model=16", "generator.d_ff=16", "generator.heads=2", "generator.layers=1", "training.epochs=2", "extractor.weights=null"]
 
 
@@ -226,3 +231,14 @@ def test_another_vocabulary_or_a_result_without_reports_is_refused(trained):
     old = next(result for result in results.stored() if result.of_edition_0_1)
     with pytest.raises(ConfigurationError, match="which kept no reports"):
         old.reports(trained.dataset.vocabulary)
+
+
+def test_the_extractor_that_stored_results_see_through_comes_with_the_package(tmp_path, monkeypatch):
+    """IU-Phantom's laptop extractor is found by its recipe and its data; nothing is trained, and no other dataset gets it."""
+    [path] = (ROOT / "data" / "extractors").glob("*.safetensors")
+    kept = FindingExtractor.load(path)
+    stored_with = {r.provenance["identity"]["extractor"] for r in results.stored("laptop", "iu_phantom") if not r.of_edition_0_1}
+    assert stored_with == {VisualExtractor("small", weights=str(path), frozen=True).hash}
+    assert kept.findings == DRAWN_FINDINGS
+    assert shipped.extractor("small-laptop-of-another-dataset.safetensors") is None
+    assert shipped.extractor(path.name) == path.read_bytes()
