@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
@@ -19,7 +19,7 @@ import pandas as pd
 
 from rrg_lib import shipped
 from rrg_lib.checkpoint import load_tensors
-from rrg_lib.decoding import DecodingConfig, LabelsAtTest
+from rrg_lib.decoding import LabelsAtTest, Protocol
 from rrg_lib.device import on_device
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
@@ -28,6 +28,7 @@ from rrg_lib.markdown import markdown_table
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.presets import Experiment
 from rrg_lib.reports import load_reports
+from rrg_lib.results import stored_suffix
 from rrg_lib.runs import Run, run_folder
 from rrg_lib.study import Split
 from rrg_lib.text.labeler import KeywordLabeler
@@ -61,10 +62,13 @@ class AttentionQuality:
         return {"rows": rows, "run": self.provenance}
 
 
-def measure(run: Run, split: Split = "test", *, decoding: DecodingConfig | None = None) -> AttentionQuality:
-    """Scores the looks of the run's best generator on a split, over the words of the references and over its own reports, which are written if there are
-    none yet. Raises `ConfigurationError` for studies without boxes, `CheckpointError` for a run that is not trained."""
-    config, batches = decoding or run.experiment.decoding, run.batches(split)
+def measure(run: Run, protocol: Protocol = "greedy", split: Split = "test", *, labels: LabelsAtTest | None = None) -> AttentionQuality:
+    """Scores the looks of the run's best generator on a split, over the words of the references and over its own reports in a protocol of decoding, which
+    are written if there are none yet. A memory gated by labels is told those of the experiment unless `labels` says otherwise.
+
+    Raises `ConfigurationError` for studies without boxes, `CheckpointError` for a run that is not trained.
+    """
+    config, batches = run.decoding(protocol, labels), run.batches(split)
     ids = [run.dataset.ids[i] for i in batches.indices]
     if not any(run.dataset.boxes(i) for i in batches.indices):
         raise ConfigurationError(f"the {split} studies of {run.experiment.dataset} have no boxes: only drawn studies say where a finding is")
@@ -87,6 +91,7 @@ def measure(run: Run, split: Split = "test", *, decoding: DecodingConfig | None 
         **run.provenance(),
         "checkpoint": {"epoch": epoch, "score": score, "chosen_on": "val"},
         "decoding": {"labels_at_test": config.labels_at_test},
+        "protocol": protocol,
         "studies": {"split": split, "n": len(ids), "hash": content_hash(ids)},
         "reports": {words: content_hash(sorted(texts.items())) for words, texts in reports.items()},
         "labeler": {"version": labeler.version, "hash": labeler.hash},
@@ -94,12 +99,8 @@ def measure(run: Run, split: Split = "test", *, decoding: DecodingConfig | None 
     }
     columns = ["words", "look", "finding"]
     frame = pd.concat(rows, ignore_index=True)
-    return AttentionQuality(_name(run, split, config), run.experiment, frame[columns + [c for c in frame if c not in columns]], provenance)
-
-
-def _name(run: Run, split: Split, config: DecodingConfig) -> str:
-    part = run.named(split, config)
-    return f"{run_folder(run.experiment).name}{part.removeprefix('test') if split == 'test' else f'-{part}'}"
+    name = run_folder(run.experiment).name + stored_suffix(run, protocol, config) + ("" if split == "test" else f"-{split}")
+    return AttentionQuality(name, run.experiment, frame[columns + [c for c in frame if c not in columns]], provenance)
 
 
 def keep(quality: AttentionQuality, folder: Path) -> Path:
@@ -168,7 +169,7 @@ def markdown(measured: Sequence[AttentionQuality]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def label_modes(run: Run) -> list[DecodingConfig]:
-    """The ways of decoding to measure: with every kind of labels for a memory that is gated by them, the run's own way for any other."""
-    own = run.experiment.decoding
-    return [replace(own, labels_at_test=how) for how in get_args(LabelsAtTest)] if run.labels else [own]
+def label_kinds(run: Run) -> tuple[LabelsAtTest, ...]:
+    """What to tell a memory when its looks and reports are measured: every kind of labels, one after another, for one that is gated by them; the
+    experiment's own for any other, which is told none."""
+    return get_args(LabelsAtTest) if run.labels else (run.experiment.decoding.labels_at_test,)

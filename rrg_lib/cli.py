@@ -11,6 +11,7 @@ import typer
 from rrg_lib.benchmarks import BENCHMARKS
 from rrg_lib.cli_app import (
     DataRoot,
+    Decoding,
     Labels,
     Layout,
     Name,
@@ -166,6 +167,33 @@ def train(
 
 
 @app.command()
+def tune(
+    name: Name,
+    profile: ProfileName = "ci",
+    seed: Seed = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    run: RunFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Choose how a trained system's reports are searched, on the validation studies, from a declared grid; kept beside the run with every score."""
+    from rrg_lib.tuning import BAND, DECODING, TARGET
+    from rrg_lib.tuning import tune as choose
+
+    made = named_run(name, profile, seed, settings, data_root, run, quiet)
+    found = choose(made, progress=not quiet)
+    best, how = found.chosen, found.chosen.decoding
+    penalty = f", length penalty {how.length_penalty} {how.alpha:g}" if how.length_penalty != "none" else ""
+    blocked = f", no {how.block_ngrams}-gram twice" if how.block_ngrams else ""
+    scores = ", ".join(f"{key} {value:.3f}" for key, value in best.scores.items() if key != "distinct")
+    typer.echo(
+        f"{made.experiment.name}: of {len(found.tried)} ways the highest {' + '.join(TARGET)} with a length ratio of {BAND[0]} to {BAND[1]} on the "
+        f"validation studies: beam {how.beam_size}, end mark {how.end_bias:+g}{penalty}{blocked} ({scores})\n"
+        f"{found.seconds / 60:.1f} min, hash {found.hash}, in {made.folder / DECODING}"
+    )
+
+
+@app.command()
 def generate(
     name: Name,
     study: Annotated[str | None, typer.Option(help="Id of a study of the dataset, e.g. CXR2384_IM-0942.")] = None,
@@ -177,21 +205,22 @@ def generate(
     data_root: DataRoot = None,
     run: RunFolder = None,
     labels: Labels = None,
+    decoding: Decoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a report for one study, for image files, or reports for a whole split."""
     if sum(bool(choice) for choice in (study, image, split)) != 1:
         raise ConfigurationError("say what to write a report for: --study ID, or --image FILE (twice for two views), or --split test")
     made = named_run(name, profile, seed, settings, data_root, run, quiet)
-    decoding = named_decoding(made, labels)
+    how = named_decoding(made, labels, decoding)
     if split:
-        reports = made.write(split, decoding=decoding)
-        typer.echo(f"{len(reports)} reports, {len(set(reports.values()))} distinct, in {made.folder / f'reports-{made.named(split, decoding)}.csv'}")
+        reports = made.write(split, decoding=how)
+        typer.echo(f"{len(reports)} reports, {len(set(reports.values()))} distinct, in {made.folder / f'reports-{made.named(split, how)}.csv'}")
     elif image:
-        typer.echo(made.report_of_images(image, decoding=decoding))
+        typer.echo(made.report_of_images(image, decoding=how))
     else:
         i = made.dataset.index(study)
-        typer.echo(f"generated: {made.report_of_views(made.dataset.views(i), decoding=decoding)}\nreference: {made.dataset.reference(i)}")
+        typer.echo(f"generated: {made.report_of_views(made.dataset.views(i), decoding=how)}\nreference: {made.dataset.reference(i)}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.presets import DATASETS, PRESETS, PROFILES
 
@@ -38,6 +39,10 @@ SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Labels = Annotated[
     str | None, typer.Option("--labels", help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak).")
 ]
+Decoding = Annotated[
+    str | None,
+    typer.Option("--decoding", help=f"How reports are searched: {', '.join(PROTOCOLS)}. By default as `rrg tune` chose, else as the settings say."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
@@ -57,10 +62,13 @@ def named_run(
     return Run.of(experiment(name, profile, settings or (), seed), data_root=data_root, folder=folder, progress=not quiet, trained=trained)
 
 
-def named_decoding(made: Run, labels: str | None) -> DecodingConfig:
-    """The experiment's way of decoding, with other labels at test time if asked for. Raises `ConfigurationError` for a memory that is told none."""
-    if labels is None:
-        return made.experiment.decoding
-    if made.labels is None:
+def named_decoding(made: Run, labels: str | None, decoding: str | None = None) -> DecodingConfig:
+    """How a run is to write: in the protocol that is asked for; by default as was chosen for its weights on the validation studies, and as its experiment
+    says where nothing was. With other labels at test time if asked for. Raises `ConfigurationError` for a memory that is told none."""
+    from rrg_lib.tuning import tuned
+
+    if labels is not None and made.labels is None:
         raise ConfigurationError(f"--labels {labels}: the memory of {made.experiment.name} is not gated by labels; leave --labels out")
-    return replace(made.experiment.decoding, labels_at_test=labels)
+    if decoding is None and tuned(made) is None:
+        return replace(made.experiment.decoding, labels_at_test=labels or made.experiment.decoding.labels_at_test)
+    return made.decoding(decoding or "tuned", labels)

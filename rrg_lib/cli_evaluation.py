@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rrg_lib.cli_app import (
     DataRoot,
+    Decoding,
     Labels,
     Name,
     ProfileName,
@@ -21,10 +22,14 @@ from rrg_lib.cli_app import (
     named_decoding,
     named_run,
 )
+from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 from rrg_lib.presets import DATASETS
 from rrg_lib.study import SPLITS
 from rrg_lib.workspace import workspace
+
+if TYPE_CHECKING:
+    from rrg_lib.presets import Experiment
 
 
 @app.command()
@@ -42,6 +47,7 @@ def evaluate(
     data_root: DataRoot = None,
     run: RunFolder = None,
     labels: Labels = None,
+    decoding: Decoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a system beside the trivial baselines, with intervals, normal and abnormal studies apart."""
@@ -49,13 +55,13 @@ def evaluate(
     from rrg_lib.reports import load_reports
 
     made = named_run(name, profile, seed, settings, data_root, run, quiet)
-    decoding = named_decoding(made, labels)
+    how = named_decoding(made, labels, decoding)
     given = load_reports(reports) if reports else None
     wanted = METRICS if meteor else WITHOUT_JAVA
-    evaluation = made.evaluate(split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=decoding)
+    evaluation = made.evaluate(split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=how)
     typer.echo(evaluation.markdown())
     if given is None:
-        typer.echo(f"kept in {made.folder / f'scores-{made.named(split, decoding)}.json'}")
+        typer.echo(f"kept in {made.folder / f'scores-{made.named(split, how)}.json'}")
 
 
 @app.command()
@@ -65,6 +71,7 @@ def attention(
     profile: ProfileName = "ci",
     seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
     labels: Labels = None,
+    decoding: Annotated[str, typer.Option(help=f"How the system's own reports are searched: {', '.join(PROTOCOLS)}.")] = "greedy",
     out: Annotated[Path | None, typer.Option(help="Also write a JSON file a run into this folder.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -75,8 +82,10 @@ def attention(
     for name in names:
         for each in seed or [None]:
             made = named_run(name, profile, each, None, None, None, quiet)
-            for decoding in [named_decoding(made, labels)] if labels else quality.label_modes(made):
-                measured.append(quality.measure(made, split, decoding=decoding))
+            if labels:
+                named_decoding(made, labels)  # refuses labels for a memory that is told none
+            for kind in [labels] if labels else quality.label_kinds(made):
+                measured.append(quality.measure(made, decoding, split, labels=kind))
     typer.echo(quality.markdown(measured))
     for path in [quality.keep(one, out) for one in measured] if out else ():
         typer.echo(f"in {path}")
@@ -170,6 +179,7 @@ def compare(
     seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
     split: SplitName = "test",
     meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = False,
+    decoding: Decoding = None,
     data_root: DataRoot = None,
     quiet: Quiet = False,
 ) -> None:
@@ -184,18 +194,35 @@ def compare(
     (dataset, *others) = {experiments[0].dataset for experiments in what.values()}
     if others:
         raise ConfigurationError(f"{name} and {other} are of two datasets: what is scored on other studies cannot be compared")
-    for missing in (e for experiments in what.values() for e in experiments if not (run_folder(e) / f"reports-{split}.csv").is_file()):
-        seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
-        raise ReportError(
-            f"{run_folder(missing)} has no reports of {split} yet; run: rrg train {seeded}, then: rrg evaluate {seeded} --split {split}"
-        )
-    reports = {each: [load_reports(run_folder(e) / f"reports-{split}.csv") for e in experiments] for each, experiments in what.items()}
+    how = decoding or (
+        "tuned" if all(_written(e, split, "tuned").is_file() for experiments in what.values() for e in experiments) else "as its settings say"
+    )
+    files = {each: [_written(e, split, how) for e in experiments] for each, experiments in what.items()}
+    for missing, path in ((e, path) for each, experiments in what.items() for e, path in zip(experiments, files[each], strict=True)):
+        if not path.is_file():
+            seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
+            chosen = f"rrg tune {seeded}, then: " if how == "tuned" else ""
+            asked = f" --decoding {how}" if decoding else ""
+            raise ReportError(
+                f"{run_folder(missing)} has no {how if decoding else ''} reports of {split} yet; run: rrg train {seeded}, then: {chosen}"
+                f"rrg evaluate {seeded} --split {split}{asked}".replace("  ", " ")
+            )
+    reports = {each: [load_reports(path) for path in paths] for each, paths in files.items()}
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
     folders = [run_folder(e) for experiments in what.values() for e in experiments]
     same_protocol(folders, vocabulary=opened.vocabulary.hash, dataset=opened.hash)
     studies = [opened.study(i) for i in opened.split_indices(split)]
     wanted = METRICS if meteor else WITHOUT_JAVA
+    typer.echo(f"decoding: {how}\n")
     typer.echo(comparison_markdown((name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)))
+
+
+def _written(what: Experiment, split: str, how: str) -> Path:
+    """Where the reports of an experiment's run are that were searched so. In a small profile `greedy` is the experiment's own way, in `gpu` `published`."""
+    from rrg_lib.runs import run_folder
+
+    own = {1: "greedy", 3: "published"}.get(what.decoding.beam_size) if what.decoding.plain else None
+    return run_folder(what) / f"reports-{split}{f'-{how}' if how in PROTOCOLS and how != own else ''}.csv"
 
 
 @app.command()

@@ -7,7 +7,8 @@ stops as soon as no live hypothesis can still win.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -17,6 +18,10 @@ from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import DecoderState, ReportGenerator, WordTable
 
 LabelsAtTest = Literal["classifier", "none", "reference"]
+#: How a stored result was searched: as the published scores were; the likeliest word at each step; or as chosen on the validation studies (`rrg tune`).
+Protocol = Literal["published", "greedy", "tuned"]
+#: In the order of the tables.
+PROTOCOLS: tuple[Protocol, ...] = ("tuned", "greedy", "published")
 END = 0
 #: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist than seats.
 _FINISHED = 1000.0
@@ -26,6 +31,7 @@ _FINISHED = 1000.0
 class DecodingConfig:
     """How to search. The defaults are those of the published scores: beam 3, no penalty, nothing blocked.
 
+    `end_bias` is added to the logit of the end mark at every step, before the softmax: a negative one makes reports longer, 0 changes nothing.
     `length_penalty`: "wu" divides a hypothesis' score by ((5 + length) / 6)^alpha, "average" by its length. `block_ngrams` n > 0 forbids to repeat
     an n-gram; `trigram_penalty` takes that much off the log-probability of a token each time it would repeat a trigram (the release's greedy
     search: 2 ln 2). `forbid_repeat`: no token twice in a row (released as "decoding constraint").
@@ -37,6 +43,7 @@ class DecodingConfig:
 
     beam_size: int = 3
     max_length: int = 60
+    end_bias: float = 0.0
     length_penalty: Literal["none", "wu", "average"] = "none"
     alpha: float = 0.0
     block_ngrams: int = 0
@@ -47,10 +54,21 @@ class DecodingConfig:
     def __post_init__(self):
         if self.beam_size < 1 or self.max_length < 1:
             raise ConfigurationError(f"beam_size is {self.beam_size} and max_length {self.max_length}: both must be at least 1")
+        if not math.isfinite(self.end_bias):
+            raise ConfigurationError(f"end_bias is {self.end_bias}: it must be a finite number, which is added to the end mark's logit")
         if self.length_penalty not in ("none", "wu", "average"):
             raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
         if self.labels_at_test not in get_args(LabelsAtTest):
             raise ConfigurationError(f"labels_at_test is {self.labels_at_test!r}: it can be {', '.join(get_args(LabelsAtTest))}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the search is greedy or beam search and nothing else."""
+        return self.searches_like(replace(DecodingConfig(), beam_size=self.beam_size, max_length=self.max_length))
+
+    def searches_like(self, other: DecodingConfig) -> bool:
+        """Whether both search alike, whatever labels a memory is told."""
+        return replace(self, labels_at_test=other.labels_at_test) == other
 
     def penalty(self, length: int) -> float:
         """What a summed log-probability is divided by."""
@@ -87,8 +105,11 @@ def repeated_ngrams(tokens: Tensor, n: int, vocab: int) -> Tensor:
 
 
 def _next_log_probs(logits: Tensor, said: Tensor, config: DecodingConfig) -> Tensor:
-    """logits (B, W, V + 1) and the tokens said so far (B, W, t) -> log-probabilities after blocking."""
-    log_probs = logits.float().log_softmax(-1)
+    """logits (B, W, V + 1) and the tokens said so far (B, W, t) -> log-probabilities after the end mark's bias and after blocking."""
+    logits = logits.float()
+    if config.end_bias:
+        logits = torch.cat([logits[..., :1] + config.end_bias, logits[..., 1:]], dim=-1)  # END is 0
+    log_probs = logits.log_softmax(-1)
     rows, vocab = said.flatten(0, 1), log_probs.shape[-1]
     if config.trigram_penalty:
         log_probs = log_probs - config.trigram_penalty * repeated_ngrams(rows, 3, vocab).view_as(log_probs)

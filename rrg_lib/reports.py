@@ -17,7 +17,7 @@ from rrg_lib.distributed import collected
 from rrg_lib.errors import ReportError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
-from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, WordTable
 from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 from rrg_lib.workspace import written_whole
@@ -51,15 +51,17 @@ def write_reports(
     config: DecodingConfig,
     *,
     labels: np.ndarray | None = None,
+    table: WordTable | None = None,
     progress: bool = False,
 ) -> dict[str, str]:
     """Reports by study id, in the order of the studies. A memory gated by labels is told those of `labels` (n, 14), a row for each of
     `batches.indices`, or nothing. The labels of the batches are never passed: they are not known when a report is to be written. Processes that were
-    launched together write each its `share` of the batches and all get all reports."""
+    launched together write each its `share` of the batches and all get all reports. `table`: the generator's `word_table`, for who writes many times
+    with the same weights."""
     device, reports = next(generator.parameters()).device, {}
     order = [batches.dataset.ids[i] for i in batches.indices]
     told = None if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
-    table = generator.word_table()
+    table = table or generator.word_table()
     for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
         if not batch.ids:  # this process has no part in the last, small batch
             continue

@@ -4,7 +4,8 @@ experiment.json   the configuration and the hashes of what it was trained on
 vocabulary.json   the words it can say
 extractor.safetensors   the visual extractor it looks through
 last.safetensors, best.safetensors, history.json, curves.png   training
-reports-SPLIT.csv, scores-SPLIT.json   what it said, and what that is worth
+decoding.json     how its reports are searched, chosen on the validation studies (`rrg tune`)
+reports-SPLIT.csv, scores-SPLIT.json   what it said, and what that is worth; searched otherwise than its experiment says: -published, -greedy, -tuned
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from rrg_lib.batches import StudyBatches, TrainingStudies
 from rrg_lib.checkpoint import check_same, load_into, load_tensors
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.sources import VIEWS
-from rrg_lib.decoding import DecodingConfig, generate
+from rrg_lib.decoding import PROTOCOLS, DecodingConfig, LabelsAtTest, Protocol, generate
 from rrg_lib.device import device_name, memory_advice, on_device
 from rrg_lib.distributed import one_after_another, this_process
-from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, UnknownNameError
 from rrg_lib.evaluation.judging import evaluate_reports
 from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.nlg import METRICS, Reports
 from rrg_lib.evaluation.report import Evaluation
+from rrg_lib.evaluation.terms import pack_terms
 from rrg_lib.figures.training import training_curves
+from rrg_lib.hashing import content_hash
 from rrg_lib.models.feature_cache import cached_features
 from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.visual import VisualExtractor
@@ -44,6 +47,7 @@ from rrg_lib.pseudo_labels import StudyLabels
 from rrg_lib.reports import DECODE_BATCH, save_reports, validation_scores, write_reports
 from rrg_lib.study import SPLITS, Split
 from rrg_lib.training import Trainer, TrainingResult
+from rrg_lib.tuning import tuned
 from rrg_lib.workspace import workspace, write_json, written_whole
 
 if TYPE_CHECKING:
@@ -190,7 +194,7 @@ class Run:
             self.batches("val").loader(DECODE_BATCH),
             training,
             self.folder,
-            score=validation_scores(self.batches("val"), self._told("val", self.experiment.decoding)),
+            score=validation_scores(self.batches("val"), self.told("val", self.experiment.decoding)),
             identity=self.identity,
             progress=self.progress,
         )
@@ -208,22 +212,51 @@ class Run:
         return generator.eval()
 
     def write(self, split: Split = "test", *, decoding: DecodingConfig | None = None) -> dict[str, str]:
-        """Reports for a split, kept in `reports-SPLIT.csv`; with other labels than the experiment's in `reports-SPLIT-labels-HOW.csv`."""
+        """Reports for a split, kept in `reports-SPLIT.csv`; searched or told otherwise than the experiment says, in a file that `named` names."""
         generator, config = self.generator(), decoding or self.experiment.decoding
-        told = self._told(split, config)
+        told = self.told(split, config)
         with on_device(generator), memory_advice("fewer beams need less (decoding.beam_size)"):
             reports = write_reports(generator, self.batches(split), self.dataset.vocabulary, config, labels=told, progress=self.progress)
         save_reports(self.folder / f"reports-{self.named(split, config)}.csv", reports)
         return reports
 
-    def _told(self, split: Split, config: DecodingConfig) -> np.ndarray | None:
+    def told(self, split: Split, config: DecodingConfig) -> np.ndarray | None:
         """(n, 14) labels that the memory is told of a split's studies when their reports are to be written, None for nothing."""
         return self.labels.at_test(self.dataset.split_indices(split), config.labels_at_test) if self.labels else None
 
+    def decoding(self, protocol: Protocol, labels: LabelsAtTest | None = None) -> DecodingConfig:
+        """The decoding of a protocol for this run: "published" (beam 3 and nothing else), "greedy", or "tuned", as chosen on the validation studies; the
+        labels at test are the experiment's unless said. Raises `CheckpointError` when nothing was chosen for these weights, `UnknownNameError` for another
+        protocol."""
+        own = self.experiment.decoding
+        if protocol == "tuned":
+            found = tuned(self)
+            if found is None:
+                raise CheckpointError(
+                    f"{self.folder} has no decoding chosen for its weights. Run: rrg tune {self.experiment.name} --profile {self.experiment.profile}"
+                )
+            chosen = found.chosen.decoding
+        elif protocol in PROTOCOLS:
+            chosen = DecodingConfig(beam_size=1 if protocol == "greedy" else DecodingConfig().beam_size, max_length=own.max_length)
+        else:
+            raise UnknownNameError("decoding", protocol, PROTOCOLS)
+        return replace(chosen, labels_at_test=labels or own.labels_at_test)
+
     def named(self, split: Split, config: DecodingConfig) -> str:
-        """The split as the files of its reports and scores name it."""
-        how = config.labels_at_test
-        return f"{split}-labels-{how}" if self.labels and how != self.experiment.decoding.labels_at_test else split
+        """The split as the files of its reports and scores name it: with the protocol of a search that is not the experiment's own (the hash of one that
+        is none), with the labels that a gated memory is told if they are not."""
+        own, how = self.experiment.decoding, config.labels_at_test
+        name = split
+        if not config.searches_like(own):
+            chosen = tuned(self)
+            if chosen is not None and config.searches_like(chosen.chosen.decoding):
+                name += "-tuned"
+            else:
+                name += next(
+                    (f"-{each}" for each in ("greedy", "published") if config.searches_like(self.decoding(each))),
+                    f"-decoding-{content_hash(asdict(config), 6)}",
+                )
+        return f"{name}-labels-{how}" if self.labels and how != own.labels_at_test else name
 
     def evaluate(
         self,
@@ -256,7 +289,8 @@ class Run:
             epoch, score = load_tensors(self.folder / "best.safetensors")[1]["progress"]["best"]
             chosen = {"epoch": epoch, "score": score, "chosen_on": "val", "monitor": self.experiment.training.monitor}
             run = {**self.provenance(), "checkpoint": chosen, "decoding": asdict(config)}
-            write_json(self.folder / f"scores-{self.named(split, config)}.json", {**evaluation.to_json(), "run": run})
+            kept = {**evaluation.to_json(), "run": run, "terms": pack_terms(evaluation.terms)}
+            write_json(self.folder / f"scores-{self.named(split, config)}.json", kept)
         return evaluation
 
     def report_of_views(self, views: np.ndarray, *, decoding: DecodingConfig | None = None) -> str:

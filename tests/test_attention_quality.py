@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rrg_lib import cli, cli_evaluation, runs, shipped
-from rrg_lib.attention_quality import CONTROL, OWN, REFERENCE, keep, label_modes, markdown, measure, stored, values
+from rrg_lib.attention_quality import CONTROL, OWN, REFERENCE, keep, label_kinds, markdown, measure, stored, values
 from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_table
@@ -60,7 +60,7 @@ def test_the_words_are_the_references_or_its_own_and_the_rows_are_the_tables_mea
 def test_kept_and_read_again_it_is_the_same(trained, tmp_path, monkeypatch):
     found = measure(trained["cmn"])
     path = keep(found, tmp_path)
-    assert path.name == f"{trained['cmn'].folder.name}.json"
+    assert path.name == f"{trained['cmn'].folder.name}-greedy.json"
     monkeypatch.setattr(shipped, "attention", lambda: {path.stem: json.loads(path.read_text())})
     [again] = stored("ci", "phantom")
     assert stored("laptop") == [] == stored(dataset="iu_phantom")
@@ -102,9 +102,9 @@ def test_studies_without_boxes_are_refused(trained, monkeypatch):
 
 def test_only_a_gated_memory_is_measured_with_every_kind_of_labels(trained):
     run = trained["cmn"]
-    assert label_modes(run) == [run.experiment.decoding]
+    assert label_kinds(run) == (run.experiment.decoding.labels_at_test,)
     gated = Run.of(experiment("phantom/xpronet", "ci", [*TINY, "extractor.weights=findings"][:-1]), progress=False)
-    assert [decoding.labels_at_test for decoding in label_modes(gated)] == ["classifier", "none", "reference"]
+    assert label_kinds(gated) == ("classifier", "none", "reference")
 
 
 def test_what_is_shipped_belongs_to_the_stored_results():
@@ -130,7 +130,7 @@ def test_the_command_prints_the_table_and_keeps_a_file_a_run(trained, tmp_path, 
     assert not stopped.value.code
     said = capsys.readouterr().out
     assert said.startswith(markdown([measure(run) for run in trained.values()]))
-    assert {path.stem for path in tmp_path.glob("*.json")} == {run.folder.name for run in trained.values()}
+    assert {path.stem for path in tmp_path.glob("*.json")} == {f"{run.folder.name}-greedy" for run in trained.values()}
     monkeypatch.setattr(sys, "argv", ["rrg", "attention", "phantom/cmn", "--labels", "none"])
     with pytest.raises(SystemExit) as stopped:
         cli.main()

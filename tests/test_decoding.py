@@ -61,7 +61,8 @@ def brute_force(model, patches, config: DecodingConfig) -> tuple[list[list[int]]
             candidates = []
             for words, total in live:
                 tokens = torch.tensor([[0, *words, 0]])  # the last is cut off by teacher forcing
-                logits = model(Batch(study[None], tokens, torch.ones_like(tokens))).logits[0, -1]
+                logits = model(Batch(study[None], tokens, torch.ones_like(tokens))).logits[0, -1].clone()
+                logits[0] += config.end_bias
                 candidates += [((*words, i), total + lp) for i, lp in enumerate(logits.log_softmax(-1).tolist())]
             live = sorted(candidates, key=lambda c: -c[1])[: config.beam_size]
             finished += [(w, s / config.penalty(t)) for w, s in live if w[-1] == 0 or t == config.max_length]
@@ -75,10 +76,11 @@ def brute_force(model, patches, config: DecodingConfig) -> tuple[list[list[int]]
 
 
 @pytest.mark.parametrize("penalty", ["none", "average", "wu"])
+@pytest.mark.parametrize("end_bias", [0.0, -3.0, 1.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_beam_search_equals_brute_force(penalty, seed, patches):
+def test_beam_search_equals_brute_force(penalty, end_bias, seed, patches):
     model = wild(MEMORY, seed)
-    config = DecodingConfig(beam_size=3, max_length=6, length_penalty=penalty, alpha=0.7)
+    config = DecodingConfig(beam_size=3, max_length=6, length_penalty=penalty, alpha=0.7, end_bias=end_bias)
     with torch.no_grad():
         tokens, scores = brute_force(model, patches, config)
     found = generate(model, patches, config=config)
@@ -98,6 +100,29 @@ def test_search_stops_when_every_report_has_ended(patches):
         model.logits.bias[0] = 50.0  # everything ends at once
     assert generate(model, patches, config=DecodingConfig(max_length=60)).steps == 1
     assert generate(model, patches, config=DecodingConfig(beam_size=1, max_length=60)).steps == 1
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_the_end_marks_bias_makes_reports_longer_or_shorter_and_zero_changes_nothing(beam_size, patches):
+    model = wild(MEMORY)
+    with torch.no_grad():
+        model.logits.bias[0] += 1.5  # or no report ends before the last place
+
+    def words(bias):
+        found = generate(model, patches, config=DecodingConfig(beam_size=beam_size, max_length=8, end_bias=bias))
+        return found.tokens, (found.tokens != 0).sum(1)
+
+    plain, lengths = words(0.0)
+    assert torch.equal(plain, generate(model, patches, config=DecodingConfig(beam_size=beam_size, max_length=8)).tokens)
+    assert 0 < lengths.sum() < 8 * len(patches), "some end before the last place, or nothing is shown"
+    assert (words(-50.0)[1] == 8).all() and (words(50.0)[1] == 0).all()
+    assert (words(-3.0)[1] >= lengths).all() and (words(3.0)[1] <= lengths).all()
+
+
+@pytest.mark.parametrize("bias", [float("nan"), float("-inf")])
+def test_a_bias_that_is_no_number_is_refused(bias):
+    with pytest.raises(ConfigurationError, match="it must be a finite number"):
+        DecodingConfig(end_bias=bias)
 
 
 def test_repeated_ngrams_counts_every_earlier_occurrence():
@@ -178,7 +203,7 @@ def test_finished_studies_leave_the_batch_and_no_report_changes(name, search):
     """Random weights end reports at different times; each study alone is what nothing can have been dropped from."""
     model, config = wild(MEMORIES[name], seed=6), DecodingConfig(beam_size=1 if search is greedy_search else 3, max_length=20)
     with torch.no_grad():
-        model.logits.bias[0] += 2.0  # an end is likely at any time
+        model.logits.bias[0] += 1.5  # an end is likely at any time
     patches = torch.rand(24, PATCHES, D_VF, generator=torch.Generator().manual_seed(4)) * 6
     watched = Watched(model)
     together = search(watched, model.start(patches, max_length=20), config)

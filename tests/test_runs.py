@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from rrg_lib import results, runs, shipped
 from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
+from rrg_lib.evaluation.statistics import interval
 from rrg_lib.presets import experiment
 from rrg_lib.reports import load_reports
 from rrg_lib.results import keep, stored, table
@@ -90,14 +92,22 @@ def test_given_reports_are_scored_and_leave_the_runs_own_scores_alone(trained):
 
 def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"no scores of val yet; run: rrg evaluate phantom/cmn --split val"):
-        keep(trained, tmp_path, "val")
+        keep(trained, tmp_path, "greedy", "val")
     evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
-    path = keep(trained, tmp_path)
+    path = keep(trained, tmp_path, "greedy")
     assert {kept.name for kept in tmp_path.iterdir()} == {path.name, "baselines-phantom.json"}
     monkeypatch.setattr(shipped, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")})
     assert stored("gpu") == [] == stored(dataset="iu_phantom")
     [result] = stored("ci", "phantom")
-    assert result.name == run_folder(trained.experiment).name != "phantom-cmn-ci-seed7580"  # its settings are not the preset's
+    assert (
+        result.name.removesuffix("-greedy") == run_folder(trained.experiment).name != "phantom-cmn-ci-seed7580"
+    )  # its settings are not the preset's
+    assert (result.protocol, result.weights) == ("greedy", run_folder(trained.experiment).name)
+    written = dict(load_reports(trained.folder / "reports-test.csv"))
+    assert result.reports(trained.dataset.vocabulary) == written, "the stored numbers of words are the reports"
+    for score, value in evaluation.scores.items():
+        assert result.terms[score].value() == pytest.approx(value, rel=1e-6, nan_ok=True), f"{score} is the score of the stored terms"
+    assert result.length_ratio == pytest.approx(evaluation.terms["BLEU-4"].terms[:, 0].sum() / evaluation.terms["BLEU-4"].terms[:, 1].sum())
     assert (result.experiment, result.evaluation.scores) == (trained.experiment, evaluation.scores)
     assert len(result.history) == 2 and result.best_epoch in (1, 2) and result.minutes > 0
     shown = table([result])
@@ -112,17 +122,19 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
 
 def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
     trained.evaluate("test", metrics=WITHOUT_JAVA)
-    keep(trained, tmp_path)
+    keep(trained, tmp_path, "greedy")
     monkeypatch.setattr(shipped, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")})
     [one] = stored()
     row = one.evaluation.rows[0]
     part = row.parts["all"]
     better = replace(row, parts={**row.parts, "all": replace(part, scores={**part.scores, "BLEU-4": part.scores["BLEU-4"] + 0.2})})
-    better = replace(better, intervals={**row.intervals, "BLEU-4": (0.5, 0.9)})
     seeded = replace(one.experiment, training=replace(one.experiment.training, seed=1))
     other = replace(one, experiment=seeded, evaluation=replace(one.evaluation, rows=(better, *one.evaluation.rows[1:])))
     shown = table([one, other]).iloc[0]
-    assert shown["seeds"] == "2" and shown["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f} [{row.intervals['BLEU-4'][0]:.3f}, 0.900]"
+    low, high = interval([one.terms["BLEU-4"], other.terms["BLEU-4"]])
+    assert shown["seeds"] == "2" and shown["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f} [{low:.3f}, {high:.3f}]"
+    without = [replace(each, evaluation=replace(each.evaluation, terms={})) for each in (one, other)]
+    assert table(without).iloc[0]["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f}", "the mean's interval needs the terms of each seed"
     redrawn = replace(one, provenance={**one.provenance, "identity": {**one.provenance["identity"], "dataset": "another drawing"}})
     with pytest.raises(ConfigurationError, match="not measured alike"):
         table([one, redrawn])
@@ -192,12 +204,25 @@ def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
         load_reports(path)
 
 
-def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result_and_was_made_on_a_gpu():
+def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result():
     by_name = {result.name: result for result in results.stored()}
     twins = results.twins()
     assert len(twins) >= 7
     for twin in twins:
-        own = by_name[twin.name.rpartition("-h100")[0]]
+        own = by_name[re.sub(r"-(h100|cpu)(-again\d*)?$", "", twin.name)]
         assert own.experiment == twin.experiment
-        assert (own.device, twin.device) == ("CPU", "H100")
         assert own.evaluation.provenance["studies"] == twin.evaluation.provenance["studies"]
+
+
+def test_stored_results_of_one_protocol_were_trained_on_one_kind_of_device():
+    for protocol in {result.protocol for result in results.stored()}:
+        assert len({result.device for result in results.stored(protocol=protocol)}) == 1, protocol
+
+
+def test_another_vocabulary_or_a_result_without_reports_is_refused(trained):
+    new = [result for result in results.stored() if not result.of_edition_0_1]
+    with pytest.raises(ConfigurationError, match=r"are numbers of the vocabulary \w+, not of"):
+        new[0].reports(trained.dataset.vocabulary)
+    old = next(result for result in results.stored() if result.of_edition_0_1)
+    with pytest.raises(ConfigurationError, match="which kept no reports"):
+        old.reports(trained.dataset.vocabulary)

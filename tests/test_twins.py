@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
 
 def test_only_what_is_stored_has_a_twin(home, monkeypatch):
     monkeypatch.setattr(results.Run, "of", lambda *a, **k: pytest.fail("nothing is trained before the name is known"))
-    with pytest.raises(SystemExit, match=r"phantom-cmn-ci-seed\w+-\w+\.json to be a twin of; run: tools/results\.py run --profile ci cmn"):
+    with pytest.raises(SystemExit, match=r"phantom-cmn-ci-seed\w+-\w+-greedy\.json to be a twin of; run: tools/results\.py run --profile ci cmn"):
         results.twin(tiny())
 
 
@@ -43,11 +43,15 @@ def test_twins_are_trained_anew_and_numbered(home, monkeypatch):
     monkeypatch.setattr(Run, "evaluate", lambda run, *a, **k: evaluate(run, *a, metrics=("BLEU-4",), **k))  # METEOR takes its time to start
     what = tiny("cmn", "training.epochs=1")
     name = run_folder(what).name
-    (results.RESULTS / f"{name}.json").write_text("{}")
+    (results.RESULTS / f"{name}-greedy.json").write_text("{}")
 
     kept = [results.twin(what) for _ in range(3)]
 
-    assert [[path.name for path in paths] for paths in kept] == [[f"{name}-cpu.json"], [f"{name}-cpu-again.json"], [f"{name}-cpu-again2.json"]]
+    assert [[path.name for path in paths] for paths in kept] == [
+        [f"{name}-greedy-cpu.json"],
+        [f"{name}-greedy-cpu-again.json"],
+        [f"{name}-greedy-cpu-again2.json"],
+    ]
     assert sorted(path.name for path in (home / "home" / "twins").iterdir()) == [f"{name}-cpu", f"{name}-cpu-again", f"{name}-cpu-again2"]
     first, second, _ = (json.loads(paths[0].read_text()) for paths in kept)
     assert first["run"]["experiment"] == second["run"]["experiment"] == json.loads(json.dumps(what.to_json()))

@@ -158,8 +158,8 @@ def test_other_labels_are_other_files_of_the_same_weights(run, monkeypatch):
     assert (run.folder / "reports-test-labels-reference.csv").exists()
     with open(run.folder / "reports-test.csv", newline="") as file:
         assert {row["id"]: row["report"] for row in csv.DictReader(file)} == before
-    path = keep(run, run.folder / "kept", decoding=decoding)
-    assert path.stem == f"{run_folder(run.experiment).name}-labels-reference"
+    path = keep(run, run.folder / "kept", "greedy", labels="reference")
+    assert path.stem == f"{run_folder(run.experiment).name}-greedy-labels-reference"
     monkeypatch.setattr(shipped, "results", lambda: {path.stem: json.loads(path.read_text())})
     [result] = stored()
     assert result.labels_at_test == "reference" and result.system.endswith(", labels: reference")

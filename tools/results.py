@@ -1,4 +1,5 @@
-"""Measures trained systems and keeps what came out: trains presets in a profile, scores them on test, writes data/results and the README's table.
+"""Measures trained systems and keeps what came out: trains presets in a profile, chooses their decoding on the validation studies, scores their test
+reports in every protocol, writes data/results and the README's table.
 
 python tools/results.py run --profile laptop base mem cmn
 python tools/results.py attention --profile laptop base mem cmn
@@ -17,10 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rrg_lib import attention_quality
+from rrg_lib.attention_quality import label_kinds
+from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.device import device_name
 from rrg_lib.presets import PROFILES, Experiment, experiment
 from rrg_lib.results import differences, keep, short_device, stored, table
 from rrg_lib.runs import Run, run_folder
+from rrg_lib.tuning import tune
 from rrg_lib.workspace import workspace, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,24 +33,26 @@ BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of resul
 
 
 def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> None:
-    """Train (a finished run returns at once), write reports for the test studies, score them beside the baselines, keep the scores: all seeds of one
-    preset after all presets of the seed before. A memory gated by labels is measured with each kind of labels at test time; on drawn studies where each
-    system looks is measured too."""
+    """Train (a finished run returns at once), choose the decoding on the validation studies, write reports for the test studies in every protocol, score
+    them beside the baselines, keep the scores: all seeds of one preset after all presets of the seed before. A memory gated by labels is measured with each
+    kind of labels at test time; on drawn studies where each system looks is measured too."""
     for seed in seeds:
         for preset in presets:
             made = Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed))
             made.train()
-            for decoding in attention_quality.label_modes(made):
-                made.evaluate("test", baselines="all", decoding=decoding)
-                print(keep(made, RESULTS, decoding=decoding).relative_to(ROOT))
+            tune(made)
+            for protocol in PROTOCOLS:
+                for labels in label_kinds(made):
+                    made.evaluate("test", baselines="all", decoding=made.decoding(protocol, labels))
+                    print(keep(made, RESULTS, protocol, labels=labels).relative_to(ROOT))
             if any(made.dataset.boxes(i) for i in made.dataset.split_indices("test")):
                 look(made)
 
 
 def look(made: Run) -> None:
-    """Measure where a trained run looks, and keep it."""
-    for decoding in attention_quality.label_modes(made):
-        print(attention_quality.keep(attention_quality.measure(made, decoding=decoding), ATTENTION).relative_to(ROOT))
+    """Measure where a trained run looks while it writes as was chosen on the validation studies, and keep it."""
+    for labels in label_kinds(made):
+        print(attention_quality.keep(attention_quality.measure(made, "tuned", labels=labels), ATTENTION).relative_to(ROOT))
 
 
 def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> Iterator[Run]:
@@ -60,17 +66,19 @@ def again(made: Run) -> bool:
     """Delete the scores and reports of a trained run, write and score them anew, and compare with what is stored: whether every number is the same."""
     before = {result.name: result for result in stored()}
     same = True
-    for decoding in attention_quality.label_modes(made):
-        part = made.named("test", decoding)
-        for kept in (made.folder / f"reports-{part}.csv", made.folder / f"scores-{part}.json"):
-            kept.unlink(missing_ok=True)
-        found = made.evaluate("test", decoding=decoding)
-        name = keep(made, Path(tempfile.mkdtemp()), decoding=decoding).stem
-        if name not in before:
-            raise SystemExit(f"data/results has no {name}.json to compare with; run: tools/results.py run --profile {made.experiment.profile}")
-        different = differences(before[name].evaluation, found)
-        print(f"{name}: " + ("every score is the same" if not different else f"{len(different)} scores differ, {', '.join(different[:5])}"))
-        same &= not different
+    for protocol in PROTOCOLS:
+        for labels in label_kinds(made):
+            decoding = made.decoding(protocol, labels)
+            part = made.named("test", decoding)
+            for kept in (made.folder / f"reports-{part}.csv", made.folder / f"scores-{part}.json"):
+                kept.unlink(missing_ok=True)
+            found = made.evaluate("test", decoding=decoding)
+            name = keep(made, Path(tempfile.mkdtemp()), protocol, labels=labels).stem
+            if name not in before:
+                raise SystemExit(f"data/results has no {name}.json to compare with; run: tools/results.py run --profile {made.experiment.profile}")
+            different = differences(before[name].evaluation, found)
+            print(f"{name}: " + ("every score is the same" if not different else f"{len(different)} scores differ, {', '.join(different[:5])}"))
+            same &= not different
     return same
 
 
@@ -78,19 +86,19 @@ def twin(what: Experiment) -> list[Path]:
     """Train what a stored result is of once more, with its very settings and seed, in a run folder of its own, and keep the scores in data/twins: what
     differs between the two is what a seed does not decide. Named after the result, the device, and, from the second on, `again`."""
     name, device = run_folder(what).name, short_device(device_name()).lower()
-    if not (RESULTS / f"{name}.json").is_file():
-        raise SystemExit(f"data/results has no {name}.json to be a twin of; run: tools/results.py run --profile {what.profile} {what.preset}")
-    before = len(list(TWINS.glob(f"{name}-{device}*.json")))
+    if not (RESULTS / f"{name}-greedy.json").is_file():
+        raise SystemExit(f"data/results has no {name}-greedy.json to be a twin of; run: tools/results.py run --profile {what.profile} {what.preset}")
+    before = len(list(TWINS.glob(f"{name}-greedy-{device}*.json")))
     suffix = f"-{device}" + ("" if not before else "-again" if before == 1 else f"-again{before}")
     made = Run.of(
         what, folder=workspace() / "twins" / f"{name}{suffix}"
     )  # interrupted, the same command goes on: nothing is kept yet, so the name is the same
     made.train()
     kept = []
-    for decoding in attention_quality.label_modes(made):
-        made.evaluate("test", baselines=False, decoding=decoding)
+    for labels in label_kinds(made):
+        made.evaluate("test", baselines=False, decoding=made.decoding("greedy", labels))
         with tempfile.TemporaryDirectory() as scratch:
-            scores = keep(made, Path(scratch), decoding=decoding)
+            scores = keep(made, Path(scratch), "greedy", labels=labels)
             kept.append(TWINS / f"{scores.stem}{suffix}.json")
             with written_whole(kept[-1]) as temporary:
                 shutil.copyfile(scores, temporary)
@@ -99,7 +107,7 @@ def twin(what: Experiment) -> list[Path]:
 
 def block() -> str:
     """The README's table, between its marks, from what is stored."""
-    results = [result for result in stored() if result.is_preset]  # sweeps have other settings; chapter 10 and `make figures` show them
+    results = [result for result in stored(protocol="tuned") if result.is_preset]
     frame = table(results)
     lines = [f"| {' | '.join(['system', *frame.columns])} |", "|" + "---|" * (len(frame.columns) + 1)]
     lines += [f"| {' | '.join([name, *row])} |" for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)]

@@ -75,15 +75,14 @@ def finding_f1(predicted: Sequence[Sequence[int]], reference: Sequence[Sequence[
     scores = _prf(sums)  # (3, 13)
     present = support > 0
     macro = scores[:, present].mean(1) if present.any() else np.full(3, np.nan)
-    flat = counts.reshape(len(a), -1)
-    width = len(labels)
+    flat = counts.reshape(len(a), -1)  # (n, 3 * 13)
     return FindingScores(
         micro=PRF(*map(float, _prf(sums.sum(1))), int(support.sum())),
         macro=PRF(*map(float, macro), int(support.sum())),
         per_finding={name: PRF(*map(float, scores[:, i]), int(support[i])) for i, name in enumerate(labels)},
         additive={
-            "micro": Additive(counts.sum(2), lambda s: _prf(np.moveaxis(s, -1, 0))[2]),
-            "macro": Additive(flat, lambda s: _mean_of_defined(_prf(np.moveaxis(s.reshape(*s.shape[:-1], 3, width), -2, 0))[2])),
+            "micro": Additive(counts.sum(2), f1_of_counts),
+            "macro": Additive(flat, macro_f1_of_counts),
         },
     )
 
@@ -144,6 +143,16 @@ def confusion(answers: Sequence[Sequence[float]], present: Sequence[Sequence[int
         (truth, answer): (is_answer[i] & (b == value)).sum(0) for truth, value in (("there", 1), ("not there", 0)) for i, answer in enumerate(ANSWERS)
     }
     return pd.DataFrame(table, index=list(labels))
+
+
+def f1_of_counts(sums: np.ndarray) -> np.ndarray:
+    """Micro-F1 (...) of summed true positives, false positives and misses (..., 3); NaN where nothing was there to find."""
+    return _prf(np.moveaxis(sums, -1, 0))[2]
+
+
+def macro_f1_of_counts(sums: np.ndarray) -> np.ndarray:
+    """Mean F1 (...) over the findings that are there, of summed counts (..., 3 * findings) in the order of `f1_of_counts`, a finding's beside each other."""
+    return _mean_of_defined(_prf(np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0))[2])
 
 
 def _prf(counts: np.ndarray) -> np.ndarray:

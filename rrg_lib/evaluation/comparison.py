@@ -14,7 +14,7 @@ from rrg_lib.evaluation.report import FINDING_F1
 from rrg_lib.evaluation.statistics import Additive, PairedTest, Spread, over_seeds, paired_randomisation
 from rrg_lib.markdown import markdown_table
 from rrg_lib.study import Study
-from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 
 
@@ -66,7 +66,7 @@ def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> 
 
 
 def _scores(reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]) -> dict[str, Additive]:
-    labeler = KeywordLabeler()
+    labeler = ReportLabeler()
     nlg = nlg_scores(references, reports, metrics=metrics).additive
     said = [labeler.label(reports[study.id]) for study in studies]
     return {**nlg, FINDING_F1: finding_f1(said, [study.drawn for study in studies]).additive["micro"]}

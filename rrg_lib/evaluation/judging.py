@@ -17,16 +17,27 @@ from rrg_lib.evaluation.efficacy import efficacy_numbers
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, Reports, known_metrics, nlg_scores, one_report_each, same_studies
 from rrg_lib.evaluation.remembered import remembered
-from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_MACRO, PARTS, SCORES, Evaluation, Part, Row, row_from_json, without_nan
+from rrg_lib.evaluation.report import (
+    FINDING_F1,
+    FINDING_F1_KEYWORDS,
+    FINDING_F1_MACRO,
+    PARTS,
+    SCORES,
+    Evaluation,
+    Part,
+    Row,
+    row_from_json,
+    without_nan,
+)
 from rrg_lib.evaluation.statistics import LEVEL, RESAMPLES, Additive, interval
 from rrg_lib.hashing import content_hash
-from rrg_lib.study import Study
+from rrg_lib.study import DRAWN_FINDINGS, Study
 from rrg_lib.text.labeler import KeywordLabeler
 from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 
 #: Raised when a row means something else than before, so that no kept one is taken for it.
-ROW_VERSION = 2
+ROW_VERSION = 3
 
 
 def evaluate_reports(
@@ -72,7 +83,8 @@ def evaluate_reports(
         tuple(studies), {study.id: protocol.reference(study.report, vocabulary) for study in studies}, metrics, seed if intervals else None
     )
     written = {b: [kept_hypotheses(b, task, seed=s).value for s in (BASELINES[b].seeds if b in BASELINES else (0,))] for b in names}
-    rows = [judge.row(name, "the reports given", [given])]
+    row, terms = judge.scored(name, "the reports given", [given])
+    rows = [row]
     rows += [judge.kept_row(b, BASELINES[b].description, sets, BASELINES[b].seeds) for b, sets in written.items()]
     labeler = judge.labeler
     ceiling = finding_f1([labeler.label(study.report) for study in studies], judge.present).micro.f1
@@ -80,17 +92,19 @@ def evaluate_reports(
         "protocol": {"name": protocol.name, "hash": protocol.hash},
         "vocabulary": vocabulary.hash,
         "studies": {"splits": sorted({study.split for study in studies}), "n": len(studies), "hash": content_hash(list(raw))},
+        "references": {"words": _mean([len(reference.split()) for reference in judge.references.values()])},
         "hypotheses": content_hash(sorted(given.items())),
         "train": content_hash([study.id for study in train]) if train else None,
         "val": content_hash([study.id for study in val]) if val else None,
         "label_set": LABEL_SET,
-        "labels": list(labeler.labels),
-        "labeler": {"version": labeler.version, "hash": labeler.hash},
-        "efficacy": {"labeler": {"version": judge.reader.version, "hash": judge.reader.hash}},
+        "labels": list(DRAWN_FINDINGS),
+        "labeler": {"version": labeler.version, "hash": labeler.hash, "uncertain": "positive"},
+        "keywords": {"version": judge.keywords.version, "hash": judge.keywords.hash},
+        "efficacy": {"labeler": {"version": labeler.version, "hash": labeler.hash}},
         "scorers": {"pycocoevalcap": version("pycocoevalcap"), "METEOR": "1.5"},
         "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed} if intervals else None,
     }
-    return Evaluation(tuple(rows), ceiling, provenance)
+    return Evaluation(tuple(rows), ceiling, provenance, terms[0])
 
 
 def _baseline_names(asked: bool | str | Sequence[str], task: Task) -> tuple[str, ...]:
@@ -109,13 +123,13 @@ class _Judge:
     seed: int | None
 
     def __post_init__(self) -> None:
-        self.labeler, self.reader = KeywordLabeler(), ReportLabeler()
+        self.labeler, self.keywords = ReportLabeler(), KeywordLabeler()
         self.present = [study.drawn for study in self.studies]
         self.abnormal = np.array([study.is_abnormal for study in self.studies])
         self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
 
-    def row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()) -> Row:
-        """The row of one system, averaged over several sets of reports."""
+    def scored(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()) -> tuple[Row, list[dict[str, Additive]]]:
+        """The row of one system, averaged over several sets of reports, and the terms of every score, a dictionary a set."""
         scored = [self._additive(reports) for reports in sets]
         common = [score for score in SCORES if all(score in scores for scores, _, _ in scored)]
         parts = {}
@@ -129,17 +143,16 @@ class _Judge:
                 findings_said=_mean([n for _, said, _ in scored for n in said[chosen]]),
             )
         bounds = {score: interval([scores[score] for scores, _, _ in scored], seed=self.seed) for score in common} if self.seed is not None else {}
-        findings = {
-            label: {key: float(np.mean([f[label][key] for _, _, f in scored])) for key in scored[0][2][label]} for label in self.labeler.labels
-        }
+        findings = {label: {key: float(np.mean([f[label][key] for _, _, f in scored])) for key in scored[0][2][label]} for label in DRAWN_FINDINGS}
         missing = {metric: self.not_computed[metric] for metric in METRICS if metric not in common}
-        read = [efficacy_numbers(reports, self.studies, self.reader) for reports in sets]
+        read = [efficacy_numbers(reports, self.studies, self.labeler) for reports in sets]
         efficacy = {key: {score: float(np.mean([each[key][score] for each in read])) for score in read[0][key]} for key in read[0]}
-        return Row(name, description, parts, bounds, findings, missing, tuple(seeds), efficacy)
+        row = Row(name, description, parts, bounds, findings, missing, tuple(seeds), efficacy)
+        return row, [{score: scores[score] for score in common} for scores, _, _ in scored]
 
     def kept_row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int]) -> Row:
-        """`row`, from the workspace if the same reports were judged alike before. One that lacks a metric because Java failed is not kept."""
-        judged = [self.metrics, self.seed, LEVEL, RESAMPLES, self.labeler.hash, self.reader.hash, version("pycocoevalcap"), ROW_VERSION]
+        """The row of `scored`, from the workspace if the same reports were judged alike before. One that lacks a metric because Java failed is not kept."""
+        judged = [self.metrics, self.seed, LEVEL, RESAMPLES, self.labeler.hash, self.keywords.hash, version("pycocoevalcap"), ROW_VERSION]
         key = [
             "row",
             name,
@@ -153,7 +166,7 @@ class _Judge:
                 [[*reports.items()] for reports in sets],
             ],
         ]
-        make = lambda: without_nan(asdict(self.row(name, description, sets, seeds)))  # noqa: E731
+        make = lambda: without_nan(asdict(self.scored(name, description, sets, seeds)[0]))  # noqa: E731
         return row_from_json(remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {"left out"}).value)
 
     def _additive(self, reports: dict[str, str]) -> tuple[dict[str, Additive], np.ndarray, dict[str, dict[str, float]]]:
@@ -166,7 +179,12 @@ class _Judge:
             scores = error.scores
         said = np.array([self.labeler.label(reports[study.id]) for study in self.studies])
         found = finding_f1(said, self.present)
-        clinical = {FINDING_F1: found.additive["micro"], FINDING_F1_MACRO: found.additive["macro"]}
+        keywords = finding_f1([self.keywords.label(reports[study.id]) for study in self.studies], self.present)
+        clinical = {
+            FINDING_F1: found.additive["micro"],
+            FINDING_F1_KEYWORDS: keywords.additive["micro"],
+            FINDING_F1_MACRO: found.additive["macro"],
+        }
         return scores.additive | clinical, said.sum(1), {label: asdict(prf) for label, prf in found.per_finding.items()}
 
 

@@ -75,7 +75,7 @@ def nlg_scores(references: Reports, hypotheses: Reports, *, metrics: Sequence[st
         java = beside.submit(meteor().score, wanted, got) if "METEOR" in metrics else None
         if set(metrics) & set(BLEU):
             corpus, each, terms = _bleu(wanted, got)
-            found |= {metric: (corpus[n], each[n], Additive(terms, _bleu_of(n))) for n, metric in enumerate(BLEU)}
+            found |= {metric: (corpus[n], each[n], additive) for n, (metric, additive) in enumerate(bleu_additive(terms).items())}
         as_released = {study: [report] for study, report in references.items()}, {study: [hypotheses[study]] for study in ids}
         for metric, scorer in (("ROUGE-L", Rouge), ("CIDEr", Cider)):
             if metric in metrics:
@@ -155,6 +155,11 @@ def bleu_of(sums: np.ndarray) -> np.ndarray:
     precision = (sums[..., 2:6] + tiny) / (sums[..., 6:10] + small)
     brevity = (sums[..., :1] + tiny) / (sums[..., 1:2] + small)
     return np.cumprod(precision, -1) ** (1 / np.arange(1, 5)) * np.exp(np.minimum(1 - 1 / brevity, 0))
+
+
+def bleu_additive(terms: np.ndarray) -> dict[str, Additive]:
+    """BLEU-1 to BLEU-4 of the terms (n, 10) of n studies (see `_bleu`)."""
+    return {metric: Additive(terms, _bleu_of(n)) for n, metric in enumerate(BLEU)}
 
 
 def _bleu_of(n: int) -> Callable[[np.ndarray], np.ndarray]:

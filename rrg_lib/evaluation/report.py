@@ -12,12 +12,15 @@ import pandas as pd
 from rrg_lib.evaluation.clinical import LABEL_SETS
 from rrg_lib.evaluation.efficacy import AGAINST, efficacy_key
 from rrg_lib.evaluation.nlg import METRICS
-from rrg_lib.evaluation.statistics import Interval
+from rrg_lib.evaluation.statistics import Additive, Interval
 from rrg_lib.markdown import markdown_table
 
+#: Findings read by the labeler `rules-1`, one that is doubted counted as said, against the experts' codes: over all decisions, and the mean over findings.
 FINDING_F1, FINDING_F1_MACRO = "finding-F1", "finding-F1 macro"
+#: The same over all decisions, read by the older and coarser labeler `keywords-0`.
+FINDING_F1_KEYWORDS = "finding-F1 keywords-0"
 #: The scores of a row, in the order of its columns.
-SCORES = (*METRICS, FINDING_F1, FINDING_F1_MACRO)
+SCORES = (*METRICS, FINDING_F1, FINDING_F1_KEYWORDS, FINDING_F1_MACRO)
 PartName = Literal["all", "normal", "abnormal"]
 PARTS: tuple[PartName, ...] = ("all", "normal", "abnormal")
 
@@ -57,11 +60,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows in the order of the table, the system first. `references_finding_f1` is that of the references themselves, uncut: the labeler's ceiling."""
+    """Rows in the order of the table, the system first. `references_finding_f1` is that of the references themselves, uncut: the labeler's ceiling.
+    `terms` are the system's scores as sums over studies, for a paired comparison; `to_json` leaves them out (`evaluation.terms` packs them)."""
 
     rows: tuple[Row, ...]
     references_finding_f1: float
     provenance: dict[str, Any]
+    terms: dict[str, Additive] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -79,7 +84,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; NaN becomes null."""
-        return without_nan(asdict(self))
+        rows = [asdict(row) for row in self.rows]
+        return without_nan({"rows": rows, "references_finding_f1": self.references_finding_f1, "provenance": self.provenance})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Evaluation:
@@ -106,13 +112,21 @@ class Evaluation:
         lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
         made = self.provenance
         lines += [
-            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({made['label_set']}, labeler {made['labeler']['version']})",
+            *_ceiling(self.references_finding_f1, made),
             f"- protocol {made['protocol']['name']} {made['protocol']['hash']}, vocabulary {made['vocabulary']}, studies {made['studies']['hash']}",
         ]
         if any(row.intervals for row in self.rows):
             boot = made["bootstrap"]
             lines.append(f"- in brackets: {boot['level']:.0%} bootstrap intervals over studies, {boot['resamples']} resamples, seed {boot['seed']}")
         return "\n".join(lines) + "\n"
+
+
+def _ceiling(f1: float, made: dict[str, Any]) -> list[str]:
+    """What the labeler finds in the references themselves; nothing where no study has a code to hold it against."""
+    if math.isnan(f1):
+        return []
+    how = f"{made['label_set']}, labeler {made['labeler']['version']}, a doubted finding counts as said, against the experts' codes"
+    return [f"- the references themselves: {FINDING_F1} {f1:.3f} ({how})"]
 
 
 def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:
