@@ -98,12 +98,12 @@ def class_prototypes(
     def prototypes_of(rows: np.ndarray) -> np.ndarray:
         """(N_p, D) of the studies `rows`."""
         rows = rng.choice(rows, MOST_POINTS // 2, replace=False) if len(rows) > MOST_POINTS // 2 else rows
-        views = [np.concatenate([image[rows], text[rows]], axis=1) for image in images]
+        views = [np.concatenate([image[rows], text[rows]], axis=1) for image in images]  # XProNet Eq. 5
         if recipe == "kmeans":
             return cluster_means(np.concatenate(views), number, seed=training.seed)
         return np.concatenate([cluster_means(points, share, seed=training.seed) for points, share in zip(views, shares, strict=True) if share])
 
-    present = training.labels > 0.5  # (n, C)
+    present = training.labels > 0.5  # (n, C): XProNet Eq. 4
     everyone = np.arange(len(training))
     of_class = [rows if len(rows) else everyone for rows in map(np.flatnonzero, present.T)]
     description = {"recipe": recipe, "text": text_encoder, "image_dim": images[0].shape[1], "text_dim": text_dim, "seed": training.seed}

@@ -250,6 +250,21 @@ def test_beam_search_gates_every_study_by_its_own_labels():
         torch.testing.assert_close(alone.scores[0], together.scores[i], atol=1e-5, rtol=0)
 
 
+def test_encoder_and_decoder_read_what_was_fused():
+    """XProNet Eq. 15-16: fused patches, their positions added afterwards; fused words, and what the encoder made."""
+    model, batch, read = generator(SMALL).eval(), toy_batch(), {}
+    for name in ("encoder", "decoder"):
+        getattr(model, name).register_forward_pre_hook(lambda module, inputs, name=name: read.update({name: inputs}))
+    output = model(batch)
+    x = model.patch_embedding(batch.inputs)
+    y = model.token_embedding(batch.tokens[:, :-1]) * math.sqrt(D) + model.token_positions.code[:4]
+    slots = model.memory.slots(batch.labels, "image")
+    fused = {side: model.memory.fuse(f, model.memory.respond(f, slots), side) for side, f in (("image", x), ("text", y))}
+    torch.testing.assert_close(read["encoder"][0], fused["image"] + model.patch_positions.code[:PATCHES])
+    torch.testing.assert_close(read["decoder"][0], fused["text"])
+    torch.testing.assert_close(read["decoder"][1], output.encoded)
+
+
 def test_both_losses_reach_the_prototypes():
     model, batch = generator(SMALL), toy_batch()
     sum(model(batch).losses.values()).backward()
