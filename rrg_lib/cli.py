@@ -125,6 +125,7 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train the small visual extractor on the findings of the training studies, once; it is kept."""
+    from rrg_lib.finding_labels import findings_of_dataset
     from rrg_lib.pretraining import PRETRAINING
     from rrg_lib.runs import extractor_scores, finding_weights, prepared
 
@@ -133,17 +134,20 @@ def pretrain(
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
     path = finding_weights("small", opened, profile, progress=not quiet)
     shown = ", ".join(f"{split} {extractor_scores(path, opened, split)['micro']:.3f}" for split in ("val", "test"))
+    labels = findings_of_dataset(opened, range(len(opened)))
+    if labels.name:
+        typer.echo(f"what a study has is said by {labels.source}")
     typer.echo(f"micro-F1 over the 13 drawn findings: {shown}\nin {path}")
     if probe:
         from rrg_lib.linear_probe import linear_probe
 
-        parts = {split: opened.split_indices(split) for split in SPLITS}
+        parts = {split: at for split in SPLITS if (at := opened.split_indices(split))}
         probed = linear_probe(
             {split: opened.views_array(at) for split, at in parts.items()},
-            {split: opened.labels[at] for split, at in parts.items()},
+            {split: labels.drawn[at] for split, at in parts.items()},
             progress=not quiet,
         )
-        typer.echo(f"a linear model of the pixels: val {probed['val']:.3f}, test {probed['test']:.3f}")
+        typer.echo("a linear model of the pixels: " + ", ".join(f"{split} {probed[split]:.3f}" for split in ("val", "test") if split in probed))
 
 
 @app.command()
@@ -158,6 +162,8 @@ def train(
 ) -> None:
     """Train a system. Interrupted, the same command goes on where it stopped; finished, it returns at once."""
     made = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
+    for remark in made.remarks:
+        typer.echo(f"note: {remark}")
     result = made.train()
     best = result.history[result.best_epoch]
     shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)
