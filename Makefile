@@ -90,7 +90,7 @@ notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write
 results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
 	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(PRESETS) $(if $(SEED),--seed $(SEED))
 
-figures: $(STAMP) ## draw every figure of the papers that ours can stand beside, into figures/ (from stored results and what is trained; trains nothing)
+figures: $(STAMP) ## draw the figures of the papers and of the book into figures/, with captions and provenance (from stored results; trains nothing)
 	"$(BIN)/python" tools/figures.py
 
 lab: $(STAMP) ## open JupyterLab on the chapters
