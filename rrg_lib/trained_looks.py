@@ -127,13 +127,20 @@ def prototypes(run: Run) -> dict[str, np.ndarray]:
     return {name: memory.reduction(memory.prototypes).numpy() for name, memory in memories.items()}
 
 
-@torch.no_grad()
 def meetings(run: Run, *, best: int = 10, every: int = 4) -> pd.DataFrame:
     """Of the `best` prototypes that a word asks first and those that a patch does, how many are the same: a row for each number of labels of a study.
 
     Columns: mean and middle half (`low`, `high`) over words, patches and heads of a study; `other`, with the patches of the next study that has the same
     labels; `open` prototypes and what two would share who choose blindly among them (`chance`); `studies`. Every `every`-th test study is read.
     """
+    table = meetings_of_studies(run, best=best, every=every)
+    counts = table["labels"].value_counts()
+    return table.groupby("labels").mean().assign(studies=counts)[["mean", "low", "high", "other", "studies", "open", "chance"]]
+
+
+@torch.no_grad()
+def meetings_of_studies(run: Run, *, best: int = 10, every: int = 4) -> pd.DataFrame:
+    """The same, a row a study, with its number of `labels`."""
     generator, split = run.generator(), run.batches("test")
     rows = np.arange(0, len(split.indices), every)
     gates = np.asarray(_told(run, split.indices))[rows]
@@ -150,8 +157,8 @@ def meetings(run: Run, *, best: int = 10, every: int = 4) -> pd.DataFrame:
         found.append(
             {"labels": own.sum(), "mean": met[0].mean().item(), "low": low, "high": high, "other": met[1].mean().item() if j != i else np.nan}
         )
-    table = pd.DataFrame(found).groupby("labels").mean().assign(studies=pd.Series(gates.sum(1)).value_counts())
-    open_ = table.index * config.prototypes
+    table = pd.DataFrame(found)
+    open_ = table["labels"] * config.prototypes
     return table.assign(open=open_, chance=best * best / np.maximum(open_, best))
 
 

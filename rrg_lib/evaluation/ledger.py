@@ -1,30 +1,37 @@
 """The ledger: every printed value and every claim of the four papers, beside what the released code does and what we measured, with a verdict.
 
-A verdict says no more than was done. *Reproduced* and *not reproduced* are for the paper's own data alone; what is measured on drawn studies *holds* or
-*fails on IU-Phantom*, which is no replication, and is *undecided* there when seeds and studies vary by more than the difference. *Contradicted by its
-own table* needs a contradiction that the printed rounding cannot explain. Whatever needs data or a GPU that we have not had is *not run*, and says why.
+A verdict says no more than was done. *Reproduced* and *not reproduced* are for the paper's own data alone, or for what was counted; what is measured on
+drawn studies *holds* or *fails on IU-Phantom*, or makes there *no difference that matters*, which is no replication, and is *undecided* when seeds and
+studies vary by more than the difference. *Contradicted by its own table* needs a contradiction that the printed rounding cannot explain. Whatever needs
+data or a GPU that we have not had is *not run*, and says why.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from rrg_lib.errors import AnnotationError
+from scipy import stats
+
+from rrg_lib.decoding import PROTOCOLS
+from rrg_lib.evaluation.deciding import MIN_SEEDS
 from rrg_lib.evaluation.exact import CMN, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED, STUDENT, check_value, run_check
 from rrg_lib.evaluation.ledger_claims import (
     DRAWN,
     FAILS,
     HOLDS,
+    NO_DIFFERENCE,
     NOT_RUN,
+    OPEN,
     OWN_DATA,
     UNDECIDED,
+    Claim,
     Decision,
     by_results,
-    check_format,
+    claims,
     number,
     own_table,
     printed_labels,
@@ -37,12 +44,13 @@ if TYPE_CHECKING:
     from rrg_lib.results import StoredResult
 
 #: Every verdict, in the order of the counts.
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, HOLDS, FAILS, UNDECIDED, CONSISTENT, CONTRADICTED, NOT_RUN)
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, OPEN, HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED, CONSISTENT, CONTRADICTED, NOT_RUN)
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One printed value or one claim. Empty text stands for "does not apply"; `own_table` compares a claim with the numbers printed beside it."""
+    """One printed value or one claim. Empty text stands for "does not apply"; `own_table` compares a claim with the numbers printed beside it, `wording` says
+    whether the paper states a claim or we read it out of its tables, `protocol` what two scores must have in common to be compared."""
 
     kind: str
     id: str
@@ -62,6 +70,7 @@ class LedgerRow:
     protocol: str
     verdict: str
     why: str
+    wording: str = ""
 
 
 COLUMNS = tuple(f.name for f in fields(LedgerRow))
@@ -70,16 +79,6 @@ COLUMNS = tuple(f.name for f in fields(LedgerRow))
 def ledger(results: Sequence[StoredResult]) -> list[LedgerRow]:
     """A row for every value of `data/published.csv`, then one for every claim of `data/claims.csv`; `results` are our stored ones."""
     return [*(_value_row(value, results) for value in published()), *(_claim_row(claim, results) for claim in claims())]
-
-
-def claims() -> tuple[Mapping[str, str], ...]:
-    """The rows of `data/claims.csv`. Raises `AnnotationError` for an id given twice, or an order that is none."""
-    rows = table("claims")
-    for row in rows:
-        check_format(row)
-    if twice := [name for name, n in Counter(row["id"] for row in rows).items() if n > 1]:
-        raise AnnotationError(f"data/claims.csv: the id {twice[0]!r} stands twice; give each claim its own")
-    return rows
 
 
 def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[str, int]]:
@@ -116,18 +115,21 @@ def _value_row(value: Published, results: Sequence[StoredResult]) -> LedgerRow:
 def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult]) -> Measured | None:
     if preset is None:
         return None
-    own = measured(results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset))
-    return own or measured(results, preset, DRAWN, value.metric)
+    own = measured(results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published")
+    drawn = [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS] if own is None else []
+    enough = [found for found in drawn if found]
+    return own or max(enough, key=lambda found: min(found.spread.n, MIN_SEEDS), default=None)  # the first with seeds enough
 
 
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> tuple[str, str]:
     if check := check_value(value):
         return check.verdict, check.why
     if ours and ours.dataset in OWN_DATA and len(ours.protocols) > 1:
-        return NOT_RUN, f"the seeds were not measured alike: {ours.protocol}"
+        return NOT_RUN, f"the seeds were not measured alike: {ours.measured_by}"
     if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
-        agrees = ours.low <= value.high and ours.high >= value.low
-        return (REPRODUCED if agrees else NOT_REPRODUCED), f"{value.text} against {ours.low:.3f} to {ours.high:.3f}, {ours.spread.n} seeds"
+        low, high = another_training(ours)
+        agrees = low <= value.high and high >= value.low
+        return (REPRODUCED if agrees else NOT_REPRODUCED), f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds"
     earlier = same_elsewhere(value)
     quoted = (
         f"; {'equals' if abs(earlier.value - value.value) <= earlier.half + value.half else f'not the {earlier.text} of'} {earlier.place}"
@@ -135,6 +137,15 @@ def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> 
         else ""
     )
     return NOT_RUN, _why_not(value, preset) + quoted
+
+
+def another_training(ours: Measured) -> tuple[float, float]:
+    """Where one training more would score with 95 %, on other studies of the same kind: what a printed value, one training's, is held against."""
+    sd = ours.pool.sd if ours.pool.freedom else ours.spread.sd
+    freedom = ours.pool.freedom or ours.spread.n - 1
+    of_seeds = 0.0 if math.isnan(sd) else float(stats.t.ppf(0.975, freedom)) * sd * math.sqrt(1 + 1 / ours.spread.n)
+    reach = math.hypot(of_seeds, float(stats.norm.ppf(0.975)) * ours.s_studies)
+    return ours.spread.mean - reach, ours.spread.mean + reach
 
 
 def _why_not(value: Published, preset: str | None) -> str:
@@ -154,41 +165,45 @@ def _why_not(value: Published, preset: str | None) -> str:
 # --- claims ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-def _claim_row(claim: Mapping[str, str], results: Sequence[StoredResult]) -> LedgerRow:
+def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> LedgerRow:
     own, own_why = own_table(claim)
-    verdict, why, shown = by_results(claim, results) if claim["ours"] else Decision(NOT_RUN, f"decided by {claim['decided_by']}")
-    if claim["check"]:
-        found = run_check(claim["check"])
+    ours = claim.kind not in ("check", "none")
+    verdict, why, shown = by_results(claim, results) if ours else Decision(NOT_RUN, f"decided by {claim.decided_by}")
+    if claim.check and claim.kind != "measurement":
+        found = run_check(claim.check)
         if found.verdict in (CONSISTENT, CONTRADICTED):
             own, own_why = found.verdict, found.why
-        if not claim["ours"]:  # the check is all that decides it
+        if not ours:  # the check is all that decides it
             verdict, why, shown = found.verdict, found.why, (found.ours, *shown[1:])
     if own == CONTRADICTED:
         verdict, why = CONTRADICTED, own_why + (f" (ours: {why})" if shown[1] else "")
+    elif own and claim.wording == "stated" and verdict == NOT_RUN and not shown[1]:
+        verdict, why = CONSISTENT, f"{own_why}; not measured: {why}"
     return LedgerRow(
         "claim",
-        claim["id"],
-        claim["paper"],
-        claim["where"],
-        claim["dataset"],
-        claim["ours"],
-        claim["ours_metric"],
-        claim["claim"],
-        claim["released_code"],
+        claim.id,
+        claim.paper,
+        claim.where,
+        claim.dataset,
+        claim.system,
+        ";".join(claim.metrics),
+        claim.claim,
+        claim.released_code,
         f"{own}: {own_why}" if own else "",
         *shown,
         verdict,
         why,
+        claim.wording,
     )
 
 
 def _shown(ours: Measured) -> tuple[str, ...]:
     interval = f"[{ours.low:.3f}, {ours.high:.3f}]"
-    return f"{ours.spread.mean:.3f}", ours.where, str(ours.spread.n), number(ours.spread.sd), interval, ours.protocol
+    return f"{ours.spread.mean:.3f}", ours.where, str(ours.spread.n), number(ours.spread.sd), interval, ours.measured_by
 
 
 def _presets() -> dict[tuple[str, str], str]:
-    return {(row["paper"], row["system"]): row["preset"] for row in table("published_systems")}
+    return {(row["paper"], row["system"]): row["preset"] for row in table("published_systems") if row["preset"]}
 
 
 def _facts() -> dict[tuple[str, str], str]:

@@ -44,7 +44,7 @@ def printed_tables(rows: Sequence[LedgerRow]) -> list[tuple[str, str]]:
 def main_table(rows: Sequence[LedgerRow], results: Sequence[StoredResult] = ()) -> pd.DataFrame:
     """Every printed row of a system that this book builds, with ours: a row for each (paper, data set, system), for each score of `SHOWN` a column with what
     is printed and one with our mean over seeds and its interval, what that was measured on, and seeds. Last, the baselines of the stored results."""
-    built = {(row["paper"], row["system"]) for row in table("published_systems")}
+    built = {(row["paper"], row["system"]) for row in table("published_systems") if row["preset"]}
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
         if row.kind == "value" and row.metric in SHOWN and (row.paper, row.system) in built:

@@ -24,6 +24,7 @@ VERDICT_COLOURS = {
     "not reproduced": RED,
     "holds": "#56B4E9",
     "fails": ORANGE,
+    "no difference": "#CC6677",
     "undecided": "#F0E442",
     "consistent": GREEN,
     "contradicted": "#CC79A7",
