@@ -176,7 +176,11 @@ agreement
 # write. How far do the two parts agree, read by the same labeler?
 
 # %%
-SECTIONS = {"reports": "FINDINGS", "impression": "IMPRESSION", "both": "both parts"} if dataset.manifest["request"]["source"] in ("iu_phantom", "iu_xray") else {"reports": "report"}
+SECTIONS = (
+    {"reports": "FINDINGS", "impression": "IMPRESSION", "both": "both parts"}
+    if dataset.manifest["request"]["source"] in ("iu_phantom", "iu_xray")
+    else {"reports": "report"}
+)
 ids_of = [dataset.ids[i] for i in range(len(dataset))]
 by_section = {name: report_labels(dataset, section).of(ids_of) for section, name in SECTIONS.items()}  # (n, 14) each
 
@@ -890,7 +894,9 @@ if len(longer):
     lines = [f"- {part}: **{w.mean():+.3f}** (mean of {len(w)} seeds; each {', '.join(f'{x:+.3f}' for x in w)})" for part, w in worth.items()]
     whole = paired["with a class", "classifier"].mean()
     same_way = all(worth["with a class"] > 0) or all(worth["with a class"] < 0)
-    title = f"With the classifier's labels the findings with a class reach {whole:.3f}. The reference's labels instead change micro-F1 of the findings"
+    title = (
+        f"With the classifier's labels the findings with a class reach {whole:.3f}. The reference's labels instead change micro-F1 of the findings"
+    )
     end = "All seeds go the same way." if same_way else "The seeds do not even agree which way it goes."
     room = " The leak can give only what the classifier gets wrong: with a weaker classifier it could be larger."
     display(Markdown(title + "\n\n" + "\n".join(lines) + "\n\n" + end + room))
@@ -930,12 +936,15 @@ display(pd.DataFrame(spoken).T.round(3).rename_axis("2. this chapter's XProNet, 
 # %%
 if spoken:
     first, second = (answered[name]["finding-F1, with a class"] for name in ("FINDINGS", "IMPRESSION"))
+    verdict_on = "The IMPRESSION is the worse key to the text that is to be written" if second < first else "So the IMPRESSION costs nothing here"
     heard_of = max(row["finding-F1, with a class"] for row in spoken.values())
     text = (
-        f"Of the findings that have a class, labels alone recover **{first:.3f}** when they were read in the FINDINGS and **{second:.3f}** when they were read in "
-        f"the IMPRESSION. {'So the released labels are the worse key to the text that is to be written' if second < first else 'So the IMPRESSION costs nothing here'}. "
+        f"On the findings that have a class, labels alone reach **{first:.3f}** when they were read in the FINDINGS and **{second:.3f}** when they were read "
+        f"in the IMPRESSION. {verdict_on}. "
     )
-    text += f"This chapter's small XProNet says {heard_of:.3f} of them at best, whichever it is told" + (": it cannot answer the second question." if heard_of < 0.1 else ".")
+    text += f"This chapter's small XProNet says {heard_of:.3f} of them at best, whichever it is told" + (
+        ": it cannot answer the second question." if heard_of < 0.1 else "."
+    )
     display(Markdown(text))
 
 # %% [markdown]
@@ -945,9 +954,16 @@ if spoken:
 # %%
 learnt = []
 for result in laptop:
-    if result.experiment.preset == "xpronet" and (result.experiment.memory.label_source != "expert" or str(result.labels_at_test).startswith("reference_")):
+    if result.experiment.preset == "xpronet" and (
+        result.experiment.memory.label_source != "expert" or str(result.labels_at_test).startswith("reference_")
+    ):
         plain = result.experiment.memory.gamma == experiment(f"{DATASET}/xpronet", "laptop").memory.gamma
-        row = {"learnt from": result.experiment.memory.label_source, "told": result.labels_at_test, "protocol": result.protocol, **with_and_without(result)}
+        row = {
+            "learnt from": result.experiment.memory.label_source,
+            "told": result.labels_at_test,
+            "protocol": result.protocol,
+            **with_and_without(result),
+        }
         learnt += [row | {"finding-F1": result.evaluation.scores.get("finding-F1", math.nan)}] if plain else []
 told_by = ["learnt from", "told", "protocol"]
 if learnt:
@@ -955,7 +971,9 @@ if learnt:
 else:
     display(Markdown("**Not run** in the `laptop` profile."))
 if PROFILE != "ci":
-    sources = {source: Run.of(experiment(f"{DATASET}/xpronet", PROFILE, [f"memory.label_source={source}"], seed=SEED)) for source in LABEL_SOURCES[1:]}
+    sources = {
+        source: Run.of(experiment(f"{DATASET}/xpronet", PROFILE, [f"memory.label_source={source}"], seed=SEED)) for source in LABEL_SOURCES[1:]
+    }
     display(pd.DataFrame({s: r.train().history[r.train().best_epoch] for s, r in sources.items()}).T[["validation_loss", "BLEU-4", "finding-F1"]])
 
 # %% [markdown]
@@ -1075,8 +1093,8 @@ if len(boxed):
 # ### What three systems write of one study
 #
 # The paper's Figure 4 sets the **texts** of several systems beside the radiologist's. Ours: BASE, CMN and XProNet of the `laptop` profile. The study is
-# chosen by a rule that looks at no system's text: among the test studies with three or more drawn findings, the first by its id. The reports were searched as the
-# validation studies chose (chapter 03), seed 7580.
+# chosen by a rule that looks at no system's text: among the test studies with three or more drawn findings, the first by its id. The reports were searched
+# as the validation studies chose (chapter 03), seed 7580.
 #
 # *What to see: what the codes say, what the radiologist wrote, and which of the codes each system says. Judge the findings before the fluency.*
 
@@ -1104,7 +1122,10 @@ if stored_texts:
     reader = KeywordLabeler()
     heard_in = {"the radiologist": original} | stored_texts
     said_by = {name: set(np.array(DRAWN_FINDINGS)[np.asarray(reader.label(text)).astype(bool)]) for name, text in heard_in.items()}
-    rows = {n: {"said, and coded": ", ".join(f for f in codes_of if f in s), "missed": ", ".join(f for f in codes_of if f not in s)} for n, s in said_by.items()}
+    rows = {
+        n: {"said, and coded": ", ".join(f for f in codes_of if f in s), "missed": ", ".join(f for f in codes_of if f not in s)}
+        for n, s in said_by.items()
+    }
     rows = {n: row | {"said, not coded": ", ".join(sorted(said_by[n] - set(codes_of)))} for n, row in rows.items()}
     display(pd.DataFrame(rows).T)
 
@@ -1231,8 +1252,8 @@ for setting, found in cells.items():
 lacking = [g for g in range(13, 18) if g not in kept["gamma"]]
 single = [f"{s} = {v:g}" for s, found in kept.items() for v, m in found.items() if m.spread.n == 1]
 Markdown(
-    f"Of the paper's γ, 13 to 17, not run: {', '.join(map(str, lacking)) or 'none'}. With one seed only: {', '.join(single) or 'none'}. Sweeps without a stored "
-    f"training: {', '.join(s for s, found in kept.items() if not found) or 'none'}."
+    f"Of the paper's γ, 13 to 17, not run: {', '.join(map(str, lacking)) or 'none'}. With one seed only: {', '.join(single) or 'none'}. Sweeps without a "
+    f"stored training: {', '.join(s for s, found in kept.items() if not found) or 'none'}."
 )
 
 # %%
@@ -1278,7 +1299,8 @@ pd.DataFrame(printed_rows).pivot(index="system", columns="metric", values="value
 # %%
 asked = ["base", "cmn", "xpronet", "xpronet_wo_pi", "xpronet_wo_imlcs", "xpronet_wo_cmpnet"]
 asked += ["xpronet_residual", "xpronet_wo_gate", "xpronet_image_only"]  # ours: see the suspects below
-stored = results.summary(asked, profile="laptop", dataset=DATASET)
+searched = ("tuned", results.EDITION_0_1)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
+stored = pd.concat([results.summary(asked, profile="laptop", dataset=DATASET, protocol=how) for how in searched])
 missing = [name for name in asked if not any(f"/{name}," in str(row) for row in stored.index)]
 if len(stored):
     display(stored)
@@ -1307,7 +1329,10 @@ Markdown(
 
 # %% [markdown]
 # In finding-F1 (with the classifier's labels) our XProNet has less than BASE. Luck, or whose fault? Suspects, each changed alone. The last three are options of
-# ours: the fusion of Eq. 14 lets nothing pass beside it, where CMN adds; the gate; and the words' side of the memory. The table says how many seeds each has. *What to see: first the column of seed 7580 alone, as if it were all we had. Whom would you have accused?*
+# ours: the fusion of Eq. 14 lets nothing pass beside it, where CMN adds; the gate; and the words' side of the memory. The table says how many seeds
+# each has.
+#
+# *What to see: first the column of seed 7580 alone, as if it were all we had. Whom would you have accused?*
 
 # %%
 suspects = {
