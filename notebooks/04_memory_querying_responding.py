@@ -702,7 +702,7 @@ if drawn_words:
     (mention,) = (m for m in {m.finding: m for m in reversed(find_mentions(report))}.values() if m.finding == drawn_words.boxes[0].finding)
     looks = {name: look(runs[name].generator(), test.collate([chosen]).inputs, numbers).cross_map(0, mention.words).numpy() for name in runs}
     titles = {"base": "BASE", "mem": "BASE+MEM", "cmn": "CMN"}
-    three = [figures.WordMaps(f"{drawn_words.words}” · {titles[name]} “", drawn_words.boxes, {CROSS_ATTENTION: m}) for name, m in looks.items()]
+    three = [figures.WordMaps(drawn_words.words, drawn_words.boxes, {CROSS_ATTENTION: m}, titles[name]) for name, m in looks.items()]
     display(figures.word_regions(dataset.views(chosen), three, name="04_three_systems"))
     shares = {titles[name]: box_score(m, box_cover(drawn_words.boxes)) for name, m in looks.items()}
     display(pd.DataFrame({name: {"inside / chance": part.inside / part.chance} for name, part in shares.items()}).round(2))

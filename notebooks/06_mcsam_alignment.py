@@ -973,7 +973,8 @@ Markdown("*What to see: not how large a rise is, but which of the two there is.*
 # ## 6.12 The ablations
 #
 # Each preset is the system with one choice changed, trained from the start. The table reads the project's stored `laptop` runs: reports of the test
-# studies, mean over seeds, in brackets 95 % intervals where they were kept. How they were searched stands behind the name; compare rows that agree in it. Presets that have no stored run are named below it as *not run*.
+# studies, mean over seeds, in brackets 95 % intervals where they were kept. How they were searched stands behind the name; compare rows that agree
+# in it. Presets that have no stored run are named below it as *not run*.
 
 # %%
 ablations = [name for name in PRESETS if name.startswith("mcsam_")]
