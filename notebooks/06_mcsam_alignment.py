@@ -72,7 +72,7 @@ pd.set_option("display.max_colwidth", 150)
 #
 # MCSAM is the system of Tao, Ma, Yu and Zhang, *Memory-based Cross-modal Semantic Alignment Network for Radiology Report Generation* (arXiv 2404.00588; JBHI
 # 2024). We read it only through its abstract and through what others wrote about it. Its full text was not to be had, and no code was found. So every
-# choice below carries a level:
+# choice below carries a level: <!-- typed: the number of a preprint -->
 #
 # - **A**: it stands in the abstract, or in a summary of the paper;
 # - **B**: a third party's account of the paper says so;
@@ -1326,7 +1326,7 @@ Markdown(
 # ## Sources
 #
 # - Tao, Ma, Yu, Zhang: *Memory-based Cross-modal Semantic Alignment Network for Radiology Report Generation*, arXiv 2404.00588, *IEEE Journal of Biomedical
-#   and Health Informatics*, 2024: abstract and summaries only (levels A and B); everything marked C is this book's.
+#   and Health Informatics*, 2024: abstract and summaries only (levels A and B); everything marked C is this book's. <!-- typed: the number of a preprint -->
 # - Marco Cuturi: *Sinkhorn Distances: Lightspeed Computation of Optimal Transport*, NeurIPS 2013; Marco Cuturi, Arnaud Doucet: *Fast Computation of
 #   Wasserstein Barycenters*, ICML 2014.
 # - Hubert Ramsauer et al.: *Hopfield Networks Is All You Need*, ICLR 2021.

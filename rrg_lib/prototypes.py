@@ -98,7 +98,7 @@ def class_prototypes(
     def prototypes_of(rows: np.ndarray) -> np.ndarray:
         """(N_p, D) of the studies `rows`."""
         rows = rng.choice(rows, MOST_POINTS // 2, replace=False) if len(rows) > MOST_POINTS // 2 else rows
-        views = [np.concatenate([image[rows], text[rows]], axis=1) for image in images]  # XProNet Eq. 5
+        views = [np.concatenate([image[rows], text[rows]], axis=1) for image in images]
         if recipe == "kmeans":
             return cluster_means(np.concatenate(views), number, seed=training.seed)
         return np.concatenate([cluster_means(points, share, seed=training.seed) for points, share in zip(views, shares, strict=True) if share])
