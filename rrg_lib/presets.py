@@ -78,6 +78,10 @@ register(
 register(Preset("xpronet_wo_pi", "XProNet Table 2, w/o PI: random prototypes", XProNetConfig(initialise="random"), training=_XPRONET))
 register(Preset("xpronet_wo_imlcs", "XProNet Table 2, w/o IMLCS: theta 1", XProNetConfig(theta=1.0), training=_XPRONET))
 register(Preset("xpronet_wo_cmpnet", "XProNet Table 2, w/o CMPNet: BASE, trained as XProNet", training=_XPRONET))
+# Ours, no row of any table: what of XProNet stands between it and its baseline?
+register(Preset("xpronet_residual", "XProNet, its features passing beside the fusion (ours)", XProNetConfig(residual=True), training=_XPRONET))
+register(Preset("xpronet_wo_gate", "XProNet, every class open to every study (ours)", XProNetConfig(gate=False), training=_XPRONET))
+register(Preset("xpronet_image_only", "XProNet, asked about patches only (ours)", XProNetConfig(sides="image"), training=_XPRONET))
 
 _MCSAM = {
     "mcsam": ("MCSAM, reconstructed", {}),

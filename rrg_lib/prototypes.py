@@ -103,7 +103,7 @@ def class_prototypes(
             return cluster_means(np.concatenate(views), number, seed=training.seed)
         return np.concatenate([cluster_means(points, share, seed=training.seed) for points, share in zip(views, shares, strict=True) if share])
 
-    present = training.labels > 0.5  # (n, C)
+    present = training.labels > 0.5  # (n, C): XProNet Eq. 4
     everyone = np.arange(len(training))
     of_class = [rows if len(rows) else everyone for rows in map(np.flatnonzero, present.T)]
     description = {"recipe": recipe, "text": text_encoder, "image_dim": images[0].shape[1], "text_dim": text_dim, "seed": training.seed}

@@ -236,12 +236,62 @@ def test_a_wrong_loss_is_told_what_is_wrong(answer, hint):
 # --- 5.4 ----------------------------------------------------------------------------------------------------------------------------------------------
 
 
+def solved_losses(log_p, mask):
+    words = mask.sum(1)
+    return -((log_p * mask).sum(1) / words).mean(), -(log_p * mask).sum() / words.sum()
+
+
+@pytest.mark.exercise("5.4", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        solved_losses,
+        lambda lp, m: [-sum(row[own].mean() for row, own in zip(lp, m, strict=True)) / len(lp), -lp[m].mean()],
+        lambda lp, m: tuple(float(x) for x in solved_losses(lp, m)),
+    ],
+)
+def test_both_report_losses_pass(answer):
+    checks.report_losses(answer)
+
+
+@pytest.mark.exercise("5.4", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda lp, m: solved_losses(lp, m)[::-1], "^the two stand the wrong way"),
+        (lambda lp, m: [-x for x in solved_losses(lp, m)], "sign is missing: "),
+        (lambda lp, m: [-x for x in solved_losses(lp, m)[::-1]], "sign is missing, and"),
+        (lambda lp, m: [solved_losses(lp, m)[0]] * 2, "the first again"),
+        (lambda lp, m: [-lp[m].mean()] * 2, "the second again"),
+        (lambda lp, m: [-lp.mean(), -lp.mean()], "^padding counts"),
+        (lambda lp, m: [-lp.mean(1).mean(), -lp[m].mean()], "in the first, padding counts"),
+        (lambda lp, m: [solved_losses(lp, m)[0], -lp.mean()], "in the second, padding counts"),
+        (lambda lp, m: [-(lp * m).mean(1).mean(), -lp[m].mean()], "in the first, padding is counted in the divisor"),
+        (lambda lp, m: [solved_losses(lp, m)[0], -(lp * m).mean()], "in the second, padding is counted in the divisor"),
+        (lambda lp, m: [-(lp * m).mean(1).mean(), -(lp * m).mean()], "^padding is counted in the divisor"),
+        (lambda lp, m: [len(lp) * solved_losses(lp, m)[0], -lp[m].mean()], "a sum over the reports"),
+        (lambda lp, m: [-(lp * m).sum(1).mean(), -lp[m].mean()], "does not divide a report"),
+        (lambda lp, m: [solved_losses(lp, m)[0], -(lp * m).sum(1).mean()], "divides by the number of reports"),
+        (lambda lp, m: [solved_losses(lp, m)[0], -(lp * m).sum()], "the second is a sum"),
+        (lambda lp, m: [solved_losses(lp, m)[0], -(lp * m).sum() / lp.shape[1]], "divides by the longest report"),
+        (lambda lp, m: -lp[m].mean(), r"expected shape \(2,\)"),
+        (lambda lp, m: [1.0, 2.0], "are not right"),
+    ],
+)
+def test_wrong_report_losses_are_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=hint):
+        checks.report_losses(answer)
+
+
+# --- 5.5 ----------------------------------------------------------------------------------------------------------------------------------------------
+
+
 def f1(told, truth):
     hit = (told.astype(int) * truth).sum()
     return 2 * hit / (told.astype(int).sum() + truth.sum())
 
 
-@pytest.mark.exercise("5.4", "right")
+@pytest.mark.exercise("5.5", "right")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -253,7 +303,7 @@ def test_every_right_f1_passes(answer):
     checks.label_f1(answer)
 
 
-@pytest.mark.exercise("5.4", "wrong")
+@pytest.mark.exercise("5.5", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
@@ -276,16 +326,16 @@ def test_a_wrong_f1_is_told_what_is_wrong(answer, hint):
         checks.label_f1(answer)
 
 
-# --- 5.5 ----------------------------------------------------------------------------------------------------------------------------------------------
+# --- 5.6 ----------------------------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.exercise("5.5", "right")
+@pytest.mark.exercise("5.6", "right")
 @pytest.mark.parametrize("answer", [lambda k, n: k * k / n, lambda k, n: n * (k / n) ** 2])
 def test_every_right_chance_passes(answer):
     checks.met_by_chance(answer)
 
 
-@pytest.mark.exercise("5.5", "wrong")
+@pytest.mark.exercise("5.6", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [

@@ -45,7 +45,7 @@ def test_without_gamma_and_alpha_focal_loss_is_cross_entropy():
 
 
 def test_as_printed_the_loss_is_cross_entropy_plus_focal_loss():
-    """Student paper, classification."""
+    """Student paper, classification, and Student paper, cross entropy."""
     for targets, labels, plain in ((CLASSES, "single", F.cross_entropy), (DECISIONS, "multi", F.binary_cross_entropy_with_logits)):
         ce, focal, both = (
             classification_loss(LOGITS, targets, ClassifierConfig(labels=labels, loss=loss, gamma=2, alpha=0.25))

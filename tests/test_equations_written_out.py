@@ -67,6 +67,18 @@ def test_the_objective_is_the_log_likelihood_a_word():
     assert report_loss(logits, REPORTS, mask_of(REPORTS)).item() == pytest.approx(-total / words, rel=1e-5)
 
 
+def test_the_report_loss_is_a_mean_over_the_words_of_the_batch_and_not_of_a_report():
+    """XProNet Eq. 19: a report alone has one mean; two of unlike length have their mean as printed, and by the release that weighed by their words."""
+    logits = 3 * torch.randn(2, 5, CONFIG.vocab_size + 1, generator=torch.Generator().manual_seed(1))
+    mask = mask_of(REPORTS)
+    alone = [report_loss(logits[i : i + 1], REPORTS[i : i + 1], mask[i : i + 1]).item() for i in range(2)]
+    words = mask[:, 1:].sum(1).tolist()
+    assert words[0] != words[1]
+    released = report_loss(logits, REPORTS, mask).item()
+    assert released == pytest.approx(sum(loss * n for loss, n in zip(alone, words, strict=True)) / sum(words), rel=1e-5)
+    assert abs(released - sum(alone) / 2) > 0.01
+
+
 def answer_written_out(memory, x: list[float], modality: str) -> list[float]:
     """CMN Eq. 4-13 for one query x (d,), head by head, as released but for the printed scale where it is set; no tensor, no top-k."""
     name = "shared" if memory.config.shared else modality

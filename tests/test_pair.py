@@ -42,8 +42,8 @@ def cosine_apart(vectors: np.ndarray) -> float:
 
 
 def test_the_report_vector_is_the_equation_written_out():
-    """Student paper, projection, and Student paper, attention pooling: T' = logits W_p + b, a = softmax over the report's positions of w · T'_i,
-    t = Σ a_i T'_i over its length."""
+    """Student paper, projection, Student paper, attention pooling, and Student paper, normalisation: T' = logits W_p + b, a = softmax over the
+    report's positions of w · T'_i, t = Σ a_i T'_i over its length."""
     torch.manual_seed(0)
     alignment = PairConfig().build(logits=7, d_model=5, d_vf=9).double()
     logits, lengths = 3 * torch.randn(3, 6, 7, dtype=torch.float64), (6, 4, 1)
@@ -79,7 +79,7 @@ def test_the_loss_looks_at_the_positions_that_the_report_loss_counts():
 
 @pytest.mark.parametrize("image", ["encoded", "patches"])
 def test_the_image_vector_is_the_unit_mean_of_its_features(image):
-    """Student paper, attention pooling: v."""
+    """Student paper, normalisation: v, the mean of the patches."""
     model, batch = generator(PairConfig(image=image)).eval(), toy_batch()
     output = model(batch)
     features = model.encode(batch.inputs)[0] if image == "encoded" else batch.inputs

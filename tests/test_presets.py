@@ -81,6 +81,11 @@ def test_a_setting_of_a_later_edition_changes_no_hash_while_it_is_off():
     assert replace(later, training=replace(later.training, something_new=True)).hash != found.hash
 
 
+def test_the_options_of_xpronet_leave_its_stored_runs_their_hash():
+    """`residual`, `gate` and `sides` came after them."""
+    assert [experiment("iu_phantom/xpronet", profile).hash for profile in ("ci", "laptop")] == ["4f880c934b50", "1a4a4cd298d8"]
+
+
 def test_no_two_presets_share_a_hash():
     hashes = {experiment(f"iu_phantom/{preset}", profile).hash for preset in PRESETS for profile in PROFILES}
     assert len(hashes) == len(PRESETS) * len(PROFILES)

@@ -81,7 +81,7 @@ def test_prototypes_are_the_means_of_the_clusters_of_a_class():
 
 
 def test_released_halves_are_of_originals_and_of_mirror_images(dataset):
-    """XProNet Eq. 4-7: 10 + 10 of the released notebooks, here 3 + 2; the paper's one k-means mixes them."""
+    """XProNet Eq. 4-7: 10 + 10 of the released notebooks, here 3 + 2; the paper's one k-means mixes them. The vectors are image beside report."""
     plain = class_prototypes(training(dataset), 5, text_dim=4, recipe="released").vectors
     rows = np.flatnonzero(dataset.observations[:50, 0])
     studies = training(dataset)

@@ -44,6 +44,7 @@ def test_the_vocabulary_of_the_training_reports_has_the_760_released_ids(vocabul
 
 @pytest.mark.parametrize("case", golden("iu_test20"), ids=lambda case: case["id"])
 def test_test_reports_are_cleaned_encoded_and_decoded_as_released(case, vocabulary):
+    """XProNet Eq. 2: a report is its words."""
     report = iu_xray.study(case["id"]).report
     assert sha256(clean_r2gen(report)) == case["cleaned_sha256"]
     assert vocabulary.encode(report, cut=False) == case["ids_full"]

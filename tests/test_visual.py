@@ -36,7 +36,7 @@ def test_every_extractor_makes_a_sequence_of_patches(name, views):
 
 
 def test_patches_of_the_views_follow_each_other(views):
-    """CMN Eq. 3 for a study of several views."""
+    """CMN Eq. 3 and XProNet Eq. 1 for a study of several views."""
     extractor = VisualExtractor("small")
     both, frontal, lateral = extractor(views), extractor(views[:, :1]), extractor(views[:, 1:])
     torch.testing.assert_close(both.patches, torch.cat([frontal.patches, lateral.patches], dim=1))
@@ -46,7 +46,7 @@ def test_patches_of_the_views_follow_each_other(views):
 
 
 def test_patches_run_along_rows_from_the_upper_left():
-    """CMN Eq. 3, the order: a bright spot in the upper right of a dark film is seen by patches 0..6's right half, not by the last row."""
+    """CMN Eq. 3 and XProNet Eq. 1, the order: a bright spot in the upper right of a dark film is seen by patches 0..6's right half, not by the last row."""
     extractor = VisualExtractor("small")
     dark = torch.zeros(1, 1, 112, 112, dtype=torch.uint8)
     spot = dark.clone()

@@ -153,6 +153,45 @@ def test_each_modality_has_its_own_fusion_of_both():
     assert not torch.equal(module.fusion["image"].weight, module.fusion["text"].weight)
 
 
+# --- what may stand in its way: three options of ours ---------------------------------------------------------------------------------------------
+
+
+def test_a_residual_adds_the_features_to_the_fusion():
+    plain, residual, x = memory(), memory(residual=True), patches()
+    response = answer(plain, x, LABELS)
+    for modality in ("image", "text"):
+        torch.testing.assert_close(residual.fuse(x, response, modality), x + plain.fuse(x, response, modality))
+
+
+def test_without_a_gate_labels_open_nothing_and_still_shape_the_loss():
+    module, x = memory(gate=False), patches()
+    response = answer(module, x, LABELS)
+    torch.testing.assert_close(response.vectors, answer(memory(), x, None).vectors)
+    assert (response.indices < CLASSES * NUMBER).all()  # a study without a label too
+    losses = [module.losses(response, response, torch.ones(4, PATCHES), labels)["contrastive_image"] for labels in (LABELS, LABELS.roll(1, 0))]
+    assert abs(losses[0] - losses[1]) > 1e-6
+
+
+def test_asked_about_patches_only_the_words_stay_as_they_were():
+    module, x = memory(sides="image"), patches()
+    response = answer(module, x, LABELS)
+    assert torch.equal(module.fuse(x, response, "text"), x) and not torch.equal(module.fuse(x, response, "image"), x)
+    assert list(module.losses(response, response, torch.ones(4, PATCHES), LABELS)) == ["contrastive_image"]
+    assert not [name for name, _ in module.named_parameters() if "text" in name]  # nothing without a gradient
+
+
+@pytest.mark.parametrize("settings", [{"residual": True}, {"gate": False}, {"sides": "image"}], ids=str)
+def test_with_each_option_a_cache_still_agrees_with_training(settings):
+    model, batch = generator(replace(SMALL, **settings)).eval(), toy_batch()
+    batch.tokens = torch.tensor([[0, 3, 5, 11, 0], [0, 1, 2, 11, 0], [0, 4, 8, 6, 0], [0, 9, 7, 2, 0]])
+    expected, state = model(batch).logits, model.start(batch.inputs, batch.labels)
+    for t in range(4):
+        logits, state = model.step(batch.tokens[:, t : t + 1], state)
+        torch.testing.assert_close(logits[:, 0], expected[:, t], atol=1e-5, rtol=0)
+    sum(model.train()(batch).losses.values()).backward()
+    assert model.memory.prototypes.grad.abs().sum() > 0
+
+
 # --- the losses -----------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +250,21 @@ def test_beam_search_gates_every_study_by_its_own_labels():
         torch.testing.assert_close(alone.scores[0], together.scores[i], atol=1e-5, rtol=0)
 
 
+def test_encoder_and_decoder_read_what_was_fused():
+    """XProNet Eq. 15-16: fused patches, their positions added afterwards; fused words, and what the encoder made."""
+    model, batch, read = generator(SMALL).eval(), toy_batch(), {}
+    for name in ("encoder", "decoder"):
+        getattr(model, name).register_forward_pre_hook(lambda module, inputs, name=name: read.update({name: inputs}))
+    output = model(batch)
+    x = model.patch_embedding(batch.inputs)
+    y = model.token_embedding(batch.tokens[:, :-1]) * math.sqrt(D) + model.token_positions.code[:4]
+    slots = model.memory.slots(batch.labels, "image")
+    fused = {side: model.memory.fuse(f, model.memory.respond(f, slots), side) for side, f in (("image", x), ("text", y))}
+    torch.testing.assert_close(read["encoder"][0], fused["image"] + model.patch_positions.code[:PATCHES])
+    torch.testing.assert_close(read["decoder"][0], fused["text"])
+    torch.testing.assert_close(read["decoder"][1], output.encoded)
+
+
 def test_both_losses_reach_the_prototypes():
     model, batch = generator(SMALL), toy_batch()
     sum(model(batch).losses.values()).backward()
@@ -232,6 +286,7 @@ def test_settings_survive_json():
         ({"theta": 0.5}, r"theta is 0\.5"),
         ({"prototypes": 0}, "prototypes 0"),
         ({"image_dim": -1}, "image_dim -1"),
+        ({"sides": "text"}, "sides is 'text': it can be both or image"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):

@@ -174,8 +174,42 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, o
     compare(draws, "the loss differs from the library's")
 
 
+def report_losses(function: Callable[[Tensor, Tensor], tuple], *, other: int = 0) -> None:
+    """Exercise 5.4: log probabilities (B, L) and mask (B, L) -> the mean of XProNet Eq. 19's means, and the release's mean over all words of the batch."""
+    draws: list[Draw] = []
+    for seed, lengths in ((1, (9, 2, 4)), (2, (3, 7, 5, 1))):
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
+        log_p = -3 * torch.rand(len(lengths), 9, generator=generator)
+        log_p = log_p * torch.tensor(lengths)[:, None] / 3  # long reports are harder here, so that the two means are apart
+        mask = torch.arange(9) < torch.tensor(lengths)[:, None]
+        nll, words = -log_p * mask, mask.sum(1)
+        each, every = (nll.sum(1) / words).mean(), nll.sum() / words.sum()
+        width = mask.shape[1]
+        whole = (-log_p).mean()
+        mistakes = [
+            ((every, each), "the two stand the wrong way round: first the mean of the reports' means, then the mean over all words"),
+            ((-each, -every), "the sign is missing: a loss is the *negative* log probability"),
+            ((-every, -each), "the sign is missing, and the two stand the wrong way round"),
+            ((each, each), "the second is the first again: the release adds up the words of all reports and divides once"),
+            ((every, every), "the first is the second again: Eq. 19 divides each report by its own number of words before reports are averaged"),
+            ((whole, whole), "padding counts: only places where the mask is True hold a word"),
+            (((-log_p).mean(1).mean(), every), "in the first, padding counts: only places where the mask is True hold a word"),
+            ((each, whole), "in the second, padding counts: only places where the mask is True hold a word"),
+            ((nll.mean(), every), "in the first, padding is counted in the divisor: a report is divided by the number of its *own* words, N^r"),
+            ((each, nll.mean()), "in the second, padding is counted in the divisor: divide by the number of words, not of places"),
+            ((nll.mean(), nll.mean()), "padding is counted in the divisor: divide by the number of words, not of places"),
+            (((nll.sum(1) / words).sum(), every), "the first is a sum over the reports: take their mean"),
+            ((each, nll.sum(1).mean()), "the second divides by the number of reports: divide by the number of words in the batch"),
+            ((nll.sum(1).mean(), every), "the first does not divide a report by the number of its words"),
+            ((each, nll.sum()), "the second is a sum: divide it by the number of words in the batch"),
+            ((each, nll.sum() / width), "the second divides by the longest report: divide by the number of words in the batch"),
+        ]
+        draws.append((tensor(function, (2,), log_p, mask), torch.stack([each, every]), [(torch.stack(pair), hint) for pair, hint in mistakes]))
+    compare(draws, "the two losses are not right")
+
+
 def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int = 0) -> None:
-    """Exercise 5.4: labels (n, 14) that the memory is told and those of the experts -> micro-F1 over the 13 that are findings."""
+    """Exercise 5.5: labels (n, 14) that the memory is told and those of the experts -> micro-F1 over the 13 that are findings."""
     rng, draws = np.random.default_rng(4 + 1000 * other), []
     for n in (40, 7):
         truth, told = ((rng.random((n, 14)) < np.linspace(0.02, 0.25, 14)).astype(np.uint8) for _ in range(2))
@@ -217,7 +251,7 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
 
 
 def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> None:
-    """Exercise 5.5: two draw k of n prototypes, each blindly -> the number that both have, on average."""
+    """Exercise 5.6: two draw k of n prototypes, each blindly -> the number that both have, on average."""
     drawn = np.random.default_rng(other)
     cases = [(int(drawn.integers(5, n - 1)), int(n)) for n in drawn.integers(25, 60, 4)] if other else [(13, 30), (15, 40), (3, 40), (7, 7)]
     draws: list[Draw] = []

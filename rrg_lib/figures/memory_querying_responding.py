@@ -67,11 +67,12 @@ def map_sizes(curves: Mapping[str, np.ndarray], *, name: str | None = None) -> F
 
 @dataclass(frozen=True)
 class WordMaps:
-    """One row of `word_regions`: the words, their finding's boxes, and maps over the patches (V·P,) by the name of the look."""
+    """One row of `word_regions`: the words, their finding's boxes, and maps over the patches (V·P,) by the name of the look; `whose` system's they are."""
 
     words: str
     boxes: Sequence[Box]
     maps: Mapping[str, np.ndarray]
+    whose: str = ""
 
 
 def word_regions(views: np.ndarray, rows: Sequence[WordMaps], *, name: str | None = None) -> Figure:
@@ -95,7 +96,7 @@ def word_regions(views: np.ndarray, rows: Sequence[WordMaps], *, name: str | Non
                 if i == 0:
                     axes.set_title(f"{look}, {('frontal', 'lateral')[v] if count == 2 else f'view {v + 1}'}", fontsize=9)
                 if j == v == 0:
-                    axes.set_ylabel(f"“{row.words}”", fontsize=10)
+                    axes.set_ylabel("\n".join(filter(None, (row.whose, f"“{row.words}”"))), fontsize=10)
         bar = figure.colorbar(image, ax=list(grid[:, j * count : (j + 1) * count].ravel()), location="bottom", shrink=0.6, aspect=40)
         bar.set_label("times the map's mean")
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))  # else the titles over pictures of a fixed shape are cut

@@ -111,7 +111,7 @@ def classification_loss(logits: Tensor, targets: Tensor, config: ClassifierConfi
         raise ConfigurationError(f"alpha has {len(config.alpha)} numbers, there are {logits.shape[-1]} classes")
     loss = logits.new_zeros(())
     if config.loss in ("ce", "ce+focal"):
-        loss = loss + focal_loss(logits, targets, gamma=0.0)  # at γ = 0, without α, it is the cross-entropy
+        loss = loss + focal_loss(logits, targets, gamma=0.0)  # at γ = 0, without α, it is Student paper, cross entropy
     if config.loss in ("focal", "ce+focal"):
         loss = loss + focal_loss(logits, targets, config.gamma, config.alpha)
     return loss

@@ -142,8 +142,8 @@ class ReportGenerator(nn.Module):
         self.pair = pair.build(c.vocab_size + 1, c.d_model, c.d_vf) if pair else None
 
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
-        """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1). `trace` receives the cross-attention (B, h, T - 1, S) of each
-        layer."""
+        """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1, XProNet Eq. 16). `trace` receives the cross-attention
+        (B, h, T - 1, S) of each layer."""
         patches = self._patches(batch.inputs)
         slots = self._slots(batch.labels)
         encoded, image = self._encode(patches, slots["image"])
@@ -162,7 +162,7 @@ class ReportGenerator(nn.Module):
 
     def _encode(self, patches: Tensor, slots: Slots | None) -> tuple[Tensor, Response | None]:
         features, response = self._consult(self.patch_embedding(patches), slots, "image")
-        encoded = self.encoder(self.patch_positions(features))
+        encoded = self.encoder(self.patch_positions(features))  # XProNet Eq. 15
         extra = self.memory.encoder_extra(response) if self.memory else None
         return (encoded if extra is None else torch.cat([encoded, extra], dim=1)), response
 
@@ -237,7 +237,8 @@ class ReportGenerator(nn.Module):
 
 
 def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1), tokens and mask (B, T)."""
+    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1), tokens and mask (B, T). XProNet Eq. 19
+    prints the mean over the words of one report; both releases take the mean over all words of the batch, so does this."""
     total, words = summed_report_loss(logits, tokens, mask)
     return total / words
 

@@ -124,7 +124,7 @@ class VisualExtractor(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, views: Tensor) -> VisualFeatures:
-        """Features of (B, V, H, W) uint8 views of any number and size: CMN Eq. 3."""
+        """Features of (B, V, H, W) uint8 views of any number and size: CMN Eq. 3, XProNet Eq. 1."""
         return self.features(self.transform(views), views.shape[1])
 
     def features(self, pixels: Tensor, views: int) -> VisualFeatures:

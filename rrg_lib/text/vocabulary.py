@@ -100,7 +100,7 @@ class Vocabulary:
         return content_hash([self.protocol.hash, *self.tokens])
 
     def encode(self, report: str, *, cut: bool = True) -> list[int]:
-        """Ids of a raw report between two 0s; `cut` keeps the first `max_length`, so a long report loses its end *and* its final 0."""
+        """Ids of a raw report (XProNet Eq. 2) between two 0s; `cut` keeps the first `max_length`, so a long report loses its end *and* its final 0."""
         unknown = self.ids[UNKNOWN]
         ids = [BOS, *(self.ids.get(token, unknown) for token in self.protocol.clean(report).split()), EOS]
         return ids[: self.protocol.max_length] if cut else ids

@@ -76,15 +76,15 @@ class PairAlignment(nn.Module):
         self.pooling = nn.Linear(d_image, 1, bias=False)  # w; a bias would move all scores alike
 
     def report(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, L, V + 1), mask (B, L) True at the report's positions -> unit vectors (B, d_image): Student paper, projection, and Student paper,
-        attention pooling. A row without a position gives its mean."""
+        """Logits (B, L, V + 1), mask (B, L) True at the report's positions -> unit vectors (B, d_image): Student paper, projection, Student paper,
+        attention pooling, and Student paper, normalisation. A row without a position gives its mean."""
         projected = self.projection(logits)  # T' (B, L, d_image)
         scores = self.pooling(projected).squeeze(-1).float()  # (B, L)
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1)  # (B, L)
         return F.normalize((weights[..., None] * projected).sum(dim=1).float(), dim=-1)
 
     def image(self, output: Output) -> Tensor:
-        """What the generator saw -> unit vectors (B, d_image): v of Student paper, attention pooling."""
+        """What the generator saw -> unit vectors (B, d_image): the mean of the patches, Student paper, normalisation."""
         features = output.encoded if self.config.image == "encoded" else output.patches  # (B, S, d_image)
         return F.normalize(features.mean(dim=1).float(), dim=-1)
 

@@ -21,6 +21,9 @@
 | clusters of Eq. 4-7      | N_p of all views   | half of originals, half of flips| `initialise` "kmeans", "released" |
 
 With linear weights the scale of Eq. 10 cancels out: only its sign would matter.
+
+Three options are ours and take one suspect away each, to ask what XProNet loses to its baseline by: `residual` lets the features pass beside the fusion,
+x' = x + FCN([x ; r]), so that the patches keep what tells them apart; `gate` False opens every class to every study; `sides` "image" leaves the words alone.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ _CHOICES = {
     "weights": ("softmax", "linear"),
     "values": ("prototype", "key"),
     "initialise": ("released", "kmeans", "random"),
+    "sides": ("both", "image"),
 }
 
 
@@ -58,6 +62,9 @@ class XProNetConfig(MemoryConfig):
     labels of the training studies come from, one of `rrg_lib.pseudo_labels.LABEL_SOURCES` or a label file. `text_encoder`: report features of the prototypes,
     "tfidf" or a BERT, a folder or a name on the hub (CheXbert's were the paper's). `gamma` may exceed `prototypes`: a study of one class then has fewer
     to ask, and the rest of its gamma weigh 0.
+
+    `residual`, `gate` and `sides` are ours, off as published: the features pass beside the fusion; every study asks all classes (its labels then shape the
+    contrastive loss alone); "image" asks the memory about patches only, and there is no contrastive loss on the words then.
 
     Raises `ConfigurationError` for an option that is none, or for a gamma, a size or a theta that cannot be.
     """
@@ -83,6 +90,9 @@ class XProNetConfig(MemoryConfig):
     dropout: float = 0.1
     label_source: str = "expert"
     text_encoder: str = "tfidf"
+    residual: bool = False
+    gate: bool = True
+    sides: Literal["both", "image"] = "both"
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -109,7 +119,7 @@ class XProNetConfig(MemoryConfig):
 class XProNetMemory(CrossModalMemory):
     """The prototype matrix PM (C·N_p, D), rows of a class together. `Response.indices` are its rows; row C·N_p stands for "nothing to ask".
 
-    Both modalities ask the same projected prototypes; each has its own fusion.
+    Both modalities ask the same projected prototypes; each that asks has its own fusion.
     """
 
     shares_slots = True
@@ -123,8 +133,10 @@ class XProNetMemory(CrossModalMemory):
         self.projections = MemoryProjections(d_model, heads if c.heads == "multi" else 1, c.dropout)
         if c.heads == "single":
             self.projections.output = nn.Identity()
-        self.fusion = nn.ModuleDict({modality: nn.Linear(2 * d_model, d_model) for modality in ("image", "text")})
-        nn.init.xavier_uniform_(self.fusion["text"].weight)  # as released: it is part of the Transformer there, the image's is not
+        asking = ("image", "text") if c.sides == "both" else ("image",)
+        self.fusion = nn.ModuleDict({modality: nn.Linear(2 * d_model, d_model) for modality in asking})
+        if "text" in asking:
+            nn.init.xavier_uniform_(self.fusion["text"].weight)  # as released: it is part of the Transformer there, the image's is not
 
     def prepare(self, training: TrainingStudies) -> None:
         """Initialise the prototypes from the training studies (Eq. 4-7), unless they are to be random; what they were is kept in the run's folder.
@@ -148,13 +160,13 @@ class XProNetMemory(CrossModalMemory):
             self.prototypes.copy_(torch.from_numpy(made.vectors).flatten(0, 1))
 
     def open_slots(self, labels: Tensor | None) -> Tensor:
-        """(B, C) labels -> (B, C·N_p + 1), True where a study may ask; (1, …), all classes open, without labels.
+        """(B, C) labels -> (B, C·N_p + 1), True where a study may ask; (1, …), all classes open, without labels or without a gate.
 
         The last place is open for a study without a label, and only for it: it finds a vector of zeros there, as in the release.
         Raises `ConfigurationError` for labels of another number of classes.
         """
         c = self.config
-        if labels is None:
+        if labels is None or not c.gate:
             mask = self.prototypes.new_ones(1, c.classes * c.prototypes + 1, dtype=torch.bool)
             mask[:, -1] = False
             return mask
@@ -181,7 +193,10 @@ class XProNetMemory(CrossModalMemory):
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
         """XProNet Eq. 14: a linear map of both, (B, L, 2d) -> (B, L, d)."""
-        return self.fusion[modality](torch.cat([features, response.vectors], dim=-1))
+        if modality not in self.fusion:
+            return features
+        fused = self.fusion[modality](torch.cat([features, response.vectors], dim=-1))
+        return features + fused if self.config.residual else fused
 
     def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """XProNet Eq. 17 for the mean response of each modality, weighted by lambda and delta of XProNet Eq. 20; none without labels."""
@@ -189,8 +204,8 @@ class XProNetMemory(CrossModalMemory):
             return {}
         c = self.config
         options = {"margin": c.margin, "theta": c.theta, "clamp": c.clamp}
-        words = masked_mean(text.vectors, None if c.padding else token_mask)
-        return {
-            "contrastive_image": c.image_weight * multi_label_contrastive(masked_mean(image.vectors), labels, **options),
-            "contrastive_text": c.text_weight * multi_label_contrastive(words, labels, **options),
-        }
+        losses = {"contrastive_image": c.image_weight * multi_label_contrastive(masked_mean(image.vectors), labels, **options)}
+        if "text" in self.fusion:
+            words = masked_mean(text.vectors, None if c.padding else token_mask)
+            losses["contrastive_text"] = c.text_weight * multi_label_contrastive(words, labels, **options)
+        return losses
