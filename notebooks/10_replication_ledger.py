@@ -61,8 +61,8 @@ from rrg_lib.figures import published as figures
 from rrg_lib.models.generator import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.prose import say
-from rrg_lib.shipped import table as shipped
 from rrg_lib.published_figures import draw
+from rrg_lib.shipped import table as shipped
 
 # %% [markdown]
 # ## 10.1 A row, and what may be said of it

@@ -26,7 +26,7 @@ from scipy import stats
 
 from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.errors import AnnotationError
-from rrg_lib.evaluation.deciding import ALPHA, MIN_SEEDS, Order, corrected, smallest_difference
+from rrg_lib.evaluation.deciding import ALPHA, MIN_SEEDS, corrected, smallest_difference
 from rrg_lib.evaluation.exact import CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
 from rrg_lib.evaluation.measured import PROFILE_ORDER, Measured, measured, order, swept
 from rrg_lib.evaluation.published import Published, compare, values_of
