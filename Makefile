@@ -37,6 +37,9 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .PHONY: help install lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
 book assets notebooks results figures release chapters slow lab site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
+# Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
+export OMP_WAIT_POLICY ?= passive
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
@@ -90,7 +93,7 @@ notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write
 results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it: PROFILE=laptop), keep the scores in data/results and the README's table
 	"$(BIN)/python" tools/results.py run --profile $(PROFILE) --dataset $(DATASET) $(PRESETS) $(if $(SEED),--seed $(SEED))
 
-figures: $(STAMP) ## draw every figure of the papers that ours can stand beside, into figures/ (from stored results and what is trained; trains nothing)
+figures: $(STAMP) ## draw the figures of the papers and of the book into figures/, with captions and provenance (from stored results; trains nothing)
 	"$(BIN)/python" tools/figures.py
 
 lab: $(STAMP) ## open JupyterLab on the chapters

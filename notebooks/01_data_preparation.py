@@ -816,8 +816,8 @@ pixels = np.array([header.rows * header.columns for header in headers.values()])
 low = np.mean([header.low_is_bright for header in headers.values()])
 plain = np.mean([header.window is None and not header.has_table for header in headers.values()])
 say(
-    "*What to see: left, each point is a film; the red square is all that is kept of it, one pixel in {share:.0f} (median). Right: in {low:.0%} of the films "
-    "low numbers are bright, and only {plain:.0%} can be shown without a window or a table.*",
+    "Of a film of median size one pixel in {share:.0f} is kept. In {low:.0%} of the films low numbers are bright, and only {plain:.0%} can be shown "
+    "without a window or a table.",
     share=np.median(pixels) / SIZE**2,
     low=low,
     plain=plain,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,6 +170,6 @@ def markdown(measured: Sequence[AttentionQuality]) -> str:
 
 
 def label_kinds(run: Run) -> tuple[LabelsAtTest, ...]:
-    """What to tell a memory when its looks and reports are measured: every kind of labels, one after another, for one that is gated by them; the
-    experiment's own for any other, which is told none."""
-    return get_args(LabelsAtTest) if run.labels else (run.experiment.decoding.labels_at_test,)
+    """What to tell a memory when its looks and reports are measured: for one that is gated by labels those that a classifier sees, none, and the study's
+    own, one after another; the experiment's own for any other, which is told none."""
+    return ("classifier", "none", "reference") if run.labels else (run.experiment.decoding.labels_at_test,)

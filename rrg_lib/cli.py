@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rrg_lib.benchmarks import BENCHMARKS
+from rrg_lib.benchmarks import APART, BENCHMARKS
 from rrg_lib.cli_app import (
     DataRoot,
     Decoding,
@@ -125,6 +125,7 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train the small visual extractor on the findings of the training studies, once; it is kept."""
+    from rrg_lib.finding_labels import findings_of_dataset
     from rrg_lib.pretraining import PRETRAINING
     from rrg_lib.runs import extractor_scores, finding_weights, prepared
 
@@ -133,17 +134,20 @@ def pretrain(
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
     path = finding_weights("small", opened, profile, progress=not quiet)
     shown = ", ".join(f"{split} {extractor_scores(path, opened, split)['micro']:.3f}" for split in ("val", "test"))
+    labels = findings_of_dataset(opened, range(len(opened)))
+    if labels.name:
+        typer.echo(f"what a study has is said by {labels.source}")
     typer.echo(f"micro-F1 over the 13 drawn findings: {shown}\nin {path}")
     if probe:
         from rrg_lib.linear_probe import linear_probe
 
-        parts = {split: opened.split_indices(split) for split in SPLITS}
+        parts = {split: at for split in SPLITS if (at := opened.split_indices(split))}
         probed = linear_probe(
             {split: opened.views_array(at) for split, at in parts.items()},
-            {split: opened.labels[at] for split, at in parts.items()},
+            {split: labels.drawn[at] for split, at in parts.items()},
             progress=not quiet,
         )
-        typer.echo(f"a linear model of the pixels: val {probed['val']:.3f}, test {probed['test']:.3f}")
+        typer.echo("a linear model of the pixels: " + ", ".join(f"{split} {probed[split]:.3f}" for split in ("val", "test") if split in probed))
 
 
 @app.command()
@@ -158,6 +162,8 @@ def train(
 ) -> None:
     """Train a system. Interrupted, the same command goes on where it stopped; finished, it returns at once."""
     made = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
+    for remark in made.remarks:
+        typer.echo(f"note: {remark}")
     result = made.train()
     best = result.history[result.best_epoch]
     shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)
@@ -225,7 +231,9 @@ def generate(
 
 @app.command()
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help=f"What to measure, by default all: {', '.join(BENCHMARKS)}.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help=f"What to measure, by default all: {', '.join(BENCHMARKS)}; and {', '.join(APART)}.")
+    ] = None,
     size: Annotated[str, typer.Option(help="paper: the published sizes; small: seconds, to try it.")] = "paper",
     repeats: Annotated[int, typer.Option(help="Rounds; every case runs once a round.")] = 5,
     threads: Annotated[int | None, typer.Option(help="Threads of this process; by default all cores.")] = None,
@@ -255,7 +263,8 @@ def bench(
 
     results = []
     for group in chosen:
-        results.append(measure(group, repeats=repeats, peak=peak if memory else None, progress=told))
+        own = memory and group.name not in APART  # its work is done by other processes
+        results.append(measure(group, repeats=repeats, peak=peak if own else None, progress=told))
         if out:  # each time: who stops a long measurement keeps the groups that are done
             write_json(out, [result.to_json() for result in results])
     typer.echo(table(results))

@@ -37,7 +37,10 @@ Settings = Annotated[
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Labels = Annotated[
-    str | None, typer.Option("--labels", help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak).")
+    str | None,
+    typer.Option(
+        "--labels", help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak; or reference_SOURCE)."
+    ),
 ]
 Decoding = Annotated[
     str | None,

@@ -22,7 +22,7 @@ from rrg_lib.cli_app import (
     named_decoding,
     named_run,
 )
-from rrg_lib.decoding import PROTOCOLS
+from rrg_lib.decoding import EDITION_0_1, PROTOCOLS
 from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 from rrg_lib.presets import DATASETS
 from rrg_lib.study import SPLITS
@@ -215,6 +215,28 @@ def compare(
     wanted = METRICS if meteor else WITHOUT_JAVA
     typer.echo(f"decoding: {how}\n")
     typer.echo(comparison_markdown((name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)))
+
+
+@app.command("results")
+def stored_results(
+    dataset: Annotated[str, typer.Option(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
+    profile: ProfileName = "laptop",
+    decoding: Annotated[str, typer.Option(help=f"How reports were searched: {', '.join((*PROTOCOLS, EDITION_0_1))}.")] = "tuned",
+    all_settings: Annotated[bool, typer.Option("--all", help="Also runs whose settings are not their preset's: sweeps.")] = False,
+    baselines: Annotated[bool, typer.Option(help="Print the trivial baselines too.")] = True,
+) -> None:
+    """The results that the book ships, as a table: one protocol of decoding at a time, means over seeds, 95 % intervals of the means over studies."""
+    from rrg_lib.markdown import markdown_table
+    from rrg_lib.results import stored, table
+
+    if decoding not in (known := (*PROTOCOLS, EDITION_0_1)):
+        raise UnknownNameError("decoding", decoding, known)
+    found = [result for result in stored(profile, dataset, decoding) if all_settings or result.is_preset]
+    if not found:
+        raise ConfigurationError(f"nothing is stored of {dataset} in the profile {profile}, decoding {decoding}; tools/results.py run makes results")
+    frame = table(found, baselines=baselines)
+    rows = [[name, *cells] for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    typer.echo("\n".join(markdown_table(["system", *frame.columns], rows)))
 
 
 def _written(what: Experiment, split: str, how: str) -> Path:

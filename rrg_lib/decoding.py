@@ -17,11 +17,13 @@ from torch import Tensor
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import DecoderState, ReportGenerator, WordTable
 
-LabelsAtTest = Literal["classifier", "none", "reference"]
+LabelsAtTest = Literal["classifier", "none", "reference", "reference_expert", "reference_reports", "reference_impression", "reference_both"]
 #: How a stored result was searched: as the published scores were; the likeliest word at each step; or as chosen on the validation studies (`rrg tune`).
 Protocol = Literal["published", "greedy", "tuned"]
 #: In the order of the tables.
 PROTOCOLS: tuple[Protocol, ...] = ("tuned", "greedy", "published")
+#: The protocol of results that edition 0.1 stored: greedy, epochs chosen by `keywords-0`, on other devices than those of this edition.
+EDITION_0_1 = "edition 0.1"
 END = 0
 #: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist than seats.
 _FINISHED = 1000.0
@@ -38,7 +40,8 @@ class DecodingConfig:
 
     `labels_at_test`: what a memory that is gated by labels is told of a study whose report is to be written. "classifier": what an image classifier
     sees in it; "none": nothing, every class may be asked; "reference": the labels of the study itself. XProNet was released and, as its README shows,
-    published with "reference", which nobody has before the report is written. Other memories are told nothing.
+    published with "reference", which nobody has before the report is written. "reference_SOURCE" are leaks too: the study's own labels from another
+    source than the memory trained with (`rrg_lib.pseudo_labels.LABEL_SOURCES`). Other memories are told nothing.
     """
 
     beam_size: int = 3

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rrg_lib.edition import CHECKOUT, LOCK, PACKAGE, installed, normalised, read_lock
 from rrg_lib.errors import ConfigurationError, EditionError, JavaError
+from rrg_lib.threads import POLICY
 from rrg_lib.workspace import workspace
 
 GIB = 2**30
@@ -28,6 +29,8 @@ DISK_GIB = (2, 5)
 #: The same of memory. The chapters state their own peaks; METEOR's Java takes its part of them.
 MEMORY_GIB = (2, 4)
 IMPORT_SECONDS = 300
+#: From this share of all processors on a machine is busy, looked at for so long.
+BUSY_PERCENT, LOOK_SECONDS = 50, 1.0
 _WORDS = ("ok", "warning", "stop")
 _INSTALL = "In the book's folder run: make install"
 #: Control groups, version 2 and 1: what a container may use, where that is less than the machine has.
@@ -89,6 +92,7 @@ def examine_environment() -> Environment:
             memory(),
             disk(),
             writing(),
+            load(),
         )
     )
 
@@ -249,6 +253,31 @@ def _container_limits() -> list[int]:
             continue
         found += [int(text)] if text.isdigit() else []  # "max" is no limit
     return found
+
+
+def load(percent: float | None = None, waiting: float | None = None, cores: int | None = None) -> Check:
+    """How busy the machine is with other work, looked at for `LOOK_SECONDS`: share of the processors in use, and processes that run or wait to run (the
+    load average of the last minute, where the system has one). Each can be given instead.
+
+    A remark and no warning: what is slow today runs tomorrow.
+    """
+    import psutil
+
+    cores = cores or os.cpu_count() or 1
+    percent = psutil.cpu_percent(interval=LOOK_SECONDS) if percent is None else percent
+    waiting = psutil.getloadavg()[0] if waiting is None else waiting
+    said = f"{percent:.0f} % of {cores} cores in use, {waiting:.1f} processes at work in the last minute"
+    if percent < BUSY_PERCENT and waiting < cores:
+        return Check("load", f"quiet: {said}")
+    policy = os.environ.get(POLICY, "")
+    spins = "" if policy.lower() == "passive" else f"{POLICY} is {policy or 'not set'}: threads that spin cost ten times here; set it to passive. "
+    return Check(
+        "load",
+        f"busy: {said}",
+        0,
+        f"Something else is at work: stated minutes don't hold, and times measured now say little. {spins}Wait for it, or give each its own part of the "
+        "cores: OMP_NUM_THREADS=1",
+    )
 
 
 def disk() -> Check:

@@ -2,12 +2,15 @@
 
 | source          | who says so                                            | for                                             |
 |-----------------|--------------------------------------------------------|-------------------------------------------------|
-| `expert_labels` | the expert codes of the collection                     | training, the default                           |
-| `report_labels` | the report, read by `rrg_lib.text.report_labeler`      | training: as the paper, ours in CheXbert's place|
+| `expert_labels` | the expert codes of the collection; where there are    | training, the default                           |
+|                 | none the report                                        |                                                 |
+| `report_labels` | the report, its IMPRESSION or both, read by            | training: as the paper, ours in CheXbert's place|
+|                 | `rrg_lib.text.report_labeler`                          |                                                 |
 | `read_labels`   | a file: CSV, JSON or the release's pickle              | training, MIMIC-CXR's CheXpert labels           |
 | `image_labels`  | a `FindingExtractor`, from the images alone            | test time: nothing is taken from the reference  |
 
-The release labels training and test studies alike by CheXbert on the reference reports; at test time that is a leak.
+The release labels training and test studies alike by CheXbert on the reference reports; at test time that is a leak. The file that it keeps for IU
+X-Ray was made from the IMPRESSION, what the radiologist concluded, and the model learns to write the FINDINGS.
 """
 
 from __future__ import annotations
@@ -15,16 +18,20 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from rrg_lib.data import iu_xray
 from rrg_lib.decoding import LabelsAtTest
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
+from rrg_lib.finding_labels import who_says
 from rrg_lib.hashing import content_hash
 from rrg_lib.label_pickle import load_label_pickle
 from rrg_lib.pretraining import FindingExtractor, finding_logits
@@ -55,13 +62,23 @@ DRAWN_OBSERVATIONS: dict[str, str] = {
     "Device": "Support Devices",
     "Fracture": "Fracture",
 }
+#: What `memory.label_source` can be beside a label file: the expert codes, or what our labeler reads in the report that the system learns to write (of IU
+#: X-Ray the FINDINGS), in the IMPRESSION, or in both.
+LABEL_SOURCES = ("expert", "reports", "impression", "both")
+Section = Literal["reports", "impression", "both"]
 _IDS = ("id", "study", "study_id", "dicom_id")
+#: A study of IU X-Ray by its number, whatever follows: of one whose images were taken in two sittings some lists keep the longer id of the first image.
+_NUMBERED = re.compile(r"CXR(\d+)_")
 _NO_FINDING = OBSERVATIONS.index("No Finding")
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """`labels`: (14,) uint8 zeros and ones by study id, in the order of `OBSERVATIONS`. `source` says where they come from."""
+    """`labels`: (14,) uint8 zeros and ones by study id, in the order of `OBSERVATIONS`. `source` says where they come from.
+
+    A study of IU X-Ray is found by the number after "CXR" too, which is unique there: the released file calls `CXR1032_IM-0026-1001`, and 135 others of
+    the standard split, by its short name `CXR1032_IM-0026`.
+    """
 
     labels: Mapping[str, np.ndarray]
     source: str
@@ -75,26 +92,83 @@ class PseudoLabels:
         return content_hash({study: row.tolist() for study, row in self.labels.items()})
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
-        """(n, 14) uint8 of these studies. Raises `AnnotationError` with the first of those that have no label."""
-        missing = [study for study in ids if study not in self.labels]
+        """(n, 14) uint8 of these studies. Raises `AnnotationError` with the first of those that have no label, or whose number stands for several."""
+        names = {study: study if study in self.labels else self._by_number(study) for study in ids}
+        missing = [study for study, name in names.items() if name is None]
         if missing:
             raise AnnotationError(
                 f"{self.source}: {len(missing)} of {len(ids)} studies have no labels, the first {missing[0]!r} (it has {len(self)}, for example "
                 f"{next(iter(self.labels), 'none')!r}). Add them, or use labels whose ids are the dataset's"
             )
-        return np.stack([self.labels[study] for study in ids]) if len(ids) else np.zeros((0, len(OBSERVATIONS)), np.uint8)
+        if twice := [name for name, n in Counter(names.values()).items() if n > 1]:
+            several = [study for study, name in names.items() if name == twice[0]]
+            raise AnnotationError(f"{self.source}: {twice[0]!r} would be the labels of {' and '.join(several)}. Give each its own, by its own id")
+        return np.stack([self.labels[names[study]] for study in ids]) if len(ids) else np.zeros((0, len(OBSERVATIONS)), np.uint8)
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[str]]:
+        """The ids that hold each number after "CXR"."""
+        found: dict[str, list[str]] = {}
+        for name in self.labels:
+            if match := _NUMBERED.match(name):
+                found.setdefault(match[1], []).append(name)
+        return found
+
+    def _by_number(self, study: str) -> str | None:
+        """The one id of the same number, None for none. Raises `AnnotationError` for several."""
+        match = _NUMBERED.match(study)
+        found = self._numbers.get(match[1], []) if match else []
+        if len(found) > 1:
+            raise AnnotationError(f"{self.source}: {study!r} may be any of {', '.join(found)}. Keep one of them, or name the study by its own id")
+        return found[0] if found else None
 
 
 def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
-    """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place (XProNet Eq. 3)."""
-    return PseudoLabels(dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), "the expert codes")
+    """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place (XProNet Eq. 3).
+
+    A study that nobody coded gets what our labeler reads in its report, as in `report_labels`; `source` says of how many.
+    """
+    rows, labeler, coded = dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)), ReportLabeler(), np.asarray(dataset.labelled)
+    for i in np.flatnonzero(~coded):
+        rows[dataset.ids[i]] = _row(dataset.ids[i], list(labeler.observations(dataset.study(i).report)), OBSERVATIONS)
+    return PseudoLabels(rows, who_says(coded, labeler))
 
 
-def report_labels(dataset: PreparedDataset) -> PseudoLabels:
-    """What our labeler reads in the reports, uncertain counting as present, as the release makes its labels with CheXbert (XProNet Eq. 3)."""
+def report_labels(dataset: PreparedDataset, section: Section = "reports") -> PseudoLabels:
+    """What our labeler reads, uncertain counting as present, as the release makes its labels with CheXbert (XProNet Eq. 3).
+
+    It reads the report that the system learns to write (of IU X-Ray the FINDINGS), the IMPRESSION, or both one after the other. The IMPRESSION is known
+    of the studies of IU X-Ray alone, drawn images or not. Where there is none nothing can be read in it, and the study counts as "No Finding".
+
+    Raises:
+        ConfigurationError: the IMPRESSION of a study of another collection.
+        UnknownNameError: another section.
+    """
+    if section not in get_args(Section):
+        raise UnknownNameError("section", section, get_args(Section))
     labeler = ReportLabeler()
-    rows = {study: _row(study, list(labeler.observations(dataset.study(i).report)), OBSERVATIONS) for i, study in enumerate(dataset.ids)}
-    return PseudoLabels(rows, f"the report labeler {labeler.version}")
+    texts = {study: dataset.study(i).report for i, study in enumerate(dataset.ids)} if section != "impression" else {}
+    concluded = _impressions(dataset.ids) if section != "reports" else {}
+    texts = {study: " ".join(filter(None, (_closed(texts.get(study, "")), concluded.get(study, "")))) for study in dataset.ids}
+    rows = {study: _row(study, list(labeler.observations(text)), OBSERVATIONS) for study, text in texts.items()}
+    what = {"reports": "", "impression": " on the IMPRESSION", "both": " on report and IMPRESSION"}[section]
+    return PseudoLabels(rows, f"the report labeler {labeler.version}{what}")
+
+
+def _impressions(ids: Sequence[str]) -> dict[str, str]:
+    found = iu_xray.impressions()
+    if other := [study for study in ids if study not in found]:
+        raise ConfigurationError(
+            f"labels from the IMPRESSION: {other[0]!r} is no study of the Indiana University collection, whose impressions alone are at hand; "
+            "use label_source=reports, or a label file"
+        )
+    return {study: found[study] for study in ids}
+
+
+def _closed(text: str) -> str:
+    """The text with an end to its last sentence, so that what follows is another one."""
+    text = text.rstrip()
+    return text if not text or text[-1] in ".!?" else f"{text}."
 
 
 def read_labels(path: Path | str, *, order: LabelOrder | None = None) -> PseudoLabels:
@@ -151,7 +225,7 @@ def image_labels(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.nda
 
 @dataclass(eq=False)
 class StudyLabels:
-    """The labels of one run: `source` says what the memory trains with, "expert", "reports" or a label file; `classifier` loads what judges images."""
+    """The labels of one run: `source` says what the memory trains with, one of `LABEL_SOURCES` or a label file; `classifier` loads what judges images."""
 
     dataset: PreparedDataset
     source: str
@@ -159,8 +233,13 @@ class StudyLabels:
 
     @cached_property
     def pseudo_labels(self) -> PseudoLabels:
-        made = {"expert": expert_labels, "reports": report_labels}.get(self.source)
-        return made(self.dataset) if made else read_labels(self.source)
+        return self._from(self.source)
+
+    def _from(self, source: str) -> PseudoLabels:
+        """Labels of one of `LABEL_SOURCES`, or of a file."""
+        if source == "expert":
+            return expert_labels(self.dataset)
+        return report_labels(self.dataset, source) if source in LABEL_SOURCES else read_labels(source)
 
     @property
     def hash(self) -> str:
@@ -177,12 +256,14 @@ class StudyLabels:
             return None
         if how == "reference":
             return self.observations[indices]
+        if how.startswith("reference_"):
+            return self._from(how.removeprefix("reference_")).of([self.dataset.ids[i] for i in indices])
         parts = (indices[start : start + batch_size] for start in range(0, len(indices), batch_size))
         return image_labels(self._classifier, (self.dataset.views_array(part) for part in parts))
 
     def of_views(self, views: np.ndarray, how: LabelsAtTest) -> np.ndarray | None:
         """(1, 14) for the views (V, H, W) of one study. Raises `ConfigurationError` for "reference": an image has none."""
-        if how == "reference":
+        if how.startswith("reference"):
             raise ConfigurationError("an image has no reference to take labels from: use decoding.labels_at_test=classifier, or none")
         return image_labels(self._classifier, [views[None]]) if how == "classifier" else None
 

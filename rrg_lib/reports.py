@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,26 +23,54 @@ from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import Vocabulary
 from rrg_lib.workspace import written_whole
 
+if TYPE_CHECKING:
+    from rrg_lib.data.loading import PreparedDataset
+
 #: Studies decoded at once.
 DECODE_BATCH = 64
 
 
-def validation_scores(batches: StudyBatches, labels: np.ndarray | None = None) -> Callable[[ReportGenerator], dict[str, float]]:
-    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes.
-    `labels` as in `write_reports`."""
-    labeler, dataset = ReportLabeler(), batches.dataset
-    references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-    truth = dataset.labels[batches.indices]
+#: What `ValidationScores` computes, where it can.
+VALIDATION_SCORES = (*WITHOUT_JAVA, "finding-F1", "distinct")
 
-    def score(generator: ReportGenerator) -> dict[str, float]:
-        reports = write_reports(
-            generator, batches, dataset.vocabulary, replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length), labels=labels
-        )
-        said = [labeler.label(reports[dataset.ids[i]]) for i in batches.indices]
-        scores = nlg_scores(references, reports, metrics=WITHOUT_JAVA).corpus
-        return {**scores, "finding-F1": finding_f1(said, truth).micro.f1, "distinct": float(len(set(reports.values())))}
 
-    return score
+def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str, str]:
+    """Which of `VALIDATION_SCORES` cannot be computed on these studies, each with the reason."""
+    coded = [i for i in indices if dataset.labelled[i]]
+    if dataset.labels[coded].any():
+        return {}
+    has = f"none of the {len(coded)} with expert codes has one of the 13 findings" if coded else "none of them has an expert code"
+    return {"finding-F1": f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}, {has}"}
+
+
+class ValidationScores:
+    """A score function for training: greedy reports of the validation studies, all metrics but METEOR, and finding-F1 against the expert codes, over the
+    studies that have codes. `labels` as in `write_reports`.
+
+    `missing` names what cannot be computed on these studies, with the reason, and `names` what will be: both are known before the first step.
+    """
+
+    def __init__(self, batches: StudyBatches, labels: np.ndarray | None = None):
+        self.batches, self.labels, self.labeler, dataset = batches, labels, ReportLabeler(), batches.dataset
+        self.references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
+        self.coded = [i for i in batches.indices if dataset.labelled[i]]
+        self.truth = dataset.labels[self.coded]
+        self.missing = missing_scores(dataset, batches.indices)
+        self.names = tuple(name for name in VALIDATION_SCORES if name not in self.missing)
+
+    def __call__(self, generator: ReportGenerator) -> dict[str, float]:
+        dataset = self.batches.dataset
+        config = replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
+        reports = write_reports(generator, self.batches, dataset.vocabulary, config, labels=self.labels)
+        scores = {**nlg_scores(self.references, reports, metrics=WITHOUT_JAVA).corpus}
+        if "finding-F1" not in self.missing:
+            said = [self.labeler.label(reports[dataset.ids[i]]) for i in self.coded]
+            scores["finding-F1"] = finding_f1(said, self.truth).micro.f1
+        return {**scores, "distinct": float(len(set(reports.values())))}
+
+
+#: The name that chapters call it by.
+validation_scores = ValidationScores
 
 
 def write_reports(

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from rrg_lib import shipped
-from rrg_lib.decoding import DecodingConfig, LabelsAtTest, Protocol
+from rrg_lib.decoding import EDITION_0_1, DecodingConfig, LabelsAtTest, Protocol
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_KEYWORDS, Evaluation, Row
 from rrg_lib.evaluation.statistics import Additive, interval
@@ -36,8 +36,6 @@ from rrg_lib.workspace import write_json
 
 #: What a table shows, in order.
 SHOWN = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", FINDING_F1, FINDING_F1_KEYWORDS)
-#: The protocol of results that edition 0.1 stored: greedy, epochs chosen by `keywords-0`, on other devices than those of this edition.
-EDITION_0_1 = "edition 0.1"
 #: What the file of the baselines on a data set is called, with the data set's name.
 _BASELINES = "baselines-"
 #: Scores that come with their bootstrap interval.

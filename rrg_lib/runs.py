@@ -11,6 +11,7 @@ reports-SPLIT.csv, scores-SPLIT.json   what it said, and what that is worth; sea
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ from rrg_lib.evaluation.nlg import METRICS, Reports
 from rrg_lib.evaluation.report import Evaluation
 from rrg_lib.evaluation.terms import pack_terms
 from rrg_lib.figures.training import training_curves
+from rrg_lib.finding_labels import findings_of_dataset
 from rrg_lib.hashing import content_hash
 from rrg_lib.models.feature_cache import cached_features
 from rrg_lib.models.generator import ReportGenerator
@@ -44,9 +46,9 @@ from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import Experiment, ExtractorConfig, experiment
 from rrg_lib.pretraining import PRETRAINING, FindingExtractor, finding_scores, profile_metadata, train_finding_extractor
 from rrg_lib.pseudo_labels import StudyLabels
-from rrg_lib.reports import DECODE_BATCH, save_reports, validation_scores, write_reports
+from rrg_lib.reports import DECODE_BATCH, ValidationScores, missing_scores, save_reports, write_reports
 from rrg_lib.study import SPLITS, Split
-from rrg_lib.training import Trainer, TrainingResult
+from rrg_lib.training import Trainer, TrainingResult, usable_monitor
 from rrg_lib.tuning import tuned
 from rrg_lib.workspace import workspace, write_json, written_whole
 
@@ -64,24 +66,43 @@ def prepared(name: str, *, data_root: Path | None = None, progress: bool = True,
 def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
     """The weights of an extractor trained on the findings of this dataset's training studies; trained first when they are not there.
 
-    The file's name holds the recipe's hash and the data's, so that another profile, network or dataset never finds them.
+    The file's name holds the recipe's hash and the data's, so that another profile, network or dataset never finds them; and the labeler's, where
+    findings are read in the reports of studies that nobody coded. The file itself says who labelled them (`labels`).
+
+    Raises `ConfigurationError` for a dataset without training or validation studies.
     """
-    settings = PRETRAINING[profile]
-    path = workspace() / "extractors" / f"{name}-{profile}-{settings.recipe(name)}-{dataset.hash}.safetensors"
+    settings, parts = PRETRAINING[profile], {split: dataset.split_indices(split) for split in ("train", "val")}
+    _check_splits(dataset, parts)
+    labels = findings_of_dataset(dataset, [*parts["train"], *parts["val"]])
+    recipe = "-".join(filter(None, (settings.recipe(name), labels.name)))
+    path = workspace() / "extractors" / f"{name}-{profile}-{recipe}-{dataset.hash}.safetensors"
     if not path.exists():
-        parts = {split: dataset.split_indices(split) for split in ("train", "val")}
-        views, labels = ({split: of(parts[split]) for split in parts} for of in (dataset.views_array, dataset.labels.__getitem__))
-        model = train_finding_extractor(
-            views["train"], labels["train"], validation=(views["val"], labels["val"]), profile=settings, progress=progress
-        )
-        model.save(path, {**profile_metadata(settings, seed=0), "dataset": dataset.hash})
+        drawn = dict(zip(parts, np.split(labels.drawn, [len(parts["train"])]), strict=True))
+        views = {split: dataset.views_array(parts[split]) for split in parts}
+        model = train_finding_extractor(views["train"], drawn["train"], validation=(views["val"], drawn["val"]), profile=settings, progress=progress)
+        model.save(path, {**profile_metadata(settings, seed=0), "dataset": dataset.hash, "labels": labels.source})
     return path
 
 
+def _check_splits(dataset: PreparedDataset, parts: dict[str, list[int]]) -> None:
+    if empty := [split for split, at in parts.items() if not at]:
+        counts = ", ".join(f"{len(dataset.split_indices(split))} {split}" for split in SPLITS)
+        what, why = {"train": ("training", "nothing can be learnt"), "val": ("validation", "thresholds and the best epoch are chosen on them")}[
+            empty[0]
+        ]
+        raise ConfigurationError(
+            f"{dataset.folder} has no {what} study ({counts}), and {why}. Give some studies the split {empty[0]!r} (in a folder of one's own: the column "
+            "split of studies.csv), then prepare again"
+        )
+
+
 def extractor_scores(path: Path, dataset: PreparedDataset, split: Split) -> dict[str, float]:
-    """Micro-F1 over the 13 drawn findings of the studies of a split, and F1 of each; thresholds are those chosen on the validation studies."""
+    """Micro-F1 over the 13 drawn findings of the studies of a split, and F1 of each; thresholds are those chosen on the validation studies. What a study
+    has the experts say, or where they did not code it its report."""
     indices = dataset.split_indices(split)
-    scores = finding_scores(FindingExtractor.load(path), dataset.views_array(indices), dataset.labels[indices])
+    if not indices:
+        return {"micro": math.nan}
+    scores = finding_scores(FindingExtractor.load(path), dataset.views_array(indices), findings_of_dataset(dataset, indices).drawn)
     return {"micro": scores.micro_f1, **scores.f1}
 
 
@@ -183,10 +204,29 @@ class Run:
             )
         return generator
 
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """Where these studies make the run another one than its settings say, in sentences: who labelled what the experts did not, by what the best epoch
+        is chosen. Kept in `experiment.json`; none for a collection that is coded throughout."""
+        said, train = [], self.dataset.split_indices("train")
+        labels = findings_of_dataset(self.dataset, train) if not self.dataset.labelled[train].all() else None
+        if labels is not None and self.experiment.extractor.weights == "findings":
+            said.append(f"the extractor learns the findings of the training studies from {labels.source}")
+            if not labels.drawn.any():
+                said.append("by it none of them has a finding: the extractor learns nothing; --set extractor.weights=FILE takes one that has learnt")
+        if labels is not None and self.labels and self.labels.source == "expert":
+            said.append(f"the memory's labels of the training studies are from {labels.source}")
+        missing = missing_scores(self.dataset, self.dataset.split_indices("val"))
+        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).said]))
+
     def train(self) -> TrainingResult:
-        """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first, as evaluation needs it."""
+        """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first, as evaluation needs it.
+
+        Raises `ConfigurationError`, before anything is trained, where there is no training or no validation study, or a monitor that does not exist.
+        """
         require_java()
         training = self.experiment.training
+        _check_splits(self.dataset, {split: self.dataset.split_indices(split) for split in ("train", "val")})
         self._describe()
         trainer = Trainer(
             self.new_generator(prepared=not (self.folder / "last.safetensors").exists()),
@@ -194,7 +234,7 @@ class Run:
             self.batches("val").loader(DECODE_BATCH),
             training,
             self.folder,
-            score=validation_scores(self.batches("val"), self.told("val", self.experiment.decoding)),
+            score=ValidationScores(self.batches("val"), self.told("val", self.experiment.decoding)),
             identity=self.identity,
             progress=self.progress,
         )
@@ -286,8 +326,9 @@ class Run:
             name=f"{self.experiment.name}{told}",
         )
         if own:
-            epoch, score = load_tensors(self.folder / "best.safetensors")[1]["progress"]["best"]
-            chosen = {"epoch": epoch, "score": score, "chosen_on": "val", "monitor": self.experiment.training.monitor}
+            progress = load_tensors(self.folder / "best.safetensors")[1]["progress"]
+            epoch, score = progress["best"]
+            chosen = {"epoch": epoch, "score": score, "chosen_on": "val", "monitor": progress.get("monitor", self.experiment.training.monitor)}
             run = {**self.provenance(), "checkpoint": chosen, "decoding": asdict(config)}
             kept = {**evaluation.to_json(), "run": run, "terms": pack_terms(evaluation.terms)}
             write_json(self.folder / f"scores-{self.named(split, config)}.json", kept)
@@ -315,7 +356,8 @@ class Run:
         packages = ("rrg-book", "torch", "torchvision", "accelerate", "numpy", "torchxrayvision")
         machine = {"python": platform.python_version(), "processor": platform.machine(), "threads": torch.get_num_threads(), "device": device_name()}
         versions = {name: version(name) for name in packages}
-        return {"experiment": self.experiment.to_json(), "identity": self.identity, "versions": versions, "machine": machine}
+        remarks = {"remarks": list(self.remarks)} if self.remarks else {}
+        return {"experiment": self.experiment.to_json(), "identity": self.identity, "versions": versions, "machine": machine, **remarks}
 
     def _describe(self) -> None:
         """Write down what the run is before it starts."""

@@ -106,5 +106,11 @@ class Study:
         return tuple(labels)
 
     @property
+    def is_coded(self) -> bool:
+        """Whether experts (of MIMIC-CXR a labeler's table) coded the study at all; "normal" is a code."""
+        return bool(self.findings)
+
+    @property
     def is_abnormal(self) -> bool:
+        """Whether its codes have one of the 13 drawn findings. Of a study without codes this says nothing: `rrg_lib.finding_labels` reads its report."""
         return any(self.drawn)

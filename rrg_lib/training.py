@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +25,11 @@ from rrg_lib.workspace import write_json
 
 PRECISIONS = ("no", "tf32", "fp16", "bf16")
 
-#: generator -> scores of the validation split by name
+#: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the scores that it will give, and
+#: `missing`, those that it cannot compute on these studies, with the reason.
 ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
+#: What the loop itself knows of an epoch.
+_OWN_SCORES = ("train_loss", "validation_loss")
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,10 @@ class TrainingConfig:
     """Optimisation. The defaults are the released ones for IU X-Ray: Adam with amsgrad, L2 decay, a step schedule, selection by validation BLEU-4.
 
     `monitor` maps score names to weights; the epoch with the highest weighted sum is kept (ties: the later, as released). `validation_loss` is
-    a score too, with a negative weight. `lr_visual` is used for a fine-tuned extractor only, `weight_decay_memory` for what belongs to the memory
-    (None: as for the rest, as released). L2 decay and Adam together silence a memory: where hardly any gradient comes, the decay is all the gradient
-    there is, and Adam makes full-sized steps of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
+    a score too, with a negative weight. What cannot be computed on the validation studies at hand is left out of it: see `usable_monitor`.
+    `lr_visual` is used for a fine-tuned extractor only, `weight_decay_memory` for what belongs to the memory (None: as for the rest, as released).
+    L2 decay and Adam together silence a memory: where hardly any gradient comes, the decay is all the gradient there is, and Adam makes full-sized steps
+    of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
 
     For speed and room, off in every preset, because they change the last bits or the order of the studies: `mixed_precision` ("tf32" and "fp16" need a
     GPU), `compile` (torch.compile; minutes to begin with, and it wants a C++ compiler), `checkpoint` (the layers' activations are computed twice instead of
@@ -93,6 +97,41 @@ class TrainingConfig:
         return warmup
 
 
+@dataclass(frozen=True)
+class Monitor:
+    """By which weighted sum the best epoch is chosen, and `said`, why it is not the one that was asked for ("" when it is)."""
+
+    weights: dict[str, float]
+    said: str = ""
+
+
+def usable_monitor(asked: Mapping[str, float], names: Sequence[str] | None = None, missing: Mapping[str, str] | None = None) -> Monitor:
+    """The monitor for these validation studies, known before the first step: `names` are the scores that there will be beside the losses (None: not known),
+    `missing` those that cannot be computed, with the reason.
+
+    A score that cannot be computed on them (finding-F1 where no study has an expert code) is left out and the rest decides; where nothing is left, the
+    lowest validation loss does. Raises `ConfigurationError` for a score that does not exist.
+    """
+    missing = missing or {}
+    if names is not None:
+        for name in asked:
+            if name not in missing and name not in (*_OWN_SCORES, *names):
+                raise ConfigurationError(_unknown(name, (*_OWN_SCORES, *names)))
+    left_out = [name for name in asked if name in missing]
+    if not left_out:
+        return Monitor(dict(asked))
+    weights = {name: weight for name, weight in asked.items() if name not in missing} or {"validation_loss": -1.0}
+    why = "; ".join(f"{name} cannot be computed ({missing[name]})" for name in left_out)
+    return Monitor(weights, f"{why}: the epoch is chosen by {' + '.join(weights)} alone")
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    return f"monitor asks for {name!r}, which is not among the validation scores: {', '.join(sorted(known))}"
+
+
+#: What each split is for.
+NEEDED = {"training": "nothing can be learnt without one", "validation": "the best epoch is chosen on them"}
+
 #: What to do when a training does not fit.
 LESS_MEMORY = (
     "training.batch_size with as much more training.accumulate, training.checkpoint=true and training.mixed_precision=bf16 need less, "
@@ -102,12 +141,13 @@ LESS_MEMORY = (
 
 @dataclass
 class TrainingResult:
-    """The curve of a run and its best epoch by `monitor`. `history` has a row an epoch."""
+    """The curve of a run and its best epoch by `monitor`, which says so where it is not the one that was asked for. `history` has a row an epoch."""
 
     history: list[dict[str, float]]
     best_epoch: int
     best_score: float
     checkpoint: Path
+    monitor: Monitor
 
 
 def build_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -135,7 +175,7 @@ class Trainer:
 
     Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is that of all of them, and without
     dropout the curve is that of one process. The loaders' `StudyBatches` know the process' share. Raises `ConfigurationError` for more processes than
-    studies in a batch.
+    studies in a batch, a split without studies, and a monitor of scores that do not exist.
     """
 
     def __init__(
@@ -152,6 +192,10 @@ class Trainer:
     ):
         self.config, self.folder, self.score, self.identity, self.progress = config, Path(folder), score, identity or {}, progress
         this_process().check(config.batch_size)
+        self.monitor = usable_monitor(config.monitor, getattr(score, "names", () if score is None else None), getattr(score, "missing", None))
+        for name, loader in (("training", train), ("validation", validation)):
+            if not len(loader):
+                raise ConfigurationError(f"there is no {name} study, and {NEEDED[name]}. Give some studies that split")
         cpu = this_device().type == "cpu"
         if cpu and config.mixed_precision in ("tf32", "fp16"):
             raise ConfigurationError(f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there")
@@ -176,7 +220,8 @@ class Trainer:
         return self.accelerator.unwrap_model(self.generator)
 
     def fit(self) -> TrainingResult:
-        """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for an unknown score in `monitor`."""
+        """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for a score in `monitor` that is unknown or not
+        a number in some epoch; what was best before stays as it was."""
         if (self.folder / "last.safetensors").exists():
             self._resume()
         tf32 = torch.backends.cuda.matmul.allow_tf32
@@ -198,10 +243,10 @@ class Trainer:
         with tqdm(total=self.config.epochs, initial=self.epoch, desc="training", unit="epoch", disable=not self.progress) as bar:
             while self.epoch < self.config.epochs and self.stale <= self.config.patience:
                 row = self._run_epoch()
-                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss", *self.config.monitor) if name in row})
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss", *self.monitor.weights) if name in row})
                 bar.update()
         best_epoch, best_score = self.best
-        return TrainingResult(self.history, best_epoch, best_score, self.folder / "best.safetensors")
+        return TrainingResult(self.history, best_epoch, best_score, self.folder / "best.safetensors", self.monitor)
 
     def _run_epoch(self) -> dict[str, float]:
         started = time.perf_counter()
@@ -244,11 +289,15 @@ class Trainer:
 
     def _judge(self, row: dict[str, float]) -> None:
         """Close an epoch: is it the best so far? Then write everything down."""
+        weights = self.monitor.weights
+        for name in weights:
+            if name not in row:
+                raise ConfigurationError(_unknown(name, row))
+            if math.isnan(row[name]):
+                advice = "the training diverged: a lower training.lr, or training.clip_norm" if "loss" in name else "leave it out of training.monitor"
+                raise ConfigurationError(f"{name} is not a number in epoch {row['epoch'] + 1}, so no epoch can be chosen by it; {advice}")
         self.history.append(row)
-        missing = [name for name in self.config.monitor if name not in row]
-        if missing:
-            raise ConfigurationError(f"monitor asks for {missing[0]!r}, which is not among the validation scores: {', '.join(sorted(row))}")
-        score = sum(weight * row[name] for name, weight in self.config.monitor.items())
+        score = sum(weight * row[name] for name, weight in weights.items())
         self.epoch, self.running, self.stale = self.epoch + 1, [0.0, 0], self.stale + 1
         if score >= self.best[1]:
             self.best, self.stale = (row["epoch"], score), 0
@@ -282,6 +331,7 @@ class Trainer:
             "best": list(self.best),
             "stale": self.stale,
             "history": self.history,
+            "monitor": self.monitor.weights,
         }
         save_tensors(self.folder / f"{name}.safetensors", tensors, {**self.identity, "progress": progress})
 

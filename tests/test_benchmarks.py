@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_cli import rrg
 
-from rrg_lib.benchmarks import BENCHMARKS, cases
+from rrg_lib.benchmarks import APART, BENCHMARKS, cases, waiting
 from rrg_lib.benchmarks.cases import GROUPS, find_group
 from rrg_lib.benchmarks.harness import BenchmarkResult, Case, Group, matmul_peak, measure, memory_in_a_process, table
 from rrg_lib.benchmarks.naive import NaiveCMN, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
@@ -182,7 +182,7 @@ def test_flops_of_a_step_are_those_of_its_matrix_products():
 
 
 def test_the_named_groups_are_the_defined_ones():
-    assert tuple(GROUPS) == BENCHMARKS
+    assert tuple(GROUPS) == BENCHMARKS + APART
     assert len({case.name for name in GROUPS for case in find_group(name, SMALL).cases if name == "growth"}) == 2 * (4 + 4) + 3 + 1
 
 
@@ -205,6 +205,32 @@ def test_the_command_refuses_what_it_cannot_measure(monkeypatch, capsys):
     for arguments, message in ((("bench", "memori"), "memory"), (("bench", "memory", "--threads", "0"), "--threads is 0")):
         code, _, err = rrg(monkeypatch, capsys, *arguments)
         assert (code, message in err) == (2, True)
+
+
+def test_threads_that_wait_are_measured_each_way_alone_and_beside_others(monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    try:
+        code, out, _ = rrg(monkeypatch, capsys, "bench", "waiting", "--size", "small", "--repeats", "1", "--threads", "2", "--quiet")
+        assert code == 0
+        cases = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("| ")][1:]
+        assert [name for name in cases if not name.startswith("-")] == ["passive, quiet", "default, quiet", "passive, busy", "default, busy"]
+        code, _, err = rrg(monkeypatch, capsys, "bench", "waiting", "--size", "small", "--threads", "1", "--quiet")
+        assert (code, "one thread has no other to wait for" in err) == (2, True)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_each_way_of_waiting_has_what_it_says_in_its_environment():
+    """Whatever the one who measures has set."""
+    code = "import os, sys; print('done', flush=True); [print('done' if os.environ.get('OMP_WAIT_POLICY') == WANTED else 'no', flush=True) for _ in sys.stdin]"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", "active")
+        for how, wanted in (("passive", "passive"), ("default", None)):
+            patch.setattr(waiting, "_SERVING", code.replace("WANTED", repr(wanted)))
+            waiting._Trainer(how, 2, 1).steps()
+            patch.setattr(waiting, "_SERVING", code.replace("WANTED", "'other'"))
+            with pytest.raises(RRGError, match="the process that trains"):
+                waiting._Trainer(how, 2, 1).steps()
 
 
 def test_stored_benchmarks_name_their_machine_and_are_read_back_whole():

@@ -44,6 +44,26 @@ def test_a_sound_folder_has_nothing_to_complain_of(own):
     assert "3 studies: 1 train, 1 val, 1 test" in str(found) and f"nothing to complain of. Run: rrg prepare own --data-root {own}" in str(found)
 
 
+@pytest.mark.parametrize(("split", "what"), [("val", "validation"), ("test", "testing")])
+def test_a_split_that_training_or_measuring_needs_is_missed(own, split, what):
+    """Before hours are spent on preparing what can't be trained on."""
+    (own / "studies.csv").write_text((own / "studies.csv").read_text().replace(f",{split}\n", ",train\n"))
+    found = examine(own, progress=False)
+    assert found.status == 1
+    [complaint] = found.complaints
+    assert f"3 studies, and none for {what}" in str(complaint) and f"Give some the split '{split}'" in str(complaint)
+
+
+def test_who_says_what_a_study_has_is_told_where_it_is_not_the_experts(own):
+    told = "expert codes in {} studies; what the others have is read in their reports (rules-1)"
+    assert told.format(0) in str(examine(own, progress=False))
+    rows = ["image,study,report,split,codes", "a.png,A,Clear.,train,normal", "b.png,B,Clear.,val,normal", "c.png,C,Clear.,test,"]
+    (own / "studies.csv").write_text("\n".join(rows))
+    assert told.format(2) in str(examine(own, progress=False))
+    (own / "studies.csv").write_text("\n".join(rows) + "normal\n")
+    assert "expert codes" not in str(examine(own, progress=False))
+
+
 def test_missing_unreadable_doubled_and_odd_images_are_told_apart(own):
     extra = {
         "strip.png": np.asarray(Image.fromarray(smooth("s")).resize((180, 500))),

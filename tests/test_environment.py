@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -16,6 +17,7 @@ from test_cli import rrg
 from rrg_lib import environment
 from rrg_lib.environment import GIB, Check, Environment
 from rrg_lib.evaluation import meteor
+from rrg_lib.threads import SPINNING
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -253,3 +255,35 @@ def test_it_is_imported_without_the_heavy_packages():
 def test_this_machine_can_make_the_book(monkeypatch, capsys):
     code, out, _ = rrg(monkeypatch, capsys, "doctor")
     assert code < 2, out
+
+
+def test_a_busy_machine_is_told_with_what_to_do(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    quiet = environment.load(percent=12, waiting=0.4, cores=2)
+    assert (quiet.level, quiet.found, quiet.advice) == (0, "quiet: 12 % of 2 cores in use, 0.4 processes at work in the last minute", "")
+    for percent, waiting in ((97, 0.5), (10, 2.0)):
+        busy = environment.load(percent, waiting, cores=2)
+        assert busy.level == 0 and busy.found.startswith(f"busy: {percent} % of 2 cores") and "OMP_NUM_THREADS=1" in busy.advice
+        assert "spin" not in busy.advice
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "OMP_WAIT_POLICY is active: threads that spin cost ten times here" in environment.load(97, 0.5, cores=2).advice
+
+
+def test_the_load_is_looked_at():
+    assert environment.load().found.startswith(("quiet: ", "busy: "))
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "7"}, None)])
+@pytest.mark.parametrize("first", ["rrg_lib", "rrg_lib.cli", "rrg_lib.study"])
+def test_threads_wait_asleep_unless_the_environment_says_otherwise(given, policy, first):
+    """What is imported first decides before PyTorch's library is loaded, and that library says what it took over."""
+    others = {name: value for name, value in os.environ.items() if name not in SPINNING}
+    code = f"import sys, {first}; print('torch' in sys.modules); import torch; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**others, **given, "OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True, check=True
+    )
+    before, said = done.stdout.split()
+    assert before == "False" or first == "rrg_lib.cli"
+    assert said.upper() == str(policy).upper()
+    if policy and "OMP_WAIT_POLICY" in done.stderr:  # GNU's library and Intel's print it
+        assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr

@@ -196,6 +196,21 @@ def test_a_folder_of_ones_own(tmp_path):
     assert data.manifest["studies"] == 2 and [data.num_views(i) for i in range(2)] == [2, 1]
 
 
+def test_a_cell_that_says_nan_says_nothing(tmp_path):
+    """Programs write it where there is nothing: it is no report, and no study that three patients share."""
+    rows = 'a.png,nan,Clear.,train,P1\nb.png,None,Clear.,N/A,P2\nc.png,,nan,train,P3\nd.png,,n/a,,\ne.png,,"NaN lines, none.",train,\n'
+    source = find_source("own", data_root=trees.own(tmp_path / "own", "image,study,report,split,patient\n" + rows, ()))
+    assert {(s.id, s.report) for s in source.studies()} == {("a", "Clear."), ("b", "Clear."), ("e", "NaN lines, none.")}
+    assert source.collection.left_out == {"no report": 2}
+
+
+def test_ones_own_codes_are_parsed_as_those_of_the_collection(tmp_path):
+    rows = "a.png,Ill.,Opacity/lung/base/left; Cardiomegaly/mild\nb.png,Well.,normal\nc.png,Who knows.,\n"
+    studies = {s.id: s for s in find_source("own", data_root=trees.own(tmp_path / "own", "image,report,codes\n" + rows, ())).studies()}
+    assert [(f.drawn, f.side, f.severity) for f in studies["a"].findings] == [("Opacity", "left", None), ("Cardiomegaly", None, "mild")]
+    assert {name: (s.is_coded, s.is_abnormal) for name, s in studies.items()} == {"a": (True, True), "b": (True, False), "c": (False, False)}
+
+
 def test_without_a_split_patients_are_divided_by_name_and_never_in_two(tmp_path):
     rows = "".join(f"{i}.png,{i},Clear lungs.,P{i // 2}\n" for i in range(400))
     root = trees.own(tmp_path / "own", "image,study,report,patient\n" + rows, ())

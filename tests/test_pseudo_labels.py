@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from rrg_lib.data import iu_xray
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
 from rrg_lib.pretraining import FindingExtractor, finding_logits
 from rrg_lib.pseudo_labels import (
     DRAWN_OBSERVATIONS,
     LABEL_ORDERS,
+    LABEL_SOURCES,
     PseudoLabels,
     StudyLabels,
     expert_labels,
@@ -60,8 +62,22 @@ def write_csv(path, columns, rows) -> None:
 
 def test_expert_codes_are_the_observations_of_the_dataset():
     observations = np.eye(14, dtype=np.uint8)[:3]
-    labels = expert_labels(SimpleNamespace(ids=IDS, observations=observations))
+    labels = expert_labels(SimpleNamespace(ids=IDS, observations=observations, labelled=np.ones(3, bool)))
     np.testing.assert_array_equal(labels.of(["c", "a"]), observations[[2, 0]])
+    assert labels.source == "the expert codes"
+
+
+def test_of_a_study_that_nobody_coded_the_report_is_read():
+    """It is not "No Finding" because nobody looked."""
+    observations = np.eye(14, dtype=np.uint8)[[3, 0, 0]]
+    reports = ["clear .", "there is a left effusion .", "the lungs are clear ."]
+    dataset = SimpleNamespace(ids=IDS, observations=observations, labelled=np.array([True, False, False]))
+    dataset.study = lambda i: SimpleNamespace(report=reports[i])
+    labels = expert_labels(dataset)
+    assert [OBSERVATIONS[i] for i in labels.of(IDS).argmax(1)] == ["Lung Opacity", "Pleural Effusion", "No Finding"]
+    assert labels.source == "the expert codes, and of 2 of 3 studies that have none the report labeler rules-1"
+    dataset.labelled[:] = False
+    assert expert_labels(dataset).source == "the report labeler rules-1"
 
 
 def test_reports_are_labelled_by_our_labeler_with_uncertain_as_present(classifier):
@@ -72,6 +88,58 @@ def test_reports_are_labelled_by_our_labeler_with_uncertain_as_present(classifie
     assert [[OBSERVATIONS[j] for j in np.flatnonzero(row)] for row in found.of(dataset.ids)] == [["Cardiomegaly"], ["Pneumonia"], ["No Finding"]]
     assert found.source == "the report labeler rules-1"
     assert StudyLabels(dataset, "reports", classifier).hash == found.hash
+
+
+def test_labels_are_read_from_the_section_that_is_said(monkeypatch, classifier):
+    """What the radiologist concluded need not stand in what was seen; of a study without an IMPRESSION nothing is known."""
+    reports = {"CXR1_IM-1": "Effusion on the left", "CXR2_IM-2": "Heart is enlarged."}
+    monkeypatch.setattr(iu_xray, "impressions", lambda: {"CXR1_IM-1": "Pneumonia.", "CXR2_IM-2": ""})
+    dataset = SimpleNamespace(ids=list(reports), study=lambda i: SimpleNamespace(report=list(reports.values())[i]))
+    read = {
+        section: [[OBSERVATIONS[j] for j in row.nonzero()[0]] for row in report_labels(dataset, section).of(dataset.ids)]
+        for section in LABEL_SOURCES[1:]
+    }
+    assert read == {
+        "reports": [["Pleural Effusion"], ["Cardiomegaly"]],
+        "impression": [["Pneumonia"], ["No Finding"]],
+        "both": [["Pneumonia", "Pleural Effusion"], ["Cardiomegaly"]],
+    }
+    assert report_labels(dataset, "impression").source == "the report labeler rules-1 on the IMPRESSION"
+    hashes = [StudyLabels(dataset, section, classifier).hash for section in read]
+    assert len(set(hashes)) == 3
+    with pytest.raises(UnknownNameError, match="unknown section 'findings'"):
+        report_labels(dataset, "findings")
+
+
+def test_impressions_of_other_collections_are_not_at_hand():
+    dataset = SimpleNamespace(ids=["CXR2384_IM-0942", "p10/s50"], study=lambda i: SimpleNamespace(report="clear ."))
+    assert len(report_labels(SimpleNamespace(ids=dataset.ids[:1]), "impression")) == 1  # the real collection's
+    with pytest.raises(ConfigurationError, match="'p10/s50' is no study of the Indiana University collection"):
+        report_labels(dataset, "both")
+
+
+def test_a_study_is_found_by_the_number_of_its_id():
+    """Every id of the standard split in its short form, as the released file has it: 136 are other than ours."""
+    ids = [row["study_id"] for row in table("iu_xray_split")]
+    short = ["-".join(name.split("-")[:2]) for name in ids]
+    assert sum(a != b for a, b in zip(ids, short, strict=True)) == 136
+    rows = np.arange(len(ids) * 14).reshape(-1, 14)
+    labels = PseudoLabels(dict(zip(short, rows, strict=True)), "labels.pickle")
+    np.testing.assert_array_equal(labels.of(ids), rows)
+    with pytest.raises(AnnotationError, match="1 of 2 studies have no labels, the first 'CXR99999_IM-1'"):
+        labels.of([ids[0], "CXR99999_IM-1"])
+
+
+def test_a_number_that_fits_twice_is_refused():
+    row = np.zeros(14, np.uint8)
+    two = PseudoLabels({"CXR7_IM-1-1": row, "CXR7_IM-1-2": row}, "labels.csv")
+    with pytest.raises(AnnotationError, match=r"labels\.csv: 'CXR7_IM-1' may be any of CXR7_IM-1-1, CXR7_IM-1-2"):
+        two.of(["CXR7_IM-1"])
+    assert two.of(["CXR7_IM-1-2"]).shape == (1, 14)  # its own id says which
+    with pytest.raises(AnnotationError, match="'CXR7_IM-1' would be the labels of CXR7_IM-1-1 and CXR7_IM-1-2"):
+        PseudoLabels({"CXR7_IM-1": row}, "labels.csv").of(["CXR7_IM-1-1", "CXR7_IM-1-2"])
+    with pytest.raises(AnnotationError, match="1 of 1 studies have no labels"):
+        PseudoLabels({"CXR70_IM-1": row, "7_IM-1": row}, "labels.csv").of(["CXR7_IM-1"])
 
 
 def test_missing_studies_are_counted_and_named():
@@ -233,18 +301,23 @@ def test_a_classifier_of_other_findings_is_refused():
 
 def test_labels_at_test_come_from_where_it_is_said(classifier):
     observations = np.eye(14, dtype=np.uint8)[[3, 4, 5, 6]]
-    dataset = SimpleNamespace(ids=list("abcd"), observations=observations, views_array=lambda i: views(0)[list(i)])
+    dataset = SimpleNamespace(ids=list("abcd"), observations=observations, labelled=np.ones(4, bool), views_array=lambda i: views(0)[list(i)])
+    dataset.study = lambda i: SimpleNamespace(report="rib fracture ." if i == 0 else "clear .")
     loaded = []
     labels = StudyLabels(dataset, "expert", lambda: loaded.append(1) or classifier)
     assert labels.at_test([0, 2], "none") is None
     np.testing.assert_array_equal(labels.at_test([0, 2], "reference"), observations[[0, 2]])
+    said = labels.at_test([0, 2], "reference_reports")  # the same weights, labels of another source
+    assert [OBSERVATIONS[j] for row in said for j in row.nonzero()[0]] == ["Fracture", "No Finding"]
+    np.testing.assert_array_equal(StudyLabels(dataset, "reports", lambda: classifier).at_test([0, 2], "reference_expert"), observations[[0, 2]])
     assert loaded == []  # no classifier is loaded, or trained, for those
     seen = labels.at_test([0, 2, 3], "classifier", batch_size=2)
     np.testing.assert_array_equal(seen, image_labels(classifier, [views(0)[[0, 2, 3]]]))
     np.testing.assert_array_equal(labels.of_views(views(0)[2], "classifier")[0], seen[1])
     assert loaded == [1] and labels.of_views(views(0)[2], "none") is None
-    with pytest.raises(ConfigurationError, match="no reference to take labels from"):
-        labels.of_views(views(0)[2], "reference")
+    for how in ("reference", "reference_impression"):
+        with pytest.raises(ConfigurationError, match="no reference to take labels from"):
+            labels.of_views(views(0)[2], how)
 
 
 def test_a_file_takes_the_place_of_the_expert_codes(tmp_path, classifier):

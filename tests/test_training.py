@@ -14,12 +14,12 @@ import pytest
 import torch
 from toy import CONFIG, ToyDataset, generator, trainer
 
-from rrg_lib.batches import EpochOrder
+from rrg_lib.batches import EpochOrder, StudyBatches
 from rrg_lib.checkpoint import load_into, load_tensors
 from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError
 from rrg_lib.models.generator import ReportGenerator
-from rrg_lib.training import TrainingConfig, build_optimizer
+from rrg_lib.training import Monitor, Trainer, TrainingConfig, build_optimizer, usable_monitor
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -149,6 +149,63 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch)
 def test_an_unknown_monitor_lists_the_scores(tmp_path):
     with pytest.raises(ConfigurationError, match=r"'BLEU-9'.*validation_loss"):
         trainer(tmp_path, monitor={"BLEU-9": 1.0}, epochs=1).fit()
+
+
+class Scores:
+    """What a score function may say of itself before the first step."""
+
+    def __init__(self, names=("quality",), missing=(), value=0.5):
+        self.names, self.missing, self.value, self.calls = names, dict(missing), value, 0
+
+    def __call__(self, generator) -> dict[str, float]:
+        self.calls += 1
+        return {name: self.value for name in self.names}
+
+
+def test_an_unknown_monitor_is_refused_before_the_first_step(tmp_path):
+    for score, known in ((None, "train_loss, validation_loss"), (Scores(), "quality, train_loss, validation_loss")):
+        with pytest.raises(ConfigurationError, match=f"'BLEU-9', which is not among the validation scores: {known}"):
+            trainer(tmp_path, score=score, monitor={"BLEU-9": 1.0})
+
+
+def test_what_cannot_be_computed_is_left_out_of_the_monitor_and_said(tmp_path):
+    missing = {"finding-F1": "2 validation studies, none of them has an expert code"}
+    run = trainer(tmp_path, score=Scores(missing=missing), epochs=1, monitor={"quality": 1.0, "finding-F1": 1.0})
+    assert run.monitor.weights == {"quality": 1.0}
+    assert run.monitor.said == f"finding-F1 cannot be computed ({missing['finding-F1']}): the epoch is chosen by quality alone"
+    result = run.fit()
+    assert (result.best_score, result.monitor) == (0.5, run.monitor)
+    assert load_tensors(result.checkpoint)[1]["progress"]["monitor"] == {"quality": 1.0}
+
+
+def test_where_nothing_of_the_monitor_is_left_the_validation_loss_decides(tmp_path):
+    run = trainer(tmp_path, score=Scores(missing={"finding-F1": "no codes"}), epochs=3, monitor={"finding-F1": 1.0})
+    result = run.fit()
+    losses = [row["validation_loss"] for row in result.history]
+    assert run.monitor.weights == {"validation_loss": -1.0} and result.best_score == -min(losses)
+    assert usable_monitor({"quality": 1.0}, ("quality",), {"finding-F1": "no codes"}) == Monitor({"quality": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("monitor", "advice"), [({"quality": 1.0}, "leave it out of training.monitor"), ({"validation_loss": -1.0}, "a lower training.lr")]
+)
+def test_a_monitor_that_is_no_number_is_an_error_before_training_goes_on(tmp_path, monitor, advice):
+    """NaN >= best is never true: such a run went on to its end, and kept nothing."""
+    score = Scores(value=float("nan"))
+    run = trainer(tmp_path, score=score, epochs=3, monitor=monitor)
+    run.validation_loss = lambda: float("nan")
+    with pytest.raises(ConfigurationError, match=f"{next(iter(monitor))} is not a number in epoch 1.*{advice}"):
+        run.fit()
+    assert score.calls == 1 and not (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_a_split_without_studies_is_named_before_the_first_step(tmp_path, split):
+    data = ToyDataset().batches()
+    loaders = {name: data.loader(8, shuffle=name == "training") for name in ("training", "validation")}
+    loaders[split] = StudyBatches(data.dataset, [], data.inputs).loader(8)
+    with pytest.raises(ConfigurationError, match=f"there is no {split} study"):
+        Trainer(generator(), *loaders.values(), TrainingConfig(batch_size=8, monitor={"validation_loss": -1.0}), tmp_path)
 
 
 def test_released_schedule_multiplies_by_08_every_ten_epochs():

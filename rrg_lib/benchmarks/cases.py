@@ -13,6 +13,7 @@ from rrg_lib.benchmarks.harness import Case, Group
 from rrg_lib.benchmarks.naive import NaiveCMN, TorchBase, WithoutCache, looped_contrastive
 from rrg_lib.benchmarks.reads import growth, memory
 from rrg_lib.benchmarks.sizes import Size, Work, flops, new_batch, new_generator, systems
+from rrg_lib.benchmarks.waiting import waiting
 from rrg_lib.decoding import DecodingConfig, beam_search, generate
 from rrg_lib.device import this_device
 from rrg_lib.errors import UnknownNameError
@@ -189,6 +190,7 @@ GROUPS: dict[str, Callable[[Size], Group]] = {
     "memory": memory,
     "growth": growth,
     "contrastive": contrastive,
+    "waiting": waiting,
 }
 
 

@@ -19,6 +19,7 @@ from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
 from rrg_lib.errors import ReportError
 from rrg_lib.shipped import table
 from rrg_lib.study import SPLITS, Study
+from rrg_lib.text.report_labeler import ReportLabeler
 from rrg_lib.text.vocabulary import protocol
 
 #: How many images are opened unless more are asked for: a minute or two.
@@ -127,6 +128,9 @@ def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[
         + ", ".join(f"{name} in {first[name]:,}" for name in ("frontal", "lateral", "unknown") if first[name]),
         f"{_counted(len(looks), 'image|images')} opened",
     ]
+    if not all(study.is_coded for study in studies):
+        coded = sum(study.is_coded for study in studies)
+        facts.append(f"expert codes in {coded:,} studies; what the others have is read in their reports ({ReportLabeler.version})")
     return facts + [f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
 
 
@@ -196,6 +200,14 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
                 len(moved), "study is in another split than published|studies are in another split than published", tuple(moved[:3]), incomparable
             )
         )
+    splits = Counter(study.split for study in studies)
+    for split, what, without in (
+        ("val", "validation", "Training stops without them"),
+        ("test", "testing", "There is nothing to measure a system on"),
+    ):
+        if splits["train"] and not splits[split]:
+            advice = f"{without}. Give some the split {split!r}."
+            found.append(Complaint(len(studies), f"study, and none for {what}|studies, and none for {what}", (), advice))
     if studies and not any(study.split == "train" for study in studies):
         found.append(
             Complaint(len(studies), "study, and none for training|studies, and none for training", (), "Put some into the split 'train'.", stops=True)

@@ -29,12 +29,13 @@ _ARCHIVE_BYTES_LIMIT = 64 * 2**20  # of one member: a report is about 5 KiB
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written."""
+    """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written; `impression` is what was concluded."""
 
     uid: str
     findings: str
     codes: tuple[str, ...]
     images: tuple[str, ...]
+    impression: str = ""
 
 
 def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
@@ -48,13 +49,18 @@ def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
     uid = root.find("uId")
     if uid is None or not uid.get("id"):
         raise AnnotationError(f"{where}: has no uId; expected a report of the Indiana University collection. Take the file away, or get it again")
-    section = root.find(".//AbstractText[@Label='FINDINGS']")
     return Record(
         uid=uid.get("id").removeprefix("CXR"),
-        findings=((section.text if section is not None else "") or "").strip(),
+        findings=_section(root, "FINDINGS"),
         codes=tuple(code.text.strip() for code in root.iterfind("MeSH/major") if code.text),
         images=tuple(image.get("id", "") for image in root.iterfind("parentImage")),
+        impression=_section(root, "IMPRESSION"),
     )
+
+
+def _section(root: ElementTree.Element, label: str) -> str:
+    section = root.find(f".//AbstractText[@Label='{label}']")
+    return ((section.text if section is not None else "") or "").strip()
 
 
 @cache
@@ -168,6 +174,14 @@ def studies(split: Split | None = None) -> tuple[Study, ...]:
             codes = tuple(parse_code(code) for code in record.codes)
             found.append(Study(row["study_id"], row["split"], record.findings, codes, record.images[:2], SOURCE))
     return tuple(found)
+
+
+@cache
+def impressions() -> dict[str, str]:
+    """study id -> its IMPRESSION, what the radiologist concluded, for the 2,955 studies of the standard split; "" for the few that have none. No system
+    of the book reads or writes it; the released labels of XProNet were made from it."""
+    by_uid = records()
+    return {row["study_id"]: by_uid[row["uid"]].impression for row in table("iu_xray_split")}
 
 
 @cache

@@ -9,7 +9,7 @@ from rrg_lib.data.collection import Collection, ViewRule, position
 from rrg_lib.data.iu_xray import Record
 from rrg_lib.data.openi import image_files, standard_collection
 from rrg_lib.data.paths import listing
-from rrg_lib.data.tables import find_table, read_table
+from rrg_lib.data.tables import find_table, given, read_table
 from rrg_lib.errors import AnnotationError, DataRootError
 
 REPORTS, PROJECTIONS = "indiana_reports.csv", "indiana_projections.csv"
@@ -47,7 +47,7 @@ def read_kaggle(root: Path, rule: ViewRule) -> Collection:
         codes = tuple(code.strip() for code in row["MeSH"].split(";") if code.strip())
         own = iu_xray.records().get(uid)  # the table repeats the codes of the reports; theirs are in the order they were given
         codes = own.codes if own and sorted(own.codes) == sorted(codes) else codes
-        records[uid] = Record(uid, row["findings"].strip(), codes, tuple(sorted(views.get(uid, ()))))
+        records[uid] = Record(uid, given(row["findings"]), codes, tuple(sorted(views.get(uid, ()))))
     images = images.resolve()
     files = image_files(images, (name for names in views.values() for name in names))
     return standard_collection(records, images, files, positions, rule)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rrg_lib.data.collection import Collection, ViewRule, ordered, position
+from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.data.paths import check_inside, listing
-from rrg_lib.data.tables import find_table, read_table
+from rrg_lib.data.tables import find_table, given, read_table
 from rrg_lib.errors import AnnotationError, DataRootError
 from rrg_lib.study import SPLITS, Study
 
 TABLE = "studies.csv"
-COLUMNS = "image (required), and, if you have them, study, report, split, patient, view"
+COLUMNS = "image (required), and, if you have them, study, report, split, patient, view, codes"
 
 
 @dataclass
@@ -30,8 +31,10 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     """The studies of `root/studies.csv`, a row an image, in the order of the table within each split.
 
     `image` is a path relative to `root`. Rows of one `study` are its views; without that column every image is a study, called by its name. `report`,
-    `split` and `patient` need to be said once a study. Without `split` a patient (else a study) goes to train, val or test (70, 10, 20 %) by a hash of
-    its name: a patient is never in two. `view` is frontal or lateral (or PA, AP, LL, …). A study without a report is left out and counted.
+    `split`, `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is nothing said. `codes` are experts' MeSH codes as those of IU
+    X-Ray, with semicolons between them (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train,
+    val or test (70, 10, 20 %) by a hash of its name: a patient is never in two. `view` is frontal or lateral (or PA, AP, LL, …). A study without a report
+    is left out and counted.
 
     Raises:
         DataRootError: no `studies.csv`, or no report in it.
@@ -44,19 +47,19 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     found: dict[str, _Rows] = {}
     positions, lines = {}, {}
     for line, row in read_table(path, ["image"]):
-        image = row["image"].strip()
+        image = given(row["image"])
         if not image:
             raise AnnotationError(f"{path}, line {line}: names no image; expected a path relative to {root}")
         check_inside(f"{path}, line {line}: image", image, root)
         if image in lines:
             raise AnnotationError(f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two")
         lines[image] = line
-        rows = found.setdefault(row.get("study", "").strip() or Path(image).with_suffix("").as_posix(), _Rows(line))
+        rows = found.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
         rows.images.append(image)
         if known := position(row.get("view")):
             positions[image] = known
-        for name in ("report", "split", "patient"):
-            if (said := row.get(name, "").strip()) and rows.said.setdefault(name, said) != said:
+        for name in ("report", "split", "patient", "codes"):
+            if (said := given(row.get(name))) and rows.said.setdefault(name, said) != said:
                 raise AnnotationError(f"{path}, line {line}: says another {name} of the study than before (line {rows.line}). Keep one")
     studies, left_out = {split: [] for split in SPLITS}, Counter()
     for study_id, rows in found.items():
@@ -65,7 +68,8 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
             raise AnnotationError(f"{path}, line {rows.line}: the split is {split!r}; expected one of {', '.join(SPLITS)}")
         views = ordered(rows.images, positions, rule)
         if rows.said.get("report") and views:
-            studies[split].append(Study(study_id, split, rows.said["report"], (), views, TABLE))
+            codes = tuple(parse_code(code.strip()) for code in rows.said.get("codes", "").split(";") if code.strip())
+            studies[split].append(Study(study_id, split, rows.said["report"], codes, views, TABLE))
         else:
             left_out["no frontal view" if rows.said.get("report") else "no report"] += 1
     if not any(studies.values()):

@@ -126,6 +126,8 @@ def _default_folder(name: str, request: dict[str, Any]) -> Path:
     parts = [name, request["protocol"]]
     parts += [f"{key}{request[key]}" for key in ("seed", "count") if request.get(key) is not None]
     parts += [str(request[key]) for key in ("drawing", "layout", "views_rule") if request.get(key) is not None]
+    if name == "own":  # there is more than one folder of one's own, and each grows
+        parts.append(content_hash([request["annotation"], request["images"]])[:6])
     return workspace() / "prepared" / "-".join(parts)
 
 

@@ -14,6 +14,15 @@ from rrg_lib.errors import AnnotationError
 #: Separators that a table is often saved with by mistake; only used to say so.
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
+#: What programs write where there is nothing.
+_NOTHING = frozenset(("nan", "none", "null", "n/a", "na", "<na>", "#n/a"))
+
+
+def given(text: str | None) -> str:
+    """A cell's text; "" for an empty one, and for what programs write into one ("nan", "None", "N/A")."""
+    text = (text or "").strip()
+    return "" if text.lower() in _NOTHING else text
+
 
 def find_table(root: Path, pattern: str) -> Path | None:
     """The first file in `root` that matches a pattern such as `mimic-cxr-*-split.csv`, plain before gzipped; None if there is none."""

@@ -143,13 +143,16 @@ def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Ag
 def efficacy_numbers(reports: Reports, studies: Sequence[Study], labeler: ReportLabeler | None = None) -> dict[str, dict[str, float]]:
     """What an evaluation keeps of clinical efficacy, by "LABEL SET, uncertain is X, against Y" and "side, against Y": micro and macro scores, agreement.
 
-    Against the codes only where a study has one: collections that come without codes have no such truth. Raises as `clinical_efficacy` does.
+    Against the codes over the studies that have some, and not at all where none has: there is no such truth. Raises as `clinical_efficacy` does.
     """
     labeler = labeler or ReportLabeler()
-    coded = any(study.findings for study in studies)
+    coded, given = [study for study in studies if study.is_coded], one_report_each(reports, "report")
+    same_studies([study.id for study in studies], given, "reports")
+    of = {"codes": (coded, {study.id: given[study.id] for study in coded}), "report": (studies, given)}
     found: dict[str, dict[str, float]] = {}
     for against in AGAINST if coded else AGAINST[1:]:
-        measured = clinical_efficacy(reports, studies, against=against, labeler=labeler)
+        those, texts = of[against]
+        measured = clinical_efficacy(texts, those, against=against, labeler=labeler)
         for (name, uncertain), row in zip(measured.scores, measured.table().to_dict("records"), strict=True):
             found[efficacy_key(name, uncertain, against)] = {key: float(value) for key, value in row.items()}
         for attribute, a in measured.agreement.items():

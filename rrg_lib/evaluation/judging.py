@@ -12,7 +12,7 @@ import numpy as np
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, all_baselines, kept_hypotheses
-from rrg_lib.evaluation.clinical import LABEL_SET, finding_f1
+from rrg_lib.evaluation.clinical import LABEL_SET, FindingScores, finding_f1
 from rrg_lib.evaluation.efficacy import efficacy_numbers
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, Reports, known_metrics, nlg_scores, one_report_each, same_studies
@@ -30,6 +30,7 @@ from rrg_lib.evaluation.report import (
     without_nan,
 )
 from rrg_lib.evaluation.statistics import LEVEL, RESAMPLES, Additive, interval
+from rrg_lib.finding_labels import findings_of
 from rrg_lib.hashing import content_hash
 from rrg_lib.study import DRAWN_FINDINGS, Study
 from rrg_lib.text.labeler import KeywordLabeler
@@ -87,7 +88,7 @@ def evaluate_reports(
     rows = [row]
     rows += [judge.kept_row(b, BASELINES[b].description, sets, BASELINES[b].seeds) for b, sets in written.items()]
     labeler = judge.labeler
-    ceiling = finding_f1([labeler.label(study.report) for study in studies], judge.present).micro.f1
+    ceiling = judge.findings(np.array([labeler.label(study.report) for study in studies])).micro.f1
     provenance = {
         "protocol": {"name": protocol.name, "hash": protocol.hash},
         "vocabulary": vocabulary.hash,
@@ -99,6 +100,7 @@ def evaluate_reports(
         "label_set": LABEL_SET,
         "labels": list(DRAWN_FINDINGS),
         "labeler": {"version": labeler.version, "hash": labeler.hash, "uncertain": "positive"},
+        **({} if judge.coded.all() else {"abnormal": judge.abnormal_by, "coded": int(judge.coded.sum())}),
         "keywords": {"version": judge.keywords.version, "hash": judge.keywords.hash},
         "efficacy": {"labeler": {"version": labeler.version, "hash": labeler.hash}},
         "scorers": {"pycocoevalcap": version("pycocoevalcap"), "METEOR": "1.5"},
@@ -125,8 +127,13 @@ class _Judge:
     def __post_init__(self) -> None:
         self.labeler, self.keywords = ReportLabeler(), KeywordLabeler()
         self.present = [study.drawn for study in self.studies]
-        self.abnormal = np.array([study.is_abnormal for study in self.studies])
+        found = findings_of(self.studies)  # of who has no codes, from its report
+        self.coded, self.abnormal, self.abnormal_by = found.coded, found.abnormal, found.source
         self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
+
+    def findings(self, said: np.ndarray) -> FindingScores:
+        """Findings said (n, 13) against the expert codes; a study without any counts as nothing: neither right nor wrong can be said of it."""
+        return finding_f1(said * self.coded[:, None], self.present)
 
     def scored(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()) -> tuple[Row, list[dict[str, Additive]]]:
         """The row of one system, averaged over several sets of reports, and the terms of every score, a dictionary a set."""
@@ -164,6 +171,7 @@ class _Judge:
                 [*self.references.items()],
                 self.present,
                 [[*reports.items()] for reports in sets],
+                *([] if self.coded.all() else [self.coded.tolist()]),
             ],
         ]
         make = lambda: without_nan(asdict(self.scored(name, description, sets, seeds)[0]))  # noqa: E731
@@ -178,8 +186,8 @@ class _Judge:
             self.not_computed["METEOR"] = str(error)
             scores = error.scores
         said = np.array([self.labeler.label(reports[study.id]) for study in self.studies])
-        found = finding_f1(said, self.present)
-        keywords = finding_f1([self.keywords.label(reports[study.id]) for study in self.studies], self.present)
+        found = self.findings(said)
+        keywords = self.findings(np.array([self.keywords.label(reports[study.id]) for study in self.studies]))
         clinical = {
             FINDING_F1: found.additive["micro"],
             FINDING_F1_KEYWORDS: keywords.additive["micro"],

@@ -95,7 +95,8 @@ class Evaluation:
     def markdown(self) -> str:
         """The tables and their footnotes, for a terminal or a notebook."""
         whole = self.rows[0].parts["all"]
-        lines = [f"{whole.n} studies, {self.rows[0].parts['abnormal'].n} of them abnormal", ""]
+        by = f" by {self.provenance['abnormal']}" if "abnormal" in self.provenance else ""
+        lines = [f"{whole.n} studies, {self.rows[0].parts['abnormal'].n} of them abnormal{by}", ""]
         lines += markdown_table(
             ["system", *SCORES[:-1], "distinct", "length"],
             [[row.name, *(_cell(row, score) for score in SCORES[:-1]), *_counts(row.parts["all"])] for row in self.rows],
@@ -112,7 +113,7 @@ class Evaluation:
         lines += [f"- {metric} of {row.name} not computed: {why}" for row in self.rows for metric, why in row.not_computed.items()]
         made = self.provenance
         lines += [
-            *_ceiling(self.references_finding_f1, made),
+            self._ceiling(),
             f"- protocol {made['protocol']['name']} {made['protocol']['hash']}, vocabulary {made['vocabulary']}, studies {made['studies']['hash']}",
         ]
         if any(row.intervals for row in self.rows):
@@ -120,13 +121,17 @@ class Evaluation:
             lines.append(f"- in brackets: {boot['level']:.0%} bootstrap intervals over studies, {boot['resamples']} resamples, seed {boot['seed']}")
         return "\n".join(lines) + "\n"
 
-
-def _ceiling(f1: float, made: dict[str, Any]) -> list[str]:
-    """What the labeler finds in the references themselves; nothing where no study has a code to hold it against."""
-    if math.isnan(f1):
-        return []
-    how = f"{made['label_set']}, labeler {made['labeler']['version']}, a doubted finding counts as said, against the experts' codes"
-    return [f"- the references themselves: {FINDING_F1} {f1:.3f} ({how})"]
+    def _ceiling(self) -> str:
+        """What the references themselves score, by whose labels and over which studies; or why findings can't be scored."""
+        made, n = self.provenance, self.rows[0].parts["all"].n
+        coded = made.get("coded", n)
+        if math.isnan(self.references_finding_f1):
+            return f"- {FINDING_F1} is not defined: {coded} of {n} studies have expert codes, none of them one of the findings"
+        over = f", over the {coded} studies that have some" if coded < n else ""
+        return (
+            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({made['label_set']}, labeler {made['labeler']['version']}, "
+            f"a doubted finding counts as said, against the experts' codes{over})"
+        )
 
 
 def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:

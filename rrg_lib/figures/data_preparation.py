@@ -7,6 +7,8 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -23,6 +25,7 @@ Where = Path | str | None
 #: One colour a box, from Okabe and Ito's palette; the number in its corner says the same without colour.
 BOX_COLOURS = (ORANGE, "#56B4E9", "#F0E442", "#CC79A7", GREEN, RED, "#FFFFFF")
 VIEWS = ("frontal", "lateral")
+COPY_COLUMNS = ("split", "group", "share")
 
 
 def drawn_studies(drawings: Mapping[str, Drawing], name: Where = None) -> Figure:
@@ -147,10 +150,10 @@ def report_lengths(lengths: Mapping[str, Sequence[int]], fits: int, name: Where 
     figure, axes = new_figure(width=7.0, height=3.0)
     bins = np.arange(0, max(max(found) for found in lengths.values()) + 5, 4)
     for (split, found), colour in zip(lengths.items(), (GREY, ORANGE, BLUE), strict=True):
-        share = 100 * np.histogram(found, bins)[0] / len(found)
-        axes.stairs(share, bins, color=colour, linewidth=1.6, label=f"{split} (mean {np.mean(found):.1f})", fill=split == "train", alpha=0.8)
+        drawn = {"color": colour, "fill": split == "train", "alpha": 0.8, "linewidth": 1.6, "label": f"{split} (mean {np.mean(found):.1f})"}
+        sns.histplot(found, bins=bins, stat="percent", element="step", ax=axes, **drawn)
     axes.axvline(fits, color=RED, linestyle="--", linewidth=1.2)
-    axes.text(fits + 1.5, axes.get_ylim()[1] * 0.62, f"{fits} tokens:\nlonger reports\nlose their end", color=RED, fontsize=8)
+    axes.text(fits + 1.5, axes.get_ylim()[1] * 0.45, f"{fits} tokens:\nlonger reports\nlose their end", color=RED, fontsize=8)
     axes.set(xlabel="tokens in the cleaned report", ylabel="reports of the split (%)", xlim=(0, None))
     axes.legend(frameon=False)
     return finish(figure, name)
@@ -159,13 +162,12 @@ def report_lengths(lengths: Mapping[str, Sequence[int]], fits: int, name: Where 
 def copies(shares: Mapping[str, Mapping[str, float]], name: Where = None) -> Figure:
     """{split: {group: share}}: reports whose whole text also stands in train."""
     figure, axes = new_figure(width=6.0, height=2.6)
-    groups = list(next(iter(shares.values())))
-    for number, ((split, found), colour) in enumerate(zip(shares.items(), (ORANGE, BLUE), strict=True)):
-        bars = axes.barh(np.arange(len(groups)) + 0.36 * number, [100 * found[group] for group in groups], height=0.34, color=colour, label=split)
+    rows = pd.DataFrame([(split, group, 100 * share) for split, found in shares.items() for group, share in found.items()], columns=COPY_COLUMNS)
+    sns.barplot(rows, x="share", y="group", hue="split", palette=(ORANGE, BLUE), saturation=1, width=0.72, ax=axes)
+    for bars in axes.containers:
         axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
-    axes.set_yticks(np.arange(len(groups)) + 0.18, groups)
-    axes.invert_yaxis()
-    axes.set(xlabel="reports whose exact text is also a training report (%)", xlim=(0, 100))
+    axes.set(xlabel="reports whose exact text is also a training report (%)", ylabel="", xlim=(0, 100))
+    axes.tick_params(axis="y", length=0)
     axes.legend(frameon=False, loc="lower right")
     return finish(figure, name)
 
@@ -173,11 +175,9 @@ def copies(shares: Mapping[str, Mapping[str, float]], name: Where = None) -> Fig
 def frequent_sentences(sentences: Sequence[tuple[str, int]], covered: Sequence[float], name: Where = None) -> Figure:
     """Left: the sentences said most often in train. Right: the share of all test sentences that the n most frequent training sentences are."""
     figure, (bars, curve) = new_figure(1, 2, width=8.6, height=3.3, width_ratios=(1, 1.1))
-    rows = np.arange(len(sentences))
-    bars.barh(rows, [count for _, count in sentences], color=BLUE, height=0.7)
-    bars.set_yticks(rows, [text for text, _ in sentences], fontsize=8)
-    bars.invert_yaxis()
+    sns.barplot(x=[count for _, count in sentences], y=[text for text, _ in sentences], color=BLUE, saturation=1, width=0.7, ax=bars)
     bars.set(xlabel="times said in training reports")
+    bars.tick_params(axis="y", labelsize=8, length=0)
     curve.plot(np.arange(1, len(covered) + 1), 100 * np.asarray(covered), color=BLUE)
     curve.set(xscale="log", xlabel="n most frequent training sentences", ylabel="test sentences among them (%)", ylim=(0, 100))
     curve.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,6 +17,8 @@ from rrg_lib.study import Box
 
 Where = Path | str | None
 VIEWS = ("frontal", "lateral")
+#: Of histograms that stand behind what is said.
+PALE = "#b8b8b8"
 
 
 def brevity(marks: Mapping[str, float], name: Where = None) -> Figure:
@@ -33,7 +36,7 @@ def brevity(marks: Mapping[str, float], name: Where = None) -> Figure:
 def sentence_scores(each: Sequence[float], corpus: float, name: Where = None) -> Figure:
     """BLEU-4 of every study by itself, their mean, and the BLEU-4 of the corpus."""
     figure, panel = new_figure(width=6.5, height=2.8)
-    panel.hist(each, bins=np.linspace(0, 1, 41), color="#b8b8b8")
+    sns.histplot(each, bins=np.linspace(0, 1, 41), color=PALE, alpha=1, linewidth=0, ax=panel)
     for value, colour, style, label in ((np.mean(each), RED, "--", "mean of the studies' scores"), (corpus, BLUE, "-", "score of the corpus")):
         panel.axvline(value, color=colour, linestyle=style, linewidth=2, label=f"{label}: {value:.3f}")
     panel.set(xlabel="BLEU-4 of one study", ylabel="studies", xlim=(0, 1))
@@ -47,10 +50,10 @@ def paired(scores: Mapping[str, np.ndarray], metric: str, name: Where = None) ->
     figure, (left, right) = new_figure(1, 2, width=8.4, height=2.9)
     edges = _edges(np.concatenate([a, b]))
     for label, values, colour in ((first, a, BLUE), (second, b, ORANGE)):
-        left.hist(values, bins=edges, color=colour, alpha=0.6, label=label)
+        sns.histplot(values, bins=edges, color=colour, alpha=0.6, linewidth=0, label=label, ax=left)
     left.set(xlabel=f"{metric} of a resample", ylabel="resamples")
     difference = a - b
-    right.hist(difference, bins=_edges(difference), color="#b8b8b8")
+    sns.histplot(difference, bins=_edges(difference), color=PALE, alpha=1, linewidth=0, ax=right)
     low, high = np.quantile(difference, [0.025, 0.975])
     right.axvspan(low, high, color=BLUE, alpha=0.15, label="middle 95 %")
     right.axvline(0, color=RED, linestyle="--", linewidth=1.5, label="no difference")
@@ -115,13 +118,13 @@ def parts(normal: pd.DataFrame, abnormal: pd.DataFrame, name: Where = None) -> F
     _bars(found, abnormal["finding-F1"], RED, "finding-F1, abnormal studies")
     _bars(false, normal["findings said"], BLUE, "false findings in the report\nof a normal study")
     bleu.set_yticks(rows, systems)
-    bleu.invert_yaxis()
+    bleu.set_ylim(len(systems) - 0.5, -0.5)
     return finish(figure, name)
 
 
 def _bars(panel: Axes, values: pd.Series, colour: str, label: str) -> None:
-    bars = panel.barh(np.arange(len(values)), values, color=colour, height=0.6)
-    panel.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)
+    sns.barplot(x=values.to_numpy(), y=np.arange(len(values)), orient="h", color=colour, saturation=1, width=0.6, ax=panel)
+    panel.bar_label(panel.containers[0], [f"{value:.2f}" for value in values], padding=3, fontsize=8)
     panel.set(xlabel=label, xlim=(0, max(0.1, 1.25 * values.max())))
 
 
@@ -167,13 +170,17 @@ def one_study(views: np.ndarray, boxes: Sequence[Box], named: Sequence[str], *, 
     figure, panels = new_figure(1, len(views), width=2.2 * len(views), height=2.45, squeeze=False)
     for v, (panel, picture) in enumerate(zip(panels[0], views, strict=True)):
         panel.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        for box in boxes:
-            if box.view == v:
-                colour, style = ("#56B4E9", "-") if box.finding in named else (ORANGE, "--")
-                corner, shape = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
-                panel.add_patch(Rectangle(corner, *shape, fill=False, edgecolor=colour, linestyle=style, linewidth=1.8))
-                behind = {"facecolor": "black", "edgecolor": "none", "pad": 1}
-                panel.text(box.x0, box.y0 - 3, box.finding, color=colour, fontsize=7, va="bottom", bbox=behind)
+        boxed(panel, [box for box in boxes if box.view == v], named)
         panel.set(xticks=[], yticks=[], xlabel=f"{VIEWS[v]}{' (drawn)' if drawn else ''}")
         panel.spines[:].set_visible(False)
     return finish(figure, name)
+
+
+def boxed(panel: Axes, boxes: Sequence[Box], named: Sequence[str]) -> None:
+    """Frame each box of a view with its finding's name: solid if the finding is in `named`, dashed if not."""
+    for box in boxes:
+        colour, style = ("#56B4E9", "-") if box.finding in named else (ORANGE, "--")
+        corner, shape = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
+        panel.add_patch(Rectangle(corner, *shape, fill=False, edgecolor=colour, linestyle=style, linewidth=1.8))
+        behind = {"facecolor": "black", "edgecolor": "none", "pad": 1}
+        panel.text(box.x0, box.y0 - 3, box.finding, color=colour, fontsize=7, va="bottom", bbox=behind)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -105,7 +106,7 @@ def randomised(trials: np.ndarray, real: float, metric: str, name: Where = None)
     """Differences (trials,) when chance decides which system wrote which report, and the real one to both sides."""
     figure, panel = new_figure(width=6.0, height=2.6)
     reach = 1.08 * max(float(np.abs(trials).max()), abs(real), 1e-9)
-    panel.hist(trials, bins=np.linspace(-reach, reach, 61), color="#b8b8b8")
+    sns.histplot(trials, bins=np.linspace(-reach, reach, 61), color="#b8b8b8", alpha=1, linewidth=0, ax=panel)
     panel.axvline(real, color=BLUE, linewidth=2, label=f"the real difference, {real:+.4f}")
     panel.axvline(-real, color=BLUE, linewidth=1.5, linestyle="--", label="as large, the other way")
     panel.set(xlabel=f"difference in {metric} when authors are exchanged by lot", ylabel="trials")

@@ -71,7 +71,7 @@ def sweep(
         for x, y in printed.items():
             left.annotate(f"{y:.3f}", (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
         left.margins(0.35)
-        left.set_xticks(list(printed), [f"{x:g}" for x in printed])
+        _ticks(left, printed)
     else:
         _message(left, "no value is printed:\na curve without numbers", y=0.35)
         left.set_yticks([])
@@ -95,8 +95,24 @@ def _sweep_of_ours(axes: Axes, setting: str, metric: str, ours: Mapping[float, M
     means = np.array([m.spread.mean for m in values])
     reach = np.nan_to_num(np.array([[m.spread.mean - m.low for m in values], [m.high - m.spread.mean for m in values]]))
     axes.errorbar(list(ours), means, yerr=reach, fmt="o-", color=BLUE, capsize=3)
-    axes.set_xticks(list(ours), [f"{x:g}" for x in ours])
-    axes.set_title(f"{values[0].where}, {min(m.spread.n for m in values)} seeds; drawn radiographs", fontsize=8)
+    _ticks(axes, ours)
+    axes.set_title(_wrapped(f"{values[0].where}, {min(m.spread.n for m in values)} seeds; drawn radiographs", 50), fontsize=8)
+
+
+def _ticks(axes: Axes, values: Mapping[float, object]) -> None:
+    """A tick at every value of a setting, on the axis, linear or logarithmic, that keeps neighbours further apart: no two labels overlap."""
+    places = np.array(sorted(values), dtype=float)
+    if places[0] > 0 and _closest(np.log(places)) > _closest(places):
+        axes.set_xscale("log")
+        axes.set_xticks([], minor=True)
+    axes.set_xticks(list(values), [f"{x:g}" for x in values])
+    if len(values) > 7:
+        axes.tick_params(axis="x", labelsize=7)
+
+
+def _closest(places: np.ndarray) -> float:
+    """The smallest gap between neighbours, as a share of the whole; 1 for a single place."""
+    return float(np.diff(places).min() / np.ptp(places)) if len(places) > 1 else 1.0
 
 
 def _message(axes: Axes, text: str, y: float = 0.5) -> None:
@@ -171,7 +187,7 @@ def verdict_counts(counts: Mapping[str, Mapping[str, int]], *, name: Where = Non
 
 def constant_beside_print(rows: Sequence[tuple[str, float, float, float]], printed: Sequence[tuple[str, float]], *, metric: str, name: Where = None):
     """Reports that never look at an image, (label, value, low, high), beside printed values (label, value) of the same split."""
-    figure, axes = new_figure(width=7.6, height=0.3 * (len(rows) + len(printed)) + 0.9)
+    figure, axes = new_figure(width=7.6, height=0.34 * (len(rows) + len(printed)) + 0.9)
     every = [*printed, *((label, value) for label, value, _, _ in rows)]
     for y, (_, value) in enumerate(printed):
         axes.plot(value, y, "D", color="black", fillstyle="none")
@@ -179,7 +195,7 @@ def constant_beside_print(rows: Sequence[tuple[str, float, float, float]], print
         axes.axvspan(low, high, color=ORANGE, alpha=0.18 if y == len(printed) else 0, lw=0)
         axes.plot([low, high], [y, y], color=ORANGE, lw=2)
         axes.plot(value, y, "s", color=ORANGE)
-    axes.set_yticks(range(len(every)), [label for label, _ in every])
+    axes.set_yticks(range(len(every)), [_wrapped(label, 44) for label, _ in every], fontsize=8)
     for y, (_, value) in enumerate(every):
         axes.annotate(f"{value:.3f}", (value, y), xytext=(8, 6), textcoords="offset points", va="center", fontsize=7)
     axes.axhspan(-0.5, len(printed) - 0.5, color=PRINTED, zorder=-1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rrg_lib.figures.style import BLUE, GREY, ORANGE, RED, finish, new_figure
 from rrg_lib.study import Box
+from rrg_lib.tuning import Tried
 
 VIEW_NAMES = ("frontal", "lateral")
 _PALE_GREY = "#e4e4e4"
@@ -173,4 +174,20 @@ def studies(
             if v == 0:
                 panel.set_title("\n".join(textwrap.wrap(label, 26)), fontsize=9)
             panel.set(xticks=[], yticks=[], xlabel=f"{VIEW_NAMES[v]}{' (drawn)' if drawn else ''}")
+    return finish(figure, name)
+
+
+def ways_to_search(tried: Sequence[Tried], band: tuple[float, float], chosen: Tried, *, name: str | Path | None = None) -> Figure:
+    """Scores over the length of the reports (words over the references' words), a dot a way of searching; `band` the lengths that may be chosen."""
+    scores = ("finding-F1", "BLEU-4")
+    figure, panels = new_figure(1, 2, width=9.0, height=3.2)
+    kinds = {"greedy": (BLUE, "o", lambda d: d.beam_size == 1), "beam 3": (ORANGE, "s", lambda d: d.beam_size > 1)}
+    for panel, score in zip(panels, scores, strict=True):
+        panel.axvspan(*band, color=_PALE_GREY, zorder=0, label="may be chosen")
+        for label, (colour, marker, of) in kinds.items():
+            some = [one for one in tried if of(one.decoding)]
+            panel.scatter([one.length_ratio for one in some], [one.scores[score] for one in some], c=colour, marker=marker, s=22, label=label)
+        panel.scatter(chosen.length_ratio, chosen.scores[score], facecolors="none", edgecolors=RED, s=120, linewidths=1.8, label="chosen")
+        panel.set(xlabel="words of the reports / words of the references", ylabel=f"{score}, validation studies")
+    panels[1].legend(frameon=False, fontsize=8)
     return finish(figure, name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -21,15 +22,16 @@ def class_sizes(counts: pd.DataFrame, groups: int, *, name: str | None = None) -
     that k-means makes of a class."""
     figure, axes = new_figure(width=8.0, height=0.28 * len(counts) + 1.0)
     rows = np.arange(len(counts))
-    for j, (split, colour) in enumerate(zip(counts.columns, (BLUE, ORANGE, GREEN), strict=False)):
-        axes.barh(rows + 0.27 * (j - 1), counts[split], height=0.25, color=colour, label=split)
+    long = counts.rename_axis("label").reset_index().melt("label", var_name="split", value_name="studies")
+    palette = (BLUE, ORANGE, GREEN)[: counts.columns.size]
+    sns.barplot(long, x="studies", y="label", hue="split", palette=palette, saturation=1, width=0.8, ax=axes)
     empty = [row for row, n in zip(rows, counts.sum(axis=1), strict=True) if n == 0]
     for row in empty:
         axes.text(1.1, row, "no study at all", va="center", color=RED)
     axes.axvline(groups, color=GREY, lw=1, ls="--", label=f"{groups} groups a class")
     axes.set_yticks(rows, counts.index)
     axes.set_xscale("log")
-    axes.set(xlabel="studies with the label", xlim=(0.8, None), ylim=(len(counts) - 0.4, -0.6))
+    axes.set(xlabel="studies with the label", ylabel="", xlim=(0.8, None), ylim=(len(counts) - 0.4, -0.6))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return finish(figure, name)
 

@@ -153,7 +153,7 @@ class MemoryConfig:
     """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new system edits nothing else.
 
     `gated` says whether a study's labels choose what it may ask. Only then does a run ask where they come from: `label_source` in training, "expert"
-    (the codes), "reports" (our labeler) or a label file, and `DecodingConfig.labels_at_test` when a report is to be written.
+    (the codes), "reports", "impression" or "both" (our labeler on these) or a label file, and `DecodingConfig.labels_at_test` when a report is to be written.
     """
 
     kind: ClassVar[str]

@@ -55,7 +55,7 @@ class XProNetConfig(MemoryConfig):
 
     `initialise` "random" is the ablation without prototype initialisation (w/o PI), `theta` 1 the one without the improved loss (w/o IMLCS).
     `image_weight` is lambda and `text_weight` delta of Eq. 20. The other options are those of the module's table. `label_source`: where the pseudo
-    labels of the training studies come from, "expert", "reports" (our labeler) or a label file. `text_encoder`: report features of the prototypes,
+    labels of the training studies come from, one of `rrg_lib.pseudo_labels.LABEL_SOURCES` or a label file. `text_encoder`: report features of the prototypes,
     "tfidf" or a BERT, a folder or a name on the hub (CheXbert's were the paper's). `gamma` may exceed `prototypes`: a study of one class then has fewer
     to ask, and the rest of its gamma weigh 0.
 
