@@ -1,6 +1,7 @@
 """MCSAM: a long-term clinical memory bank, a semantic alignment of what image and report retrieve from it, and memory tokens in the decoder.
 
-The paper's full text and code were not to be had, so this is a reconstruction, and each choice says how well it is founded: **A** stands in the abstract
+Tao, Ma, Yu, Zhang: *Memory-based Cross-modal Semantic Alignment Network for Radiology Report Generation* (arXiv 2404.00588). The paper's full text and
+code were not to be had, so this is a reconstruction, and each choice says how well it is founded: **A** stands in the abstract
 or the summary, **B** in third-party summaries of the paper, **C** is ours.
 
 | part | what | level |
@@ -10,7 +11,8 @@ or the summary, **B** in third-party summaries of the paper, **C** is ours.
 | space of the bank | a topic is the weighted sum of *this generator's own* token vectors, rows of root mean square 1 | C, see `prepare` |
 | retrieval | the K best slots by scaled dot product, head by head, as CMN; K = N is one modern-Hopfield step | C |
 | consolidation | features + response | C |
-| alignment | consistency of what both retrieve, L = L_gen + L_align | A |
+| alignment | consistency of what both retrieve | A |
+| objective | the summary names the reports' cross-entropy alone; that L_align is added to it, L = L_gen + L_align | B |
 | its loss | contrastive; here symmetric InfoNCE over the batch with a learnt temperature, weight 1 | B; the form, C |
 | pooling, projection | mean over patches or words, a linear map a modality, L2-normalised | C |
 | semantic visual embedding | is added to the decoder; here as one slot more that it attends to | A; how, C |
