@@ -50,7 +50,7 @@ def smallest_difference(score: str) -> float:
 
 
 class Pool(NamedTuple):
-    """The standard deviation of one training's score over seeds, pooled over `systems` of one kind (`of`): variances weighted by their `freedom`, which add up."""
+    """The standard deviation of one training's score over seeds, pooled over `systems` of one kind (`of`): variances weighted by their `freedom`."""
 
     sd: float
     freedom: int

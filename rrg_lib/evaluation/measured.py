@@ -76,7 +76,7 @@ class Measured:
 
 
 def order(a: Measured, b: Measured) -> Order:
-    """How A compares with B, by the rule of `rrg_lib.evaluation.deciding`; raises `ConfigurationError` where no smallest difference of the score is declared."""
+    """How A compares with B, by the rule of `deciding`. Raises `ConfigurationError` where no smallest difference of the score is declared."""
     if _searched(a) != _searched(b) or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
         return Order("not measured alike", a.spread.mean - b.spread.mean, seeds=min(a.spread.n, b.spread.n))
     paired = a.drawn is not None and b.drawn is not None
@@ -317,8 +317,8 @@ def _measured_by(result: StoredResult, score: str) -> str:
 
 
 def seed_pool(results: Sequence[StoredResult], score: str, dataset: str, profile: str, protocol: str) -> Pool:
-    """The spread of seeds of everything that was trained on this dataset in this profile and searched in this protocol: a system under two names is one, reruns of
-    a seed are one seed, results that share their weights are one training."""
+    """The spread of seeds of everything that was trained on this dataset in this profile and searched in this protocol: a system under two names is one,
+    reruns of a seed are one seed, results that share their weights are one training."""
     key, scores = (dataset, profile, protocol), {}
     kept = {id(r) for r in trainings([run.result for run in _index(results) if _kind(run.result) == key])}
     for run in _index(results):
