@@ -42,7 +42,10 @@ def waiting(size: Size) -> Group:
         for how in ("passive", "default")
     ]
     return Group(
-        "waiting", f"{STEPS} training steps of a small BASE, {threads} threads, {cpus()} busy processes beside them", tuple(cases), cases[0].name
+        "waiting",
+        f"{1 if tiny else STEPS} training steps of a small BASE, {threads} threads, {cpus()} busy processes beside them",
+        tuple(cases),
+        cases[0].name,
     )
 
 
