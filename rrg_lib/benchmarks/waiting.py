@@ -26,7 +26,7 @@ from rrg_lib.threads import POLICY, SPINNING
 _SERVING = "import sys, torch; from rrg_lib.benchmarks.waiting import serve; serve(*map(int, sys.argv[1:]))"
 _COUNTING = "while True: pass"
 #: Steps of training that are timed together: a step takes milliseconds.
-STEPS = 20
+STEPS = 5
 #: BASE as the profile `ci` has it.
 CI = Size(d_model=128, d_ff=256, layers=1, heads=4, d_vf=256)
 
