@@ -26,7 +26,7 @@ from rrg_lib.threads import POLICY, SPINNING
 _SERVING = "import sys, torch; from rrg_lib.benchmarks.waiting import serve; serve(*map(int, sys.argv[1:]))"
 _COUNTING = "while True: pass"
 #: Steps of training that are timed together: a step takes milliseconds.
-STEPS = 20
+STEPS = 5
 #: BASE as the profile `ci` has it.
 CI = Size(d_model=128, d_ff=256, layers=1, heads=4, d_vf=256)
 
@@ -42,7 +42,10 @@ def waiting(size: Size) -> Group:
         for how in ("passive", "default")
     ]
     return Group(
-        "waiting", f"{STEPS} training steps of a small BASE, {threads} threads, {cpus()} busy processes beside them", tuple(cases), cases[0].name
+        "waiting",
+        f"{1 if tiny else STEPS} training steps of a small BASE, {threads} threads, {cpus()} busy processes beside them",
+        tuple(cases),
+        cases[0].name,
     )
 
 
