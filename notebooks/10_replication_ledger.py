@@ -775,7 +775,7 @@ pd.DataFrame([[row.paper.split()[0], row.where, row.statement, row.why] for row 
 # %% [markdown]
 # ## 10.12 What holds
 #
-# Chapter 00 promised that at the end you could say which published claims hold. Here is the answer, computed from the rows above. On the papers' own
+# Chapter 00 promised that at the end you could say what is known of each published claim. Here is the answer, computed from the rows above. On the papers' own
 # data nothing could be trained, so *holds* is never more than *holds on drawn radiographs*; and what a claim's own table or a count decides is decided for
 # good.
 
