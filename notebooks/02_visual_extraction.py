@@ -248,13 +248,13 @@ widths = {name: side for name, (_, side, _) in seen.items()}
 local = [name for name, side in widths.items() if patch < side < 0.75 * flat]
 say(
     "A patch stands for {patch:.0f} pixels of the film. The square that holds most of what moves it is {uses} wide ({names}); of a patch that used the whole "
-    "film evenly it would be {flat}. So {local} looks beyond its own square and still at a part of the film{others}.",
+    "film evenly it would be {flat}. More than its own square, and still a part of the film: {local}{others}.",
     patch=patch,
     uses=", ".join(str(width) for width in widths.values()),
     names=", ".join(widths),
     flat=flat,
     local=" and ".join(f"*{name}*" for name in local) or "none of them",
-    others="".join(f"; *{name}* uses nearly all of it" for name, side in widths.items() if side >= 0.75 * flat),
+    others="".join(f"; nearly all of it: *{name}*" for name, side in widths.items() if side >= 0.75 * flat),
 )
 
 # %% [markdown]
