@@ -10,8 +10,8 @@
 # # 0 · Start here
 #
 # A chest X-ray goes in. A paragraph comes out: what is there, what is not, on which side. This book rebuilds systems that do this with a
-# **cross-modal memory**, measures them without fooling itself, and says what is known of
-# each published claim.
+# **cross-modal memory**, measures them without fooling itself, and says of each published claim whether what could be run here supports it, speaks
+# against it, or leaves it open.
 #
 # **Goals.** See one study with your own eyes. Let a trained generator write its findings. Know where the book goes.
 #

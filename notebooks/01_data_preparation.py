@@ -92,6 +92,10 @@ Markdown(f"> {abnormal.report}\n>\n> *study {abnormal.id} · {abnormal.source}*"
 # * It has **holes**: every `XXXX` is a word that was taken out when the reports were made anonymous. Here it
 #   swallowed harmless words: what can follow "costophrenic" but *angle*?
 #
+# Its words, once: the *costophrenic angle* is the corner between diaphragm and chest wall, *blunted* when fluid or a scar fills it. *Pleura* is the skin
+# around the lung. A *granuloma* is a small, often calcified knot left by an old inflammation. *Kyphosis* is a spine bent forward, an *osteophyte* a spur
+# on a vertebra, *ectasia* a widened vessel. Among the codes of 1.3, *cicatrix* is a scar, and an *effusion* is fluid around the lung.
+#
 # A full report has more sections (indication, impression). The papers use this one, FINDINGS, and so do we.
 
 # %% [markdown]
@@ -213,16 +217,19 @@ print(f"{len(coded):,} codes, {len({finding.code for finding in coded}):,} diffe
 print(f"{sum(finding.drawn is not None for finding in coded):,} codes are drawn; {sum(heads['normal']):,} studies are coded 'normal'")
 
 # %% [markdown]
-# "Normal" has two meanings in this field, and mixing them up makes scores look better than they are. In this book a study is **abnormal** when it has at
-# least one of the 13 drawn findings. "No Finding" of the CheXpert label set is another thing: it overlooks the spine, the granuloma, the bent back. (We
-# take it from the codes here; the programs that read CheXpert labels from the text give other shares again.)
+# So "normal" has three meanings, and mixing them up makes scores look better than they are. A study may have the **code** `normal`. It may be **not
+# abnormal**: in this book a study is abnormal when it has at least one of the 13 drawn findings. And it may have "**No Finding**" of the CheXpert label
+# set, which overlooks the spine, the granuloma, the bent back. (We take it from the codes here; the programs that read CheXpert labels from the text
+# give other shares again.)
 
 # %% tags=["nbval-check-output"]
 for split, found in studies.items():
     abnormal_ones = sum(study.is_abnormal for study in found)
     no_finding = sum(study.observations[0] for study in found)
+    coded_normal = sum(any(finding.head == "normal" for finding in study.findings) for study in found)
     print(
-        f"{split:5s} {len(found):5d} studies   abnormal {abnormal_ones:5d} ({abnormal_ones / len(found):.1%})   No Finding {no_finding / len(found):.1%}"
+        f"{split:5s} {len(found):5d} studies   abnormal {abnormal_ones:5d} ({abnormal_ones / len(found):.1%})   not abnormal "
+        f"{1 - abnormal_ones / len(found):.1%}   No Finding {no_finding / len(found):.1%}   code 'normal' {coded_normal / len(found):.1%}"
     )
 
 # %%
@@ -374,21 +381,22 @@ for split, found in studies.items():
 
 # %%
 MEASURED = re.compile(r"(\d+\.\d+) ?(cm|mm)\b")
-found = [match for study in all_studies for match in MEASURED.findall(study.report)]
+found_measures = [match for study in all_studies for match in MEASURED.findall(study.report)]
 centimetres = {"cm": 1.0, "mm": 0.1}
-written = [float(number) * centimetres[unit] for number, unit in found]
-cleaned = [float(clean_r2gen(number).split()[0]) * centimetres[unit] for number, unit in found]
+written = [float(number) * centimetres[unit] for number, unit in found_measures]
+cleaned = [float(clean_r2gen(number).split()[0]) * centimetres[unit] for number, unit in found_measures]
 figures.measurements(written, cleaned, film=43, name="01_measurements")  # a chest film is 35 by 43 cm
 
 # %% [markdown]
 # *Each line is one measurement with a decimal point; the blue end is what was written, the red end what the cleaned report says. Nodules of a centimetre
-# become as large as a fist, and some findings no longer fit on the film.* Models were trained to write those red numbers, and scored on them.
+# become as large as a fist, and some findings no longer fit on the film.* Which of those red numbers a model can be trained to write is another question:
+# one that is too rare is not in its list of words. Section 1.6 counts.
 #
 # *Paper says:* nothing. *Released code does:* the above. *We do:* `r2gen` wherever a number stands beside a published one, `clinical` on request
 # (`rrg prepare iu_phantom --protocol clinical`). Both carry a version and a hash.
 #
 # **Exercise 1.2** (10 min). Write a cleaner that equals the released one but keeps a decimal point: a point between two digits. Use `clean_r2gen`; do not
-# rewrite it.
+# rewrite it. (Whatever stands for the point meanwhile must survive the cleaning, and must not be a word that a report may contain.)
 
 
 # %% exercise="1.2" level="implement"
@@ -463,18 +471,20 @@ law = np.exp(log_k) * np.array(read) ** beta
 
 # %%
 say(
-    "After {n:,} words the law expects {told:,.0f} different ones; there are {there:,} ({miss:+.1%}). Its $\\beta$ is {beta:.2f}: twice as much text brings "
-    "{more:.0%} more words.",
+    "After {n:,} words the law expects {told:,.0f} different ones; there are {there:,}: the law says {miss:.0%} too {which}. Fitted to one half ($\\beta$ = "
+    "{beta:.2f}) it does not carry over to the other, so we draw no more from it. What was counted: the last tenth of the training reports still brought "
+    "{late} words that none of those before had.",
     n=read[-1],
     told=law[-1],
     there=seen[-1],
-    miss=law[-1] / seen[-1] - 1,
+    miss=abs(law[-1] / seen[-1] - 1),
+    which="many" if law[-1] > seen[-1] else "few",
     beta=beta,
-    more=2**beta - 1,
+    late=seen[-1] - seen[-1 - len(seen) // 10],
 )
 
 # %% [markdown]
-# So no list is ever complete. Where to cut it? Is 3 a good threshold?
+# The list made of these reports was not complete when they ended. Where to cut it? Is 3 a good threshold?
 
 # %%
 thresholds = range(1, 11)
@@ -488,6 +498,21 @@ figures.vocabulary_growth(seen, kept, thresholds, entries, unknown, protocol.thr
 # the red 3 the list shrinks to half at a small price; beyond, the same saving costs more and more. What is lost there are rare words, and rare words name
 # rare findings.*
 #
+# And the measurements of 1.5? The cleaned number is a word like any other, and has to be in the list:
+
+# %%
+red = [clean_r2gen(number).split()[0] for number, _ in found_measures]
+outside = sum(number not in vocabulary.ids for number in red)
+say(
+    "Of {n} measurements with a decimal point {outside} become `<unk>`: a model is trained to write *that there was a number*. The other {inside} stand in "
+    "the list as {words}, without their point.",
+    n=len(red),
+    outside=outside,
+    inside=len(red) - outside,
+    words=", ".join(sorted({number for number in red if number in vocabulary.ids})),
+)
+
+# %% [markdown]
 # Now a report becomes numbers. The 0 at both ends begins and ends a report, and it also pads: three jobs, one id, as released.
 
 # %% tags=["nbval-check-output"]
@@ -521,21 +546,32 @@ print(f"{sum(holes)} {UNKNOWN} in the references of {sum(map(bool, holes))} of {
 #
 # ### How long
 #
-# CMN's Table 1 gives average lengths too.
+# CMN's Table 1 gives average lengths too. It does not say what it counts, nor in which reports: its *sizes* are those of the whole collection (1.2). We
+# count in the studies used, in three ways: tokens after cleaning, the same with the mark that ends a report, and words and punctuation marks of the
+# report as it was written.
 
 # %%
-averages = pd.DataFrame({"CMN Table 1": table_1("average report length, words"), "here, tokens": {s: np.mean(n) for s, n in lengths.items()}})
-averages.round(1)
+RAW = re.compile(r"\w+|[^\w\s]")
+ways = {
+    "cleaned tokens": {split: np.mean(n) for split, n in lengths.items()},
+    "cleaned, end mark counted": {split: np.mean(n) + 1 for split, n in lengths.items()},
+    "as written": {split: np.mean([len(RAW.findall(report)) for report in texts]) for split, texts in reports.items()},
+}
+averages = pd.DataFrame({"CMN Table 1": table_1("average report length, words")} | ways)
+averages.round(2)
 
 # %%
-above = averages["CMN Table 1"] - averages["here, tokens"]
+off = {name: (averages[name] - averages["CMN Table 1"]).abs().max() for name in ways}
+nearest, second = sorted(off, key=off.get)[:2]
 say(
-    "The paper's averages are {low:.1f} to {high:.1f} above ours in every split{guess}.",
-    low=above.min(),
-    high=above.max(),
-    guess=", about one token a report: as if the end mark were counted"
-    if above.between(0.9, 1.3).all()
-    else "; which reports it averaged we can't tell",
+    "Nearest is *{nearest}*: at most {least:.2f} off in any split (*{second}*: {next:.2f}). The paper prints one decimal, so {verdict}.",
+    nearest=nearest,
+    least=off[nearest],
+    second=second,
+    next=off[second],
+    verdict="that is what it counted, as far as its digits tell"
+    if (averages[nearest].round(1) == averages["CMN Table 1"]).all()
+    else "no way of counting here gives its three numbers; what was counted, and in which reports, stays open",
 )
 
 # %%
@@ -584,22 +620,36 @@ for split, ((gap, remains), reason) in gaps.items():
     print(f"train - {split:5s} abnormal {ill[0]:.1%} - {ill[1]:.1%}   gap {gap:.2f} tokens, remains {remains:.2f}   {reason}")
 
 # %%
-(gap, remains), reason = gaps["test"]
-VERDICTS = {
-    "mixture": "The guess was right: of {gap:.1f} tokens {gone:.0%} go when the mixtures are alike. It was not all: {remains:.1f} tokens remain.",
-    "writing": "The guess was wrong: of {gap:.1f} tokens {gone:.0%} go when the mixtures are alike, and {remains:.1f} remain.",
-    "not shorter": "Test reports are not shorter here: {gap:.1f} tokens, {gone:.0%} of them by the mixture, {remains:.1f} without it.",
-}
-hidden = gaps["val"][0][1] > gaps["val"][0][0] > 0
-say(
-    VERDICTS[reason]
-    + (
-        " Validation has *more* abnormal studies than train and is shorter all the same: there the mixture hides a part of the gap." if hidden else ""
-    ),
-    gap=gap,
-    gone=1 - remains / gap,
-    remains=remains,
-)
+draws = np.random.default_rng(SEED or 0)
+
+
+def drawn_again(split):
+    """The lengths and kinds of a split's studies, as many drawn from them with replacement (a *bootstrap* sample: what another sample might have been)."""
+    n = len(of_split[split][0])
+    return [part[at] for at in [draws.integers(0, n, n)] for part in of_split[split]]
+
+
+def quotients(split):
+    """95 % intervals of the gap, of what remains, and of the part that the mixture takes away."""
+    found = np.array([why_shorter(*drawn_again("train"), *drawn_again(split))[0] for _ in range(1000)])
+    return [np.quantile(x, [0.025, 0.975]) for x in (*found.T, found[:, 0] - found[:, 1])]
+
+
+def judged(split):
+    """One sentence: what the mixture takes away from the gap, what remains, and which of the three can be told from 0."""
+    (gap, remains), _ = gaps[split]
+    numbers = {"the gap": gap, "what remains": remains, "what the mixture takes away": gap - remains}
+    rows = [(name, value, *ends) for (name, value), ends in zip(numbers.items(), quotients(split), strict=True)]
+    told = "; ".join(f"{name} {value:.1f} [{low:.1f}, {high:.1f}]" for name, value, low, high in rows)
+    sure = [name for name, _, low, high in rows if low > 0 or high < 0]
+    return f"- **train - {split}**, tokens: {told}. Told from 0: {', '.join(sure) or 'none of the three'}."
+
+
+Markdown("\n".join(judged(split) for split in gaps))
+
+# %% [markdown]
+# In square brackets stand 95 % intervals over studies. An interval that holds 0 leaves the question open: what remains may be writing, or the luck of
+# which studies there are.
 
 # %% [markdown]
 # ### How often the same text
@@ -638,6 +688,23 @@ figures.copies(shares, name="01_copies")
 # %% [markdown]
 # *The blue bar "normal" is the one to remember: most reports of healthy test patients are no new texts at all. Abnormal reports almost always are.* So
 # nearly half of the test reports can be had without writing: it is enough to choose among the training reports.
+#
+# And the two splits are not alike, even among normal studies:
+
+# %%
+sides = {split: (shares[split]["normal"], sum(not study.is_abnormal for study in studies[split])) for split in shares}
+apart = sides["test"][0] - sides["val"][0]
+error = np.sqrt(sum(share * (1 - share) / n for share, n in sides.values()))
+say(
+    "Of normal reports {test:.0%} are copies in test and {val:.0%} in validation, {apart:+.0%} with a standard error of {error:.0%}: {verdict}. Whatever is "
+    "chosen by scores on validation is chosen where copying pays {less}.",
+    test=sides["test"][0],
+    val=sides["val"][0],
+    apart=apart,
+    error=error,
+    verdict="no accident of few studies; why, the reports do not say" if abs(apart) > 2 * error else "within what few studies do by themselves",
+    less="less" if apart > 2 * error else "more" if apart < -2 * error else "about as much",
+)
 
 # %% tags=["nbval-check-output"]
 for split, found in studies.items():
@@ -723,8 +790,10 @@ if dataset.provenance(i)["pictures"] == "drawn":
     assert np.array_equal(views, draw(study).views)
 
 # %% [markdown]
-# A result is worth something only if one can say what it was computed on. So everything that decides the numbers has a **hash**, twelve hexadecimal
-# digits that follow from the content: change one word, one id, one rule, and the hash is another. Every result of the book records them.
+# Two people print a BLEU-4 and they differ. Was it the model, or did one of them score against cut reports? In 1.6 that choice changes no word of the
+# list, and the end of every long reference. So everything that decides the numbers has a **hash**, twelve hexadecimal digits that follow from the content:
+# change one word, one id, one rule, and the hash is another. Every result of the book records them, and results with different ones never stand in one
+# table.
 
 # %%
 meaning = {
@@ -786,17 +855,32 @@ for pair, count in pairs.most_common():
     print(f"{count:5d}  {' + '.join(pair)}")
 
 # %%
-twice = [[headers.get(iu_xray.image_key(image)) for image in record.images[:2]] for record in with_two_views]
-twice = [pair for pair in twice if all(pair) and [header.position for header in pair] == ["frontal", "frontal"]]
+first_two = [[headers.get(iu_xray.image_key(image)) for image in record.images[:2]] for record in with_two_views]
+first_two = [pair for pair in first_two if all(pair)]
+
+
+def programs(*positions):
+    """Of the studies whose first two films are said to be in these positions: how many there are, how many name both programs, how many two different ones."""
+    found = [pair for pair in first_two if tuple(header.position for header in pair) == positions]
+    both = [pair for pair in found if all(header.program for header in pair)]
+    return len(found), len(both), sum(one.program != other.program for one, other in both)
+
+
+twice, told_twice, other_twice = programs("frontal", "frontal")
+mixed, told_mixed, other_mixed = programs("frontal", "lateral")
 say(
     "Of {n:,} studies only {both:.0%} are said to begin with a frontal and a lateral view, and {turned} with a lateral one. "
-    "{twice:,} claim to be frontal twice. In {other:.0%} of these the scanner processed its two films by two different programs, "
-    "as it does with a frontal and a lateral one: the header is likely wrong.",
+    "{twice:,} claim to be frontal twice. In {other:.0%} of those that name a program, the scanner processed its two films by two different ones. "
+    "Is that what it does with a frontal and a lateral film? {compared}",
     n=pairs.total(),
     both=pairs["frontal", "lateral"] / pairs.total(),
     turned=sum(count for pair, count in pairs.items() if pair[0] == "lateral"),
-    twice=len(twice),
-    other=np.mean([first.program != second.program for first, second in twice]),
+    twice=twice,
+    other=other_twice / told_twice,
+    compared=f"Of {mixed} such studies only {told_mixed} name their programs ({other_mixed} two different ones): too few, and from other machines, to "
+    "say. Two programs for two *frontal* films are odd, and that is all this shows."
+    if told_mixed < 0.2 * mixed
+    else f"Of {told_mixed} such studies that name their programs {other_mixed / told_mixed:.0%} name two: the header is likely wrong.",
 )
 
 # %% [markdown]
@@ -804,9 +888,7 @@ say(
 # first where header or table tells, `frontal` takes one frontal view alone, as is done for MIMIC-CXR. Either is as good as what it is told: for this
 # collection look at the doctor's page of pictures, or use the table of the Kaggle layout.
 #
-# Now sizes, and what the numbers in the files mean. *What to see: left, every film is a dot, and the red corner is all that a model gets of it. Right, how
-# many films are shown through a table or a window, and how many of them say that low values are bright: who does not read the header shows those as
-# negatives.*
+# Now sizes, and what the numbers in the files mean. (Who does not read in the header that low values are bright shows the film as a negative.)
 
 # %%
 figures.film_headers(list(headers.values()), SIZE, name="01_film_headers")
@@ -829,7 +911,7 @@ say(
 #
 # > DICOM PS3.3, C.11.2.1.2.1 &nbsp; $y = 255\,\operatorname{clip}_{[0,1]}\!\left(\dfrac{x-(c-0.5)}{w-1}+0.5\right)$
 #
-# **Exercise 1.6** (10 min). Write it. (Stored values are unsigned integers. What is 3 minus 5 there?)
+# **Exercise 1.6** (10 min). Write it. Any shape in, the same shape out, as floats; what is outside the window is black or white.
 
 
 # %% exercise="1.6" level="implement"

@@ -74,6 +74,11 @@ dataset
 # *Paper: "patch features of 512 dimensions" from a ResNet-101. Release: the network's 2,048 numbers, and a linear map to 512 that belongs to the
 # generator. We do as released; the map is in chapter 03.*
 #
+# A **ResNet** is a stack of convolutions in blocks; each block adds what it computes to what it was given, so that a hundred layers can still be trained.
+# Behind each convolution stands a **batch norm**: it shifts and scales every channel to mean 0 and spread 1. In training it takes mean and spread from the
+# batch at hand and keeps running averages of them; in use it takes the kept ones. Those *running statistics* are no weights, and they change without a
+# gradient (Section 2.8).
+#
 # Follow one batch through a ResNet-18 (the small brother; its weights are random, only shapes matter here).
 
 # %%
@@ -208,7 +213,7 @@ for extractor in (resnet, small):
 # Both could see more than the whole film. Could. How much of that do they use? The gradient of a patch's feature by each pixel says how much the pixel
 # moves it (Luo et al. 2016). We ask three extractors; they are the three that this chapter compares:
 #
-# - **random**: `small`, its weights as drawn;
+# - **random**: `small`, with the random numbers that training would start from;
 # - **findings**: `small`, trained on the expert codes of the training studies, which is what the `ci` and `laptop` profiles read;
 # - **ImageNet**: EfficientNet-Lite0, which has seen a million photographs and no radiograph. Its weights come as a Python package.
 
@@ -237,15 +242,19 @@ figures.fields(some[0, 0].numpy(), seen, name="02_fields")
 
 # %%
 patch = some.shape[-1] / small.grid
+film_side = some.shape[-1]
+flat = side_holding(np.full((film_side, film_side), film_side**-2.0))  # of a patch that uses all pixels alike
 widths = {name: side for name, (_, side, _) in seen.items()}
+local = [name for name, side in widths.items() if patch < side < 0.75 * flat]
 say(
-    "A patch stands for {patch:.0f} pixels of the film and uses {uses} ({names}): {verdict}",
+    "A patch stands for {patch:.0f} pixels of the film. The square that holds most of what moves it is {uses} wide ({names}); of a patch that used the whole "
+    "film evenly it would be {flat}. More than its own square, and still a part of the film: {local}{others}.",
     patch=patch,
     uses=", ".join(str(width) for width in widths.values()),
     names=", ".join(widths),
-    verdict="a part of what it could see, and more than its own square. A patch knows its surroundings."
-    if all(patch < width < (reach or 256) for (_, width, reach) in seen.values())
-    else "not in every network more than its own square and less than it could see.",
+    flat=flat,
+    local=" and ".join(f"*{name}*" for name in local) or "none of them",
+    others="".join(f"; nearly all of it: *{name}*" for name, side in widths.items() if side >= 0.75 * flat),
 )
 
 # %% [markdown]
@@ -308,17 +317,6 @@ for name, cache in caches.items():
     print(f"{name}: {len(cache)} studies, {patches.shape} {patches.dtype} each, {cache.bytes / len(cache) / 2**10:.0f} KiB a study")
 
 # %% [markdown]
-# float16 keeps three digits and halves the file. Does it matter? The same features kept as float32, and the largest difference a probe of Section 2.7
-# could see, as a share of a feature's spread:
-
-# %%
-few = chosen[:40]
-exact = cached_features(extractors["findings"], dataset, folder=folder, studies=few, precision="float32")
-difference = np.stack([exact.patches(i) - caches["findings"].patches(i) for i in few])
-spread_of = np.stack([exact.patches(i) for i in few]).std()
-Markdown(f"Largest difference **{np.abs(difference).max() / spread_of:.1e}** of the spread, typical {np.abs(difference).mean() / spread_of:.1e}.")
-
-# %% [markdown]
 # ## 2.7 What is in the features?
 #
 # Freeze the features, fit the simplest model there is, and see what it can read: a *linear probe*, one logistic regression a finding on the mean patch of
@@ -326,6 +324,12 @@ Markdown(f"Largest difference **{np.abs(difference).max() / spread_of:.1e}** of 
 #
 # Beside the three stands what needs no network: the same probe on the **pixels** (64 × 64 a view). What it can read is no merit of an extractor.
 # (All probes here learn from the studies chosen above; with more of them each reads more, the pixels' too.)
+#
+# Four words for what follows. A **logit** is a score before it is made a probability: above the threshold the probe says *yes*. **Micro-F1** counts the yes
+# of all findings and studies together: twice those that are right, divided by all that were said plus all that are there; 1 is perfect. **AUROC** is how
+# often a study with the finding gets a higher logit than one without: 1 always, and half of the time by guessing. The **bootstrap** asks how far a number
+# depends on which studies there happen to be: take as many studies at random, some of them twice, compute again, a thousand times; `low` and `high` hold
+# the middle 95 % of what comes out.
 
 # %%
 inputs = {"pixels": {split: pixel_means(dataset.views_array(at)) for split, at in parts.items()}}
@@ -339,7 +343,24 @@ table.insert(0, "numbers a study", [given["test"].shape[1] for given in inputs.v
 table.round(3)
 
 # %% [markdown]
-# One probe against another on the same studies, with a paired interval (the studies are drawn again, the same for both):
+# Features are kept as float16, three digits in half of the bytes. Does a probe notice? The same features as float32, in some of the studies:
+
+# %%
+few = parts["test"][:40]
+exact = cached_features(extractors["findings"], dataset, folder=folder, studies=few, precision="float32")
+probe = probes["findings"]
+full, half = (np.stack([cache.pooled(i) for i in few]).astype(np.float64) @ probe.weights.T + probe.bias for cache in (exact, caches["findings"]))
+say(
+    "A logit moves by {most:.1e} at most, where logits have a spread of {spread:.1f}. Of {n} answers {changed} change.",
+    most=np.abs(full - half).max(),
+    spread=full[:, full.std(0) > 0].std(0).mean(),
+    n=full.size,
+    changed=int(((full >= probe.thresholds) != (half >= probe.thresholds)).sum()),
+)
+
+# %% [markdown]
+# One probe against another on the same studies, with a paired interval (the bootstrap takes the same studies for both, so that an easy sample helps both
+# alike):
 
 
 # %%
@@ -354,9 +375,10 @@ pairs = [("random", "pixels"), ("ImageNet", "pixels"), ("ImageNet", "random"), (
 Markdown("\n".join(compared(*pair) for pair in pairs))
 
 # %% [markdown]
-# The fourth line is *frozen against fine-tuned* in its plainest form: the same network, once with its weights left as drawn and once trained end to end.
-# Mind that the trained one learnt from all 2,069 training studies and the probes from those chosen above. And mind what it learnt from: the very labels
-# that are probed. ImageNet knows nothing of them, and a generator that learns from reports would get no such help.
+# The fourth line is *random against trained*: the same network, once left as it was initialised and once trained end to end. (Frozen against fine-tuned is
+# another question, of one network with the same trained weights at the start; Section 2.8 asks it from `laptop` on.) Mind that the trained one learnt from
+# all training studies and the probes from those chosen above. And mind what it learnt from: the very labels that are probed. ImageNet knows nothing of
+# them, and a generator that learns from reports would get no such help.
 #
 # Finding by finding. *What to see: rows with few studies are mostly luck (their number is in brackets; findings with fewer than five are left out). Which
 # findings need training, and which can nearly be read from the pixels?*
@@ -407,8 +429,11 @@ careless = VisualExtractor("small", weights=weights, frozen=False).requires_grad
 before = careless.hash
 careless(some)
 after = careless.hash
-kept = extractors["findings"].train()  # asked to train, and frozen: it stays as it is
-print(f"parameters fixed, training mode: {'changed' if after != before else 'unchanged'}; frozen: {'changed' if kept.training else 'unchanged'}")
+kept = extractors["findings"].train()  # asked to train, and frozen
+kept_before = kept.hash
+kept(some)
+told = {True: "unchanged", False: "changed"}
+print(f"after one look at eight films: parameters fixed, training mode: {told[before == after]}; frozen: {told[kept_before == kept.hash]}")
 
 # %% [markdown]
 # Does fine-tuning the ImageNet network pay? Finding out takes two cores some minutes of training, so this is done from `laptop` on.
@@ -461,11 +486,13 @@ def cam(name, i, finding, score=None):
     return grad_cam(maps, value)[0].numpy()
 
 
-i, f = shown, int(dataset.labels[shown].argmax())
-if i in chosen:
-    maps = torch.from_numpy(caches["ImageNet"].patches(i).astype(np.float32)).unflatten(0, (2, -1))  # (V, P, D)
-    slopes = torch.from_numpy(probes["ImageNet"].weights[f]).float().unflatten(0, (2, -1))[:, None].expand_as(maps) / maps.shape[1]
-    np.testing.assert_allclose(class_activation(maps, slopes).numpy(), cam("ImageNet", i, f), atol=1e-4)
+i = next(i for i in parts["test"] if dataset.labels[i].any())
+f = int(dataset.labels[i].argmax())
+maps = torch.from_numpy(caches["ImageNet"].patches(i).astype(np.float32)).unflatten(0, (2, -1))  # (V, P, D)
+slopes = torch.from_numpy(probes["ImageNet"].weights[f]).float().unflatten(0, (2, -1))[:, None].expand_as(maps) / maps.shape[1]
+yours = class_activation(maps, slopes)
+np.testing.assert_allclose(yours.numpy(), cam("ImageNet", i, f), atol=1e-4)  # the library does the same
+print(f"{dataset.ids[i]}, {DRAWN_FINDINGS[f]}: {yours.numel()} patches compared, {int((yours > 0).sum())} of them speak for the finding")
 
 # %% [markdown]
 # A probe of the mean patch is linear, so its gradient is its weights and Grad-CAM is the sum of each patch times them. The finding extractor has a head of
@@ -501,7 +528,8 @@ if drawn:
 
 # %% [markdown]
 # One picture proves nothing. So take all test studies with a finding, and of each map the share that lies in the finding's boxes; divide its mean by the
-# mean share of the area that the boxes take. 1 is chance. Here for the finding for which the maps of the **random** weights come out best:
+# mean share of the area that the boxes take. 1 is chance. Here for the finding for which the maps of the **random** weights come out best. (It is picked
+# *because* its number is high, so the number alone proves nothing; that is the riddle.)
 
 
 # %%
@@ -531,15 +559,22 @@ Markdown(
 # has three possible reasons:
 #
 # - `"looking"`: the map follows the finding of *this* study;
-# - `"habit"`: the map is much the same for every study, and the finding is, too, in the same place;
+# - `"habit"`: a map of *other* studies would do as well, because the finding is usually in the same place. It is the verdict too where a lead over the
+#   others is there and not clear: not shown to be more than a habit;
 # - `"chance"`: the share is not clearly above 1 at all.
 #
 # The control is a map that cannot have looked: the **mean map of all the other studies** with the finding, in the boxes of this one.
 #
-# **Exercise 2.4** (10 min). Return how many times chance the studies' own maps have in their boxes, and how many times chance the others' mean maps have in
-# the same boxes (of each, the mean over the studies, divided by the mean share of the area); and the reason. A lead is clear when its mean over the
-# studies is more than two standard errors above 0. If the own maps have no clear lead over chance, the reason is `"chance"`. Else it is `"looking"` if they
-# have a clear lead over the others' mean maps, and `"habit"` if not.
+# Four definitions, each of one study:
+#
+# - `own`: the share (a part of 1) of the study's map that lies in its boxes;
+# - `others`: the share of the mean map of all *other* studies that lies in the *same* boxes;
+# - `chance`: the share of the area that these boxes take;
+# - a **lead** is a difference of two of them, and it is *clear* when its mean over the studies is more than two standard errors above 0.
+#
+# **Exercise 2.4** (10 min). Return two numbers and a reason. The numbers are the mean of `own` and the mean of `others` over the studies, each divided by
+# the mean of `chance`. The reason is `"chance"` if the lead of `own` over `chance` is not clear; else `"looking"` if its lead over `others` is clear; else
+# `"habit"`.
 
 
 # %% exercise="2.4" level="explain"
@@ -573,24 +608,26 @@ if drawn:
 # %%
 if drawn:
     (own, others), reason = explained["random"][riddle]
-    lower = [
-        (label, finding, numbers[0])
-        for label, row in explained.items()
-        for finding, (numbers, why) in row.items()
-        if why == "looking" and numbers[0] < own
-    ]
+    answers = [(numbers[0], why) for row in explained.values() for numbers, why in row.values()]
     looking = {label: sum(why == "looking" for _, why in row.values()) for label, row in explained.items()}
-    told = f"The riddle: random weights have {own:.2f} times chance for {riddle}, and maps of other studies {others:.2f} in the same boxes: **{reason}**. "
-    if reason == "habit" and lower:
-        label, finding, share = min(lower, key=lambda of: of[2])
-        told += f"And *{label}* has only {share:.2f} for {finding}, and looks. How high a share is does not tell you why it is high. "
-    told += f"Findings at which the maps look, of {len(frequent)}: " + ", ".join(f"{label} {n}" for label, n in looking.items()) + "."
+    lower = sum(why == "looking" and share < own for share, why in answers)
+    meant = {"habit": "not shown to be more than a **habit**", "looking": "**looking**", "chance": "**chance**"}[reason]
+    told = f"The riddle: random weights have {own:.2f} times chance for {riddle}, and maps of other studies {others:.2f} in the same boxes: {meant}. "
+    told += (
+        f"Of the {sum(looking.values())} answers *looking* among {len(answers)}, {lower} have a lower share than that: how high a share is does not "
+    )
+    told += f"tell why. Findings at which the maps look, of {len(frequent)}: " + ", ".join(f"{label} {n}" for label, n in looking.items()) + ". "
+    told += f"(Where no map looked, two standard errors would still let about {len(answers) * 0.023:.1f} of {len(answers)} answers pass.)"
     display(Markdown(told))
 
 # %% [markdown]
 # With so many answers, one or the other is luck, and with ten studies a habit may be looking that could not be shown. So, all findings together, with
 # intervals over the studies, as the library scores them (chapter 04 will do the same with attention). *What to see: a row an extractor; the filled mark
 # is its maps, the line their interval, the hollow mark what the mean map of the other studies gets. Which filled marks stand clear of their hollow ones?*
+#
+# In the table `inside` is the mean share of a map in its boxes, `others` that of the others' mean map, and `chance` the share of the area; `ratio` is
+# `inside` by `chance`, from `low` to `high`. Whether the maps are ahead of the others' is asked in pairs, as in exercise 2.4: both shares of the same boxes,
+# their quotient, and its interval over studies. `auc` is how often a patch in the box has a higher value than one outside.
 
 # %%
 if drawn:
@@ -598,14 +635,15 @@ if drawn:
     display(summary[["n", "studies", "inside", "chance", "ratio", "low", "high", "others", "auc"]].astype(float).round(3))
     display(figures.box_ratios(dict(summary.iterrows()), name="02_box_ratios"))
 
+
 # %%
 lines = []
 for label, row in summary.iterrows() if drawn else ():
     verdict = "above" if row["low"] > 1 else "below" if row["high"] < 1 else "not distinguishable from"
-    beside = "more" if row["low"] > row["others"] / row["chance"] else "not distinguishably more"
+    beside = "more than" if row["own_low"] > 1 else "less than" if row["own_high"] < 1 else "not distinguishable from"
     lines.append(
-        f"- **{label}**: {row['ratio']:.2f} times chance [{row['low']:.2f}, {row['high']:.2f}], {verdict} chance; {beside} than the mean map of the "
-        f"other studies ({row['others'] / row['chance']:.2f})"
+        f"- **{label}**: {row['ratio']:.2f} times chance [{row['low']:.2f}, {row['high']:.2f}], {verdict} chance; {beside} the mean map of the other "
+        f"studies: {row['own']:.2f} times its share [{row['own_low']:.2f}, {row['own_high']:.2f}]"
     )
 Markdown("\n".join(lines) or "These studies have no boxes: nothing to score.")
 

@@ -48,6 +48,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from scipy.stats import chi2
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -61,6 +62,7 @@ from rrg_lib.checks import gpu_training as checks
 from rrg_lib.decoding import DecodingConfig
 from rrg_lib.device import finish, this_device
 from rrg_lib.distributed import Share
+from rrg_lib.edition import CHECKOUT
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.figures import gpu_training as figures
 from rrg_lib.models.contrastive import multi_label_contrastive
@@ -427,8 +429,9 @@ say(
 # %% [markdown]
 # ## 8.5 Why a small model does not get faster on a GPU
 #
-# A GPU is told what to do one operation at a time, and Python takes some microseconds to tell it. Meanwhile the GPU may compute: the longer of the
-# two counts. A small model keeps the GPU waiting for its next word.
+# A GPU is told what to do one operation at a time, and Python takes some microseconds to tell it: that is a **launch**. (On a processor there is nobody to
+# tell; what an operation costs there beside its arithmetic, we call a launch as well.) Meanwhile the GPU may compute: the longer of the two counts. A
+# small model keeps the GPU waiting for its next word.
 #
 # **Exercise 8.2** (5 min). Write down the least time that a step can take: operations at an efficiency of the peak, or launches, whichever is longer.
 
@@ -500,11 +503,20 @@ for on, took in steps.items():
 display(pd.DataFrame(floors).T.round(2) if floors else not_run("A step of the published size on a GPU"))
 
 # %%
-texts, over = [], {}
+texts, over, bound_by = [], {}, {}
 for on, row in floors.items():
     bound, larger = max((row[f"{name}, ms"], name) for name in ("arithmetic", "launches"))
     over[on] = row["measured, ms"] / bound
-    texts.append(f"{on}: {larger} {'decides' if larger == 'arithmetic' else 'decide'}; the step took {over[on]:.1f} times that floor")
+    bound_by[on] = larger
+    left = row["measured, ms"] - bound
+    texts.append(
+        f"{on}: the higher floor is that of {larger}, and the step took {over[on]:.1f} times as long"
+        + (
+            f"; {left:.0f} of its {row['measured, ms']:.0f} ms neither floor explains, nor does this section (8.14 looks for a third)"
+            if left > bound
+            else ""
+        )
+    )
 Markdown(
     ("; ".join(texts) + f". (A launch is stated as {1e6 * LAUNCH:.0f} µs, an efficiency as {EFFICIENCY:.0%}.)") if texts else "Nothing to compare."
 )
@@ -562,25 +574,27 @@ say(
 # included. On a processor they had one thread of a busy machine.
 
 # %%
+whole_trainings = [*trainings("laptop"), *(one for one in twins() if one.experiment.profile == "laptop")]  # twins: the same training once more (8.11)
 laptop = [
-    {"system": one.experiment.preset, "device": one.device, "s": row["seconds"]}
-    for one in trainings("laptop")
-    if one.is_preset
-    for row in one.history
+    {"system": one.experiment.preset, "device": one.device, "s": row["seconds"]} for one in whole_trainings if one.is_preset for row in one.history
 ]
 an_epoch = pd.DataFrame(laptop).groupby(["system", "device"])["s"].median().unstack() if laptop else pd.DataFrame()
 an_epoch.round(1).rename_axis("seconds an epoch")
 
 # %%
-both = an_epoch.dropna() if "CPU" in an_epoch else an_epoch.iloc[:0]
-together = {one.device: one.provenance["machine"].get("runs_at_once", 1) for one in trainings("laptop")}
+together = {one.device: one.provenance["machine"].get("runs_at_once", 1) for one in whole_trainings}
 texts = []
-for on in both.columns.drop("CPU", errors="ignore"):
-    times = both["CPU"] / both[on]
+for on in an_epoch.columns.drop("CPU", errors="ignore") if "CPU" in an_epoch else ():
+    times = (an_epoch["CPU"] / an_epoch[on]).dropna()  # of systems that were trained on both
+    if times.empty:
+        continue
     known = f" Its peak is {sheet(on).peak('float32') / peak:,.0f} times that of the best matrix product on this machine." if sheet(on) else ""
     shared = f", with {together[on]} trainings sharing it at a time" if together[on] > 1 else ""
     texts.append(f"{on}: {times.min():.0f} to {times.max():.0f} times as fast as the processor{shared}.{known}")
-Markdown(" ".join(texts) or f"All stored trainings are of one device ({', '.join(an_epoch.columns) or 'none stored'}): **nothing to compare yet**.")
+Markdown(
+    " ".join(texts)
+    or f"No system was trained on a processor and on a GPU (stored: {', '.join(an_epoch.columns) or 'nothing'}): **nothing to compare**."
+)
 
 # %% [markdown]
 # ## 8.6 Reading a profile
@@ -663,7 +677,7 @@ def grown_read(found, what, values):
 with_products = {on: found for on, found in read_rows.items() if two.format("slots", GROWTH["slots"][0]) in found}
 reads = {(on, what): grown_read(found, what, GROWTH[what]) for on, found in with_products.items() for what in ("slots", "batch")}
 for (on, what), of_read in reads.items():
-    figures.read_growth(of_read, what, on, name=f"08_read_{what}_{list(with_products).index(on)}")
+    display(figures.read_growth(of_read, what, on, name=f"08_read_{what}_{list(with_products).index(on)}"))
 if not reads:
     display(not_run("How a memory read grows"))
 
@@ -1054,8 +1068,8 @@ say(
 # On a processor this is promised, and tested. On a GPU some sums are added in whatever order they finish: there "the same" means "but for rounding",
 # and the sentence above says what it was.
 #
-# Rounding grows. The book's store has whole `laptop` trainings that were made **again with the same seed**: on another device, where dropout draws
-# other random numbers, and once more on the same GPU.
+# Rounding grows. The book's store has whole `laptop` trainings that were made **again with the same seed**. The column *on* says on what: on another
+# device dropout draws other random numbers; on the same GPU nothing differs but the order of some additions.
 
 # %%
 again_of = {one.experiment.hash for one in twins()}
@@ -1068,24 +1082,47 @@ for one, which in sorted(made, key=lambda pair: (pair[0].experiment.preset, pair
 same_seed = pd.DataFrame(made_twice)
 display(same_seed.round(3) if made_twice else Markdown("No training was made twice: **not run**."))
 
+
 # %%
-spread = lambda table: (table.groupby("system")["finding-F1"].max() - table.groupby("system")["finding-F1"].min()).median()  # noqa: E731
-others = [one for one in trainings("laptop") if one.is_preset and one.experiment.preset in {row["system"] for row in made_twice}]
+def pooled_sd(table, by):
+    """The standard deviation of finding-F1 within the groups, pooled over all of them, its 95 % interval (chi-squared), and its degrees of freedom."""
+    groups = [group["finding-F1"].to_numpy() for _, group in table.groupby(by) if len(group) > 1]
+    freedom = sum(len(values) - 1 for values in groups)
+    sd = np.sqrt(sum(((values - values.mean()) ** 2).sum() for values in groups) / freedom)
+    low, high = sd * np.sqrt(freedom / chi2.ppf([0.975, 0.025], freedom))
+    return sd, low, high, freedom
+
+
+scored = {one.experiment.hash: one for one in reversed(trainings("laptop")) if one.is_preset}  # one for each training
 by_seed = pd.DataFrame(
-    [{"system": one.experiment.preset, "finding-F1": one.evaluation.rows[0].parts["all"].scores["finding-F1"]} for one in others],
-    columns=["system", "finding-F1"],
+    {"system": one.experiment.preset, "finding-F1": one.evaluation.rows[0].parts["all"].scores["finding-F1"]} for one in scored.values()
 )
-text = (
-    f"Finding-F1 of one seed moves by {spread(same_seed):.3f} between devices and repetitions (median of the systems), between seeds by {spread(by_seed):.3f}. "
-    + (
-        "A seed alone does not fix a result: **read a repetition elsewhere like another seed**."
-        if spread(same_seed) > 0.3 * spread(by_seed)
-        else "What the device changes is small beside what the seed changes."
+if made_twice and len(by_seed):
+    again, seeds = pooled_sd(same_seed, ["system", "seed"]), pooled_sd(by_seed, "system")
+    own = by_seed.groupby("system")["finding-F1"].std().dropna()
+    display(
+        pd.DataFrame({"the same seed again": again, "another seed": seeds}, index=["sd of finding-F1", "low", "high", "degrees of freedom"]).T.round(
+            3
+        )
     )
-    if rows
-    else "Nothing to compare."
-)
-Markdown(text)
+    sentence = say(
+        "Running one seed again moves finding-F1 by a standard deviation of {again:.3f}, another seed by {seeds:.3f}. {verdict} A single system's seeds alone "
+        "would have said anything from {least:.3f} to {most:.3f}: too few to tell, so **pool the spread over systems of one kind**.",
+        again=again[0],
+        seeds=seeds[0],
+        least=own.min(),
+        most=own.max(),
+        verdict="These two can't be told apart: the spread of seeds may be nothing but what running again does."
+        if again[2] > seeds[1] and seeds[2] > again[1]
+        else "A seed decides something, but not all: what remains with the seed fixed is what running again does.",
+    )
+    display(sentence)
+else:
+    display(Markdown("Nothing to compare."))
+
+# %% [markdown]
+# Why not count a repetition as another seed? It begins with the same weights and reads the studies in the same order. So it shows a *part* of what a new
+# seed would vary, and two of them beside one seed are no three seeds. Here they say how large that part is; in a table of systems each seed stands once.
 
 # %% [markdown]
 # ## 8.12 Many processes
@@ -1135,14 +1172,20 @@ say(
 #
 # ## 8.13 One node, two nodes, a queue
 #
-# The command stays `rrg train`; a launcher stands before it. The folder `cluster/` has what a launcher wants to know.
+# The command stays `rrg train`; a launcher stands before it. The folder `cluster/` of the repository has what a launcher wants to know.
+
 
 # %%
-cluster = Path("..") / "cluster"
-print((cluster / "one_node.yaml").read_text(encoding="utf-8"))
+def of_the_cluster(name):
+    """A file of the repository's folder `cluster/`, or where to find it for who has the installed book alone."""
+    path = CHECKOUT / "cluster" / name
+    return path.read_text(encoding="utf-8") if path.is_file() else f"cluster/{name}: not here, it is in the book's repository"
+
+
+print(of_the_cluster("one_node.yaml"))
 
 # %%
-print((cluster / "two_nodes.yaml").read_text(encoding="utf-8"))
+print(of_the_cluster("two_nodes.yaml"))
 
 # %% [markdown]
 # On a cluster the queue starts the launcher. SLURM gives the names of the nodes; the job puts itself back into the queue before its time is up,
@@ -1150,7 +1193,7 @@ print((cluster / "two_nodes.yaml").read_text(encoding="utf-8"))
 # queue are tested with stand-ins for SLURM's commands. The settings for two nodes were tried with two launchers on one machine.
 
 # %%
-print((cluster / "slurm.sh").read_text(encoding="utf-8"))
+print(of_the_cluster("slurm.sh"))
 
 # %% [markdown]
 # When a model does not fit on one GPU, *fully sharded* training (FSDP) cuts weights, gradients and moments into as many parts as there are GPUs.
@@ -1188,7 +1231,7 @@ for (on, preset), found in budgets.items():
 pd.DataFrame(rows).T.rename_axis(["data set", "system"])
 
 # %%
-iu, mimic, card = budgets["iu_xray", "cmn"], budgets["mimic_cxr", "cmn"], GPUS["A100, 40 GB"]
+iu, mimic, card, rival = budgets["iu_xray", "cmn"], budgets["mimic_cxr", "cmn"], GPUS["A100, 40 GB"], GPUS["RTX 3090, 24 GB"]
 faster = {name: mimic.hours(card) / mimic.hours(card, precision=name) for name in ("tf32", "half")}
 parts_of = {"training": mimic.training, "validation": mimic.validation, "test": mimic.test}
 waits = [name for name, part in parts_of.items() if part.launches * LAUNCH > part.flops / (EFFICIENCY * card.peak("half"))]
@@ -1196,7 +1239,10 @@ say(
     "On an {card} CMN takes {iu:.1f} hours for IU X-Ray and {mimic:.0f} for MIMIC-CXR in single precision. For MIMIC-CXR, tf32 would be at most {tf32:.1f} "
     "times as fast and half precision {half:.1f} times (their peaks are {tf32_peak:.0f} and {half_peak:.0f} times as high); in half precision "
     "{waits} for launches. Writing reports for validation and test is {share:.0%} of the operations for IU X-Ray. If the efficiency is half of what is stated, "
-    "what is arithmetic takes twice as long.",
+    "what is arithmetic takes twice as long. {slower}",
+    slower=f"(Why is it behind the {rival.name.split(',')[0]}? Without its tensor cores its peak is {card.float32:g}, the other's {rival.float32:g}.)"
+    if card.float32 < rival.float32
+    else "",
     card=card.name.split(",")[0],
     iu=iu.hours(card),
     mimic=mimic.hours(card),
@@ -1209,13 +1255,26 @@ say(
 )
 
 # %% [markdown]
+# Chapter 10 has the same counts (`rrg_lib.budget.budget`), and gives their hours in tf32:
+
+# %%
+TF32 = {on: budgets[on, "cmn"].hours(card, precision="tf32") for on in workloads()}  # what section 10.11 prints for CMN on this card
+say(
+    "In tf32, CMN's training on an {card} is {iu:.1f} hours for IU X-Ray and {mimic:.1f} for MIMIC-CXR. Both tables are right; they assume other digits.",
+    card=card.name.split(",")[0],
+    iu=TF32["iu_xray"],
+    mimic=TF32["mimic_cxr"],
+)
+
+# %% [markdown]
 # A budget is a lower bound to be checked: run a hundred steps, multiply, compare. If the measured step is far above the count, look at 8.2 (is it
 # reading?), then at 8.5 (is it launching?), before you ask for more GPUs.
 
 # %%
 Markdown(
-    "; ".join(f"On the {on} a measured step took {times:.1f} times its floor (8.5)" for on, times in over.items())
-    + ": **plan with that factor, not with the table alone**, until you have measured your own."
+    "; ".join(f"On the {on} a measured step took {times:.1f} times its floor, which was that of {bound_by[on]} (8.5)" for on, times in over.items())
+    + ". That step read patches. The trainings of the table run the image network along, and wait for something else where their arithmetic is larger than "
+    "their launches: the factor need not carry over. **Measure a hundred steps of your own before you plan.**"
     if over
     else "No step of the published size was measured on a GPU: the table is a lower bound that **nobody has checked here**."
 )

@@ -40,6 +40,7 @@ WRONG_CODES = {
     "last is severity": (lambda code: (parse_code(code).side, code.split("/")[-1] if "/" in code else None), "qualifier, but no severity"),
     "inside words": (lambda code: tuple(next((w for w in words if w in code), None) for words in (SIDES, SEVERITIES)), "split the code at '/'"),
     "only the last": (lambda code: (parse_code(code).side, code.split("/")[-1] if code.split("/")[-1] in SEVERITIES else None), "wherever it stands"),
+    "swapped": (lambda code: solved_code(code)[::-1], "the side comes first"),
     "index error": (lambda code: (code.split("/")[1], None), "IndexError|the side is"),
 }
 
@@ -80,6 +81,12 @@ WRONG_CLEANERS = {
     "mark left over": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)), "is left over"),
     "as a sentence": (lambda report: " ".join(report.lower().replace(".", " . ").split()), "no end of a sentence"),
     "every point": (lambda report: clean_r2gen(report.replace(".", "·")).replace("·", "."), "Only a point between two digits"),
+    "a mark that is deleted": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "@", report)).replace("@", "."), "deletes your mark as well"),
+    "a word of the language": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "point", report)).replace("point", "."),
+        "the word 'point' is gone",
+    ),
+    "a shorter one": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "dot", report)).replace("dot", "."), "the word 'dot' is gone"),
     "clinical": (clean_clinical, "expected"),
     "mixed": (mixed, "expected"),
     "hyphens too": (lambda report: solved_cleaner(report.replace("-", " ")), "There is no decimal in it"),
@@ -178,7 +185,7 @@ def right_window(values, centre, width):
 
 WRONG_WINDOWS = {
     "nothing": (lambda v, c, w: None, "it returns nothing"),
-    "constant": (lambda v, c, w: np.full(v.shape, 128.0), "follow the equation"),
+    "constant": (lambda v, c, w: np.full(v.shape, 128.0), "Follow the equation"),
     "a number": (lambda v, c, w: 7.0, "expected an array"),
     "not clipped": (lambda v, c, w: 255 * ((v.astype(float) - (c - 0.5)) / (w - 1) + 0.5), "clip to 0 and 1"),
     "0 to 1": (lambda v, c, w: right_window(v, c, w) / 255, "scale to 255"),
@@ -186,7 +193,10 @@ WRONG_WINDOWS = {
     "the exact one": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / w + 0.5, 0, 1), "c - 0.5 and w - 1"),
     "from the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / (w - 1), 0, 1), "add one half"),
     "swapped": (lambda v, c, w: right_window(v, w, c), "wrong way round"),
-    "unsigned": (lambda v, c, w: 255 * np.clip((v - np.uint16(c)) / (w - 1) + 0.5, 0, 1), "unsigned"),
+    "unsigned": (lambda v, c, w: 255 * np.clip((v - np.uint16(c)) / (w - 1) + 0.5, 0, 1), "3 minus 5 is 65,534"),
+    "by the width": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / w + 0.5, 0, 1), "divides by w - 1"),
+    "at the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / (w - 1) + 0.5, 0, 1), "c - 0.5, not at c"),
+    "floats, half forgotten": (lambda v, c, w: 255 * np.clip(v.astype(float) / w, 0, 1), "from the inside out"),
 }
 
 

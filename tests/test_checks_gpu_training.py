@@ -47,6 +47,9 @@ def test_every_right_number_of_bytes_passes(answer):
         (lambda m, k: (solved_bytes(m, k)[1],) * 2 + (solved_bytes(m, k)[2],), "frozen weights lie in memory too"),
         (lambda m, k: solved_bytes(m, 1), "you counted one"),
         (lambda m, k: solved_bytes(m, 2), "amsgrad keeps a third"),
+        (lambda m, k: (4 * numbers(m, k)[0], *solved_bytes(m, k)[1:]), "the weights are off: not every number takes four bytes"),
+        (lambda m, k: (solved_bytes(m, k)[0],) * 2 + solved_bytes(m, k)[2:], "the gradients are off: a frozen weight has none"),
+        (lambda m, k: (*solved_bytes(m, k)[:2], 4 * numbers(m, k)[2]), "the moments are off: not every number takes four bytes"),
         (lambda m, k: (352, 352, 1056), "are not right"),
         (lambda m, k: sum(solved_bytes(m, k)), "expected 3 numbers"),
         (lambda m, k: None, "it returns nothing"),
@@ -84,6 +87,7 @@ def test_every_right_scale_passes(answer):
     [
         (lambda g: torch.finfo(torch.float16).max / largest(g), "the power of two below it"),
         (lambda g: 2 * solved_scale(g), "becomes infinite"),
+        (lambda g: 2.0 ** round(math.log2(65504 / largest(g))), "rounded the exponent to the nearest"),
         (lambda g: solved_scale(g) / 2, "one power of two is left"),
         (lambda g: math.log2(solved_scale(g)), "this is the exponent"),
         (lambda g: 2.0 ** math.floor(math.log2(65504 / max(x.max().item() for x in g))), "the largest gradient is negative"),
@@ -113,8 +117,25 @@ def accumulated(weigh, *, zero="before", divide=True):
     return answer
 
 
-def by_division_at_the_end(generator, parts):
+def by_one_backward(generator, parts):
     generator.zero_grad()
+    words = sum(part.mask[:, 1:].sum() for part in parts)
+    sum(summed_report_loss(generator(part).logits, part.tokens, part.mask)[0] for part in parts).div(words).backward()
+    return [p.grad for p in generator.parameters()]
+
+
+def by_autograd(generator, parts):
+    words, found = sum(part.mask[:, 1:].sum() for part in parts), None
+    for part in parts:
+        total, _ = summed_report_loss(generator(part).logits, part.tokens, part.mask)
+        own = torch.autograd.grad(total / words, list(generator.parameters()))
+        found = own if found is None else [a + b for a, b in zip(found, own, strict=True)]
+    return list(found)
+
+
+def by_division_at_the_end(generator, parts, zeroed=True):
+    if zeroed:
+        generator.zero_grad()
     for part in parts:
         summed_report_loss(generator(part).logits, part.tokens, part.mask)[0].backward()
     words = sum(part.mask[:, 1:].sum() for part in parts)
@@ -122,7 +143,7 @@ def by_division_at_the_end(generator, parts):
 
 
 @pytest.mark.exercise("8.4", "right")
-@pytest.mark.parametrize("answer", [accumulated(lambda total, own, words, n: total / words), by_division_at_the_end])
+@pytest.mark.parametrize("answer", [accumulated(lambda total, own, words, n: total / words), by_division_at_the_end, by_autograd])
 def test_every_right_accumulation_passes(answer):
     checks.accumulated_gradients(answer)
 
@@ -141,7 +162,8 @@ def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
         seen.append(len(tokens))
         return [p.grad for p in generator.parameters()]
 
-    checks.accumulated_gradients(answer)
+    with pytest.raises(CheckError, match="the gradients are right, but backward"):  # right, and not one part at a time
+        checks.accumulated_gradients(answer)
     assert seen == [6]
 
 
@@ -154,6 +176,11 @@ def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
         (accumulated(lambda total, own, words, n: total), "these are sums"),
         (accumulated(lambda total, own, words, n: total / words, zero="inside"), "only the last part is left"),
         (accumulated(lambda total, own, words, n: total / words, zero="never"), "gradients of before are still in it"),
+        (accumulated(lambda total, own, words, n: total / own / n, zero="never"), "still in it: begin with zero_grad.*mean of the parts' means"),
+        (accumulated(lambda total, own, words, n: total / own, zero="never"), "still in it: begin with zero_grad.*times the number of parts"),
+        (accumulated(lambda total, own, words, n: total, zero="never"), "still in it: begin with zero_grad.*these are sums"),
+        (lambda generator, parts: by_division_at_the_end(generator, parts, zeroed=False), "still in it: begin with zero_grad.*before you divide"),
+        (by_one_backward, "backward.. came once for several parts"),
         (lambda generator, parts: [torch.zeros_like(p) for p in generator.parameters()], "differ from those of the whole batch"),
         (lambda generator, parts: generator, "expected a list of gradients"),
         (lambda generator, parts: [torch.zeros(1)], "one gradient a parameter, of its shape"),
@@ -245,7 +272,8 @@ def plain(x):
         (partial(measured_wait, reason=lambda slope: "traffic"), "the same reason for every operation"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 3, 2))), "two reasons are exchanged"),
         (partial(measured_wait, reason=partial(reason_of, powers=(2, 0, 3))), "not waiting for its numbers"),
-        (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 2))), "you counted rows"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 2))), "your powers are too small"),
+        (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 1.5))), "as rows or elements"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 3))), "you took n for the numbers of a matrix"),
         (lambda n, s: (slope_of(n, s), reason_of(math.log10(s[-1]), (-4.5, -2.5, 0))), "the seconds themselves do not tell"),
         (partial(measured_wait, reason=lambda slope: ("launches", "traffic", "traffic", "arithmetic")[int(abs(slope))]), "which is nearest?"),

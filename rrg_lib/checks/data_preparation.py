@@ -41,8 +41,11 @@ CODES = (
 
 def side_and_severity(function: Callable[[str], tuple[str | None, str | None]], *, other: int = 0) -> None:
     """Exercise 1.1: code -> (side or None, severity or None)."""
-    for code in _codes(other):
-        answer, right = answered(name_of(function), function, code), parse_code(code)
+    found = {code: answered(name_of(function), function, code) for code in _codes(other)}
+    if all(answer == (parse_code(code).severity, parse_code(code).side) for code, answer in found.items()):
+        raise CheckError("each pair is the wrong way round; the side comes first, then the severity.")
+    for code, answer in found.items():
+        right = parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
         side, severity = answer
@@ -84,6 +87,8 @@ DECIMAL = (
     ("A 1.5 cm nodule. No effusion.", "a 1.5 cm nodule . no effusion ."),
     ("Heart is 12.5 cm wide, aorta 3.7 cm. Lungs are clear.", "heart is 12.5 cm wide aorta 3.7 cm . lungs are clear ."),
     ("Nodule of 0.9 cm/9 mm", "nodule of 0.9 cm9 mm ."),
+    # words that one might put in the point's place
+    ("From this point, a dot of 1.5 cm. Decimal comma.", "from this point a dot of 1.5 cm . decimal comma ."),
 )
 
 
@@ -101,7 +106,16 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
         if strange := {char for char in answer if not char.isalnum()} - set(expected) - set(text):
             raise CheckError(f"{text!r} became {answer!r}: {''.join(sorted(strange))!r} is left over; put the point back after cleaning.")
         if answer == clean_r2gen(text):
-            raise CheckError(f"{text!r} became {answer!r}: the decimal point is gone. Hide it before the cleaning deletes points.")
+            raise CheckError(
+                f"{text!r} became {answer!r}: the decimal point is gone. Hide it before the cleaning deletes points; and if you did, the cleaning deletes "
+                "your mark as well: it lets few signs through."
+            )
+        kept = {word.strip(".") for word in answer.split()}
+        lost = [word for word in expected.split() if word.isalpha() and word not in kept]
+        if len(lost) == 1:
+            raise CheckError(
+                f"{text!r} became {answer!r}: the word {lost[0]!r} is gone. What stands for the point meanwhile may be no word of a report."
+            )
         if re.search(r"\d \. \d", answer):
             raise CheckError(f"{text!r} became {answer!r}: a decimal point is no end of a sentence; do not set blanks around it.")
         if re.search(r"[a-z]\.( |$)", answer):
@@ -223,14 +237,24 @@ def _windowed(values: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: float) -> str:
     plain, right = stored.astype(float), _windowed(stored, centre, width)
+    wrapped = (plain - np.floor(centre)) % 2**16  # what unsigned 16-bit integers make of a difference below 0
     slips = (
         (255 * ((plain - (centre - 0.5)) / (width - 1) + 0.5), "What is outside the window is black or white: clip to 0 and 1 before you scale."),
         (right / 255, "That is 0 to 1; scale to 255."),
         (255 - right, "That is turned over: high values are bright here."),
         (255 * np.clip((plain - centre) / width + 0.5, 0, 1), "The standard's linear window has c - 0.5 and w - 1 where you have c and w."),
         (255 * np.clip((plain - (centre - 0.5)) / (width - 1), 0, 1), "The centre becomes the middle gray: add one half before clipping."),
+        (255 * np.clip((plain - (centre - 0.5)) / width + 0.5, 0, 1), "The standard divides by w - 1, not by w."),
+        (255 * np.clip((plain - centre) / (width - 1) + 0.5, 0, 1), "The middle of the window is at c - 0.5, not at c."),
         (_windowed(stored, width, centre), "Centre and width are the wrong way round."),
+        *[
+            (
+                255 * np.clip(wrapped / below + 0.5, 0, 1),
+                "You subtracted unsigned integers, and 3 minus 5 is 65,534 there: turn the values into floats first.",
+            )
+            for below in (width - 1, width)
+        ],
     )
     with np.errstate(all="ignore"):
         found = next((hint for value, hint in slips if np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)), None)
-    return found or "Stored values are unsigned: turn them into floats before you subtract, and follow the equation."
+    return found or "Follow the equation from the inside out: subtract c - 0.5, divide by w - 1, add one half, clip to 0 and 1, scale to 255."

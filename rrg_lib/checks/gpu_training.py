@@ -45,6 +45,7 @@ def _compare(found: Sequence[float], right: Sequence[float], mistakes: Mapping[s
 def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, other: int = 0) -> None:
     """Exercise 8.1: a module and the number of moments -> bytes of its weights, its gradients, its optimiser's moments."""
     found, right, mistakes = [], [], {}
+    alone: list[dict[str, list[int]]] = [{}, {}, {}]  # of weights, gradients and moments by themselves: hint -> the wrong number of each module
     for sizes, frozen, moments in (((7, 5), 0, 3), ((4, 9), 1, 2), ((3, 2, 6), 2, 3)):
         sizes = tuple(size + 3 * (other % 97) for size in sizes)
         layers = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, (*sizes[1:], 11), strict=True)))
@@ -66,6 +67,22 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
             ((whole, own, 2 * own), "you counted two moments: amsgrad keeps a third, the largest second moment so far"),
         ):
             mistakes.setdefault(hint, []).extend(wrong)
+        for part, name, numbers, elsewhere in (
+            (0, "weights", (every, 4 * every), (own, "frozen weights lie in memory too")),
+            (1, "gradients", (learnt, 4 * learnt), (whole, "a frozen weight has none: look at requires_grad")),
+            (2, "moments", (moments * learnt, 4 * moments * learnt), (moments * whole, "a frozen weight has none: look at requires_grad")),
+        ):
+            for wrong, hint in (
+                (numbers[0], "these are numbers, not bytes"),
+                (numbers[1], "not every number takes four bytes: ask each parameter for its element_size()"),
+                elsewhere,
+            ):
+                alone[part].setdefault(f"the {name} are off: {hint}", []).append(wrong)
+    for part, slips in enumerate(alone):
+        if found[part::3] != right[part::3] and all(found[k::3] == right[k::3] for k in range(3) if k != part):
+            for hint, wrong in slips.items():
+                if found[part::3] == wrong and hint not in mistakes:
+                    mistakes[hint] = found
     _compare(found, right, mistakes, "the bytes of weights, gradients and moments are not right")
 
 
@@ -88,6 +105,10 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0)
         for wrong, hint in (
             (FP16_MAX / float(largest), "this is the largest factor: take the power of two below it, so that scaling changes no digit"),
             (2 * scale, "one power of two too many: the largest gradient becomes infinite"),
+            (
+                2.0 ** round(math.log2(FP16_MAX / float(largest))),
+                "you rounded the exponent to the nearest: round *down*, or the largest gradient overflows",
+            ),
             (scale / 2, "one power of two is left: the next larger factor still overflows nowhere"),
             (math.log2(scale), "this is the exponent: return the factor 2 ** exponent"),
             (below(FP16_MAX, positive), "the largest gradient is negative here: look at sizes, abs()"),
@@ -125,12 +146,20 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
         (gradients(lambda total, own: total), "these are sums: divide by the number of words of all parts"),
         (gradients(lambda total, own: total / words, parts[-1:]), "only the last part is left: zero_grad() belongs before the loop, not in it"),
         (gradients(lambda total, own: total / own, parts[-1:]), "only the last part is left: zero_grad() belongs before the loop, not in it"),
-        ([g + 1 for g in right], "gradients of before are still in it: begin with zero_grad()"),
     ]
+    stale = "gradients of before are still in it: begin with zero_grad()"
+    mistakes += [([g + 1 for g in right], stale), *[([g + 1 for g in wrong], f"{stale}. And then: {hint}") for wrong, hint in mistakes[:3]]]
+    words_at_the_end = [(g + 1 / words, f"{stale}, before you divide") for g in right]
+    mistakes.append(([g for g, _ in words_at_the_end], words_at_the_end[0][1]))
     generator.zero_grad()
     for parameter in generator.parameters():
         parameter.grad = torch.ones_like(parameter)  # of an earlier step
-    found = answered("accumulated_gradients", function, generator, parts)
+    backwards: list[None] = []  # one for each time that gradients are computed
+    handle = next(generator.parameters()).register_hook(lambda _: backwards.append(None))
+    try:
+        found = answered("accumulated_gradients", function, generator, parts)
+    finally:
+        handle.remove()
     try:
         found = [None if g is None else g.detach() for g in found]
     except (TypeError, AttributeError):
@@ -141,6 +170,11 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
         if all(torch.allclose(a, b, atol=1e-6, rtol=1e-4) for a, b in zip(found, wrong, strict=True)):
             if hint:
                 raise CheckError(hint)
+            if len(backwards) < len(parts):
+                raise CheckError(
+                    "the gradients are right, but backward() came once for several parts: until then the activations of all of them are in memory, which "
+                    "is what accumulating is to avoid. Call it for each part"
+                )
             return
     largest = max((a - b).abs().max().item() for a, b in zip(found, right, strict=True))
     raise CheckError(f"accumulated_gradients differ from those of the whole batch by up to {largest:.3g}")
@@ -216,7 +250,8 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         "two reasons are exchanged: how many numbers has an n × n matrix, and how many multiplications takes a product of two?": [
             _nearest(slope, {"launches": 0, "traffic": 3, "arithmetic": 2}) for slope in right
         ],
-        "you counted rows: a matrix of n rows has more than n numbers, and its product takes more than one multiplication for each of them": [
+        "your powers are too small: are they powers of the side n, or of something else, as rows or elements? Count the numbers of a matrix of n rows, and "
+        "the multiplications of a product, and write both as powers of n": [
             _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 2}) for slope in right
         ],
         "you took n for the numbers of a matrix: that is one row of it": [

@@ -97,6 +97,14 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
             ((alphas * maps).relu().sum(-1), "the ReLU is at the wrong place: it is taken of the sum over D (Eq. 2), not of each of its terms"),
             (plain.abs(), "this is the absolute value: what speaks against the finding is left out, not turned round"),
             (
+                (alphas * maps).mean(-1).relu(),
+                "Eq. 2 adds up over the D numbers of a patch, and you took their mean: the mean belongs to Eq. 1, over the patches",
+            ),
+            (
+                (slopes.mean(2, keepdim=True) * maps).mean(-1).relu(),
+                "both means run over the D numbers: Eq. 1 is the mean over the patches of a view, Eq. 2 a sum over D",
+            ),
+            (
                 (slopes.mean(2, keepdim=True) * maps).sum(-1).relu(),
                 "the mean of Eq. 1 runs over the patches of a view, not over the D numbers of a patch",
             ),
