@@ -49,9 +49,6 @@ from rrg_lib.attention_quality import stored as stored_looks
 from rrg_lib.checks import memory_querying_responding as checks
 from rrg_lib.decoding import DecodingConfig
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_cover, box_score, box_summary, box_table, find_mentions, look
-from rrg_lib.evaluation.exact import MIMIC_VOCABULARY, memory_cost, parameters
-from rrg_lib.evaluation.measured import measured as measured_of
-from rrg_lib.evaluation.measured import swept
 from rrg_lib.figures import memory_querying_responding as figures
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator, report_loss
 from rrg_lib.models.memory import CMNConfig
@@ -59,6 +56,9 @@ from rrg_lib.models.memory.base import read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.models.visual import VisualExtractor
 from rrg_lib.presets import experiment
+from rrg_lib.replication.exact import MIMIC_VOCABULARY, memory_cost, parameters
+from rrg_lib.replication.measured import measured as measured_of
+from rrg_lib.replication.measured import swept
 from rrg_lib.reports import validation_scores, write_reports
 from rrg_lib.runs import Run
 from rrg_lib.shipped import table as shipped

@@ -55,8 +55,6 @@ from rrg_lib.batches import TrainingStudies
 from rrg_lib.checks import xpronet_prototypes as checks
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
 from rrg_lib.evaluation.clinical import finding_f1
-from rrg_lib.evaluation.measured import measured as measured_of
-from rrg_lib.evaluation.measured import measured_as, order, swept
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 from rrg_lib.evaluation.statistics import bootstrap_weights, interval
 from rrg_lib.figures import xpronet_prototypes as figures
@@ -67,6 +65,8 @@ from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 from rrg_lib.presets import experiment
 from rrg_lib.prototypes import Prototypes, pooled_images, report_features, standard
 from rrg_lib.pseudo_labels import DRAWN_OBSERVATIONS, LABEL_SOURCES, observations_of_drawn, report_labels
+from rrg_lib.replication.measured import measured as measured_of
+from rrg_lib.replication.measured import measured_as, order, swept
 from rrg_lib.reports import validation_scores, write_reports
 from rrg_lib.runs import Run
 from rrg_lib.shipped import table as shipped

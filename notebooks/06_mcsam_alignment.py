@@ -51,8 +51,6 @@ from rrg_lib.checks import mcsam_alignment as checks
 from rrg_lib.checks import mcsam_alignment_bank as bank_checks
 from rrg_lib.decoding import generate
 from rrg_lib.evaluation.attention import box_cover
-from rrg_lib.evaluation.measured import measured as measured_of
-from rrg_lib.evaluation.measured import measured_as, order, swept
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.evaluation.statistics import bootstrap_weights
 from rrg_lib.figures import mcsam_alignment as figures
@@ -60,6 +58,8 @@ from rrg_lib.models.generator import GeneratorConfig, report_loss
 from rrg_lib.models.memory import MCSAMConfig, mcsam
 from rrg_lib.models.transformer import Encoder, causal_mask, merge_heads, split_heads
 from rrg_lib.presets import PRESETS, experiment
+from rrg_lib.replication.measured import measured as measured_of
+from rrg_lib.replication.measured import measured_as, order, swept
 from rrg_lib.reports import validation_scores, write_reports
 from rrg_lib.runs import Run
 from rrg_lib.shipped import table as shipped

@@ -61,14 +61,14 @@ from rrg_lib.classification import (
     score_table,
     single_labels,
 )
-from rrg_lib.evaluation.measured import measured as measured_of
-from rrg_lib.evaluation.measured import order, swept
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.figures import pair_alignment_and_classification as figures
 from rrg_lib.image_report_retrieval import encode_studies, fit_alignment, image_report_retrieval, neutral_image
 from rrg_lib.models.classifier import ClassifierConfig, classification_loss, focal_loss
 from rrg_lib.models.memory.pair import PairAlignment, PairConfig, pair_loss, same_report
 from rrg_lib.presets import experiment
+from rrg_lib.replication.measured import measured as measured_of
+from rrg_lib.replication.measured import order, swept
 from rrg_lib.runs import Run
 from rrg_lib.shipped import table as shipped
 from rrg_lib.study import DRAWN_FINDINGS

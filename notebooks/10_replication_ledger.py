@@ -50,18 +50,18 @@ from rrg_lib.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
 from rrg_lib.checks import replication_ledger as checks
 from rrg_lib.checks import replication_ledger_gains as gain_checks
 from rrg_lib.evaluation.baselines import BASELINES
-from rrg_lib.evaluation.deciding import MIN_SEEDS, corrected, smallest_difference
-from rrg_lib.evaluation.exact import CMN, MIMIC_REPORTS_IN_TEXT, NLG, STUDENT, iu_xray_statistics, memory_cost, parameters, run_check
-from rrg_lib.evaluation.ledger import counts, ledger
-from rrg_lib.evaluation.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
-from rrg_lib.evaluation.ledger_tables import main_table, printed_table, printed_tables
-from rrg_lib.evaluation.measured import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
-from rrg_lib.evaluation.published import compare, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.figures import published as figures
 from rrg_lib.models.generator import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.prose import say
 from rrg_lib.published_figures import draw
+from rrg_lib.replication.deciding import MIN_SEEDS, corrected, smallest_difference
+from rrg_lib.replication.exact import CMN, MIMIC_REPORTS_IN_TEXT, NLG, STUDENT, iu_xray_statistics, memory_cost, parameters, run_check
+from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
+from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables
+from rrg_lib.replication.measured import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
+from rrg_lib.replication.published import compare, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.shipped import table as shipped
 
 # %% [markdown]

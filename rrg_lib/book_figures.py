@@ -19,9 +19,6 @@ from matplotlib.figure import Figure
 from rrg_lib.data import iu_xray
 from rrg_lib.data.phantom import draw as draw_study
 from rrg_lib.decoding import PROTOCOLS as SEARCHES
-from rrg_lib.evaluation.ledger import counts, ledger
-from rrg_lib.evaluation.ledger_claims import DRAWN
-from rrg_lib.evaluation.published import published, same_elsewhere
 from rrg_lib.evaluation.report import FINDING_F1, Row
 from rrg_lib.evaluation.statistics import Additive, interval
 from rrg_lib.figures import data_preparation as chapter_01
@@ -29,6 +26,9 @@ from rrg_lib.figures import overview
 from rrg_lib.figures import published as of_papers
 from rrg_lib.published_figures import FIGURES as PAPERS
 from rrg_lib.published_figures import Drawn
+from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.ledger_claims import DRAWN
+from rrg_lib.replication.published import published, same_elsewhere
 from rrg_lib.results import EDITION_0_1, StoredResult
 from rrg_lib.study import DRAWN_FINDINGS, SPLITS, Study
 from rrg_lib.text.report_labeler import ReportLabeler

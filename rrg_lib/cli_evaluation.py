@@ -254,9 +254,9 @@ def ledger(
     main_only: Annotated[bool, typer.Option("--main", help="Print the main table alone: printed and ours, system by system.")] = False,
 ) -> None:
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
-    from rrg_lib.evaluation.ledger import ledger as made
-    from rrg_lib.evaluation.ledger_files import counts_markdown, ledger_markdown, write_ledger
-    from rrg_lib.evaluation.ledger_tables import frame_markdown, main_table
+    from rrg_lib.replication.ledger import ledger as made
+    from rrg_lib.replication.ledger_files import counts_markdown, ledger_markdown, write_ledger
+    from rrg_lib.replication.ledger_tables import frame_markdown, main_table
     from rrg_lib.results import stored
 
     results = stored()

@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 
 from rrg_lib import trained_looks as looks
 from rrg_lib.errors import CheckpointError, UnknownNameError
-from rrg_lib.evaluation.exact import CMN, STUDENT, XPRONET, memory_cost
-from rrg_lib.evaluation.ledger import LedgerRow, ledger
-from rrg_lib.evaluation.ledger_claims import DRAWN
-from rrg_lib.evaluation.measured import swept
-from rrg_lib.evaluation.published import Published, published
 from rrg_lib.figures import memory_querying_responding as chapter_04
 from rrg_lib.figures import published as figures
 from rrg_lib.figures import xpronet_prototypes as chapter_05
 from rrg_lib.figures.style import finish
+from rrg_lib.replication.exact import CMN, STUDENT, XPRONET, memory_cost
+from rrg_lib.replication.ledger import LedgerRow, ledger
+from rrg_lib.replication.ledger_claims import DRAWN
+from rrg_lib.replication.measured import swept
+from rrg_lib.replication.published import Published, published
 from rrg_lib.results import StoredResult
 from rrg_lib.runs import Run
 from rrg_lib.study import OBSERVATIONS

@@ -16,7 +16,7 @@ from scipy import stats
 
 from rrg_lib.checks import CheckError
 from rrg_lib.checks import replication_ledger as checks
-from rrg_lib.evaluation.deciding import Arm, Pool, judge
+from rrg_lib.replication.deciding import Arm, Pool, judge
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "10_replication_ledger.py"
 EXERCISES = ("rounding_verdict", "average_gain", "share_of_slots", "order_verdict")

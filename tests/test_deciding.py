@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.deciding import Arm, Order, Pool, corrected, holm, judge, pooled, smallest_difference
+from rrg_lib.replication.deciding import Arm, Order, Pool, corrected, holm, judge, pooled, smallest_difference
 from rrg_lib.shipped import table
 
 POOL = Pool(0.01, 80, 40, "made")

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from rrg_lib.errors import AnnotationError, UnknownNameError
-from rrg_lib.evaluation import exact as module_of_checks
-from rrg_lib.evaluation import published as module
-from rrg_lib.evaluation.exact import (
+from rrg_lib.models.memory import CMNConfig
+from rrg_lib.replication import exact as module_of_checks
+from rrg_lib.replication import published as module
+from rrg_lib.replication.exact import (
     CHECKS,
     CMN,
     CONSISTENT,
@@ -26,8 +27,7 @@ from rrg_lib.evaluation.exact import (
     quotations,
     run_check,
 )
-from rrg_lib.evaluation.published import compare, published, relative_gain, same_elsewhere, values_of
-from rrg_lib.models.memory import CMNConfig
+from rrg_lib.replication.published import compare, published, relative_gain, same_elsewhere, values_of
 
 
 def value(paper: str, where: str, dataset: str, system: str, metric: str):
@@ -170,7 +170,7 @@ def test_quotations_are_as_printed_and_a_wrong_one_would_be_seen(monkeypatch):
         found = quotations(paper)
         assert (found.verdict, found.ours) == (CONSISTENT, f"{n} of {n} equal")
     wrong = [replace(v, value=0.18) if v.paper == STUDENT and (v.system, v.metric) == ("CMN", "BLEU-4") else v for v in published()]
-    monkeypatch.setattr("rrg_lib.evaluation.exact.published", lambda: wrong)
+    monkeypatch.setattr("rrg_lib.replication.exact.published", lambda: wrong)
     found = quotations(STUDENT)
     assert found.verdict == CONTRADICTED and "0.18 for 0.17 of R2GenCMN (ACL 2021), Table 2" in found.why
 

@@ -10,12 +10,15 @@ import pytest
 
 from rrg_lib import shipped
 from rrg_lib.errors import AnnotationError, ConfigurationError
-from rrg_lib.evaluation import ledger_claims as module
-from rrg_lib.evaluation.claim_measurements import MEASUREMENTS
-from rrg_lib.evaluation.exact import CHECKS, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
-from rrg_lib.evaluation.ledger import VERDICTS, counts, ledger
-from rrg_lib.evaluation.ledger_claims import FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, OPEN, UNDECIDED, claims, parsed, slope_of
-from rrg_lib.evaluation.measured import (
+from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_KEYWORDS, SCORES
+from rrg_lib.evaluation.statistics import Interval, bootstrap_weights, mean_of
+from rrg_lib.presets import PRESETS, experiment
+from rrg_lib.replication import ledger_claims as module
+from rrg_lib.replication.claim_measurements import MEASUREMENTS
+from rrg_lib.replication.exact import CHECKS, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
+from rrg_lib.replication.ledger import VERDICTS, counts, ledger
+from rrg_lib.replication.ledger_claims import FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, OPEN, UNDECIDED, claims, parsed, slope_of
+from rrg_lib.replication.measured import (
     UNPAIRED,
     effective,
     families,
@@ -29,10 +32,7 @@ from rrg_lib.evaluation.measured import (
     swept,
     trainings,
 )
-from rrg_lib.evaluation.published import published
-from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_KEYWORDS, SCORES
-from rrg_lib.evaluation.statistics import Interval, bootstrap_weights, mean_of
-from rrg_lib.presets import PRESETS, experiment
+from rrg_lib.replication.published import published
 from rrg_lib.results import EDITION_0_1, StoredResult, stored, twins
 
 NLG = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L")

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from rrg_lib.cli import app
 from rrg_lib.errors import StorageError
-from rrg_lib.evaluation.ledger import COLUMNS, VERDICTS, ledger
-from rrg_lib.evaluation.ledger_files import ledger_markdown, write_ledger
-from rrg_lib.evaluation.ledger_tables import frame_markdown, main_table, printed_table, printed_tables
-from rrg_lib.evaluation.published import published
+from rrg_lib.replication.ledger import COLUMNS, VERDICTS, ledger
+from rrg_lib.replication.ledger_files import ledger_markdown, write_ledger
+from rrg_lib.replication.ledger_tables import frame_markdown, main_table, printed_table, printed_tables
+from rrg_lib.replication.published import published
 from rrg_lib.results import stored
 
 

@@ -16,9 +16,9 @@ from site_chapters import Exercise, is_picture
 from site_text import SiteError, figure, folded, plain, table
 
 from rrg_lib import published_figures
-from rrg_lib.evaluation.ledger import VERDICTS, LedgerRow, counts, ledger
-from rrg_lib.evaluation.ledger_tables import main_table
 from rrg_lib.figures.published import verdict_counts
+from rrg_lib.replication.ledger import VERDICTS, LedgerRow, counts, ledger
+from rrg_lib.replication.ledger_tables import main_table
 from rrg_lib.results import StoredResult, stored
 from rrg_lib.results import table as results_table
 

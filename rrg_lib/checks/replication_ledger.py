@@ -174,7 +174,7 @@ VERDICTS = ("above", "below", "no difference", "undecided")
 
 
 def order_verdict(answer: Order, *, other: int = 0) -> None:
-    """`answer(a, b, s_studies, s_seeds, t, t_1, delta)`: "above", "below", "no difference" or "undecided" (`rrg_lib.evaluation.deciding`)."""
+    """`answer(a, b, s_studies, s_seeds, t, t_1, delta)`: "above", "below", "no difference" or "undecided" (`rrg_lib.replication.deciding`)."""
     name = "order_verdict"
     found, draw = [], random.Random(other)
     stretch, shift = (draw.uniform(0.5, 2), draw.uniform(0, 0.3)) if other else (1.0, 0.0)  # which leave every answer as it is

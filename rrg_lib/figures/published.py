@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rrg_lib.evaluation.measured import Measured
 from rrg_lib.figures.style import BLUE, GREEN, GREY, ORANGE, RED, finish, new_figure
+
+if TYPE_CHECKING:
+    from rrg_lib.replication.measured import Measured
 
 Where = Path | str | None
 PRINTED = "#ececec"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rrg_lib.evaluation.ledger import LedgerRow
-from rrg_lib.evaluation.ledger_claims import DRAWN
 from rrg_lib.markdown import markdown_table
+from rrg_lib.replication.ledger import LedgerRow
+from rrg_lib.replication.ledger_claims import DRAWN
 from rrg_lib.shipped import table
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What our stored results say of a system, as the rule of `rrg_lib.evaluation.deciding` wants it: means over seeds, study by study where that was kept.
+"""What our stored results say of a system, as the rule of `rrg_lib.replication.deciding` wants it: means over seeds, study by study where that was kept.
 
 **One system may have two names.** `xpronet_wo_cmpnet` is BASE trained as XProNet; in a profile that freezes the extractor and sets the learning rate
 itself nothing of that is left, and it *is* `base`. `effective` drops what cannot change a run; results that are equal in the rest are one system. Runs of one
@@ -23,11 +23,11 @@ import numpy as np
 from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.deciding import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
 from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_KEYWORDS
 from rrg_lib.evaluation.statistics import LEVEL, Spread, bootstrap_weights, over_seeds
 from rrg_lib.hashing import content_hash
 from rrg_lib.presets import DATASETS, Experiment, experiment
+from rrg_lib.replication.deciding import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
 
 if TYPE_CHECKING:
     from rrg_lib.results import StoredResult

@@ -26,10 +26,10 @@ from scipy import stats
 
 from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.errors import AnnotationError
-from rrg_lib.evaluation.deciding import ALPHA, MIN_SEEDS, corrected, smallest_difference
-from rrg_lib.evaluation.exact import CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
-from rrg_lib.evaluation.measured import PROFILE_ORDER, Measured, measured, order, swept
-from rrg_lib.evaluation.published import Published, compare, values_of
+from rrg_lib.replication.deciding import ALPHA, MIN_SEEDS, corrected, smallest_difference
+from rrg_lib.replication.exact import CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
+from rrg_lib.replication.measured import PROFILE_ORDER, Measured, measured, order, swept
+from rrg_lib.replication.published import Published, compare, values_of
 from rrg_lib.shipped import table
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _printed(claim: Claim, where: str, system: str) -> dict[str, Published]:
 
 def by_results(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     """A claim of kind order, best setting, trend or measurement, decided on the paper's own data where we ran it, else on IU-Phantom."""
-    from rrg_lib.evaluation.claim_measurements import MEASUREMENTS
+    from rrg_lib.replication.claim_measurements import MEASUREMENTS
 
     if claim.kind == "measurement":
         return MEASUREMENTS[claim.check](results)

@@ -16,10 +16,10 @@ from scipy import stats
 from rrg_lib import shipped
 from rrg_lib.decoding import PROTOCOLS
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS
-from rrg_lib.evaluation.deciding import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
-from rrg_lib.evaluation.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED, Decision, number
-from rrg_lib.evaluation.measured import EDITION_0_1
 from rrg_lib.evaluation.statistics import LEVEL
+from rrg_lib.replication.deciding import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
+from rrg_lib.replication.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED, Decision, number
+from rrg_lib.replication.measured import EDITION_0_1
 
 if TYPE_CHECKING:
     from rrg_lib.results import StoredResult

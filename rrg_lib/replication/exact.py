@@ -15,9 +15,9 @@ import torch
 
 from rrg_lib.data.iu_xray import records, studies
 from rrg_lib.errors import UnknownNameError
-from rrg_lib.evaluation.published import Published, compare, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
+from rrg_lib.replication.published import Published, compare, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.study import SPLITS
 from rrg_lib.text.cleaning import clean_r2gen
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from scipy import stats
 
 from rrg_lib.decoding import PROTOCOLS
-from rrg_lib.evaluation.deciding import MIN_SEEDS
-from rrg_lib.evaluation.exact import CMN, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED, STUDENT, check_value, run_check
-from rrg_lib.evaluation.ledger_claims import (
+from rrg_lib.replication.deciding import MIN_SEEDS
+from rrg_lib.replication.exact import CMN, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED, STUDENT, check_value, run_check
+from rrg_lib.replication.ledger_claims import (
     DRAWN,
     FAILS,
     HOLDS,
@@ -36,8 +36,8 @@ from rrg_lib.evaluation.ledger_claims import (
     own_table,
     printed_labels,
 )
-from rrg_lib.evaluation.measured import Measured, measured
-from rrg_lib.evaluation.published import Published, published, same_elsewhere
+from rrg_lib.replication.measured import Measured, measured
+from rrg_lib.replication.published import Published, published, same_elsewhere
 from rrg_lib.shipped import table
 
 if TYPE_CHECKING:

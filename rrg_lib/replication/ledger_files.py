@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rrg_lib.evaluation.ledger import COLUMNS, VERDICTS, LedgerRow, counts
-from rrg_lib.evaluation.ledger_tables import frame_markdown
 from rrg_lib.markdown import markdown_table
+from rrg_lib.replication.ledger import COLUMNS, VERDICTS, LedgerRow, counts
+from rrg_lib.replication.ledger_tables import frame_markdown
 from rrg_lib.workspace import written_whole
 
 
