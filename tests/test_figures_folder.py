@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import figures as tool  # noqa: E402
-from rrg_lib.book_figures import ENTRIES, as_swept, digest, one_protocol  # noqa: E402
+from rrg_lib.book_figures import ENTRIES, SEEDS_TO_SHOW, as_swept, digest, one_protocol  # noqa: E402
 from rrg_lib.figures import overview  # noqa: E402
 from rrg_lib.published_figures import FIGURES  # noqa: E402
 from rrg_lib.results import stored  # noqa: E402
@@ -63,12 +63,13 @@ def test_one_figure_can_be_drawn_anew_and_the_others_keep_their_entries(tmp_path
     assert tool.main(["--only", "student_table_9", "--out", str(tmp_path)]) == 2 and "nearest: student_table_" in capsys.readouterr().err
 
 
-def test_a_system_is_shown_tuned_only_when_three_seeds_are():
+def test_a_system_is_shown_tuned_only_when_several_seeds_are():
     old = [r for r in stored(dataset="iu_phantom") if r.experiment.preset == "cmn" and r.is_preset and r.of_edition_0_1]
     tuned = [replace(r, protocol="tuned") for r in old]
     assert len(old) == 3
     assert {r.protocol for r in one_protocol([*old, *tuned])} == {"tuned"} and len(one_protocol([*old, *tuned])) == 3
-    assert {r.protocol for r in one_protocol([*old, *tuned[:2]])} == {"edition 0.1"}
+    assert {r.protocol for r in one_protocol([*old, *tuned[:SEEDS_TO_SHOW]])} == {"tuned"}
+    assert {r.protocol for r in one_protocol([*old, *tuned[: SEEDS_TO_SHOW - 1]])} == {"edition 0.1"}
     assert as_swept([*old, *tuned]) == old  # no run of other settings is stored tuned
 
 
