@@ -889,6 +889,7 @@ say(
 # collection look at the doctor's page of pictures, or use the table of the Kaggle layout.
 #
 # Now sizes, and what the numbers in the files mean. (Who does not read in the header that low values are bright shows the film as a negative.)
+# *What to see: left, each dot is a film: compare it with the square that is kept. Right, no single way of reading the grey values suits them all.*
 
 # %%
 figures.film_headers(list(headers.values()), SIZE, name="01_film_headers")
