@@ -270,7 +270,11 @@ def load(percent: float | None = None, waiting: float | None = None, cores: int 
     if percent < BUSY_PERCENT and waiting < cores:
         return Check("load", f"quiet: {said}")
     policy = os.environ.get(POLICY, "")
-    spins = "" if policy.lower() == "passive" else f"{POLICY} is {policy or 'not set'}: threads that spin take each other's time here; set it to passive. "
+    spins = (
+        ""
+        if policy.lower() == "passive"
+        else f"{POLICY} is {policy or 'not set'}: threads that spin take each other's time here; set it to passive. "
+    )
     return Check(
         "load",
         f"busy: {said}",
