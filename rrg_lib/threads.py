@@ -2,7 +2,7 @@
 
 PyTorch divides a sum among threads of OpenMP, and a thread that is done waits for the others: by default it spins, asking again and again, so as to go on
 within a microsecond. That is fine while every thread has a core. On a machine that does something else besides, the spinning threads take from each other
-the very time they wait for, and a step can take several times as long, the more so the busier the machine. Threads that sleep while they wait
+the very time they wait for, and a step takes longer, the more so the busier the machine. Threads that sleep while they wait
 (`passive`) pay for waking up where the machine is quiet and steps are small: `rrg bench waiting` measures both. The variable is read once, when the library
 is loaded; one that the user has set is left alone.
 """
