@@ -9,7 +9,7 @@
 # Two minutes before its time is up the job puts itself back into the queue; the same command then goes on from the last checkpoint.
 #
 # This script was never run on a SLURM cluster: its syntax, its launch line and its way back into the queue are tested with stand-ins for srun and
-# scontrol (tests/test_cluster_files.py). Names of partitions and accounts are your cluster's: add them here or after `sbatch`.
+# scontrol (tests/tools/test_cluster_files.py). Names of partitions and accounts are your cluster's: add them here or after `sbatch`.
 
 #SBATCH --job-name=rrg
 #SBATCH --nodes=2

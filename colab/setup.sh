@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="${PYTHON:-python3}"
 "$python" -m pip install --quiet ".[pretrained,bert]"
-"$python" -c 'from rrg_lib.edition import installed; print("rrg_lib, edition", installed(), "is installed")'
+"$python" -c 'from rrg_lib.book.edition import installed; print("rrg_lib, edition", installed(), "is installed")'
 if [ "${BLANK_FORMS:-yes}" = yes ]; then
   make release PYTHON="$python"
 fi

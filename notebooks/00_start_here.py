@@ -25,7 +25,7 @@ PROFILE = "ci"  # ci: a minute · laptop: some ten minutes · gpu: the published
 SEED = None  # None: the released seed
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -35,14 +35,14 @@ from textwrap import fill
 
 from IPython.display import Markdown
 
-from rrg_lib.checks import start_here as checks
+from rrg_lib.book.checks import start_here as checks
+from rrg_lib.book.figures.data_preparation import drawn_studies
 from rrg_lib.data.phantom import Drawing
+from rrg_lib.data.study import SPLITS
 from rrg_lib.evaluation.baselines import Task, kept_hypotheses
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
-from rrg_lib.figures.data_preparation import drawn_studies
-from rrg_lib.presets import experiment
-from rrg_lib.runs import Run
-from rrg_lib.study import SPLITS
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.run import Run
 
 # %% [markdown]
 # ## One idea
@@ -80,7 +80,10 @@ drawn_studies({study.id: Drawing(dataset.views(number), dataset.boxes(number))},
 # The generator sees the two views and nothing else. It has never seen this study.
 
 # %%
-for whose, text in {"it says": run.report_of_views(dataset.views(number)), "reference": dataset.reference(number)}.items():
+for whose, text in {
+    "it says": run.report_of_views(dataset.views(number)),
+    "reference": dataset.reference(number),
+}.items():
     print(fill(f"{whose + ':':<12}{text}", width=84, subsequent_indent=" " * 12))
 
 # %% [markdown]
@@ -187,7 +190,10 @@ def why_it_leads(references, a, b):
 
     ### BEGIN SOLUTION
     def shares(reports):
-        both = [(Counter(report.split()), Counter(reference.split())) for report, reference in zip(reports, references, strict=True)]
+        both = [
+            (Counter(report.split()), Counter(reference.split()))
+            for report, reference in zip(reports, references, strict=True)
+        ]
         right = sum((said & wanted).total() for said, wanted in both)
         return right / sum(said.total() for said, _ in both), right / sum(wanted.total() for _, wanted in both)
 
@@ -217,7 +223,9 @@ lines = [
     f"wanted words that are said {wanted:+.3f}. **{reason.capitalize()}**."
     for name, ((said, wanted), reason) in found.items()
 ]
-Markdown(f"`a1` says {words['a1']:.0f} words a report and has a BLEU-4 of {bleu['a1']:.3f}. It leads\n\n" + "\n".join(lines))
+Markdown(
+    f"`a1` says {words['a1']:.0f} words a report and has a BLEU-4 of {bleu['a1']:.3f}. It leads\n\n" + "\n".join(lines)
+)
 
 # %%
 talks = [name for name, (_, reason) in found.items() if reason == "says more" and bleu["a1"] > bleu[name]]
@@ -225,7 +233,9 @@ if talks:
     told = f"Over {' and '.join(talks)} `a1` is ahead in BLEU-4 and is less often right: it says more. BLEU punishes who says too little."
 else:
     told = "Wherever `a1` is ahead in BLEU-4 here, it is more often right as well."
-Markdown(f"{told} And `a1` never saw an image: what most reports say, said at their usual length, has a score before anything is learnt.")
+Markdown(
+    f"{told} And `a1` never saw an image: what most reports say, said at their usual length, has a score before anything is learnt."
+)
 
 # %% [markdown]
 # ## Where the book goes

@@ -32,7 +32,7 @@ DATA_ROOT = None  # the folder of real images, for the datasets that need one
 SEED = None  # of the sampled studies in section 1.9
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -48,23 +48,23 @@ import pandas as pd
 from IPython.display import Markdown
 from PIL import Image
 
-from rrg_lib.checks import data_preparation as checks
-from rrg_lib.checks import data_preparation_lengths as length_checks
+from rrg_lib.book.checks import data_preparation as checks
+from rrg_lib.book.checks import data_preparation_lengths as length_checks
+from rrg_lib.book.figures import data_preparation as figures
+from rrg_lib.book.prose import say
 from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import examine
 from rrg_lib.data.drawing.anatomy import sample_anatomy
 from rrg_lib.data.images import SIZE
-from rrg_lib.data.layouts import LAYOUTS
+from rrg_lib.data.layouts.registry import LAYOUTS
 from rrg_lib.data.phantom import draw, sample_studies
 from rrg_lib.data.prepare import prepare
+from rrg_lib.data.study import DRAWN_FINDINGS, SEVERITIES, SIDES, SPLITS, Study
+from rrg_lib.data.text.cleaning import clean_clinical, clean_r2gen
+from rrg_lib.data.text.vocabulary import PROTOCOLS, UNKNOWN, Vocabulary
 from rrg_lib.errors import RRGError
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
-from rrg_lib.figures import data_preparation as figures
-from rrg_lib.prose import say
-from rrg_lib.shipped import table
-from rrg_lib.study import DRAWN_FINDINGS, SEVERITIES, SIDES, SPLITS, Study
-from rrg_lib.text.cleaning import clean_clinical, clean_r2gen
-from rrg_lib.text.vocabulary import PROTOCOLS, UNKNOWN, Vocabulary
+from rrg_lib.runtime.package_data import table
 
 # %% [markdown]
 # ## 1.1 A study is a record
@@ -107,7 +107,9 @@ Markdown(f"> {abnormal.report}\n>\n> *study {abnormal.id} · {abnormal.source}*"
 records = iu_xray.records().values()
 with_findings = [record for record in records if record.findings]
 with_two_views = [record for record in with_findings if len(record.images) >= 2]
-print(f"{len(records):,} reports, {len(with_findings):,} with FINDINGS, {len(with_two_views):,} of those with two images or more")
+print(
+    f"{len(records):,} reports, {len(with_findings):,} with FINDINGS, {len(with_two_views):,} of those with two images or more"
+)
 
 studies = {split: iu_xray.studies(split) for split in SPLITS}
 print({split: len(found) for split, found in studies.items()}, "together", sum(map(len, studies.values())))
@@ -119,12 +121,19 @@ print({split: len(found) for split, found in studies.items()}, "together", sum(m
 # %%
 def table_1(what):
     """CMN's Table 1 for IU X-Ray: {split: value}."""
-    rows = [row for row in table("published") if (row["where"], row["dataset"], row["metric"]) == ("Table 1", "iu_xray", what)]
+    rows = [
+        row
+        for row in table("published")
+        if (row["where"], row["dataset"], row["metric"]) == ("Table 1", "iu_xray", what)
+    ]
     return {row["system"]: float(row["value"]) for row in rows if row["paper"].startswith("R2GenCMN")}
 
 
 views_of = {record.uid: record.images for record in with_two_views}
-images = {split: sum(len(views_of[study.id.split("_")[0].removeprefix("CXR")]) for study in found) for split, found in studies.items()}
+images = {
+    split: sum(len(views_of[study.id.split("_")[0].removeprefix("CXR")]) for study in found)
+    for split, found in studies.items()
+}
 rows = {
     ("images", "CMN Table 1"): table_1("images"),
     ("images", "here, all"): images,
@@ -169,7 +178,9 @@ for finding in abnormal.findings:
 # (`observation`). Many codes belong to none.
 
 # %%
-pd.DataFrame([{field.name: getattr(finding, field.name) for field in fields(finding)} for finding in abnormal.findings]).fillna("–")
+pd.DataFrame(
+    [{field.name: getattr(finding, field.name) for field in fields(finding)} for finding in abnormal.findings]
+).fillna("–")
 
 # %% [markdown]
 # **Exercise 1.1** (5 min). Write the part of the parser that finds side and severity. The words are in `SIDES` and `SEVERITIES`. They may stand anywhere
@@ -192,7 +203,9 @@ def side_and_severity(code):
 # %% exercise="1.1" points=5
 checks.side_and_severity(side_and_severity)
 everything = [finding for split in SPLITS for study in studies[split] for finding in study.findings]
-assert all(side_and_severity(finding.code) == (finding.side, finding.severity) for finding in everything)  # the library agrees
+assert all(
+    side_and_severity(finding.code) == (finding.side, finding.severity) for finding in everything
+)  # the library agrees
 
 # %% [markdown]
 # Which codes are there? Every head in at least seventy studies:
@@ -204,7 +217,11 @@ for study in (study for found in studies.values() for study in found):
     for head in {finding.head for finding in study.findings}:
         with_it, without_it = heads.get(head, (0, 0))
         heads[head] = (with_it + (head in drawn_heads), without_it + (head not in drawn_heads))
-common = {head: count for head, count in sorted(heads.items(), key=lambda item: -sum(item[1])) if sum(count) >= 70 and head != "normal"}
+common = {
+    head: count
+    for head, count in sorted(heads.items(), key=lambda item: -sum(item[1]))
+    if sum(count) >= 70 and head != "normal"
+}
 figures.code_heads(common, name="01_code_heads")
 
 # %% [markdown]
@@ -214,7 +231,9 @@ figures.code_heads(common, name="01_code_heads")
 # %% tags=["nbval-check-output"]
 coded = [finding for found in studies.values() for study in found for finding in study.findings]
 print(f"{len(coded):,} codes, {len({finding.code for finding in coded}):,} different ones, {len(heads)} heads")
-print(f"{sum(finding.drawn is not None for finding in coded):,} codes are drawn; {sum(heads['normal']):,} studies are coded 'normal'")
+print(
+    f"{sum(finding.drawn is not None for finding in coded):,} codes are drawn; {sum(heads['normal']):,} studies are coded 'normal'"
+)
 
 # %% [markdown]
 # So "normal" has three meanings, and mixing them up makes scores look better than they are. A study may have the **code** `normal`. It may be **not
@@ -252,7 +271,9 @@ pd.DataFrame(counts, index=DRAWN_FINDINGS).sort_values("train", ascending=False)
 
 # %% tags=["nbval-check-output"]
 normal = iu_xray.study("CXR3665_IM-1823")
-Markdown(f"> {normal.report}\n>\n> *study {normal.id} · {normal.source} · codes: {', '.join(finding.code for finding in normal.findings)}*")
+Markdown(
+    f"> {normal.report}\n>\n> *study {normal.id} · {normal.source} · codes: {', '.join(finding.code for finding in normal.findings)}*"
+)
 
 # %%
 drawing = draw(abnormal)
@@ -278,7 +299,9 @@ inside = np.zeros_like(difference, dtype=bool)
 for box in drawing.boxes:
     if box.finding == "Granuloma":
         inside[box.view, box.y0 : box.y1, box.x0 : box.x1] = True
-print(f"of all that changed, {difference[inside].sum() / difference.sum():.1%} lies in the box of the granuloma, {inside.mean():.2%} of the picture")
+print(
+    f"of all that changed, {difference[inside].sum() / difference.sum():.1%} lies in the box of the granuloma, {inside.mean():.2%} of the picture"
+)
 
 # %% [markdown]
 # The rest is its soft rim. Severity is drawn too. Below is one patient again and again; only the last word of the code changes.
@@ -288,7 +311,9 @@ print(f"of all that changed, {difference[inside].sum() / difference.sum():.1%} l
 def graded(head, *grades):
     """Frontal views of the normal study's patient, first without the finding, then with it in each grade ("" names none)."""
     codes = {"none": "normal", **{grade or "(no word)": f"{head}/{grade}" if grade else head for grade in grades}}
-    return {grade: draw(replace(normal, findings=(iu_xray.parse_code(code),))).views[0] for grade, code in codes.items()}
+    return {
+        grade: draw(replace(normal, findings=(iu_xray.parse_code(code),))).views[0] for grade, code in codes.items()
+    }
 
 
 steps = {
@@ -309,7 +334,9 @@ figures.ladder(steps, name="01_severity_ladder")
 
 # %%
 DELETED_FIRST = "\"/\\'"
-DELETED = set(".,?;*!%^&_+()]{}") | {chr(code) for code in range(ord(":"), ord("[") + 1)}  # an unescaped hyphen made this a range
+DELETED = set(".,?;*!%^&_+()]{}") | {
+    chr(code) for code in range(ord(":"), ord("[") + 1)
+}  # an unescaped hyphen made this a range
 
 
 def without_list_numbers(text):
@@ -529,7 +556,9 @@ lengths = {split: [len(clean_r2gen(report).split()) for report in texts] for spl
 for split, found in lengths.items():
     cut = sum(length > fits for length in found)
     lost = sum(max(0, length - (protocol.max_length - 1)) for length in found)
-    print(f"{split:5s} {cut:3d} of {len(found)} reports are cut ({cut / len(found):.1%}); {lost / sum(found):.1%} of all tokens are lost")
+    print(
+        f"{split:5s} {cut:3d} of {len(found)} reports are cut ({cut / len(found):.1%}); {lost / sum(found):.1%} of all tokens are lost"
+    )
 
 # %% [markdown]
 # There is a second consequence. *Released code does:* the reference that a generated report is scored against is encoded and decoded first: cut, and
@@ -598,7 +627,9 @@ def why_shorter(lengths_a, abnormal_a, lengths_b, abnormal_b):
     ### BEGIN SOLUTION
     gap = lengths_a.mean() - lengths_b.mean()
     share = abnormal_a.mean()
-    as_if = share * lengths_b[abnormal_b].mean() + (1 - share) * lengths_b[~abnormal_b].mean()  # B with the mixture of A
+    as_if = (
+        share * lengths_b[abnormal_b].mean() + (1 - share) * lengths_b[~abnormal_b].mean()
+    )  # B with the mixture of A
     remains = lengths_a.mean() - as_if
     reason = "mixture" if remains < gap / 2 else "writing"
     return (gap, remains), reason if gap > 0 else "not shorter"
@@ -613,11 +644,15 @@ length_checks.why_shorter(why_shorter)
 # alike.*
 
 # %% tags=["nbval-check-output"]
-of_split = {split: (np.array(lengths[split]), np.array([study.is_abnormal for study in studies[split]])) for split in SPLITS}
+of_split = {
+    split: (np.array(lengths[split]), np.array([study.is_abnormal for study in studies[split]])) for split in SPLITS
+}
 gaps = {split: why_shorter(*of_split["train"], *of_split[split]) for split in ("val", "test")}
 for split, ((gap, remains), reason) in gaps.items():
     ill = [of_split[name][1].mean() for name in ("train", split)]
-    print(f"train - {split:5s} abnormal {ill[0]:.1%} - {ill[1]:.1%}   gap {gap:.2f} tokens, remains {remains:.2f}   {reason}")
+    print(
+        f"train - {split:5s} abnormal {ill[0]:.1%} - {ill[1]:.1%}   gap {gap:.2f} tokens, remains {remains:.2f}   {reason}"
+    )
 
 # %%
 draws = np.random.default_rng(SEED or 0)
@@ -702,7 +737,9 @@ say(
     val=sides["val"][0],
     apart=apart,
     error=error,
-    verdict="no accident of few studies; why, the reports do not say" if abs(apart) > 2 * error else "within what few studies do by themselves",
+    verdict="no accident of few studies; why, the reports do not say"
+    if abs(apart) > 2 * error
+    else "within what few studies do by themselves",
     less="less" if apart > 2 * error else "more" if apart < -2 * error else "about as much",
 )
 
@@ -710,13 +747,17 @@ say(
 for split, found in studies.items():
     texts = [clean_r2gen(study.report) for study in found]
     marked = sum("xxxx" in text for text in texts)
-    print(f"{split:5s} {len(set(texts)):5d} distinct of {len(texts):5d}   {marked / len(texts):.1%} hold a de-identification mark")
+    print(
+        f"{split:5s} {len(set(texts)):5d} distinct of {len(texts):5d}   {marked / len(texts):.1%} hold a de-identification mark"
+    )
 
 # %% [markdown]
 # The mark `xxxx` is a word like any other to the model: it is in the vocabulary, it is scored, and it is one of the most frequent words there are.
 
 # %% tags=["nbval-check-output"]
-print(f"`xxxx` is word number {[word for word, _ in said.most_common()].index('xxxx') + 1} by frequency, said {said['xxxx']:,} times in train")
+print(
+    f"`xxxx` is word number {[word for word, _ in said.most_common()].index('xxxx') + 1} by frequency, said {said['xxxx']:,} times in train"
+)
 
 
 # %% [markdown]
@@ -754,10 +795,17 @@ print(f"{covered[-1]:.1%} of the test sentences stand word for word in train ({l
 task = Task(studies["train"], studies["val"], studies["test"], vocabulary)
 (constant,) = set(baseline_hypotheses("a1", task).values())
 bleu_4 = constant_bleu([constant], references)[0, 3]
-rows = [row for row in table("published") if (row["where"], row["dataset"], row["metric"]) == ("Table 2", "iu_xray", "BLEU-4")]
+rows = [
+    row
+    for row in table("published")
+    if (row["where"], row["dataset"], row["metric"]) == ("Table 2", "iu_xray", "BLEU-4")
+]
 published = {row["system"]: float(row["value"]) for row in rows if row["paper"].startswith("R2GenCMN")}
 print(f"the same report for everybody: BLEU-4 {bleu_4:.3f}")
-print("published (CMN Table 2):       " + ", ".join(f"{system} {published[system]:.3f}" for system in ("BASE", "BASE+MEM", "CMN")))
+print(
+    "published (CMN Table 2):       "
+    + ", ".join(f"{system} {published[system]:.3f}" for system in ("BASE", "BASE+MEM", "CMN"))
+)
 
 # %% [markdown]
 # One report for all of them does as well as a published system does with all its training. That is no argument against the system. It is an argument against
@@ -850,7 +898,10 @@ print(f"{len(ours)} reports: {small.size} words from the grammar, {theirs.size} 
 # %% tags=["nbval-check-output"]
 headers, positions = iu_xray.film_headers(), iu_xray.positions()
 print("images a study:", dict(sorted(Counter(len(record.images) for record in with_two_views).items())))
-pairs = Counter(tuple(positions.get(iu_xray.image_key(image), "not said") for image in record.images[:2]) for record in with_two_views)
+pairs = Counter(
+    tuple(positions.get(iu_xray.image_key(image), "not said") for image in record.images[:2])
+    for record in with_two_views
+)
 for pair, count in pairs.most_common():
     print(f"{count:5d}  {' + '.join(pair)}")
 
@@ -973,7 +1024,10 @@ BEGINNINGS = {
     "bent or worn bone": ("Deformity", "Kyphosis", "Arthritis", "Bone Diseases"),
 }
 undrawn = [[finding.code for finding in study.findings if not finding.drawn] for study in all_studies]
-left_out = {name: sum(any(code.startswith(begins) for code in codes) for codes in undrawn) for name, begins in BEGINNINGS.items()}
+left_out = {
+    name: sum(any(code.startswith(begins) for code in codes) for codes in undrawn)
+    for name, begins in BEGINNINGS.items()
+}
 figures.schematic(draw(normal).views[0], sample_anatomy(np.random.default_rng(1)), left_out, name="01_schematic")
 
 # %%

@@ -28,7 +28,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -41,22 +41,22 @@ import torch
 from IPython.display import Markdown
 from torch.utils.flop_counter import FlopCounterMode
 
-from rrg_lib.checks import visual_extraction as checks
+from rrg_lib.book.checks import visual_extraction as checks
+from rrg_lib.book.figures import visual_extraction as figures
+from rrg_lib.book.prose import say
+from rrg_lib.data.study import DRAWN_FINDINGS, SPLITS
 from rrg_lib.evaluation.attention import box_cover, box_summary
 from rrg_lib.evaluation.grad_cam import grad_cam, map_table
-from rrg_lib.figures import visual_extraction as figures
-from rrg_lib.linear_probe import finding_auroc, fit_probe, pixel_means, probe_difference, probe_scores
-from rrg_lib.models.feature_cache import cached_features
-from rrg_lib.models.pretrained import SEEN, known_weights, released
-from rrg_lib.models.receptive_field import effective_field, field_of, side_holding
-from rrg_lib.models.receptive_field import receptive_field as measured_field
-from rrg_lib.models.visual import EXTRACTORS, VisualExtractor, augmented_as_released
-from rrg_lib.pretraining import FindingExtractor, PretrainingProfile, train_finding_extractor
-from rrg_lib.prose import say
-from rrg_lib.reading_speed import COPIED, DECODED, KEPT, PREPARED, reading_speed
-from rrg_lib.runs import finding_weights, prepared
-from rrg_lib.study import DRAWN_FINDINGS, SPLITS
-from rrg_lib.workspace import workspace
+from rrg_lib.evaluation.linear_probe import finding_auroc, fit_probe, pixel_means, probe_difference, probe_scores
+from rrg_lib.experiments.run import finding_weights, prepared
+from rrg_lib.models.visual.extractor import EXTRACTORS, VisualExtractor, augmented_as_released
+from rrg_lib.models.visual.feature_cache import cached_features
+from rrg_lib.models.visual.finding_extractor import FindingExtractor, PretrainingProfile, train_finding_extractor
+from rrg_lib.models.visual.pretrained import SEEN, known_weights, released
+from rrg_lib.models.visual.receptive_field import effective_field, field_of, side_holding
+from rrg_lib.models.visual.receptive_field import receptive_field as measured_field
+from rrg_lib.performance.input_pipeline import COPIED, DECODED, KEPT, PREPARED, reading_speed
+from rrg_lib.runtime.workspace import workspace
 
 # %%
 dataset = prepared(DATASET, data_root=DATA_ROOT)
@@ -118,7 +118,9 @@ checks.to_patches(to_patches)  # silent when right
 # %%
 features = resnet(views)
 torch.testing.assert_close(to_patches(x, 2), features.patches)  # the library does the same
-torch.testing.assert_close(features.patches[:, :49].mean(1), features.pooled[:, :512])  # pooled: the mean patch of each view
+torch.testing.assert_close(
+    features.patches[:, :49].mean(1), features.pooled[:, :512]
+)  # pooled: the mean patch of each view
 
 # %% [markdown]
 # ## 2.2 Nine networks, one name
@@ -136,7 +138,12 @@ def size_of(name):
             extractor.net(pixels)
     parameters = sum(p.numel() for p in extractor.parameters()) / 1e6
     side = extractor.transform.size
-    return [f"{side} × {side}", f"{extractor.patches_per_view} × {extractor.dim}", round(parameters, 1), round(counter.get_total_flops() / 2e9, 3)]
+    return [
+        f"{side} × {side}",
+        f"{extractor.patches_per_view} × {extractor.dim}",
+        round(parameters, 1),
+        round(counter.get_total_flops() / 2e9, 3),
+    ]
 
 
 # %% tags=["nbval-check-output"]
@@ -164,7 +171,12 @@ shown = next((i for i in dataset.split_indices("val") if dataset.labels[i, DRAWN
 film = torch.from_numpy(dataset.views_array([shown]))  # (1, 2, 256, 256)
 generator = torch.Generator().manual_seed(3)
 crops = [augmented_as_released(film, generator)[0, 0] for _ in range(2)]
-given = {"squashed": resnet.transform(film)[0].mean(0), "a crop": crops[0], "another": crops[1], "mirrored": crops[1].flip(-1)}
+given = {
+    "squashed": resnet.transform(film)[0].mean(0),
+    "a crop": crops[0],
+    "another": crops[1],
+    "mirrored": crops[1].flip(-1),
+}
 given["squashed"] = 255 * (given["squashed"] - given["squashed"].min()) / np.ptp(given["squashed"].numpy())
 figures.what_it_is_given(film[0, 0].numpy(), {name: p.numpy() for name, p in given.items()}, name="02_what_it_is_given")
 
@@ -207,7 +219,9 @@ small = VisualExtractor("small")
 assert receptive_field(RESNET18) == field_of(RESNET18)[0] == measured_field(resnet)
 for extractor in (resnet, small):
     side, r = extractor.transform.size, measured_field(extractor)
-    print(f"{extractor.name}: {r} of {side} pixels, {r * 256 / side:.0f} of a film of 256; its patch stands for {256 / extractor.grid:.0f}")
+    print(
+        f"{extractor.name}: {r} of {side} pixels, {r * 256 / side:.0f} of a film of 256; its patch stands for {256 / extractor.grid:.0f}"
+    )
 
 # %% [markdown]
 # Both could see more than the whole film. Could. How much of that do they use? The gradient of a patch's feature by each pixel says how much the pixel
@@ -314,7 +328,9 @@ for name, extractor in extractors.items():
 print({split: len(at) for split, at in parts.items()})
 for name, cache in caches.items():
     patches = cache.patches(chosen[0])
-    print(f"{name}: {len(cache)} studies, {patches.shape} {patches.dtype} each, {cache.bytes / len(cache) / 2**10:.0f} KiB a study")
+    print(
+        f"{name}: {len(cache)} studies, {patches.shape} {patches.dtype} each, {cache.bytes / len(cache) / 2**10:.0f} KiB a study"
+    )
 
 # %% [markdown]
 # ## 2.7 What is in the features?
@@ -349,7 +365,10 @@ table.round(3)
 few = parts["test"][:40]
 exact = cached_features(extractors["findings"], dataset, folder=folder, studies=few, precision="float32")
 probe = probes["findings"]
-full, half = (np.stack([cache.pooled(i) for i in few]).astype(np.float64) @ probe.weights.T + probe.bias for cache in (exact, caches["findings"]))
+full, half = (
+    np.stack([cache.pooled(i) for i in few]).astype(np.float64) @ probe.weights.T + probe.bias
+    for cache in (exact, caches["findings"])
+)
 say(
     "A logit moves by {most:.1e} at most, where logits have a spread of {spread:.1f}. Of {n} answers {changed} change.",
     most=np.abs(full - half).max(),
@@ -371,7 +390,13 @@ def compared(one, other):
     return f"- **{one}** {verdict} **{other}**: micro-F1 {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-pairs = [("random", "pixels"), ("ImageNet", "pixels"), ("ImageNet", "random"), ("findings", "random"), ("findings", "ImageNet")]
+pairs = [
+    ("random", "pixels"),
+    ("ImageNet", "pixels"),
+    ("ImageNet", "random"),
+    ("findings", "random"),
+    ("findings", "ImageNet"),
+]
 Markdown("\n".join(compared(*pair) for pair in pairs))
 
 # %% [markdown]
@@ -407,7 +432,10 @@ def step_seconds(learning):
     """Seconds for a step on four studies: through the network, and back if it learns; the second of two tries."""
     extractor = VisualExtractor("efficientnet_lite0", weights="imagenet", frozen=not learning).train()
     head = torch.nn.Linear(extractor.dim, len(DRAWN_FINDINGS))
-    batch, targets = torch.from_numpy(dataset.views_array(parts["train"][:4])), torch.from_numpy(labels["train"][:4]).float()
+    batch, targets = (
+        torch.from_numpy(dataset.views_array(parts["train"][:4])),
+        torch.from_numpy(labels["train"][:4]).float(),
+    )
     for _ in range(2):
         start = time.perf_counter()
         logits = head(extractor(batch).patches.mean(1))
@@ -418,7 +446,9 @@ def step_seconds(learning):
 
 # %%
 frozen, tuned = step_seconds(False), step_seconds(True)
-Markdown(f"A step that fine-tunes takes **{tuned / frozen:.1f}** times as long as one with the network frozen, and a kept feature needs neither.")
+Markdown(
+    f"A step that fine-tunes takes **{tuned / frozen:.1f}** times as long as one with the network frozen, and a kept feature needs neither."
+)
 
 # %% [markdown]
 # *Frozen* means two things, and the second is easily forgotten: no gradient, and **no change of the batch norm's running statistics**. A network whose
@@ -433,7 +463,9 @@ kept = extractors["findings"].train()  # asked to train, and frozen
 kept_before = kept.hash
 kept(some)
 told = {True: "unchanged", False: "changed"}
-print(f"after one look at eight films: parameters fixed, training mode: {told[before == after]}; frozen: {told[kept_before == kept.hash]}")
+print(
+    f"after one look at eight films: parameters fixed, training mode: {told[before == after]}; frozen: {told[kept_before == kept.hash]}"
+)
 
 # %% [markdown]
 # Does fine-tuning the ImageNet network pay? Finding out takes two cores some minutes of training, so this is done from `laptop` on.
@@ -444,7 +476,9 @@ if PROFILE != "ci":
     start = FindingExtractor("efficientnet_lite0", weights="imagenet")
     recipe = PretrainingProfile(epochs=3, learning_rate=1e-3)
     validation = dataset.views_array(held), labels["val"]
-    tuned_net = train_finding_extractor(dataset.views_array(at), dataset.labels[at], validation=validation, profile=recipe, start=start).extractor
+    tuned_net = train_finding_extractor(
+        dataset.views_array(at), dataset.labels[at], validation=validation, profile=recipe, start=start
+    ).extractor
     tuned_net.frozen = True
     cache = cached_features(tuned_net.eval().requires_grad_(False), dataset, folder=folder, studies=chosen)
     pooled = {split: np.stack([cache.pooled(i) for i in part]).astype(np.float32) for split, part in parts.items()}
@@ -480,7 +514,9 @@ checks.class_activation(class_activation)
 # %%
 def cam(name, i, finding, score=None):
     """Grad-CAM (V, P) of the probe's logit, or of another score of the maps, for study i."""
-    maps = torch.from_numpy(caches[name].patches(i).astype(np.float32)).unflatten(0, (2, -1))[None].requires_grad_()  # (1, V, P, D)
+    maps = (
+        torch.from_numpy(caches[name].patches(i).astype(np.float32)).unflatten(0, (2, -1))[None].requires_grad_()
+    )  # (1, V, P, D)
     w = torch.from_numpy(probes[name].weights[finding]).float().unflatten(0, (2, -1))  # (V, D)
     value = (maps.mean(2) * w).sum((1, 2)) if score is None else score(maps)
     return grad_cam(maps, value)[0].numpy()
@@ -489,10 +525,15 @@ def cam(name, i, finding, score=None):
 i = next(i for i in parts["test"] if dataset.labels[i].any())
 f = int(dataset.labels[i].argmax())
 maps = torch.from_numpy(caches["ImageNet"].patches(i).astype(np.float32)).unflatten(0, (2, -1))  # (V, P, D)
-slopes = torch.from_numpy(probes["ImageNet"].weights[f]).float().unflatten(0, (2, -1))[:, None].expand_as(maps) / maps.shape[1]
+slopes = (
+    torch.from_numpy(probes["ImageNet"].weights[f]).float().unflatten(0, (2, -1))[:, None].expand_as(maps)
+    / maps.shape[1]
+)
 yours = class_activation(maps, slopes)
 np.testing.assert_allclose(yours.numpy(), cam("ImageNet", i, f), atol=1e-4)  # the library does the same
-print(f"{dataset.ids[i]}, {DRAWN_FINDINGS[f]}: {yours.numel()} patches compared, {int((yours > 0).sum())} of them speak for the finding")
+print(
+    f"{dataset.ids[i]}, {DRAWN_FINDINGS[f]}: {yours.numel()} patches compared, {int((yours > 0).sum())} of them speak for the finding"
+)
 
 # %% [markdown]
 # A probe of the mean patch is linear, so its gradient is its weights and Grad-CAM is the sum of each patch times them. The finding extractor has a head of
@@ -502,8 +543,16 @@ print(f"{dataset.ids[i]}, {DRAWN_FINDINGS[f]}: {yours.numel()} patches compared,
 model = FindingExtractor.load(weights)
 own_head = lambda finding: lambda maps: model.pool(model.head(maps.flatten(1, 2)))[:, finding]  # noqa: E731
 ways = {name: (name, lambda _: None) for name in caches} | {"findings, own head": ("findings", own_head)}
-at = [(i, f) for i in parts["test"] for f in np.flatnonzero(dataset.labels[i]) if DRAWN_FINDINGS[f] in {box.finding for box in dataset.boxes(i)}]
-found = {label: {(dataset.ids[i], DRAWN_FINDINGS[f]): cam(name, i, f, score(f)) for i, f in at} for label, (name, score) in ways.items()}
+at = [
+    (i, f)
+    for i in parts["test"]
+    for f in np.flatnonzero(dataset.labels[i])
+    if DRAWN_FINDINGS[f] in {box.finding for box in dataset.boxes(i)}
+]
+found = {
+    label: {(dataset.ids[i], DRAWN_FINDINGS[f]): cam(name, i, f, score(f)) for i, f in at}
+    for label, (name, score) in ways.items()
+}
 boxes = {dataset.ids[i]: dataset.boxes(i) for i in parts["test"]}
 
 # %% [markdown]
@@ -586,7 +635,11 @@ def why_inside(maps, cover):
         return lead.mean() > 2 * lead.std(ddof=1) / np.sqrt(len(lead))
 
     mean_of_others = (maps.sum(axis=0) - maps) / (len(maps) - 1)  # (n, S)
-    own, others, chance = (maps * cover).sum(axis=1), (mean_of_others * cover).sum(axis=1), cover.mean(axis=1)  # (n,) each
+    own, others, chance = (
+        (maps * cover).sum(axis=1),
+        (mean_of_others * cover).sum(axis=1),
+        cover.mean(axis=1),
+    )  # (n,) each
     reason = "chance" if not clear(own - chance) else "looking" if clear(own - others) else "habit"
     return (own.mean() / chance.mean(), others.mean() / chance.mean()), reason
     ### END SOLUTION
@@ -601,8 +654,13 @@ checks.why_inside(why_inside)
 
 # %%
 if drawn:
-    explained = {label: {finding: why_inside(*maps_and_cover(label, finding)) for finding in frequent} for label in ways}
-    shown_as = {label: {f: f"{own:.2f}, {others:.2f} {reason}" for f, ((own, others), reason) in row.items()} for label, row in explained.items()}
+    explained = {
+        label: {finding: why_inside(*maps_and_cover(label, finding)) for finding in frequent} for label in ways
+    }
+    shown_as = {
+        label: {f: f"{own:.2f}, {others:.2f} {reason}" for f, ((own, others), reason) in row.items()}
+        for label, row in explained.items()
+    }
     display(pd.DataFrame(shown_as))
 
 # %%
@@ -613,10 +671,12 @@ if drawn:
     lower = sum(why == "looking" and share < own for share, why in answers)
     meant = {"habit": "not shown to be more than a **habit**", "looking": "**looking**", "chance": "**chance**"}[reason]
     told = f"The riddle: random weights have {own:.2f} times chance for {riddle}, and maps of other studies {others:.2f} in the same boxes: {meant}. "
+    told += f"Of the {sum(looking.values())} answers *looking* among {len(answers)}, {lower} have a lower share than that: how high a share is does not "
     told += (
-        f"Of the {sum(looking.values())} answers *looking* among {len(answers)}, {lower} have a lower share than that: how high a share is does not "
+        f"tell why. Findings at which the maps look, of {len(frequent)}: "
+        + ", ".join(f"{label} {n}" for label, n in looking.items())
+        + ". "
     )
-    told += f"tell why. Findings at which the maps look, of {len(frequent)}: " + ", ".join(f"{label} {n}" for label, n in looking.items()) + ". "
     told += f"(Where no map looked, two standard errors would still let about {len(answers) * 0.023:.1f} of {len(answers)} answers pass.)"
     display(Markdown(told))
 
@@ -631,8 +691,12 @@ if drawn:
 
 # %%
 if drawn:
-    summary = pd.concat({label: box_summary(t.assign(all="all"), by=["all"]).loc["all"] for label, t in scored.items()}, axis=1).T
-    display(summary[["n", "studies", "inside", "chance", "ratio", "low", "high", "others", "auc"]].astype(float).round(3))
+    summary = pd.concat(
+        {label: box_summary(t.assign(all="all"), by=["all"]).loc["all"] for label, t in scored.items()}, axis=1
+    ).T
+    display(
+        summary[["n", "studies", "inside", "chance", "ratio", "low", "high", "others", "auc"]].astype(float).round(3)
+    )
     display(figures.box_ratios(dict(summary.iterrows()), name="02_box_ratios"))
 
 
@@ -659,7 +723,10 @@ Markdown("\n".join(lines) or "These studies have no boxes: nothing to score.")
 # %%
 readable = parts["val"][:64]
 speed = pd.concat(
-    {name: reading_speed(extractors[name], dataset, caches[name], readable, few=4) for name in ("findings", "ImageNet")},
+    {
+        name: reading_speed(extractors[name], dataset, caches[name], readable, few=4)
+        for name in ("findings", "ImageNet")
+    },
     names=["extractor", "how"],
 )
 speed["epochs an hour"] = 3600 / (speed["seconds a study"] * dataset.manifest["splits"]["train"])
@@ -680,7 +747,11 @@ lines = []
 for name in ("findings", "ImageNet"):
     per = speed.loc[name]["seconds a study"]
     films = 1 - per[PREPARED] / per[DECODED]
-    verdict = "prepare the films once, before anything else" if films > 0.5 else "the network is the larger part: freeze it and keep its features"
+    verdict = (
+        "prepare the films once, before anything else"
+        if films > 0.5
+        else "the network is the larger part: freeze it and keep its features"
+    )
     lines.append(f"- **{name}**: {films:.0%} of the first row is decoding and {1 - films:.0%} the network: {verdict}")
 Markdown("\n".join(lines))
 

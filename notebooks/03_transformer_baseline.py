@@ -32,7 +32,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -45,26 +45,26 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from rrg_lib import results
-from rrg_lib.checks import transformer_baseline as checks
-from rrg_lib.checks import transformer_baseline_length as length_checks
-from rrg_lib.decoding import PROTOCOLS, DecodingConfig, generate
+from rrg_lib.book.checks import transformer_baseline as checks
+from rrg_lib.book.checks import transformer_baseline_length as length_checks
+from rrg_lib.book.figures import transformer_baseline as figures
+from rrg_lib.book.figures.training import training_curves
+from rrg_lib.data.study import DRAWN_FINDINGS
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
-from rrg_lib.figures import transformer_baseline as figures
-from rrg_lib.figures.training import training_curves
+from rrg_lib.experiments import results
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.reports import write_reports
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.tuning import BAND, tune
+from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, generate
 from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
 from rrg_lib.models.generator import report_loss as library_loss
-from rrg_lib.models.norms import ReleasedLayerNorm
+from rrg_lib.models.layers import ReleasedLayerNorm
 from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, SinusoidalPositions, merge_heads, split_heads
 from rrg_lib.models.transformer import causal_mask as library_mask
-from rrg_lib.models.visual import VisualExtractor
-from rrg_lib.presets import experiment
-from rrg_lib.reports import write_reports
-from rrg_lib.runs import Run
-from rrg_lib.shipped import table
-from rrg_lib.study import DRAWN_FINDINGS
+from rrg_lib.models.visual.extractor import VisualExtractor
+from rrg_lib.runtime.package_data import table
 from rrg_lib.training import build_optimizer
-from rrg_lib.tuning import BAND, tune
 
 
 def say(*lines):
@@ -133,7 +133,9 @@ ids = vocabulary.encode(sentence)
 name_of = {0: "(0)"} | {i: word for word, i in vocabulary.ids.items()}
 rows = {"the decoder reads": [name_of[i] for i in ids[:-1]], "it must say": [name_of[i] for i in ids[1:]]}
 print(pd.DataFrame(rows).T.to_string(header=False))
-print(f"\n{vocabulary.size} words, so a step answers with {vocabulary.size + 1} numbers: one a word, and one for the end")
+print(
+    f"\n{vocabulary.size} words, so a step answers with {vocabulary.size + 1} numbers: one a word, and one for the end"
+)
 
 # %% [markdown]
 # Read the two rows column by column: after *(0)* it must say *the*, after *the* it must say *heart*, and after the last full stop it must
@@ -151,7 +153,11 @@ print(f"\n{vocabulary.size} words, so a step answers with {vocabulary.size + 1} 
 
 # %%
 draw = torch.Generator().manual_seed(0)
-query, keys, values = torch.randn(64, generator=draw), torch.randn(98, 64, generator=draw), torch.randn(98, 64, generator=draw)
+query, keys, values = (
+    torch.randn(64, generator=draw),
+    torch.randn(98, 64, generator=draw),
+    torch.randn(98, 64, generator=draw),
+)
 weights = (keys @ query / math.sqrt(64)).softmax(dim=0)  # (98,), sums to 1
 answer = weights @ values  # (64,)
 
@@ -201,7 +207,9 @@ checks.scaled_attention(scaled_attention)  # silent if right
 torch.manual_seed(1)
 layer = MultiHeadAttention(d_model=128, heads=4, dropout=0.0)
 x = torch.randn(2, 98, 128)  # (B, S, d)
-query, keys, values = (split_heads(linear(x), 4) for linear in (layer.query, layer.key, layer.value))  # (B, h, S, d_k) each
+query, keys, values = (
+    split_heads(linear(x), 4) for linear in (layer.query, layer.key, layer.value)
+)  # (B, h, S, d_k) each
 ours = layer.output(merge_heads(scaled_attention(query, keys, values)))  # (B, S, d)
 torch.testing.assert_close(ours, layer(x, layer.project(x)), atol=1e-5, rtol=1e-4)
 tuple(query.shape), tuple(ours.shape)
@@ -239,7 +247,9 @@ checks.released_norm(released_norm)
 for d in (128, 512):
     x = torch.randn(200, d, generator=torch.Generator().manual_seed(2))
     ratio = (ReleasedLayerNorm(d)(x) / torch.nn.LayerNorm(d)(x)).median().item()
-    print(f"d = {d}: the released norm is {ratio:.4f} times PyTorch's, sqrt((d - 1) / d) is {math.sqrt((d - 1) / d):.4f}")
+    print(
+        f"d = {d}: the released norm is {ratio:.4f} times PyTorch's, sqrt((d - 1) / d) is {math.sqrt((d - 1) / d):.4f}"
+    )
 
 # %% [markdown]
 # A fixed factor close to one: training can absorb it. But weights that were *trained* with one norm and *run* with the other are a slightly
@@ -578,7 +588,9 @@ def slow_beam(next_log_probs, beam_size, max_length):
     """The best report and its log-probability. Asks for the whole beginning every time."""
     live, finished = [((), 0.0)], []
     for t in range(1, max_length + 1):
-        candidates = [((*words, i), total + log_p) for words, total in live for i, log_p in enumerate(next_log_probs(words))]
+        candidates = [
+            ((*words, i), total + log_p) for words, total in live for i, log_p in enumerate(next_log_probs(words))
+        ]
         best = sorted(candidates, key=lambda candidate: -candidate[1])[:beam_size]
         finished += [(words, total) for words, total in best if words[-1] == 0 or t == max_length]
         live = [(words, total) for words, total in best if words[-1] != 0]
@@ -666,10 +678,16 @@ rows, log_probs, searched = {}, {}, {}
 for label, config in settings.items():
     search = generate(generator, some.inputs, config=config)
     texts = [vocabulary.decode([0, *row]) for row in search.tokens.tolist()]
-    rows[label] = {"distinct reports": len(set(texts)), "mean words": sum(len(text.split()) for text in texts) / len(texts)}
+    rows[label] = {
+        "distinct reports": len(set(texts)),
+        "mean words": sum(len(text.split()) for text in texts) / len(texts),
+    }
     log_probs[label] = search.scores
     n = ((search.tokens > 0).sum(1) + 1).clamp(max=max_length)  # (64,), the final 0 counted, unless the report was cut
-    searched[label] = (search.scores * torch.tensor([config.penalty(length) for length in n.tolist()]), n)  # plain sums, lengths
+    searched[label] = (
+        search.scores * torch.tensor([config.penalty(length) for length in n.tolist()]),
+        n,
+    )  # plain sums, lengths
 pd.DataFrame.from_dict(rows, orient="index").round(1)
 
 # %%
@@ -711,8 +729,13 @@ length_checks.why_likelier(why_likelier)
 # Each search against greedy search, in nats a report. *What to see: the first two columns. A part below 0 is what the other part had to pay for.*
 
 # %%
-explained = {label: why_likelier(*searched["greedy"], *found_by) for label, found_by in searched.items() if label != "greedy"}
-gains = {label: {"by words": w, "by length": l, "gain": w + l, "explained by": reason} for label, ((w, l), reason) in explained.items()}
+explained = {
+    label: why_likelier(*searched["greedy"], *found_by) for label, found_by in searched.items() if label != "greedy"
+}
+gains = {
+    label: {"by words": w, "by length": l, "gain": w + l, "explained by": reason}
+    for label, ((w, l), reason) in explained.items()
+}
 pd.DataFrame.from_dict(gains, orient="index").round(2)
 
 # %%
@@ -755,8 +778,12 @@ def with_cache(generator, patches, steps):
 
 
 # %%
-with_it, without_it = (search(generator, some.inputs[:16], max_length).tolist() for search in (with_cache, without_cache))
-assert [vocabulary.decode(row) for row in with_it] == [vocabulary.decode(row) for row in without_it]  # up to the first 0
+with_it, without_it = (
+    search(generator, some.inputs[:16], max_length).tolist() for search in (with_cache, without_cache)
+)
+assert [vocabulary.decode(row) for row in with_it] == [
+    vocabulary.decode(row) for row in without_it
+]  # up to the first 0
 print("16 studies: the same words")
 
 # %% [markdown]
@@ -772,10 +799,15 @@ def seconds(search, *inputs):
 
 lines = []
 wide = torch.rand(8, 98, published.config.d_vf, generator=draw)
-for label, model, inputs in (("this profile's size", generator, some.inputs[:16]), ("the published size", published, wide)):
+for label, model, inputs in (
+    ("this profile's size", generator, some.inputs[:16]),
+    ("the published size", published, wide),
+):
     seconds(with_cache, model, inputs, 2)  # the first call is slower than the rest: not counted
     ratio = seconds(without_cache, model, inputs, max_length) / seconds(with_cache, model, inputs, max_length)
-    lines.append(f"- {label} (d = {model.config.d_model}, {len(inputs)} studies): **{ratio:.1f} times** as long without the cache")
+    lines.append(
+        f"- {label} (d = {model.config.d_model}, {len(inputs)} studies): **{ratio:.1f} times** as long without the cache"
+    )
 say(
     *lines,
     f"\nMeasured on this machine, in this run. Counted in word positions the factor would be {(max_length + 1) / 2:.1f}.",
@@ -796,7 +828,9 @@ shown = [next(i for i in test if not labels[i])]
 for finding in ("Cardiomegaly", "Effusion"):
     shown.append(next(i for i in test if finding in labels[i] and i not in shown))
 labels = [", ".join(labels[i]) or "no drawn finding" for i in shown]
-figures.studies([dataset.views(i) for i in shown], labels, [dataset.boxes(i) for i in shown], drawn=drawn, name="03_studies")
+figures.studies(
+    [dataset.views(i) for i in shown], labels, [dataset.boxes(i) for i in shown], drawn=drawn, name="03_studies"
+)
 
 # %%
 inputs = validation.collate(shown).inputs
@@ -840,7 +874,10 @@ pd.DataFrame.from_dict(rows, orient="index").round(1)
 # reports that were cut.*
 
 # %%
-lengths = {label: [len(text.split()) for text in reports.values()] for label, reports in {"references": references, **written}.items()}
+lengths = {
+    label: [len(text.split()) for text in reports.values()]
+    for label, reports in {"references": references, **written}.items()
+}
 figures.report_lengths(lengths, name="03_report_lengths")
 
 # %% [markdown]
@@ -852,7 +889,12 @@ evaluation = run.evaluate("test", metrics=WITHOUT_JAVA, reports=written["beam 3"
 greedy = run.evaluate("test", metrics=WITHOUT_JAVA, reports=written["greedy"], baselines=False)
 columns = ["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "finding-F1", "distinct", "length"]
 rename = {evaluation.rows[0].name: "BASE, beam 3"}
-scores = pd.concat([evaluation.table()[columns].rename(index=rename), greedy.table()[columns].rename(index={greedy.rows[0].name: "BASE, greedy"})])
+scores = pd.concat(
+    [
+        evaluation.table()[columns].rename(index=rename),
+        greedy.table()[columns].rename(index={greedy.rows[0].name: "BASE, greedy"}),
+    ]
+)
 scores.round(3)
 
 # %% [markdown]
@@ -860,7 +902,10 @@ scores.round(3)
 # there is nothing to find; *findings said* then counts the false ones.
 
 # %%
-apart = {part: evaluation.table(part)[["BLEU-4", "finding-F1", "findings said"]].rename(index=rename) for part in ("normal", "abnormal")}
+apart = {
+    part: evaluation.table(part)[["BLEU-4", "finding-F1", "findings said"]].rename(index=rename)
+    for part in ("normal", "abnormal")
+}
 pd.concat(apart, axis=1).round(3)
 
 # %%
@@ -897,7 +942,12 @@ say(
 biased = DecodingConfig(beam_size=1, end_bias=-4.0)
 logits = torch.tensor([[2.0, 1.0, 0.0]])  # of the end mark and two words
 moved = torch.cat([logits[:, :1] + biased.end_bias, logits[:, 1:]], dim=-1)
-print("probabilities of (0) and two words:", logits.softmax(-1).numpy().round(3)[0], "with the bias:", moved.softmax(-1).numpy().round(3)[0])
+print(
+    "probabilities of (0) and two words:",
+    logits.softmax(-1).numpy().round(3)[0],
+    "with the bias:",
+    moved.softmax(-1).numpy().round(3)[0],
+)
 
 # %% [markdown]
 # Which $b$? Which beam? That is a choice, and choices are made on the **validation** studies. `tune` (on the command line `rrg tune`) writes their reports
@@ -936,7 +986,12 @@ for label, how in searches.items():
     reports = write_reports(generator, run.batches("test"), vocabulary, how) if isinstance(how, DecodingConfig) else how
     found = run.evaluate("test", metrics=WITHOUT_JAVA, reports=reports, baselines=False).rows[0].parts["all"]
     scores_of = {name: found.scores[name] for name in ("BLEU-4", "CIDEr", "finding-F1", "finding-F1 keywords-0")}
-    rows[label] = {**scores_of, "distinct": found.distinct, "length": found.length, "length ratio": found.length / words}
+    rows[label] = {
+        **scores_of,
+        "distinct": found.distinct,
+        "length": found.length,
+        "length ratio": found.length / words,
+    }
 by_search = pd.DataFrame.from_dict(rows, orient="index")
 by_search.round({"distinct": 0, "length": 1, "length ratio": 2}).round(3)
 
@@ -947,7 +1002,9 @@ by_search.round({"distinct": 0, "length": 1, "length ratio": 2}).round(3)
 # %%
 stored_ways = {how: results.summary(["base"], protocol=how) for how in PROTOCOLS}
 shown_scores = ["BLEU-4", "CIDEr", "finding-F1", "distinct", "length ratio", "seeds"]
-pd.concat([frame.assign(protocol=how).set_index("protocol")[shown_scores] for how, frame in stored_ways.items() if len(frame)])
+pd.concat(
+    [frame.assign(protocol=how).set_index("protocol")[shown_scores] for how, frame in stored_ways.items() if len(frame)]
+)
 
 # %%
 moved_f1, moved_bleu = (by_search[score].max() - by_search[score].min() for score in ("finding-F1", "BLEU-4"))

@@ -27,7 +27,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -44,24 +44,33 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from rrg_lib import results as stored_results
-from rrg_lib.attention_quality import stored as stored_looks
-from rrg_lib.checks import memory_querying_responding as checks
-from rrg_lib.decoding import DecodingConfig
-from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_cover, box_score, box_summary, box_table, find_mentions, look
-from rrg_lib.figures import memory_querying_responding as figures
+from rrg_lib.book.checks import memory_querying_responding as checks
+from rrg_lib.book.figures import memory_querying_responding as figures
+from rrg_lib.evaluation.attention import (
+    CROSS_ATTENTION,
+    SHARED_SLOTS,
+    box_cover,
+    box_score,
+    box_summary,
+    box_table,
+    find_mentions,
+    look,
+)
+from rrg_lib.experiments import results as stored_results
+from rrg_lib.experiments.attention_results import stored as stored_looks
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.run import Run
+from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator, report_loss
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.models.memory.base import read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
-from rrg_lib.models.visual import VisualExtractor
-from rrg_lib.presets import experiment
-from rrg_lib.replication.exact import MIMIC_VOCABULARY, memory_cost, parameters
-from rrg_lib.replication.measured import measured as measured_of
-from rrg_lib.replication.measured import swept
-from rrg_lib.reports import validation_scores, write_reports
-from rrg_lib.runs import Run
-from rrg_lib.shipped import table as shipped
+from rrg_lib.models.visual.extractor import VisualExtractor
+from rrg_lib.replication.exact_checks import MIMIC_VOCABULARY, memory_cost, parameters
+from rrg_lib.replication.seed_scores import measured as measured_of
+from rrg_lib.replication.seed_scores import swept
+from rrg_lib.runtime.package_data import table as shipped
 from rrg_lib.training import build_optimizer
 
 # %% [markdown]
@@ -84,9 +93,14 @@ from rrg_lib.training import build_optimizer
 # many different texts were written for them: 1 would be the same report for everybody.
 
 # %%
-runs = {name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name in ("base", "mem", "cmn")}
+runs = {
+    name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT)
+    for name in ("base", "mem", "cmn")
+}
 results = {name: run.train() for name, run in runs.items()}
-kept = pd.DataFrame({name: result.history[result.best_epoch] for name, result in results.items()}).T  # the epoch chosen on validation studies
+kept = pd.DataFrame(
+    {name: result.history[result.best_epoch] for name, result in results.items()}
+).T  # the epoch chosen on validation studies
 kept[["train_loss", "validation_loss", "BLEU-4", "finding-F1", "distinct"]].astype(float).round(3)
 
 # %% [markdown]
@@ -222,7 +236,11 @@ for features, response in ((x, r_s), (y, r_t)):
 # dropout of training, and `linear_weights` belongs to chapter 05.
 
 # %%
-lines = [line.strip() for line in inspect.getsource(read_slots).splitlines() if line.strip().startswith(("best, ", "weights = ", "answers = "))]
+lines = [
+    line.strip()
+    for line in inspect.getsource(read_slots).splitlines()
+    if line.strip().startswith(("best, ", "weights = ", "answers = "))
+]
 assert len(lines) == 3
 print("\n".join(lines))
 
@@ -297,7 +315,10 @@ counts = {
     "patches": (slots_for(D_s.softmax(-1), 0.9), slots_for(w_s, 0.9)),
     "words": tuple(slots_for(w, 0.9).transpose(1, 2)[words] for w in (D_t.softmax(-1), w_t)),
 }
-table = {name: {f"of all {N}": every.double().mean().item(), f"of the top {K}": few.double().mean().item()} for name, (every, few) in counts.items()}
+table = {
+    name: {f"of all {N}": every.double().mean().item(), f"of the top {K}": few.double().mean().item()}
+    for name, (every, few) in counts.items()
+}
 pd.DataFrame(table).T.rename_axis("mean number of slots that carry 90 % of the weight").round(1)
 
 # %% [markdown]
@@ -325,7 +346,10 @@ torch.testing.assert_close(as_printed.fuse(x, response, "image"), r_s)  # Eq. 14
 # %%
 loudness = {"patches": (x, r_s), "words": (y[words], r_t[words])}
 pd.DataFrame(
-    {name: {"feature": f.norm(dim=-1).mean().item(), "response": r.norm(dim=-1).mean().item()} for name, (f, r) in loudness.items()}
+    {
+        name: {"feature": f.norm(dim=-1).mean().item(), "response": r.norm(dim=-1).mean().item()}
+        for name, (f, r) in loudness.items()
+    }
 ).T.round(2)
 
 # %% [markdown]
@@ -363,7 +387,9 @@ def seconds(work, repeats=3):
 
 torch.testing.assert_close(project(content).keys, project(content.expand(2, -1, -1)).keys[:1], atol=1e-5, rtol=1e-4)
 ours, per_study = seconds(lambda: project(content)), seconds(lambda: project(content.expand(study_batch, -1, -1)))
-print(f"projecting once per study takes {per_study / ours:.0f} times as long as once per batch of {study_batch} ({1000 * ours:.0f} ms)")
+print(
+    f"projecting once per study takes {per_study / ours:.0f} times as long as once per batch of {study_batch} ({1000 * ours:.0f} ms)"
+)
 
 # %% [markdown]
 # ## 4.8 What the memory is before it learns
@@ -380,7 +406,10 @@ def askers(generator, batch):
     """What asks, in each modality, as one long sequence (1, n, d), padding left out."""
     y = generator.token_embedding(batch.tokens[:, :-1]) * math.sqrt(generator.config.d_model)
     said = batch.mask[:, :-1] > 0
-    return {"image": generator.patch_embedding(batch.inputs).flatten(0, 1)[None], "text": generator.token_positions(y)[said][None]}
+    return {
+        "image": generator.patch_embedding(batch.inputs).flatten(0, 1)[None],
+        "text": generator.token_positions(y)[said][None],
+    }
 
 
 def likeness(vectors):
@@ -400,8 +429,19 @@ def answers_of(generator, batch):
         scores = query @ slots.keys.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (1, h, n, N)
         answer = memory.respond(features, slots)
         lengths = answer.vectors.norm(dim=-1).mean(), features.norm(dim=-1).mean()
-        rows[who] = [scores.std(-1).mean(), answer.weights[..., 0].mean() * memory.config.top_k, likeness(answer.vectors[0]), *lengths]
-    columns = ["std of a query's scores", "best weight × K", "cosine of two answers", "length of answer", "length of feature"]
+        rows[who] = [
+            scores.std(-1).mean(),
+            answer.weights[..., 0].mean() * memory.config.top_k,
+            likeness(answer.vectors[0]),
+            *lengths,
+        ]
+    columns = [
+        "std of a query's scores",
+        "best weight × K",
+        "cosine of two answers",
+        "length of answer",
+        "length of feature",
+    ]
     return pd.DataFrame(rows, index=columns).T.astype(float)
 
 
@@ -421,7 +461,13 @@ answers_of(untrained, batch).round(5)
 # %%
 trained = {name: runs[name].generator() for name in ("base", "mem", "cmn")}
 before = answers_of(run.new_generator(), batch)
-pd.concat({"CMN, before": before, "CMN, trained": answers_of(generator, batch), "BASE+MEM, trained": answers_of(trained["mem"], batch)}).round(4)
+pd.concat(
+    {
+        "CMN, before": before,
+        "CMN, trained": answers_of(generator, batch),
+        "BASE+MEM, trained": answers_of(trained["mem"], batch),
+    }
+).round(4)
 
 # %% [markdown]
 # *What to see: dotted, before training; solid, after. The steeper a line, the more the memory tells its best slots from the rest. The axis
@@ -433,11 +479,16 @@ pd.concat({"CMN, before": before, "CMN, trained": answers_of(generator, batch), 
 def mean_weights(generator, batch):
     """The mean weight of the best slot, the second, …, (K,), by modality."""
     memory = generator.eval().memory
-    return {who: memory.respond(f, memory.slots(None, who)).weights.mean((0, 1, 2)).numpy() for who, f in askers(generator, batch).items()}
+    return {
+        who: memory.respond(f, memory.slots(None, who)).weights.mean((0, 1, 2)).numpy()
+        for who, f in askers(generator, batch).items()
+    }
 
 
 curves = {
-    f"{who}, {when}": curve for when, g in (("before", run.new_generator()), ("trained", generator)) for who, curve in mean_weights(g, batch).items()
+    f"{who}, {when}": curve
+    for when, g in (("before", run.new_generator()), ("trained", generator))
+    for who, curve in mean_weights(g, batch).items()
 }
 figures.weight_curves(curves, name="04_weight_curves")
 
@@ -460,7 +511,9 @@ def query_sizes(steps=100, **settings):
     learning = run.new_generator().train()
     optimizer, weight = build_optimizer(learning, config), learning.memory.projections["shared"].query.weight
     sizes = [weight.square().mean().sqrt().item()]
-    for some in itertools.islice(itertools.cycle(run.batches("train").loader(config.batch_size, seed=config.seed, shuffle=True)), steps):
+    for some in itertools.islice(
+        itertools.cycle(run.batches("train").loader(config.batch_size, seed=config.seed, shuffle=True)), steps
+    ):
         output = learning(some)
         report_loss(output.logits, some.tokens, some.mask).backward()
         optimizer.step()
@@ -472,7 +525,9 @@ def query_sizes(steps=100, **settings):
 # %%
 profile_lr, as_released = experiment(f"{DATASET}/cmn", "ci").training.lr, experiment(f"{DATASET}/cmn", "gpu").training
 worn = {
-    f"decay as released, learning rate {as_released.lr:g} (as released)": query_sizes(lr=as_released.lr, weight_decay_memory=None),
+    f"decay as released, learning rate {as_released.lr:g} (as released)": query_sizes(
+        lr=as_released.lr, weight_decay_memory=None
+    ),
     f"decay as released, learning rate {profile_lr:g}": query_sizes(lr=profile_lr, weight_decay_memory=None),
     f"no decay of the memory, learning rate {profile_lr:g}": query_sizes(lr=profile_lr, weight_decay_memory=0.0),
 }
@@ -513,7 +568,10 @@ def on_validation(generator):
     for part in validation.loader(64):
         n = part.mask[:, 1:].sum()
         total += torch.stack([report_loss(generator(part).logits, part.tokens, part.mask) * n, n])
-    return {"validation_loss": (total[0] / total[1]).item(), "finding-F1": validation_scores(validation)(generator)["finding-F1"]}
+    return {
+        "validation_loss": (total[0] / total[1]).item(),
+        "finding-F1": validation_scores(validation)(generator)["finding-F1"],
+    }
 
 
 def with_answers(change):
@@ -524,7 +582,9 @@ def with_answers(change):
 
 
 # %%
-means = {who: memory.respond(f, memory.slots(None, who)).vectors.mean((0, 1)) for who, f in askers(generator, batch).items()}
+means = {
+    who: memory.respond(f, memory.slots(None, who)).vectors.mean((0, 1)) for who, f in askers(generator, batch).items()
+}
 changes = {
     "as trained": lambda r, modality: r,
     "the mean answer to all": lambda r, modality: means[modality].expand_as(r),
@@ -555,7 +615,10 @@ def times_asked(generator, batches):
     counts = {"image": torch.zeros(h, N), "text": torch.zeros(h, N)}
     for batch in batches.loader(64):
         output, here = generator(batch), batch.mask[:, :-1] > 0
-        asked = {"image": output.image.indices.transpose(0, 1).flatten(1), "text": output.text.indices.transpose(0, 1)[:, here].flatten(1)}
+        asked = {
+            "image": output.image.indices.transpose(0, 1).flatten(1),
+            "text": output.text.indices.transpose(0, 1)[:, here].flatten(1),
+        }
         for who, slots in asked.items():  # (h, number of questions · K)
             counts[who] += torch.stack([torch.bincount(row, minlength=N) for row in slots])
     return counts
@@ -565,11 +628,15 @@ def times_asked(generator, batches):
 share, lines = {}, []
 for who, count in times_asked(generator, test).items():
     p = share[who] = count / count.sum(-1, keepdim=True)  # (h, N), each head sums to 1
-    even = torch.exp(torch.special.entr(p).sum(-1)).mean().item()  # e to the entropy: as many slots, if all were asked equally often
+    even = (
+        torch.exp(torch.special.entr(p).sum(-1)).mean().item()
+    )  # e to the entropy: as many slots, if all were asked equally often
     ever = f"{(count > 0).float().mean():.0%} of the {h} × {N} slots of the heads are asked at least once"
     lines.append(f"- {who}: {ever}, as if **{even:.0f} of {N}** shared the work")
 together = torch.minimum(share["image"], share["text"]).sum(-1).mean().item()
-lines.append(f"- what patches ask and what words ask overlap by **{together:.0%}** (100 % would be the same slots, equally often)")
+lines.append(
+    f"- what patches ask and what words ask overlap by **{together:.0%}** (100 % would be the same slots, equally often)"
+)
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -626,10 +693,14 @@ greedy = DecodingConfig(beam_size=1, max_length=generator.config.max_length)
 written = write_reports(generator, test, dataset.vocabulary, greedy)
 references = {dataset.ids[i]: dataset.reference(i) for i in test.indices}
 in_generated, in_references = box_table(generator, test, written), box_table(generator, test, references)
-say, reports, whose = (in_generated, written, "generated") if len(in_generated) else (in_references, references, "reference")
+say, reports, whose = (
+    (in_generated, written, "generated") if len(in_generated) else (in_references, references, "reference")
+)
 each = say[say["chance"].between(1 / S, 0.2)].groupby("study")["finding"].nunique()
 chosen = dataset.index(each.idxmax()) if len(each) else test.indices[0]
-print(f"{in_generated['study'].nunique()} generated reports assert a finding that was drawn; we read the {whose} report of {dataset.ids[chosen]}")
+print(
+    f"{in_generated['study'].nunique()} generated reports assert a finding that was drawn; we read the {whose} report of {dataset.ids[chosen]}"
+)
 print(textwrap.fill(written[dataset.ids[chosen]], 120, initial_indent="generated: "))
 
 # %%
@@ -638,7 +709,10 @@ seen = look(generator, test.collate([chosen]).inputs, [[dataset.vocabulary.ids[w
 rows = []
 for mention in {m.finding: m for m in reversed(find_mentions(report))}.values():  # the first mention of each finding
     boxes = [box for box in dataset.boxes(chosen) if box.finding == mention.finding]
-    maps = {SHARED_SLOTS: seen.overlap(0, mention.words).weight.numpy(), CROSS_ATTENTION: seen.cross_map(0, mention.words).numpy()}
+    maps = {
+        SHARED_SLOTS: seen.overlap(0, mention.words).weight.numpy(),
+        CROSS_ATTENTION: seen.cross_map(0, mention.words).numpy(),
+    }
     label = " ".join(report.split()[word] for word in mention.words)
     rows.append(figures.WordMaps(label, boxes, maps))
 rows = sorted(rows, key=lambda row: not row.boxes)[:3]
@@ -658,7 +732,12 @@ if rows:
 
 # %%
 scored = [
-    {"words": row.words, "look": name, **vars(box_score(values, box_cover(row.boxes))), "largest / mean": values.max() / values.mean()}
+    {
+        "words": row.words,
+        "look": name,
+        **vars(box_score(values, box_cover(row.boxes))),
+        "largest / mean": values.max() / values.mean(),
+    }
     for row in rows
     if row.boxes
     for name, values in row.maps.items()
@@ -699,13 +778,25 @@ checks.share_in_box(share_in_box)
 drawn_words = next((row for row in rows if row.boxes), None)
 if drawn_words:
     numbers = [[dataset.vocabulary.ids[word] for word in report.split()]]
-    (mention,) = (m for m in {m.finding: m for m in reversed(find_mentions(report))}.values() if m.finding == drawn_words.boxes[0].finding)
-    looks = {name: look(runs[name].generator(), test.collate([chosen]).inputs, numbers).cross_map(0, mention.words).numpy() for name in runs}
+    (mention,) = (
+        m
+        for m in {m.finding: m for m in reversed(find_mentions(report))}.values()
+        if m.finding == drawn_words.boxes[0].finding
+    )
+    looks = {
+        name: look(runs[name].generator(), test.collate([chosen]).inputs, numbers).cross_map(0, mention.words).numpy()
+        for name in runs
+    }
     titles = {"base": "BASE", "mem": "BASE+MEM", "cmn": "CMN"}
-    three = [figures.WordMaps(drawn_words.words, drawn_words.boxes, {CROSS_ATTENTION: m}, titles[name]) for name, m in looks.items()]
+    three = [
+        figures.WordMaps(drawn_words.words, drawn_words.boxes, {CROSS_ATTENTION: m}, titles[name])
+        for name, m in looks.items()
+    ]
     display(figures.word_regions(dataset.views(chosen), three, name="04_three_systems"))
     shares = {titles[name]: box_score(m, box_cover(drawn_words.boxes)) for name, m in looks.items()}
-    display(pd.DataFrame({name: {"inside / chance": part.inside / part.chance} for name, part in shares.items()}).round(2))
+    display(
+        pd.DataFrame({name: {"inside / chance": part.inside / part.chance} for name, part in shares.items()}).round(2)
+    )
 
 # %% [markdown]
 # One study and one seed can show anything. The stored `laptop` trainings were asked over **all** test studies, the same words of the references to all of
@@ -720,16 +811,27 @@ for quality in asked_looks:  # of a seed that was trained in two editions, the o
 lines = []
 for (name, seed), quality in latest.items():
     of_all = quality.rows[(quality.rows["words"] == "reference") & (quality.rows["finding"] == "all")].set_index("look")
-    lines += [{"system": name, "seed": seed, "look": which, **row[["ratio", "low", "high"]]} for which, row in of_all.iterrows()]
+    lines += [
+        {"system": name, "seed": seed, "look": which, **row[["ratio", "low", "high"]]}
+        for which, row in of_all.iterrows()
+    ]
 stored_ratios = pd.DataFrame(lines)
 if len(stored_ratios):
-    seeds_of = stored_ratios.groupby(["look", "system"])["ratio"].agg(["mean", "min", "max", "size"]).rename(columns={"size": "seeds"})
+    seeds_of = (
+        stored_ratios.groupby(["look", "system"])["ratio"]
+        .agg(["mean", "min", "max", "size"])
+        .rename(columns={"size": "seeds"})
+    )
     display(seeds_of.assign(chance=1.0).round(3))
 
 # %%
 if len(stored_ratios):
     gaze = {name: stored_ratios.query("look == @CROSS_ATTENTION and system == @name")["ratio"] for name in runs}
-    words_of = "; ".join(f"{titles_of} {r.mean():.2f} ({len(r)} seeds, {r.min():.2f} to {r.max():.2f})" for titles_of, r in gaze.items() if len(r))
+    words_of = "; ".join(
+        f"{titles_of} {r.mean():.2f} ({len(r)} seeds, {r.min():.2f} to {r.max():.2f})"
+        for titles_of, r in gaze.items()
+        if len(r)
+    )
     overlap = len(gaze["base"]) and len(gaze["cmn"]) and gaze["cmn"].min() <= gaze["base"].max()
     display(
         Markdown(
@@ -765,7 +867,11 @@ tables = {
 found = {name: box_summary(table, by=["look"]) for name, table in tables.items() if len(table)}
 overall = pd.concat(found) if found else pd.DataFrame()
 if found:
-    display(overall.assign(others=overall["others"] / overall["chance"])[["n", "studies", "ratio", "low", "high", "others", "auc"]].round(3))
+    display(
+        overall.assign(others=overall["others"] / overall["chance"])[
+            ["n", "studies", "ratio", "low", "high", "others", "auc"]
+        ].round(3)
+    )
 
 # %% [markdown]
 # `ratio` is inside / chance with its 95 % interval over studies (`low`, `high`), `others` the same for the mean map of the other studies; `auc`
@@ -799,7 +905,10 @@ def of_findings(found, name, fewest=5):
     return summary[summary["studies"] >= fewest]
 
 
-compared = {"CMN, shared slots": (in_references, SHARED_SLOTS), "CMN, cross-attention": (in_references, CROSS_ATTENTION)}
+compared = {
+    "CMN, shared slots": (in_references, SHARED_SLOTS),
+    "CMN, cross-attention": (in_references, CROSS_ATTENTION),
+}
 if len(in_references):
     shown = figures.box_ratios({label: of_findings(*what) for label, what in compared.items()}, name="04_box_ratios")
     display(shown)
@@ -820,9 +929,13 @@ favourite = {}
 often = in_references["finding"].value_counts().index[:6]
 for finding, group in in_references[in_references["finding"].isin(often)].groupby("finding"):
     word = dataset.vocabulary.ids[group["words"].mode()[0].split()[-1]]
-    query = generator.token_embedding(torch.tensor([[word]])) * math.sqrt(d) + generator.token_positions.code[20]  # at place 20
+    query = (
+        generator.token_embedding(torch.tensor([[word]])) * math.sqrt(d) + generator.token_positions.code[20]
+    )  # at place 20
     response = memory.respond(query, slots)
-    favourite[finding] = int(torch.zeros(N).index_add(0, response.indices.flatten(), response.weights.flatten()).argmax())
+    favourite[finding] = int(
+        torch.zeros(N).index_add(0, response.indices.flatten(), response.weights.flatten()).argmax()
+    )
 figures.slot_map(M.numpy(), asked["image"], asked["text"], favourite, name="04_slot_map")
 
 # %% [markdown]
@@ -856,15 +969,25 @@ def asked_with(slots=N, top_k=K):
 # %%
 miniature = PROFILE == "ci"
 vary = asked_with if miniature else trained_with
-here = {"validation_loss": as_is, "finding-F1": listening.loc["as trained", "finding-F1"]}  # N slots, K asked: measured above
-over_N = pd.DataFrame({n: vary(slots=n, top_k=min(K, n)) for n in ([N // 8, N // 2] if miniature else [N // 16, N // 4, 4 * N])} | {N: here}).T
+here = {
+    "validation_loss": as_is,
+    "finding-F1": listening.loc["as trained", "finding-F1"],
+}  # N slots, K asked: measured above
+over_N = pd.DataFrame(
+    {n: vary(slots=n, top_k=min(K, n)) for n in ([N // 8, N // 2] if miniature else [N // 16, N // 4, 4 * N])}
+    | {N: here}
+).T
 over_K = pd.DataFrame({k: vary(top_k=k) for k in (1, K // 4, N)} | {K: here}).T
 labels = ("N, slots left to it", "K, slots asked") if miniature else ("N, slots", "K, slots asked")
 tables = dict(zip(labels, (over_N.sort_index(), over_K.sort_index()), strict=True))
 figures.sweep(tables, reference=kept.loc["base"], name="04_sweeps")
 
 # %%
-printed = [row for row in shipped("published") if row["where"] in ("Figure 3", "Figure 4") and row["paper"].startswith("R2GenCMN")]
+printed = [
+    row
+    for row in shipped("published")
+    if row["where"] in ("Figure 3", "Figure 4") and row["paper"].startswith("R2GenCMN")
+]
 lines = [f"- {row['where']}, {row['dataset']}: {row['metric']} is **{row['value']}**" for row in printed]
 spread_N, spread_K = (np.ptp(t["validation_loss"]) for t in (over_N, over_K))
 Markdown(
@@ -890,9 +1013,15 @@ for setting, letter in (("slots", "N"), ("top_k", "K")):
     counted = {f"{letter} = {v}": m.spread.n for v, m in by_score["finding-F1"].items()}
     if counted:
         display(pd.DataFrame(cells).assign(seeds=pd.Series(counted)))
-without_memory = {score: measured_of(kept_runs, "base", DATASET, score, profile="laptop") for score in ("finding-F1", "BLEU-4")}
+without_memory = {
+    score: measured_of(kept_runs, "base", DATASET, score, profile="laptop") for score in ("finding-F1", "BLEU-4")
+}
 if all(without_memory.values()):
-    display(pd.DataFrame({"BASE": {score: str(m.spread) for score, m in without_memory.items()}}).T.assign(seeds=without_memory["BLEU-4"].spread.n))
+    display(
+        pd.DataFrame({"BASE": {score: str(m.spread) for score, m in without_memory.items()}}).T.assign(
+            seeds=without_memory["BLEU-4"].spread.n
+        )
+    )
 
 
 # %%
@@ -908,7 +1037,9 @@ said = []
 for (setting, score), found in trained_sweeps.items():
     if len(found) > 2 and all(m.spread.n > 1 for m in found.values()):
         slope, error = doubling(found)
-        trend = "flat, as far as these seeds can tell" if abs(slope) < 2 * error else "rising" if slope > 0 else "falling"
+        trend = (
+            "flat, as far as these seeds can tell" if abs(slope) < 2 * error else "rising" if slope > 0 else "falling"
+        )
         n = sum(m.spread.n for m in found.values())
         said.append(f"- {setting}, {score}: {slope:+.4f} ± {error:.4f} a doubling, {n} trainings: **{trend}**")
 Markdown("\n".join(said) if said else "**Not run**: no value has two seeds yet.")
@@ -948,9 +1079,16 @@ print(f"the linear maps cost as much as {(whole - matrix) / full.d_model:,.0f} s
 # %% tags=["nbval-check-output"]
 matrix_share = {}
 for collection, words_known in (("IU X-Ray", full.vocab_size), ("MIMIC-CXR", MIMIC_VOCABULARY)):
-    over = {name: parameters(None, vocabulary=words_known, classifier=head) for name, head in (("as used", False), ("with its classifier", True))}
-    matrix_share[f"{collection}, {words_known:,} words"] = {f"ResNet-101 {name}": f"{100 * matrix / total:.3f} %" for name, total in over.items()}
-print(pd.DataFrame(matrix_share).T.rename_axis(f"the matrix of {n:,} slots over BASE, image network included").to_string())
+    over = {
+        name: parameters(None, vocabulary=words_known, classifier=head)
+        for name, head in (("as used", False), ("with its classifier", True))
+    }
+    matrix_share[f"{collection}, {words_known:,} words"] = {
+        f"ResNet-101 {name}": f"{100 * matrix / total:.3f} %" for name, total in over.items()
+    }
+print(
+    pd.DataFrame(matrix_share).T.rename_axis(f"the matrix of {n:,} slots over BASE, image network included").to_string()
+)
 
 # %% [markdown]
 # (A ResNet-101 ends in a classifier of 1,000 classes, which a report generator drops; whoever counts the file of weights counts it too.) Chapter 10 counts

@@ -33,7 +33,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -50,28 +50,28 @@ from IPython.display import Markdown, display
 from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 
-from rrg_lib import results
-from rrg_lib.batches import TrainingStudies
-from rrg_lib.checks import xpronet_prototypes as checks
+from rrg_lib.book.checks import xpronet_prototypes as checks
+from rrg_lib.book.figures import xpronet_prototypes as figures
+from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
+from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS
+from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
-from rrg_lib.evaluation.statistics import bootstrap_weights, interval
-from rrg_lib.figures import xpronet_prototypes as figures
-from rrg_lib.figures.memory_querying_responding import WordMaps, word_regions
+from rrg_lib.evaluation.resampling import bootstrap_weights, interval
+from rrg_lib.experiments import results
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.pseudo_labels import DRAWN_OBSERVATIONS, LABEL_SOURCES, observations_of_drawn, report_labels
+from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.run import Run
+from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive, similarity_targets
 from rrg_lib.models.generator import report_loss
+from rrg_lib.models.memory.prototypes import Prototypes, pooled_images, report_features, standard
 from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
-from rrg_lib.presets import experiment
-from rrg_lib.prototypes import Prototypes, pooled_images, report_features, standard
-from rrg_lib.pseudo_labels import DRAWN_OBSERVATIONS, LABEL_SOURCES, observations_of_drawn, report_labels
-from rrg_lib.replication.measured import measured as measured_of
-from rrg_lib.replication.measured import measured_as, order, swept
-from rrg_lib.reports import validation_scores, write_reports
-from rrg_lib.runs import Run
-from rrg_lib.shipped import table as shipped
-from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS
-from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.replication.seed_scores import measured as measured_of
+from rrg_lib.replication.seed_scores import measured_as, order, swept
+from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
 # ## 5.1 The idea
@@ -95,7 +95,9 @@ from rrg_lib.text.labeler import KeywordLabeler
 run = Run.of(experiment(f"{DATASET}/xpronet", PROFILE, seed=SEED), data_root=DATA_ROOT)
 trained = run.train()
 dataset, memory_config, generator = run.dataset, run.experiment.memory, run.generator().requires_grad_(False)
-kept = pd.Series(trained.history[trained.best_epoch])[["train_loss", "validation_loss", "BLEU-4", "finding-F1", "distinct"]]
+kept = pd.Series(trained.history[trained.best_epoch])[
+    ["train_loss", "validation_loss", "BLEU-4", "finding-F1", "distinct"]
+]
 kept.astype(float).round(3).to_frame("kept epoch").T
 
 # %% [markdown]
@@ -128,7 +130,9 @@ print(f"{v_s.shape[1]} patches of {v_s.shape[2]} numbers, a report of {len(R)} w
 
 # %% tags=["nbval-check-output"]
 labels = run.labels.observations  # (n, 14), all studies
-counts = pd.DataFrame({split: labels[dataset.split_indices(split)].sum(axis=0) for split in SPLITS}, index=list(OBSERVATIONS))
+counts = pd.DataFrame(
+    {split: labels[dataset.split_indices(split)].sum(axis=0) for split in SPLITS}, index=list(OBSERVATIONS)
+)
 print(counts.to_string())
 
 # %% [markdown]
@@ -141,7 +145,9 @@ figures.class_sizes(counts, groups, name="05_class_sizes")
 
 # %%
 in_train = counts["train"]
-empty, small = ([name for name, n in in_train.items() if test(n)] for test in (lambda n: n == 0, lambda n: 0 < n < groups))
+empty, small = (
+    [name for name, n in in_train.items() if test(n)] for test in (lambda n: n == 0, lambda n: 0 < n < groups)
+)
 largest, second_largest = in_train.nlargest(2).items()
 train = dataset.split_indices("train")
 alone, ill = labels[:, 0] == 1, dataset.labels.any(axis=1)
@@ -161,7 +167,9 @@ Markdown(
 read = report_labels(dataset).of([dataset.ids[i] for i in train])  # (n, 14)
 coded = labels[train]
 both = (read & coded).sum(axis=0)
-agreement = pd.DataFrame({"codes": coded.sum(axis=0), "labeler": read.sum(axis=0), "both": both}, index=list(OBSERVATIONS))
+agreement = pd.DataFrame(
+    {"codes": coded.sum(axis=0), "labeler": read.sum(axis=0), "both": both}, index=list(OBSERVATIONS)
+)
 agreement["F1"] = (2 * both / (agreement["codes"] + agreement["labeler"]).where(lambda n: n > 0)).round(2)
 agreement
 
@@ -198,10 +206,15 @@ alike_labels.round(3).rename_axis("micro-F1 of one reading against another, all 
 # %%
 if "IMPRESSION" in by_section:
     seen_in, concluded = (by_section[name].sum(axis=0) for name in ("FINDINGS", "IMPRESSION"))
-    apart_most = pd.DataFrame({"FINDINGS": seen_in, "IMPRESSION": concluded}, index=list(OBSERVATIONS)).drop("No Finding")
+    apart_most = pd.DataFrame({"FINDINGS": seen_in, "IMPRESSION": concluded}, index=list(OBSERVATIONS)).drop(
+        "No Finding"
+    )
     grown = (apart_most["IMPRESSION"] / apart_most["FINDINGS"].clip(lower=1)).nlargest(3).index
     shrunk = (apart_most["FINDINGS"] / apart_most["IMPRESSION"].clip(lower=1)).nlargest(3).index
-    told_of = lambda names: ", ".join(f"{n} ({apart_most.loc[n, 'FINDINGS']} → {apart_most.loc[n, 'IMPRESSION']})" for n in names)  # noqa: E731
+
+    def told_of(names):
+        return ", ".join(f"{n} ({apart_most.loc[n, 'FINDINGS']} → {apart_most.loc[n, 'IMPRESSION']})" for n in names)
+
     display(
         Markdown(
             f"From FINDINGS to IMPRESSION, studies that have a label. Gained most: {told_of(grown)}. Lost most: {told_of(shrunk)}. The first are conclusions, "
@@ -257,7 +270,9 @@ checks.labels_of(labels_of)  # silent when right
 # centred and scaled so that neither decides alone; 10 + 10 as released (`initialise="kmeans"` is the paper's).*
 
 # %% tags=["nbval-check-output"]
-training = TrainingStudies(run.batches("train", run.experiment.studies), run.extractor, seed=run.experiment.training.seed)
+training = TrainingStudies(
+    run.batches("train", run.experiment.studies), run.extractor, seed=run.experiment.training.seed
+)
 as_is, mirrored = (pooled_images(training, flipped=flipped) for flipped in (False, True))  # (n, d_vf) each
 text = report_features(training.reports, memory_config.text_dim, seed=training.seed)  # (n, d_t)
 C, N_p, d_pm = memory_config.classes, memory_config.prototypes, as_is.shape[1] + text.shape[1]
@@ -288,7 +303,9 @@ for image in halves:
 initial = Prototypes.load(run.folder / "prototypes.safetensors")
 if memory_config.initialise == "released":
     drawer = initial.vectors[OBSERVATIONS.index("Cardiomegaly")]  # (N_p, D)
-    torch.testing.assert_close(torch.from_numpy(drawer), torch.from_numpy(np.concatenate(by_hand)).float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.from_numpy(drawer), torch.from_numpy(np.concatenate(by_hand)).float(), atol=1e-4, rtol=1e-4
+    )
 initial.vectors.shape, initial.description["recipe"]
 
 # %% [markdown]
@@ -303,7 +320,10 @@ def cosine(a, b):
 
 
 other = np.random.default_rng(0).permutation(len(halves[0]))  # another study for each
-first, second = initial.vectors[:, : N_p // 2], initial.vectors[:, N_p // 2 :]  # originals, mirror images: (C, 10, d_pm)
+first, second = (
+    initial.vectors[:, : N_p // 2],
+    initial.vectors[:, N_p // 2 :],
+)  # originals, mirror images: (C, 10, d_pm)
 unit = [part / np.linalg.norm(part, axis=-1, keepdims=True) for part in (first, second)]
 twin = np.einsum("cid,cjd->cij", *unit).max(-1)  # (C, 10): the best match of each prototype in the other ten
 likeness = {
@@ -315,7 +335,11 @@ likeness = {
 # %%
 lines = [f"- {name}: **{value:+.2f}**" for name, value in likeness.items()]
 gap = likeness["another study"] - likeness["the mirror image of another study"]
-why = ": the extractor was trained without them, because left has to stay left" if run.experiment.extractor.weights == "findings" else ""
+why = (
+    ": the extractor was trained without them, because left has to stay left"
+    if run.experiment.extractor.weights == "findings"
+    else ""
+)
 group = f"Mirror images are **a group of their own**{why}. And half of every drawer is made of them."
 verdict = group if gap > 0.1 else "Mirror images are no group of their own here."
 nearest = f"A prototype of the originals and the nearest of its class among those of mirror images, text half included: {twin.mean():.2f}."
@@ -331,7 +355,12 @@ for c, name in enumerate(OBSERVATIONS):
     u = np.concatenate([halves[0][own], words_of[own]], axis=1)
     nearest = ((u[:, None] - first[c]) ** 2).sum(-1).argmin(1)  # (studies of the class,)
     behind = np.bincount(nearest, minlength=first.shape[1])
-    rows[name] = {"studies": len(own), "largest cluster": behind.max(), "of one study": (behind == 1).sum(), "of none": (behind == 0).sum()}
+    rows[name] = {
+        "studies": len(own),
+        "largest cluster": behind.max(),
+        "of one study": (behind == 1).sum(),
+        "of none": (behind == 0).sum(),
+    }
 pd.DataFrame(rows).T
 
 # %% [markdown]
@@ -349,12 +378,16 @@ batch = run.batches("train").collate(eight)
 if generator.extractor is not None:  # a fine-tuned extractor is part of the generator: let it look first
     batch = replace(batch, inputs=generator.extractor(batch.inputs).patches)
 x = generator.patch_embedding(batch.inputs)  # (B, S, d)
-y = generator.token_positions(generator.token_embedding(batch.tokens[:, :-1]) * math.sqrt(generator.config.d_model))  # (B, T, d)
+y = generator.token_positions(
+    generator.token_embedding(batch.tokens[:, :-1]) * math.sqrt(generator.config.d_model)
+)  # (B, T, d)
 p = memory.reduction(memory.prototypes)  # (C·N_p, d)    Eq. 8
 
 # %% tags=["nbval-check-output"]
 d, h, gamma = generator.config.d_model, W.heads, memory.config.gamma
-print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, PM {tuple(memory.prototypes.shape)} -> p {tuple(p.shape)}; {h} heads of {d // h}; gamma = {gamma}")
+print(
+    f"x {tuple(x.shape)}, y {tuple(y.shape)}, PM {tuple(memory.prototypes.shape)} -> p {tuple(p.shape)}; {h} heads of {d // h}; gamma = {gamma}"
+)
 
 # %% [markdown]
 # ## 5.5 Asking one's own drawers
@@ -401,7 +434,9 @@ Markdown(
 
 # %%
 study = int(batch.labels.sum(1).argmax())
-figures.gate(scores[study, 0, 0].numpy(), opened[study].numpy(), chosen[study, 0, 0].numpy(), OBSERVATIONS, name="05_gate")
+figures.gate(
+    scores[study, 0, 0].numpy(), opened[study].numpy(), chosen[study, 0, 0].numpy(), OBSERVATIONS, name="05_gate"
+)
 
 # %%
 free = scores.topk(gamma, dim=-1).indices  # what it would ask if all drawers were open
@@ -457,12 +492,16 @@ print(textwrap.dedent(inspect.getsource(type(memory).open_slots).split('"""')[2]
 # > XProNet Eq. 16 &nbsp; $p_T=\text{Decoder}(\mathbf m_1,\dots,\mathbf m_{N^s};\ \mathbf l^t_1,\dots,\mathbf l^t_{T-1})$
 
 # %%
-scores_words = (q_words @ k.transpose(-2, -1) / math.sqrt(d // h)).masked_fill(~opened[:, None, None], -torch.inf)  # (B, h, T, C·N_p)
+scores_words = (q_words @ k.transpose(-2, -1) / math.sqrt(d // h)).masked_fill(
+    ~opened[:, None, None], -torch.inf
+)  # (B, h, T, C·N_p)
 best_words, chosen_words = scores_words.topk(gamma, dim=-1)
 r_words = W.output(merge_heads((best_words.softmax(-1)[..., None] * e[heads, chosen_words]).sum(-2)))  # (B, T, d)
 fused_words = memory.fusion["text"](torch.cat([y, r_words], dim=-1))  # (B, T, d)    Eq. 14
 m = generator.encoder(generator.patch_positions(fused))  # (B, S, d)    Eq. 15
-p_T = generator.logits(generator.decoder(fused_words, m, causal_mask(batch.tokens[:, :-1])))  # (B, T, V + 1) logits    Eq. 16
+p_T = generator.logits(
+    generator.decoder(fused_words, m, causal_mask(batch.tokens[:, :-1]))
+)  # (B, T, V + 1) logits    Eq. 16
 torch.testing.assert_close(p_T, generator(batch).logits, atol=1e-3, rtol=1e-3)
 
 # %% [markdown]
@@ -558,7 +597,9 @@ pull = similarity_targets(several.labels, theta)[1] - cosines  # of pairs with a
 push = (cosines - alpha).clamp(min=0)  # of strangers
 printed = contrastive(mean_response, several.labels, alpha, theta)  # your Eq. 17
 as_released = multi_label_contrastive(mean_response, several.labels, margin=alpha, theta=theta)
-torch.testing.assert_close(multi_label_contrastive(mean_response, several.labels, margin=alpha, theta=theta, clamp=False), printed)
+torch.testing.assert_close(
+    multi_label_contrastive(mean_response, several.labels, margin=alpha, theta=theta, clamp=False), printed
+)
 
 # %% [markdown]
 # *What to see: each dot is a pair of these 64 training studies. Left, dots above the line of the trained $\theta$ are pairs that are more alike
@@ -574,7 +615,11 @@ Markdown(
     f"Of the pairs with a common label {(pull[together] > 0.01).float().mean():.0%} are still pulled by more than 0.01; the others are about as alike as they "
     f"should be, or more. Of the strangers {(push[~together] > 0.01).float().mean():.0%} are pushed. The loss is {as_released:.4f} as released and "
     f"{printed:.4f} as printed. "
-    + ("Below 0 the printed loss lives on pairs that are closer than their target, and pushes them apart." if printed < 0 else "")
+    + (
+        "Below 0 the printed loss lives on pairs that are closer than their target, and pushes them apart."
+        if printed < 0
+        else ""
+    )
 )
 
 # %% [markdown]
@@ -611,7 +656,10 @@ before = run.new_generator().eval().requires_grad_(False)  # its drawers are fil
 answers_of = {"before training": before(several).image.vectors.mean(1), "trained": mean_response}
 thetas = [1.0, 1.25, 1.5, 1.75, 2.0]
 curves = {
-    f"{form}, {when}": [multi_label_contrastive(a, several.labels, margin=alpha, theta=t, clamp=form == "released").item() for t in thetas]
+    f"{form}, {when}": [
+        multi_label_contrastive(a, several.labels, margin=alpha, theta=t, clamp=form == "released").item()
+        for t in thetas
+    ]
     for when, a in answers_of.items()
     for form in ("printed", "released")
 }
@@ -628,7 +676,9 @@ text_answers = output.text.vectors  # (B, T, d)
 said = several.tokens[:, :-1] > 0
 means = {"words": masked_mean(text_answers, said), "all positions": masked_mean(text_answers)}
 share = 1 - said.float().mean()
-text_losses = {name: multi_label_contrastive(m, several.labels, margin=alpha, theta=theta).item() for name, m in means.items()}
+text_losses = {
+    name: multi_label_contrastive(m, several.labels, margin=alpha, theta=theta).item() for name, m in means.items()
+}
 Markdown(
     f"{share:.0%} of the positions of this batch are padding. The text loss is {text_losses['words']:.4f} over words, "
     f"{text_losses['all positions']:.4f} over all positions."
@@ -663,7 +713,9 @@ checks.report_losses(report_losses)
 log_p = output.logits.log_softmax(-1).gather(-1, several.tokens[:, 1:, None]).squeeze(-1)  # (B, T)
 said_places = several.mask[:, 1:] > 0  # (B, T): words and the end
 each_report, every_word = (loss.item() for loss in report_losses(log_p, said_places))
-torch.testing.assert_close(torch.tensor(every_word), report_loss(output.logits, several.tokens, several.mask), atol=1e-5, rtol=1e-4)
+torch.testing.assert_close(
+    torch.tensor(every_word), report_loss(output.logits, several.tokens, several.mask), atol=1e-5, rtol=1e-4
+)
 long = said_places.sum(1) > said_places.sum(1).float().median()
 Markdown(
     f"On these {len(said_places)} reports of {said_places.sum(1).min()} to {said_places.sum(1).max()} places: **{each_report:.4f}** as printed, "
@@ -688,7 +740,10 @@ def pulls(generator):
     generator.requires_grad_(True)
     found = generator(several)
     losses = {"report": report_loss(found.logits, several.tokens, several.mask)} | found.losses
-    grads = {n: torch.autograd.grad(loss, generator.memory.prototypes, retain_graph=True)[0].norm().item() for n, loss in losses.items()}
+    grads = {
+        n: torch.autograd.grad(loss, generator.memory.prototypes, retain_graph=True)[0].norm().item()
+        for n, loss in losses.items()
+    }
     generator.requires_grad_(False)
     return pd.DataFrame({"loss": {n: loss.item() for n, loss in losses.items()}, "gradient": grads})
 
@@ -733,7 +788,10 @@ test = dataset.split_indices("test")
 told = {how: run.labels.at_test(test, how) for how in ("classifier", "reference")}
 truth = told["reference"]
 upper = observations_of_drawn(dataset.labels[test])  # a classifier that sees every drawn finding
-seen, with_none = label_f1(told["classifier"], truth), 2 * (told["classifier"] & truth).sum() / (told["classifier"].sum() + truth.sum())
+seen, with_none = (
+    label_f1(told["classifier"], truth),
+    2 * (told["classifier"] & truth).sum() / (told["classifier"].sum() + truth.sum()),
+)
 Markdown(
     f"On the {len(test)} test studies the image classifier's labels have a micro-F1 of **{seen:.3f}** against the experts' (with *No Finding* counted "
     f"as a finding it would read {with_none:.3f}). It knows the drawn findings only; one that saw each of them would have {label_f1(upper, truth):.3f}."
@@ -743,7 +801,12 @@ Markdown(
 rows = {}
 for c, name in enumerate(OBSERVATIONS):
     a, b = told["classifier"][:, c].astype(bool), truth[:, c].astype(bool)
-    rows[name] = {"experts": b.sum(), "classifier": a.sum(), "both": (a & b).sum(), "F1": 2 * (a & b).sum() / max(a.sum() + b.sum(), 1)}
+    rows[name] = {
+        "experts": b.sum(),
+        "classifier": a.sum(),
+        "both": (a & b).sum(),
+        "F1": 2 * (a & b).sum() / max(a.sum() + b.sum(), 1),
+    }
 pd.DataFrame(rows).T.astype({"experts": int, "classifier": int, "both": int}).round(3)
 
 # %% [markdown]
@@ -755,8 +818,15 @@ pd.DataFrame(rows).T.astype({"experts": int, "classifier": int, "both": int}).ro
 # %%
 decoding = run.experiment.decoding
 told |= {"none": None, "wrong": truth[np.random.default_rng(0).permutation(len(truth))]}
-ways = {"classifier": "classifier", "none": "none (all open)", "reference": "reference (leak)", "wrong": "wrong (another study's)"}
-written = {how: write_reports(generator, run.batches("test"), dataset.vocabulary, decoding, labels=told[how]) for how in ways}
+ways = {
+    "classifier": "classifier",
+    "none": "none (all open)",
+    "reference": "reference (leak)",
+    "wrong": "wrong (another study's)",
+}
+written = {
+    how: write_reports(generator, run.batches("test"), dataset.vocabulary, decoding, labels=told[how]) for how in ways
+}
 print(f"wrong labels that happen to be right: {(told['wrong'] == truth).all(axis=1).mean():.0%} of the studies")
 
 # %%
@@ -774,19 +844,28 @@ with pd.option_context("display.max_colwidth", None):
 # %%
 labeler, references = KeywordLabeler(), {dataset.ids[i]: dataset.reference(i) for i in test}
 with_class = [f in DRAWN_OBSERVATIONS for f in DRAWN_FINDINGS]
-columns = {"finding-F1": np.ones(13, bool), "finding-F1, with a class": np.array(with_class), "finding-F1, without": ~np.array(with_class)}
+columns = {
+    "finding-F1": np.ones(13, bool),
+    "finding-F1, with a class": np.array(with_class),
+    "finding-F1, without": ~np.array(with_class),
+}
 
 
 def scored(reports):
     """Scores of one set of test reports, each as a sum over the studies."""
     said = np.array([labeler.label(reports[dataset.ids[i]]) for i in test])
     names = np.array(DRAWN_FINDINGS)
-    found = {n: finding_f1(said[:, c], dataset.labels[test][:, c], names[c]).additive["micro"] for n, c in columns.items()}
+    found = {
+        n: finding_f1(said[:, c], dataset.labels[test][:, c], names[c]).additive["micro"] for n, c in columns.items()
+    }
     return {"BLEU-4": nlg_scores(references, reports, metrics=["BLEU-4"]).additive["BLEU-4"], **found}
 
 
 additive = {how: scored(reports) for how, reports in written.items()}
-measured = {score: {ways[how]: (a[score].value(), *interval(a[score])) for how, a in additive.items()} for score in ("BLEU-4", *columns)}
+measured = {
+    score: {ways[how]: (a[score].value(), *interval(a[score])) for how, a in additive.items()}
+    for score in ("BLEU-4", *columns)
+}
 
 # %% [markdown]
 # *What to see: red (`reference`) is the leak. Compare it with the dot of `classifier`, first on BLEU-4, then on the findings with a class. Does the
@@ -796,7 +875,10 @@ measured = {score: {ways[how]: (a[score].value(), *interval(a[score])) for how, 
 figures.labels_worth({score: measured[score] for score in list(measured)[:3]}, name="05_labels_worth")
 
 # %%
-shown = {score: {way: "{:.3f} [{:.3f}, {:.3f}]".format(*values) for way, values in row.items()} for score, row in measured.items()}
+shown = {
+    score: {way: "{:.3f} [{:.3f}, {:.3f}]".format(*values) for way, values in row.items()}
+    for score, row in measured.items()
+}
 distinct = {ways[how]: len(set(reports.values())) for how, reports in written.items()}
 pd.DataFrame(shown).assign(distinct=distinct).rename_axis("labels at test")
 
@@ -844,7 +926,10 @@ def from_labels(told):
 
 
 blind = scored(from_labels(truth.astype(float)))
-table = {"training report by the reference's labels, no image": blind, "XProNet told the reference's labels": additive["reference"]}
+table = {
+    "training report by the reference's labels, no image": blind,
+    "XProNet told the reference's labels": additive["reference"],
+}
 pd.DataFrame({name: {score: round(a.value(), 3) for score, a in row.items()} for name, row in table.items()}).T
 
 # %%
@@ -867,9 +952,14 @@ KINDS = ("classifier", "none", "reference")
 def with_and_without(result):
     """Micro-F1 of the findings that have a class of their own, and of those that have none, from a stored result's counts."""
     each, found = result.evaluation.rows[0].findings, {}
-    for part, names in (("with a class", DRAWN_OBSERVATIONS), ("without", [f for f in each if f not in DRAWN_OBSERVATIONS])):
+    for part, names in (
+        ("with a class", DRAWN_OBSERVATIONS),
+        ("without", [f for f in each if f not in DRAWN_OBSERVATIONS]),
+    ):
         hit = sum(each[f]["recall"] * each[f]["support"] for f in names)
-        said = sum(each[f]["recall"] * each[f]["support"] / each[f]["precision"] for f in names if each[f]["precision"] > 0)
+        said = sum(
+            each[f]["recall"] * each[f]["support"] / each[f]["precision"] for f in names if each[f]["precision"] > 0
+        )
         found[part] = 2 * hit / (said + sum(each[f]["support"] for f in names))
     return found
 
@@ -889,12 +979,13 @@ longer.round(3)
 if len(longer):
     paired = longer.unstack("labels")
     worth = {part: paired[part, "reference"] - paired[part, "classifier"] for part in ("with a class", "without")}
-    lines = [f"- {part}: **{w.mean():+.3f}** (mean of {len(w)} seeds; each {', '.join(f'{x:+.3f}' for x in w)})" for part, w in worth.items()]
+    lines = [
+        f"- {part}: **{w.mean():+.3f}** (mean of {len(w)} seeds; each {', '.join(f'{x:+.3f}' for x in w)})"
+        for part, w in worth.items()
+    ]
     whole = paired["with a class", "classifier"].mean()
     same_way = all(worth["with a class"] > 0) or all(worth["with a class"] < 0)
-    title = (
-        f"With the classifier's labels the findings with a class reach {whole:.3f}. The reference's labels instead change micro-F1 of the findings"
-    )
+    title = f"With the classifier's labels the findings with a class reach {whole:.3f}. The reference's labels instead change micro-F1 of the findings"
     end = "All seeds go the same way." if same_way else "The seeds do not even agree which way it goes."
     room = " The leak can give only what the classifier gets wrong: with a weaker classifier it could be larger."
     display(Markdown(title + "\n\n" + "\n".join(lines) + "\n\n" + end + room))
@@ -927,15 +1018,25 @@ pd.DataFrame(answered).T.round(3).rename_axis("1. a training report by its label
 spoken = {}
 for name, rows_of in readings.items() if "IMPRESSION" in by_section else ():
     same = name == "the experts' codes" and memory_config.label_source == "expert"  # written above
-    reports_told = written["reference"] if same else write_reports(generator, run.batches("test"), dataset.vocabulary, decoding, labels=rows_of[test])
+    reports_told = (
+        written["reference"]
+        if same
+        else write_reports(generator, run.batches("test"), dataset.vocabulary, decoding, labels=rows_of[test])
+    )
     spoken[name] = {score: a.value() for score, a in scored(reports_told).items() if score != "finding-F1, without"}
     spoken[name]["distinct"] = len(set(reports_told.values()))
-display(pd.DataFrame(spoken).T.round(3).rename_axis("2. this chapter's XProNet, told the labels read in")) if spoken else None
+display(
+    pd.DataFrame(spoken).T.round(3).rename_axis("2. this chapter's XProNet, told the labels read in")
+) if spoken else None
 
 # %%
 if spoken:
     first, second = (answered[name]["finding-F1, with a class"] for name in ("FINDINGS", "IMPRESSION"))
-    verdict_on = "The IMPRESSION is the worse key to the text that is to be written" if second < first else "So the IMPRESSION costs nothing here"
+    verdict_on = (
+        "The IMPRESSION is the worse key to the text that is to be written"
+        if second < first
+        else "So the IMPRESSION costs nothing here"
+    )
     heard_of = max(row["finding-F1, with a class"] for row in spoken.values())
     text = (
         f"On the findings that have a class, labels alone reach **{first:.3f}** when they were read in the FINDINGS and **{second:.3f}** when they were read "
@@ -971,9 +1072,14 @@ else:
     display(Markdown("**Not run** in the `laptop` profile."))
 if PROFILE != "ci":
     sources = {
-        source: Run.of(experiment(f"{DATASET}/xpronet", PROFILE, [f"memory.label_source={source}"], seed=SEED)) for source in LABEL_SOURCES[1:]
+        source: Run.of(experiment(f"{DATASET}/xpronet", PROFILE, [f"memory.label_source={source}"], seed=SEED))
+        for source in LABEL_SOURCES[1:]
     }
-    display(pd.DataFrame({s: r.train().history[r.train().best_epoch] for s, r in sources.items()}).T[["validation_loss", "BLEU-4", "finding-F1"]])
+    display(
+        pd.DataFrame({s: r.train().history[r.train().best_epoch] for s, r in sources.items()}).T[
+            ["validation_loss", "BLEU-4", "finding-F1"]
+        ]
+    )
 
 # %% [markdown]
 # ## 5.9 A word and its patch, and what chance does
@@ -1034,7 +1140,15 @@ for i, own in enumerate(gates):
     j = alike_gates[(np.flatnonzero(alike_gates == i)[0] + 1) % len(alike_gates)]  # the next study behind the same gate
     met = saying[i][:, there[i]] @ patches[[i, j]].transpose(-2, -1)  # (2, h, words, S) prototypes in common
     low, high = np.quantile(met[0].numpy(), [0.25, 0.75])
-    pairs.append({"labels": own.sum(), "mean": met[0].mean().item(), "low": low, "high": high, "other": met[1].mean().item() if j != i else np.nan})
+    pairs.append(
+        {
+            "labels": own.sum(),
+            "mean": met[0].mean().item(),
+            "low": low,
+            "high": high,
+            "other": met[1].mean().item() if j != i else np.nan,
+        }
+    )
 meeting = pd.DataFrame(pairs).groupby("labels").mean().assign(studies=pd.Series(gates.sum(1)).value_counts())
 meeting = meeting.assign(open=meeting.index * N_p, chance=[met_by_chance(10, n * N_p) for n in meeting.index])
 display(figures.shared_by_chance(meeting, name="05_shared_by_chance"))
@@ -1056,14 +1170,21 @@ if len(boxed):
     at = test.index(dataset.index(each_study.idxmax()))
     report = references[dataset.ids[test[at]]]
     ids = [[dataset.vocabulary.ids[word] for word in report.split()]]
-    seen_now = look(generator, split.collate([test[at]]).inputs, ids, torch.as_tensor(told["classifier"][at : at + 1]).float())
+    seen_now = look(
+        generator, split.collate([test[at]]).inputs, ids, torch.as_tensor(told["classifier"][at : at + 1]).float()
+    )
     print("labels it was told:", ", ".join(np.array(OBSERVATIONS)[told["classifier"][at].astype(bool)]))
 
 # %%
 if len(boxed):
-    for mention in {m.finding: m for m in reversed(find_mentions(report))}.values():  # the first mention of each finding
+    for mention in {
+        m.finding: m for m in reversed(find_mentions(report))
+    }.values():  # the first mention of each finding
         boxes = [box for box in dataset.boxes(test[at]) if box.finding == mention.finding]
-        maps = {"prototypes": seen_now.overlap(0, mention.words).weight.numpy(), CROSS_ATTENTION: seen_now.cross_map(0, mention.words).numpy()}
+        maps = {
+            "prototypes": seen_now.overlap(0, mention.words).weight.numpy(),
+            CROSS_ATTENTION: seen_now.cross_map(0, mention.words).numpy(),
+        }
         rows.append(WordMaps(" ".join(report.split()[word] for word in mention.words), boxes, maps))
     rows = sorted(rows, key=lambda row: not row.boxes)[:2]
 
@@ -1079,12 +1200,23 @@ if rows:
 if len(boxed):
     boxes_of = {"trained": boxed, "before training": box_table(before, split, references, told["classifier"])}
     overall = pd.concat({name: box_summary(table, by=["look"]) for name, table in boxes_of.items()})
-    display(overall.assign(others=overall["others"] / overall["chance"])[["n", "studies", "ratio", "low", "high", "others", "auc"]].round(3))
-    for name, what in ((SHARED_SLOTS, "Patches that share prototypes with a finding word"), (CROSS_ATTENTION, "The decoder's cross-attention")):
+    display(
+        overall.assign(others=overall["others"] / overall["chance"])[
+            ["n", "studies", "ratio", "low", "high", "others", "auc"]
+        ].round(3)
+    )
+    for name, what in (
+        (SHARED_SLOTS, "Patches that share prototypes with a finding word"),
+        (CROSS_ATTENTION, "The decoder's cross-attention"),
+    ):
         one = overall.loc["trained", name]
         verdict = "above" if one.low > 1 else "below" if one.high < 1 else "not distinguishable from"
-        text_of = f"{what}: **{one.ratio:.2f}** times chance in the boxes [{one.low:.2f}, {one.high:.2f}], {verdict} chance; "
-        display(Markdown(text_of + f"the mean map of *other* studies gets {one.others / one.chance:.2f} in the same boxes."))
+        text_of = (
+            f"{what}: **{one.ratio:.2f}** times chance in the boxes [{one.low:.2f}, {one.high:.2f}], {verdict} chance; "
+        )
+        display(
+            Markdown(text_of + f"the mean map of *other* studies gets {one.others / one.chance:.2f} in the same boxes.")
+        )
 
 # %% [markdown]
 # (`ratio`, `others` and `auc` as in chapter 04, section 4.11.)
@@ -1120,9 +1252,15 @@ Markdown(quoted + texts_of + (f"\n\nNot stored with its texts yet: {', '.join(la
 if stored_texts:
     reader = KeywordLabeler()
     heard_in = {"the radiologist": original} | stored_texts
-    said_by = {name: set(np.array(DRAWN_FINDINGS)[np.asarray(reader.label(text)).astype(bool)]) for name, text in heard_in.items()}
+    said_by = {
+        name: set(np.array(DRAWN_FINDINGS)[np.asarray(reader.label(text)).astype(bool)])
+        for name, text in heard_in.items()
+    }
     rows = {
-        n: {"said, and coded": ", ".join(f for f in codes_of if f in s), "missed": ", ".join(f for f in codes_of if f not in s)}
+        n: {
+            "said, and coded": ", ".join(f for f in codes_of if f in s),
+            "missed": ", ".join(f for f in codes_of if f not in s),
+        }
         for n, s in said_by.items()
     }
     rows = {n: row | {"said, not coded": ", ".join(sorted(said_by[n] - set(codes_of)))} for n, row in rows.items()}
@@ -1157,9 +1295,14 @@ def same_as_nearest(vectors, of):
     return (of[there][found] == of[there]).mean()
 
 
-kinds = {"of its class": np.repeat(np.arange(C), N_p), "of its half (originals, mirror images)": np.tile(np.arange(N_p) < (N_p + 1) // 2, C)}
+kinds = {
+    "of its class": np.repeat(np.arange(C), N_p),
+    "of its half (originals, mirror images)": np.tile(np.arange(N_p) < (N_p + 1) // 2, C),
+}
 spaces = reduced | {"trained, before Eq. 8": memory.prototypes.numpy()}
-pd.DataFrame({kind: {name: same_as_nearest(v, of) for name, v in spaces.items()} for kind, of in kinds.items()}).round(2)
+pd.DataFrame({kind: {name: same_as_nearest(v, of) for name, v in spaces.items()} for kind, of in kinds.items()}).round(
+    2
+)
 
 # %%
 moved = 1 - cosine(reduced["made, before Eq. 8"], memory.prototypes.numpy())
@@ -1198,7 +1341,9 @@ def on_validation(generator):
     total, rows = torch.zeros(2), iter(torch.as_tensor(told_val).float().split(64))
     for part in val.loader(64):
         n = part.mask[:, 1:].sum()
-        total += torch.stack([report_loss(generator(replace(part, labels=next(rows))).logits, part.tokens, part.mask) * n, n])
+        total += torch.stack(
+            [report_loss(generator(replace(part, labels=next(rows))).logits, part.tokens, part.mask) * n, n]
+        )
     return {"validation_loss": (total[0] / total[1]).item(), "finding-F1": score_val(generator)["finding-F1"]}
 
 
@@ -1219,10 +1364,17 @@ def trained_with(**settings):
 # %%
 here = on_validation(generator)
 if PROFILE == "ci":
-    sweeps = {"γ asked (not trained again)": pd.DataFrame({g: asked_with(g) for g in (1, 5, N_p)} | {gamma: here}).T.sort_index()}
+    sweeps = {
+        "γ asked (not trained again)": pd.DataFrame(
+            {g: asked_with(g) for g in (1, 5, N_p)} | {gamma: here}
+        ).T.sort_index()
+    }
 else:
     over = {"gamma": (5, 10, 17, N_p), "theta": (1.0, 1.25, 1.75, 2.0)}
-    found = {what: {v: trained_with(**{what: v}) for v in values} | {getattr(memory_config, what): here} for what, values in over.items()}
+    found = {
+        what: {v: trained_with(**{what: v}) for v in values} | {getattr(memory_config, what): here}
+        for what, values in over.items()
+    }
     sweeps = {f"{what} (trained each time)": pd.DataFrame(rows).T.sort_index() for what, rows in found.items()}
 released = dict(zip(sweeps, (gamma, theta), strict=False))
 
@@ -1233,10 +1385,21 @@ released = dict(zip(sweeps, (gamma, theta), strict=False))
 figures.sweep(sweeps, released=released, name="05_sweeps")
 
 # %%
-printed_rows = [row for row in shipped("published") if row["where"] in ("Figure 5", "Figure 6") and row["paper"].startswith("XProNet")]
-lines = [f"- {row['where']}, {row['dataset']}, {row['system']}: {row['metric']} **{row['value']}**" for row in printed_rows]
-moves = [f"{name}: the loss moves by {np.ptp(t['validation_loss']):.3f}, finding-F1 by {np.ptp(t['finding-F1']):.3f}" for name, t in sweeps.items()]
-best_at = "; ".join(f"{name}: {t['finding-F1'].idxmax():g} (the preset has {released[name]:g})" for name, t in sweeps.items())
+printed_rows = [
+    row
+    for row in shipped("published")
+    if row["where"] in ("Figure 5", "Figure 6") and row["paper"].startswith("XProNet")
+]
+lines = [
+    f"- {row['where']}, {row['dataset']}, {row['system']}: {row['metric']} **{row['value']}**" for row in printed_rows
+]
+moves = [
+    f"{name}: the loss moves by {np.ptp(t['validation_loss']):.3f}, finding-F1 by {np.ptp(t['finding-F1']):.3f}"
+    for name, t in sweeps.items()
+]
+best_at = "; ".join(
+    f"{name}: {t['finding-F1'].idxmax():g} (the preset has {released[name]:g})" for name, t in sweeps.items()
+)
 Markdown(f"The paper says:\n\n{chr(10).join(lines)}\n\nHere: {'; '.join(moves)}. Best finding-F1 at: {best_at}.")
 
 # %% [markdown]
@@ -1245,7 +1408,10 @@ Markdown(f"The paper says:\n\n{chr(10).join(lines)}\n\nHere: {'; '.join(moves)}.
 
 # %%
 kept = {s: swept(laptop, "xpronet", f"memory.{s}", DATASET, "finding-F1", profile="laptop") for s in ("gamma", "theta")}
-cells = {s: {f"{v:g}": f"{m.spread.mean:.3f} ± {m.spread.sd:.3f} ({m.spread.n})" for v, m in found.items()} for s, found in kept.items()}
+cells = {
+    s: {f"{v:g}": f"{m.spread.mean:.3f} ± {m.spread.sd:.3f} ({m.spread.n})" for v, m in found.items()}
+    for s, found in kept.items()
+}
 for setting, found in cells.items():
     display(pd.DataFrame([found], index=[f"{setting}: finding-F1, mean ± sd (seeds)"]))
 lacking = [g for g in range(13, 18) if g not in kept["gamma"]]
@@ -1260,16 +1426,22 @@ seeds_sd = np.mean([m.spread.sd for found in kept.values() for m in found.values
 lines = []
 for setting, found in kept.items():
     means = {v: m.spread.mean for v, m in found.items()}
-    ahead, behind_it = sorted(found.values(), key=lambda m: m.spread.mean, reverse=True)[:2] if len(found) > 1 else (None, None)
+    ahead, behind_it = (
+        sorted(found.values(), key=lambda m: m.spread.mean, reverse=True)[:2] if len(found) > 1 else (None, None)
+    )
     if ahead is None:
         continue
-    apart = (ahead.spread.mean - behind_it.spread.mean) > 2 * math.hypot(*(seeds_sd / math.sqrt(m.spread.n) for m in (ahead, behind_it)))
+    apart = (ahead.spread.mean - behind_it.spread.mean) > 2 * math.hypot(
+        *(seeds_sd / math.sqrt(m.spread.n) for m in (ahead, behind_it))
+    )
     more = np.ptp(list(means.values())) > 3 * seeds_sd
     lines.append(
         f"- {setting}: the means move by {np.ptp(list(means.values())):.3f}, {'more' if more else 'no more'} than seeds explain; the best, "
         f"{max(means, key=means.get):g}, is {'ahead of' if apart else 'not to be told from'} the second."
     )
-Markdown(f"The seeds of one value spread by {seeds_sd:.3f} on average.\n\n{chr(10).join(lines)}" if lines else "**Not run.**")
+Markdown(
+    f"The seeds of one value spread by {seeds_sd:.3f} on average.\n\n{chr(10).join(lines)}" if lines else "**Not run.**"
+)
 
 # %% [markdown]
 # ## 5.12 The ablations
@@ -1279,16 +1451,26 @@ Markdown(f"The seeds of one value spread by {seeds_sd:.3f} on average.\n\n{chr(1
 
 # %%
 two = [experiment(f"{DATASET}/{name}", "laptop").to_json() for name in ("base", "xpronet_wo_cmpnet")]
-unlike = [f"{part}.{key}" for part, x in two[0].items() if isinstance(x, dict) for key in x if x[key] != two[1][part][key]]
+unlike = [
+    f"{part}.{key}" for part, x in two[0].items() if isinstance(x, dict) for key in x if x[key] != two[1][part][key]
+]
 frozen = two[0]["extractor"]["frozen"]
 reads = "a learning rate of the extractor, which is frozen: nobody reads it. **They are one system**, and its trainings are taken together"
-Markdown(f"They differ in {', '.join(unlike) or 'nothing'}: " + (reads if frozen and unlike == ["training.lr_visual"] else "see there") + ".")
+Markdown(
+    f"They differ in {', '.join(unlike) or 'nothing'}: "
+    + (reads if frozen and unlike == ["training.lr_visual"] else "see there")
+    + "."
+)
 
 # %% [markdown]
 # First what is published, on IU X-Ray, **with the reference's labels at test time as released**:
 
 # %%
-printed_rows = [r for r in shipped("published") if r["where"] == "Table 2" and r["paper"].startswith("XProNet") and r["dataset"] == "iu_xray"]
+printed_rows = [
+    r
+    for r in shipped("published")
+    if r["where"] == "Table 2" and r["paper"].startswith("XProNet") and r["dataset"] == "iu_xray"
+]
 pd.DataFrame(printed_rows).pivot(index="system", columns="metric", values="value").rename_axis(None, axis=1)
 
 # %% [markdown]
@@ -1298,7 +1480,10 @@ pd.DataFrame(printed_rows).pivot(index="system", columns="metric", values="value
 # %%
 asked = ["base", "cmn", "xpronet", "xpronet_wo_pi", "xpronet_wo_imlcs", "xpronet_wo_cmpnet"]
 asked += ["xpronet_residual", "xpronet_wo_gate", "xpronet_image_only"]  # ours: see the suspects below
-searched = ("tuned", results.EDITION_0_1)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
+searched = (
+    "tuned",
+    results.EDITION_0_1,
+)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
 stored = pd.concat([results.summary(asked, profile="laptop", dataset=DATASET, protocol=how) for how in searched])
 missing = [name for name in asked if not any(f"/{name}," in str(row) for row in stored.index)]
 if len(stored):
@@ -1306,17 +1491,28 @@ if len(stored):
 Markdown(f"Not run: {', '.join(missing)}." if missing else "All of them were run.")
 
 # %%
-rows_of = {"XProNet": "xpronet", "w/o PI": "xpronet_wo_pi", "w/o IMLCS": "xpronet_wo_imlcs", "w/o CMPNet": "xpronet_wo_cmpnet"}
+rows_of = {
+    "XProNet": "xpronet",
+    "w/o PI": "xpronet_wo_pi",
+    "w/o IMLCS": "xpronet_wo_imlcs",
+    "w/o CMPNet": "xpronet_wo_cmpnet",
+}
 ours = {
     row: measured_of(laptop, preset, DATASET, "BLEU-4", profile="laptop", labels="reference")
     for row, preset in rows_of.items()
     if row != "w/o CMPNet"
 }
-ours["w/o CMPNet"] = measured_of(laptop, "base", DATASET, "BLEU-4", profile="laptop")  # it is told no labels, and is BASE
+ours["w/o CMPNet"] = measured_of(
+    laptop, "base", DATASET, "BLEU-4", profile="laptop"
+)  # it is told no labels, and is BASE
 theirs = {r["system"]: float(r["value"]) for r in printed_rows if r["metric"] == "BLEU-4"}
-best_first = [sorted(v, key=v.get, reverse=True) for v in (theirs, {row: m.spread.mean for row, m in ours.items() if m})]
+best_first = [
+    sorted(v, key=v.get, reverse=True) for v in (theirs, {row: m.spread.mean for row, m in ours.items() if m})
+]
 told_apart = [
-    f"{row} ({found.how})" for row, m in ours.items() if m and row != "XProNet" and (found := order(ours["XProNet"], m)).how in ("above", "below")
+    f"{row} ({found.how})"
+    for row, m in ours.items()
+    if m and row != "XProNet" and (found := order(ours["XProNet"], m)).how in ("above", "below")
 ]
 Markdown(
     f"By BLEU-4, best first. The paper: {', '.join(best_first[0])}. Ours, told the reference's labels as released: {', '.join(best_first[1])}. "
@@ -1345,15 +1541,22 @@ ours_alone = {  # options of ours: what stands between XProNet and BASE?
     "asked about patches only": "xpronet_image_only",
 }
 asked_for = {"as it is": experiment(f"{DATASET}/xpronet", "laptop", seed=7580)}
-asked_for |= {name: experiment(f"{DATASET}/xpronet", "laptop", settings.split(), seed=7580) for name, settings in suspects.items()}
+asked_for |= {
+    name: experiment(f"{DATASET}/xpronet", "laptop", settings.split(), seed=7580) for name, settings in suspects.items()
+}
 asked_for |= {name: experiment(f"{DATASET}/{preset}", "laptop", seed=7580) for name, preset in ours_alone.items()}
 asked_for["no memory at all (BASE)"] = experiment(f"{DATASET}/base", "laptop", seed=7580)
 accused = {name: measured_as(laptop, what, "finding-F1") for name, what in asked_for.items()}
 told_as = [r for r in laptop if r.labels_at_test in (None, "classifier")]
-of_hash = {(r.experiment.hash, r.protocol): r.evaluation.scores["finding-F1"] for r in told_as}  # of one search with the mean beside it
+of_hash = {
+    (r.experiment.hash, r.protocol): r.evaluation.scores["finding-F1"] for r in told_as
+}  # of one search with the mean beside it
 first_seed = {name: of_hash.get((asked_for[name].hash, m.protocol)) for name, m in accused.items() if m}
 beside = {
-    name: {"seed 7580 alone": round(alone, 3), "mean ± sd": f"{accused[name].spread.mean:.3f} ± {accused[name].spread.sd:.3f}"}
+    name: {
+        "seed 7580 alone": round(alone, 3),
+        "mean ± sd": f"{accused[name].spread.mean:.3f} ± {accused[name].spread.sd:.3f}",
+    }
     | {"seeds": accused[name].spread.n, "search": accused[name].protocol}
     for name, alone in first_seed.items()
     if alone is not None
@@ -1364,9 +1567,16 @@ Markdown("Not run: " + (", ".join(name for name in asked_for if name not in besi
 # %%
 if "as it is" in beside:
     unchanged = accused["as it is"]
-    alone = {name: row["seed 7580 alone"] - beside["as it is"]["seed 7580 alone"] for name, row in beside.items() if name != "as it is"}
+    alone = {
+        name: row["seed 7580 alone"] - beside["as it is"]["seed 7580 alone"]
+        for name, row in beside.items()
+        if name != "as it is"
+    }
     judged = {name: order(accused[name], unchanged) for name in alone}
-    spoken = [f"{name} {alone[name]:+.3f} with the one seed, **{found.difference:+.3f}** over all, {found.how}" for name, found in judged.items()]
+    spoken = [
+        f"{name} {alone[name]:+.3f} with the one seed, **{found.difference:+.3f}** over all, {found.how}"
+        for name, found in judged.items()
+    ]
     smaller = sum(abs(found.difference) < abs(alone[name]) for name, found in judged.items())
     display(
         Markdown(
@@ -1387,7 +1597,11 @@ over_chance, over_other = (((meeting["mean"] - meeting[column]) * weight).sum() 
 Markdown(
     f"One training in the `{PROFILE}` profile, on {dataset.manifest['request']['source']}:\n\n"
     f"- Labels of the reference instead of the classifier's: finding-F1 {one}. Wrong labels: {wrong}. All drawers open: {everything}."
-    + (" (It says too few findings for that to be an answer; section 5.8 has the longer trainings.)\n" if mute else "\n")
+    + (
+        " (It says too few findings for that to be an answer; section 5.8 has the longer trainings.)\n"
+        if mute
+        else "\n"
+    )
     + f"- The classifier's labels: micro-F1 {seen:.3f}. The better it is, the less is left for a leak to add.\n"
     f"- The memory answers by drawer: two patches of a study hear answers with a cosine of {within:.3f}.\n"
     f"- Prototypes of ten that a word and a patch share, beside two who choose blindly behind the same gate: {over_chance:+.2f}; beside the word and a "

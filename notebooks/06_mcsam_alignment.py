@@ -27,7 +27,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -44,26 +44,26 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Markdown, display
 
-from rrg_lib import results as kept_results
-from rrg_lib import topics as topics_module
-from rrg_lib.batches import TrainingStudies
-from rrg_lib.checks import mcsam_alignment as checks
-from rrg_lib.checks import mcsam_alignment_bank as bank_checks
-from rrg_lib.decoding import generate
+from rrg_lib.book.checks import mcsam_alignment as checks
+from rrg_lib.book.checks import mcsam_alignment_bank as bank_checks
+from rrg_lib.book.figures import mcsam_alignment as figures
 from rrg_lib.evaluation.attention import box_cover
+from rrg_lib.evaluation.resampling import bootstrap_weights
 from rrg_lib.evaluation.retrieval import retrieval
-from rrg_lib.evaluation.statistics import bootstrap_weights
-from rrg_lib.figures import mcsam_alignment as figures
+from rrg_lib.experiments import results as kept_results
+from rrg_lib.experiments.presets import PRESETS, experiment
+from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.run import Run
+from rrg_lib.models.batches import TrainingStudies
+from rrg_lib.models.decoding import generate
 from rrg_lib.models.generator import GeneratorConfig, report_loss
 from rrg_lib.models.memory import MCSAMConfig, mcsam
+from rrg_lib.models.memory import topics as topics_module
+from rrg_lib.models.memory.topics import find_topics
 from rrg_lib.models.transformer import Encoder, causal_mask, merge_heads, split_heads
-from rrg_lib.presets import PRESETS, experiment
-from rrg_lib.replication.measured import measured as measured_of
-from rrg_lib.replication.measured import measured_as, order, swept
-from rrg_lib.reports import validation_scores, write_reports
-from rrg_lib.runs import Run
-from rrg_lib.shipped import table as shipped
-from rrg_lib.topics import find_topics
+from rrg_lib.replication.seed_scores import measured as measured_of
+from rrg_lib.replication.seed_scores import measured_as, order, swept
+from rrg_lib.runtime.package_data import table as shipped
 
 pd.set_option("display.max_colwidth", 150)
 
@@ -103,9 +103,14 @@ print(pd.DataFrame(published)[["paper", "where", "dataset", "metric", "value"]].
 # We train it, beside BASE and CMN (or find them trained).
 
 # %%
-runs = {name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name in ("base", "cmn", "mcsam")}
+runs = {
+    name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT)
+    for name in ("base", "cmn", "mcsam")
+}
 trained = {name: run.train() for name, run in runs.items()}
-kept = pd.DataFrame({name: result.history[result.best_epoch] for name, result in trained.items()}).T  # the epoch chosen on validation studies
+kept = pd.DataFrame(
+    {name: result.history[result.best_epoch] for name, result in trained.items()}
+).T  # the epoch chosen on validation studies
 kept[["train_loss", "validation_loss", "BLEU-4", "finding-F1", "distinct"]].astype(float).round(3)
 
 # %% [markdown]
@@ -129,7 +134,9 @@ if after.extractor is not None:  # a fine-tuned extractor is part of the generat
 B, S, T = len(eight), batch.inputs.shape[1], batch.tokens.shape[1] - 1
 d, h = after.config.d_model, after.config.heads
 N, K, P, d_k = config.slots, config.top_k, config.memory_tokens, d // h
-print(f"{B} studies, {S} patches, up to {T} words; d = {d}, {h} heads; a bank of N = {N} slots, K = {K}; P = {P} memory tokens")
+print(
+    f"{B} studies, {S} patches, up to {T} words; d = {d}, {h} heads; a bank of N = {N} slots, K = {K}; P = {P} memory tokens"
+)
 
 # %% [markdown]
 # ## 6.2 A bank that starts out knowing
@@ -148,8 +155,12 @@ print(f"{B} studies, {S} patches, up to {T} words; d = {d}, {h} heads; a bank of
 # the same projection (section 6.6 checks that it does find them). And MCSAM gets no pretrained word vectors that the other systems don't have.
 
 # %%
-training = TrainingStudies(run.batches("train"), seed=run.experiment.training.seed, token_vectors=before.token_vectors())
-found = {method: find_topics(training, N, method, seed=training.seed) for method in ("ot_topics", "kmeans", "label_kmeans")}
+training = TrainingStudies(
+    run.batches("train"), seed=run.experiment.training.seed, token_vectors=before.token_vectors()
+)
+found = {
+    method: find_topics(training, N, method, seed=training.seed) for method in ("ot_topics", "kmeans", "label_kmeans")
+}
 e = training.token_vectors  # (V + 1, d)
 slots = torch.from_numpy(found["ot_topics"].weights).to(e) @ e  # (N, V + 1) @ (V + 1, d) -> (N, d)
 torch.testing.assert_close(new.bank, F.normalize(slots, dim=-1) * math.sqrt(d))  # the library's bank, before it learns
@@ -168,7 +179,10 @@ torch.testing.assert_close(new.bank, F.normalize(slots, dim=-1) * math.sqrt(d)) 
 
 # %%
 shown = range(0, N, max(1, N // 10))
-pd.DataFrame({method: [" ".join(t.words(k, vocabulary.tokens, 5)) for k in shown] for method, t in found.items()}, index=[f"slot {k}" for k in shown])
+pd.DataFrame(
+    {method: [" ".join(t.words(k, vocabulary.tokens, 5)) for k in shown] for method, t in found.items()},
+    index=[f"slot {k}" for k in shown],
+)
 
 # %% [markdown]
 # *What to see: how evenly the text is spread over the slots. A steep line has a few slots for crowds of sentences and many for a handful each;
@@ -189,7 +203,7 @@ figures.topic_sizes({method: t.mass for method, t in found.items()}, name="06_to
 # > \quad\text{with}\quad \mathbf P\mathbf 1=\mathbf a,\ \mathbf P^\top\mathbf 1=\mathbf b
 # > \qquad\Rightarrow\qquad \mathbf P=\operatorname{diag}(\mathbf u)\,e^{-\mathbf C/\varepsilon}\operatorname{diag}(\mathbf v)$
 #
-# Then every topic moves to the mean of what it received, and the whole repeats. Why not a library? `rrg_lib.topics` answers that itself:
+# Then every topic moves to the mean of what it received, and the whole repeats. Why not a library? `rrg_lib.models.memory.topics` answers that itself:
 
 # %%
 Markdown("> " + topics_module.__doc__.strip().split("\n\n")[-1].replace("\n", " "))
@@ -241,15 +255,21 @@ pd.DataFrame((8 * plan).T, index=["to heart", "to spine"], columns=[f"at {x}" fo
 W = memory.projections
 x = after.patch_embedding(batch.inputs)  # (B, S, d)
 y = after.token_positions(after.token_embedding(batch.tokens[:, :-1]) * math.sqrt(d))  # (B, T, d)
-q, k, v = (split_heads(part, h) for part in (W.query(x), W.key(memory.bank), W.value(memory.bank)))  # (B, h, S, d_k), (h, N, d_k) twice
-step = (q @ k.transpose(-2, -1) / math.sqrt(d_k)).softmax(-1) @ v  # (B, h, S, d_k): softmax(β ξ Xᵀ) X, every slot may speak
+q, k, v = (
+    split_heads(part, h) for part in (W.query(x), W.key(memory.bank), W.value(memory.bank))
+)  # (B, h, S, d_k), (h, N, d_k) twice
+step = (q @ k.transpose(-2, -1) / math.sqrt(d_k)).softmax(
+    -1
+) @ v  # (B, h, S, d_k): softmax(β ξ Xᵀ) X, every slot may speak
 hopfield = W.output(merge_heads(step))  # (B, S, d)
 
 # %%
 every_slot = W.read(x, memory.slots(None, "image"), top_k=N)  # the library, K = N
 torch.testing.assert_close(every_slot.vectors, hopfield, atol=1e-5, rtol=1e-4)
 few = memory.respond(x, memory.slots(None, "image"))  # the library, K of them
-print(f"K = {K} of {N}: cosine with the full step {F.cosine_similarity(few.vectors, hopfield, dim=-1).mean():.3f} (mean over patches)")
+print(
+    f"K = {K} of {N}: cosine with the full step {F.cosine_similarity(few.vectors, hopfield, dim=-1).mean():.3f} (mean over patches)"
+)
 
 # %% [markdown]
 # The other end is *hard* retrieval: the best slot answers alone. A choice has no gradient, so queries and keys would never learn; the library lets the
@@ -260,7 +280,9 @@ first_best = (q @ k.transpose(-2, -1)).argmax(-1)  # (B, h, S)
 alone = v[torch.arange(h)[None, :, None], first_best]  # (B, h, S, d_k)
 hard = replace(config, retrieval="hard").build(d, h).eval().requires_grad_(False)
 hard.load_state_dict(memory.state_dict())
-torch.testing.assert_close(hard.respond(x, hard.slots(None, "image")).vectors, W.output(merge_heads(alone)), atol=1e-5, rtol=1e-4)
+torch.testing.assert_close(
+    hard.respond(x, hard.slots(None, "image")).vectors, W.output(merge_heads(alone)), atol=1e-5, rtol=1e-4
+)
 
 # %% [markdown]
 # **Exercise 6.2** (10 min). One plain step: no projections, no heads. States and patterns are rows here, columns in the formula.
@@ -298,8 +320,12 @@ def nearness(top_k, states):
 rows = {}
 for noise in (0, 0.5, 1, 1.5, 2, 3, 4, 6):
     states = patterns + noise * direction
-    rows[noise] = {"the question": F.cosine_similarity(states, patterns).mean().item()} | {f"K = {n}": nearness(n, states) for n in (N, K, 1)}
-    torch.testing.assert_close(nearness(N, states), F.cosine_similarity(recall(states, patterns, 1 / math.sqrt(d)), patterns).mean().item())
+    rows[noise] = {"the question": F.cosine_similarity(states, patterns).mean().item()} | {
+        f"K = {n}": nearness(n, states) for n in (N, K, 1)
+    }
+    torch.testing.assert_close(
+        nearness(N, states), F.cosine_similarity(recall(states, patterns, 1 / math.sqrt(d)), patterns).mean().item()
+    )
 figures.recall_curves(pd.DataFrame(rows).T, name="06_recall")
 
 # %% [markdown]
@@ -320,12 +346,17 @@ for side, features in (("image", x), ("text", y)):
 # trained*: of both, $1/\sqrt d$ of what is used.
 
 # %%
-said = torch.unique(torch.cat([torch.as_tensor(dataset.tokens(i)) for i in training.indices]))  # tokens that training has seen
+said = torch.unique(
+    torch.cat([torch.as_tensor(dataset.tokens(i)) for i in training.indices])
+)  # tokens that training has seen
 pairs = {"slots of the bank": (new.rows, memory.rows)}
 pairs["word embeddings"] = (before.token_embedding.weight[said], after.token_embedding.weight[said])
 rms = lambda t: t.square().mean().sqrt().item()  # noqa: E731
 moved = pd.DataFrame(
-    {name: {"size": rms(a), "change": rms(b - a), "cosine with the start": F.cosine_similarity(a, b).mean().item()} for name, (a, b) in pairs.items()}
+    {
+        name: {"size": rms(a), "change": rms(b - a), "cosine with the start": F.cosine_similarity(a, b).mean().item()}
+        for name, (a, b) in pairs.items()
+    }
 ).T
 moved.round(4)
 
@@ -353,24 +384,33 @@ Markdown(text)
 
 
 # %%
-names = ["·".join(found["ot_topics"].words(k, vocabulary.tokens, 3)) for k in range(N)]  # a slot's name: its topic's heaviest words
+names = [
+    "·".join(found["ot_topics"].words(k, vocabulary.tokens, 3)) for k in range(N)
+]  # a slot's name: its topic's heaviest words
 
 
 def weight_of_slots(response):
     """Weight that each query gives to each slot, mean over the heads: (B, L, N)."""
-    spread = torch.zeros(*response.indices.shape[:3], N).scatter_(-1, response.indices, response.weights)  # (B, h, L, N)
+    spread = torch.zeros(*response.indices.shape[:3], N).scatter_(
+        -1, response.indices, response.weights
+    )  # (B, h, L, N)
     return spread.mean(1)
 
 
 def asked_by(generator, word):
-    vector = generator.token_embedding(torch.tensor([[vocabulary.ids[word]]])) * math.sqrt(d) + generator.token_positions.code[20]
+    vector = (
+        generator.token_embedding(torch.tensor([[vocabulary.ids[word]]])) * math.sqrt(d)
+        + generator.token_positions.code[20]
+    )
     return weight_of_slots(generator.memory.respond(vector, generator.memory.slots(None, "text")))[0, 0]  # (N,)
 
 
 # %%
 words = [w for w in ("cardiomegaly", "effusion", "nodule", "fractures", "degenerative", "clear") if w in vocabulary.ids]
 best = lambda generator, word: ", ".join(names[i] for i in asked_by(generator, word).topk(3).indices)  # noqa: E731
-pd.DataFrame({"before training": [best(before, w) for w in words], "trained": [best(after, w) for w in words]}, index=words)
+pd.DataFrame(
+    {"before training": [best(before, w) for w in words], "trained": [best(after, w) for w in words]}, index=words
+)
 
 # %% [markdown]
 # Six words are an anecdote. Over all words that stand among the five heaviest of some slot: how much of its weight does a word give to the slots that
@@ -385,14 +425,20 @@ for k in range(N):
 
 def own_topics(generator, place):
     """Mean weight that a word gives to the slots that it names."""
-    vectors = generator.token_embedding.weight * math.sqrt(d) + (0 if place is None else generator.token_positions.code[place])  # (V + 1, d)
-    weight = weight_of_slots(generator.memory.respond(vectors[None], generator.memory.slots(None, "text")))[0]  # (V + 1, N)
+    vectors = generator.token_embedding.weight * math.sqrt(d) + (
+        0 if place is None else generator.token_positions.code[place]
+    )  # (V + 1, d)
+    weight = weight_of_slots(generator.memory.respond(vectors[None], generator.memory.slots(None, "text")))[
+        0
+    ]  # (V + 1, N)
     return (weight * names_it.T).sum(1)[names_it.any(0)].mean().item()
 
 
 places = {"at place 20": 20, "without a place": None}
 generators = {"before training": before, "trained": after}
-own_share = pd.DataFrame({title: {name: own_topics(g, place) for name, g in generators.items()} for title, place in places.items()})
+own_share = pd.DataFrame(
+    {title: {name: own_topics(g, place) for name, g in generators.items()} for title, place in places.items()}
+)
 even = names_it.float().mean(0)[names_it.any(0)].mean().item()
 own_share.assign(**{"even share": even}).round(3)
 
@@ -435,7 +481,13 @@ for i, study in enumerate(test.indices):
 # the words they were written with.*
 
 # %%
-ask = {"Cardiomegaly": "cardiomegaly", "Effusion": "effusion", "Atelectasis": "atelectasis", "Nodule": "nodule", "Spine": "degenerative"}
+ask = {
+    "Cardiomegaly": "cardiomegaly",
+    "Effusion": "effusion",
+    "Atelectasis": "atelectasis",
+    "Nodule": "nodule",
+    "Spine": "degenerative",
+}
 counts = Counter(finding for _, finding in inside_box)
 ask = {finding: word for finding, word in ask.items() if counts[finding] and word in vocabulary.ids}
 if ask:
@@ -455,7 +507,9 @@ if ask:
 # %%
 keywords = {row["drawn_finding"]: row["regex"] for row in shipped("finding_keywords")}
 top_words = [found["ot_topics"].words(k, vocabulary.tokens, 5) for k in range(N)]
-speaks = {f: torch.tensor([any(re.search(keywords[f], w) for w in part) for part in top_words]) for f in counts}  # (N,) each
+speaks = {
+    f: torch.tensor([any(re.search(keywords[f], w) for w in part) for part in top_words]) for f in counts
+}  # (N,) each
 
 
 def spoken_of(weight):
@@ -477,7 +531,13 @@ for name, w in weight.items() if inside_box else ():
     drawn = bootstrap_weights(len(of_study)) @ of_study
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
     sums = rows[["in the boxes", "same places, without it"]].sum()
-    lines[name] = {**rows.iloc[:, 1:].mean(), "ratio": sums.iloc[0] / sums.iloc[1], "low": low, "high": high, "findings": len(rows)}
+    lines[name] = {
+        **rows.iloc[:, 1:].mean(),
+        "ratio": sums.iloc[0] / sums.iloc[1],
+        "low": low,
+        "high": high,
+        "findings": len(rows),
+    }
 topical = pd.DataFrame(lines).T
 topical.round(3)
 
@@ -605,14 +665,20 @@ def miniature(loss, steps=240, width=64):
     return curve
 
 
-curves = {"direct": miniature(mcsam.direct_alignment), "contrastive": miniature(lambda a, b: contrastive(a, b, config.temperature))}
+curves = {
+    "direct": miniature(mcsam.direct_alignment),
+    "contrastive": miniature(lambda a, b: contrastive(a, b, config.temperature)),
+}
 
 # %% [markdown]
 # *What to see: left, is the gap between the lines of any size, or do the pairs that do not match come along? Right, the same maps, the same
 # studies, another loss.*
 
 # %%
-frames = {name: pd.DataFrame({i: {"matching": r.matching, "other": r.other} for i, r in curve.items()}).T for name, curve in curves.items()}
+frames = {
+    name: pd.DataFrame({i: {"matching": r.matching, "other": r.other} for i, r in curve.items()}).T
+    for name, curve in curves.items()
+}
 figures.losses_side_by_side(frames, name="06_direct_contrastive")
 
 # %%
@@ -624,7 +690,12 @@ lines = [
 ]
 left_over = ends["direct"].image_to_report[10] / ends["direct"].chance(10)
 Markdown(
-    "\n".join(lines) + ("\n\nThe gap is gone, yet not all is lost: cosines that are nearly equal still have an order." if left_over > 1.5 else "")
+    "\n".join(lines)
+    + (
+        "\n\nThe gap is gone, yet not all is lost: cosines that are nearly equal still have an order."
+        if left_over > 1.5
+        else ""
+    )
 )
 
 # %% [markdown]
@@ -647,7 +718,9 @@ torch.testing.assert_close(source, after.encode(batch.inputs)[0])
 trace = []
 after(batch, trace)  # each layer's cross-attention (B, h, T, S + 1)
 share = [layer.mean(1)[..., -1][is_word].mean().item() for layer in trace]
-lines = [f"- layer {i + 1}: {s:.1%} of the attention, **{s * (S + 1):.1f} times** an even share" for i, s in enumerate(share)]
+lines = [
+    f"- layer {i + 1}: {s:.1%} of the attention, **{s * (S + 1):.1f} times** an even share" for i, s in enumerate(share)
+]
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -690,7 +763,10 @@ z = after.token_positions(after.token_embedding(inputs) * math.sqrt(d))
 z = memory.fuse(z, memory.respond(z, memory.slots(None, "text")), "text")  # (B, L, d), what the decoder reads
 layer, mask = after.decoder.layers[0], causal_mask(inputs)  # (B, 1, L, L)
 normed = layer.norms[0](z)
-past, first = layer.self_attention.project(normed), layer.project_prefix(memory.tokens)  # (B, h, L, d_k) and (1, h, P, d_k), keys and values
+past, first = (
+    layer.self_attention.project(normed),
+    layer.project_prefix(memory.tokens),
+)  # (B, h, L, d_k) and (1, h, P, d_k), keys and values
 query = split_heads(layer.self_attention.query(normed), h)
 ours = prefix_attention(query, past.keys, past.values, mask, first.keys[0], first.values[0])
 library = layer.self_attention(normed, past.after(first), F.pad(mask, (P, 0), value=True))
@@ -703,7 +779,9 @@ torch.testing.assert_close(layer.self_attention.output(merge_heads(ours)), libra
 # %%
 study = max(range(B), key=lambda i: len(set(inputs[i].tolist())))
 length = min(20, int((inputs[study] > 0).sum()) + 1)
-looks = layer.self_attention.weights(normed, past.after(first), F.pad(mask, (P, 0), value=True)).mean(1)  # (B, L, P + L)
+looks = layer.self_attention.weights(normed, past.after(first), F.pad(mask, (P, 0), value=True)).mean(
+    1
+)  # (B, L, P + L)
 asking = ["(begin)", *(vocabulary.tokens[i - 1] for i in inputs[study, 1:length].tolist())]
 figures.prefix_attention(looks[study, :length, : P + length].numpy(), asking, P, name="06_prefix_attention")
 
@@ -715,7 +793,9 @@ figures.prefix_attention(looks[study, :length, : P + length].numpy(), asking, P,
 whole = after(replace(batch, tokens=tokens, mask=torch.ones_like(tokens))).logits  # (B, L, V + 1)
 state = after.start(batch.inputs)
 steps = [after.step(tokens[:, t : t + 1], state)[0] for t in range(inputs.shape[1])]
-inside = F.pad(inputs[:, 1:] > 0, (1, 0), value=True)  # (B, L): the begin mark and the words, not what comes after the end
+inside = F.pad(
+    inputs[:, 1:] > 0, (1, 0), value=True
+)  # (B, L): the begin mark and the words, not what comes after the end
 torch.testing.assert_close(torch.cat(steps, dim=1)[inside], whole[inside], atol=1e-3, rtol=1e-3)
 
 # %%
@@ -760,7 +840,12 @@ def embeddings(generator, batches):
     rows = []
     for part in batches.loader(64):
         output = generator(part)
-        rows.append((generator.memory.visual_embedding(output.image), generator.memory.report_embedding(output.text, part.tokens[:, :-1] > 0)))
+        rows.append(
+            (
+                generator.memory.visual_embedding(output.image),
+                generator.memory.report_embedding(output.text, part.tokens[:, :-1] > 0),
+            )
+        )
     return tuple(torch.cat(side).numpy() for side in zip(*rows, strict=True))
 
 
@@ -786,7 +871,9 @@ panels = {
     "trained: normal studies": ("trained", ~abnormal),
     "trained: abnormal": ("trained", abnormal),
 }
-figures.pair_cosines({title: cosines(embedded[name], part) for title, (name, part) in panels.items()}, name="06_cosines")
+figures.pair_cosines(
+    {title: cosines(embedded[name], part) for title, (name, part) in panels.items()}, name="06_cosines"
+)
 
 # %%
 measured = {name: retrieval(*pair) for name, pair in embedded.items()}
@@ -817,10 +904,19 @@ def hits(image, report, k=10):
 
 
 rows = {}
-for name, part in (("all test studies", everyone), ("abnormal ones among themselves", abnormal), ("normal ones among themselves", ~abnormal)):
+for name, part in (
+    ("all test studies", everyone),
+    ("abnormal ones among themselves", abnormal),
+    ("normal ones among themselves", ~abnormal),
+):
     found_own = hits(*(side[part] for side in embedded["trained"]))
     drawn = bootstrap_weights(len(found_own)) @ found_own / len(found_own)
-    rows[name] = {"n": part.sum(), "recall@10": found_own.mean(), "low": np.quantile(drawn, 0.025), "high": np.quantile(drawn, 0.975)}
+    rows[name] = {
+        "n": part.sum(),
+        "recall@10": found_own.mean(),
+        "low": np.quantile(drawn, 0.025),
+        "high": np.quantile(drawn, 0.975),
+    }
     rows[name]["chance"] = 10 / part.sum()
 assert math.isclose(rows["all test studies"]["recall@10"], measured["trained"].image_to_report[10], abs_tol=1e-6)
 sure = pd.DataFrame(rows).T
@@ -829,7 +925,13 @@ sure.round(3)
 # %%
 verdicts = [
     f"{name}: **{r['recall@10'] / r['chance']:.1f} times chance**, "
-    + ("above it" if r["low"] > r["chance"] else "below it" if r["high"] < r["chance"] else "not distinguishable from it")
+    + (
+        "above it"
+        if r["low"] > r["chance"]
+        else "below it"
+        if r["high"] < r["chance"]
+        else "not distinguishable from it"
+    )
     for name, r in sure.iterrows()
 ]
 r = measured["trained"]
@@ -859,7 +961,10 @@ def on_validation(generator):
     for part in validation.loader(64):
         n = part.mask[:, 1:].sum()
         total += torch.stack([report_loss(generator(part).logits, part.tokens, part.mask) * n, n])
-    return {"validation_loss": (total[0] / total[1]).item(), "finding-F1": validation_scores(validation)(generator)["finding-F1"]}
+    return {
+        "validation_loss": (total[0] / total[1]).item(),
+        "finding-F1": validation_scores(validation)(generator)["finding-F1"],
+    }
 
 
 def without(change):
@@ -881,7 +986,9 @@ changes = {
     "bank: the mean answer to all": lambda m: setattr(m, "fuse", lambda f, response, side: f + mean_answer[side]),
     "bank: no answer": lambda m: setattr(m, "fuse", lambda f, response, side: f),
     "bank: every eighth slot": lambda m: setattr(m, "rows", torch.nn.Parameter(m.rows[::8])),
-    "semantic slot: the mean one for all": lambda m: setattr(m, "encoder_extra", lambda image: one_slot.expand(len(image.vectors), -1, -1)),
+    "semantic slot: the mean one for all": lambda m: setattr(
+        m, "encoder_extra", lambda image: one_slot.expand(len(image.vectors), -1, -1)
+    ),
     "semantic slot: none": lambda m: setattr(m, "encoder_extra", lambda image: None),
     "memory tokens: none": lambda m: setattr(m, "decoder_prefix", lambda: None),
 }
@@ -920,7 +1027,9 @@ def what_the_bank_gives(loss, values):
     """A function (N, d) -> (n,) losses and the values (N, d) -> ((mean rise exchanged, without), reason): "which slot", "one answer" or "nothing"."""
     ### BEGIN SOLUTION
     as_trained = loss(values)  # (n,)
-    exchanged, without_any = (loss(changed) - as_trained for changed in (values.roll(1, dims=0), torch.zeros_like(values)))  # (n,) each
+    exchanged, without_any = (
+        loss(changed) - as_trained for changed in (values.roll(1, dims=0), torch.zeros_like(values))
+    )  # (n,) each
     counts = [rise.mean() > 2 * rise.std() / math.sqrt(len(rise)) for rise in (exchanged, without_any)]
     reason = "which slot" if counts[0] else "one answer" if counts[1] else "nothing"
     return (exchanged.mean().item(), without_any.mean().item()), reason
@@ -942,9 +1051,13 @@ def bank_of(name, studies):
     honest = system.memory.slots
 
     def loss(values):
-        system.memory.slots = lambda labels, side: replace(honest(labels, side), values=split_heads(values[None], system.config.heads))
+        system.memory.slots = lambda labels, side: replace(
+            honest(labels, side), values=split_heads(values[None], system.config.heads)
+        )
         logits, weight = system(asked).logits, asked.mask[:, 1:]  # (n, T - 1, V + 1), (n, T - 1)
-        return (F.cross_entropy(logits.transpose(1, 2), asked.tokens[:, 1:], reduction="none") * weight).sum(1) / weight.sum(1)
+        return (F.cross_entropy(logits.transpose(1, 2), asked.tokens[:, 1:], reduction="none") * weight).sum(
+            1
+        ) / weight.sum(1)
 
     return loss, merge_heads(honest(None, "image").values)[0]
 
@@ -952,7 +1065,9 @@ def bank_of(name, studies):
 # %%
 some = validation.indices[:64]
 gives = {name: what_the_bank_gives(*bank_of(name, some)) for name in ("mcsam", "cmn")}
-rises = pd.DataFrame({name: {"exchanged": e, "without": w, "reason": reason} for name, ((e, w), reason) in gives.items()}).T
+rises = pd.DataFrame(
+    {name: {"exchanged": e, "without": w, "reason": reason} for name, ((e, w), reason) in gives.items()}
+).T
 rises.rename_axis("rise of the loss, nats a word, mean over studies")
 
 # %%
@@ -961,9 +1076,16 @@ readings = {
     "one answer": "any slot's answer does as well as the right one: in effect this bank is one vector that is added to everything",
     "nothing": "on these studies nothing tells its answers from none",
 }
-lines = [f"- `{name}`: **{reason}** ({e:+.3f} exchanged, {w:+.3f} without). So {readings[reason]}." for name, ((e, w), reason) in gives.items()]
+lines = [
+    f"- `{name}`: **{reason}** ({e:+.3f} exchanged, {w:+.3f} without). So {readings[reason]}."
+    for name, ((e, w), reason) in gives.items()
+]
 misled = [name for name, ((e, w), reason) in gives.items() if reason == "which slot" and e > w]
-more = f"\n\nFor {' and '.join(misled)} a wrong answer does more harm than none: the decoder believes what it is told." if misled else ""
+more = (
+    f"\n\nFor {' and '.join(misled)} a wrong answer does more harm than none: the decoder believes what it is told."
+    if misled
+    else ""
+)
 Markdown("*What to see: not how large a rise is, but which of the two there is.*\n\n" + "\n".join(lines) + more)
 
 # %% [markdown]
@@ -979,14 +1101,25 @@ Markdown("*What to see: not how large a rise is, but which of the two there is.*
 # %%
 ablations = [name for name in PRESETS if name.startswith("mcsam_")]
 asked_for = ["base", "cmn", "mcsam", *ablations]
-searched = ("tuned", kept_results.EDITION_0_1)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
-summary = pd.concat([kept_results.summary(asked_for, profile="laptop", dataset=DATASET, protocol=how) for how in searched])
+searched = (
+    "tuned",
+    kept_results.EDITION_0_1,
+)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
+summary = pd.concat(
+    [kept_results.summary(asked_for, profile="laptop", dataset=DATASET, protocol=how) for how in searched]
+)
 preset_of = {row: row.partition("/")[2].partition(",")[0] for row in summary.index}
-summary.rename(index={row: f"{name}: {PRESETS[name].row} ({row.rpartition(', ')[2]})" for row, name in preset_of.items()})
+summary.rename(
+    index={row: f"{name}: {PRESETS[name].row} ({row.rpartition(', ')[2]})" for row, name in preset_of.items()}
+)
 
 # %%
 absent = [name for name in asked_for if name not in preset_of.values()]
-Markdown("**Not run** in this profile yet: " + (", ".join(f"`{name}` ({PRESETS[name].row})" for name in absent) or "none") + ".")
+Markdown(
+    "**Not run** in this profile yet: "
+    + (", ".join(f"`{name}` ({PRESETS[name].row})" for name in absent) or "none")
+    + "."
+)
 
 # %% [markdown]
 # The trivial baselines on the same studies, without which no score can be read:
@@ -997,9 +1130,12 @@ kept_results.table(stored[:1]).iloc[1:] if stored else Markdown("No laptop resul
 
 # %%
 if stored:
-    told_nothing = [row.parts["all"].scores for row in stored[0].evaluation.rows[1:] if row.name[0] in "abc"]  # d is told labels, e the reference
+    told_nothing = [
+        row.parts["all"].scores for row in stored[0].evaluation.rows[1:] if row.name[0] in "abc"
+    ]  # d is told labels, e the reference
     bleu, f1 = (
-        [m.spread.mean for name in asked_for if (m := measured_of(stored, name, DATASET, s, profile="laptop"))] for s in ("BLEU-4", "finding-F1")
+        [m.spread.mean for name in asked_for if (m := measured_of(stored, name, DATASET, s, profile="laptop"))]
+        for s in ("BLEU-4", "finding-F1")
     )
     display(
         Markdown(
@@ -1032,7 +1168,10 @@ questions = {
     "mcsam_direct": "contrastive or direct?",
     "mcsam_hard": "a soft mixture or the best slot?",
 }
-answers_to = {name: {"the question": text, "finding-F1": verdict(name), "BLEU-4": verdict(name, "BLEU-4")} for name, text in questions.items()}
+answers_to = {
+    name: {"the question": text, "finding-F1": verdict(name), "BLEU-4": verdict(name, "BLEU-4")}
+    for name, text in questions.items()
+}
 pd.DataFrame(answers_to).T.rename_axis("this system, less mcsam")
 
 # %%
@@ -1085,7 +1224,9 @@ def symptoms(result):
     row, each = result.evaluation.rows[0], result.evaluation.rows[0].findings
     there = {f: each[f]["support"] for f in each}
     found = {f: each[f]["recall"] * there[f] for f in each}
-    said = {f: found[f] / each[f]["precision"] for f in each if each[f]["precision"] > 0}  # a finding said, and never rightly, can't be counted back
+    said = {
+        f: found[f] / each[f]["precision"] for f in each if each[f]["precision"] > 0
+    }  # a finding said, and never rightly, can't be counted back
     whole = row.parts["all"]
     return {
         "distinct / 100": 100 * whole.distinct / whole.n,
@@ -1139,7 +1280,9 @@ small = {}
 for title, change in taken.items():
     other = run.generator().requires_grad_(False)
     changes[change](other.memory)
-    texts = [report.split() for report in write_reports(other, validation, vocabulary, run.experiment.decoding).values()]
+    texts = [
+        report.split() for report in write_reports(other, validation, vocabulary, run.experiment.decoding).values()
+    ]
     small[title] = {
         "distinct / 100": 100 * len({" ".join(t) for t in texts}) / len(texts),
         "repeats": repeats(texts),
@@ -1167,9 +1310,15 @@ if len(symptom_table):
             if abs(gap) > 2 * noise:
                 blamed.append(f"{name}: {symptom} {gap:+.3f}")
     cured = (
-        "one of them cures it" if symptom_table["distinct / 100"].iloc[1:6].max() > 1.5 * symptom_table["distinct / 100"].iloc[0] else "none cures it"
+        "one of them cures it"
+        if symptom_table["distinct / 100"].iloc[1:6].max() > 1.5 * symptom_table["distinct / 100"].iloc[0]
+        else "none cures it"
     )
-    generic, written_by, of_people = symptom_table["distinct / 100"], small["as trained"], small["the radiologists' own"]
+    generic, written_by, of_people = (
+        symptom_table["distinct / 100"],
+        small["as trained"],
+        small["the radiologists' own"],
+    )
     display(
         Markdown(
             f"- **Generic**: the whole system writes {generic.iloc[0]:.0f} different reports for 100 studies. With a suspect changed it is "
@@ -1190,21 +1339,41 @@ if len(symptom_table):
 # The summary names it as a first experiment. The stored `laptop` trainings, everything but the number of slots alike:
 
 # %%
-by_size = {score: swept(stored, "mcsam", "memory.slots", DATASET, score, profile="laptop") for score in ("finding-F1", "BLEU-4")}
+by_size = {
+    score: swept(stored, "mcsam", "memory.slots", DATASET, score, profile="laptop")
+    for score in ("finding-F1", "BLEU-4")
+}
 if all(by_size.values()):
     sizes_seen = {
-        n: {score: f"{row[n].spread.mean:.3f}" + (f" ± {row[n].spread.sd:.3f}" if row[n].spread.n > 1 else "") for score, row in by_size.items()}
+        n: {
+            score: f"{row[n].spread.mean:.3f}" + (f" ± {row[n].spread.sd:.3f}" if row[n].spread.n > 1 else "")
+            for score, row in by_size.items()
+        }
         for n in by_size["BLEU-4"]
     }
-    display(pd.DataFrame(sizes_seen).T.assign(seeds={n: m.spread.n for n, m in by_size["BLEU-4"].items()}).rename_axis("slots of the bank"))
+    display(
+        pd.DataFrame(sizes_seen)
+        .T.assign(seeds={n: m.spread.n for n, m in by_size["BLEU-4"].items()})
+        .rename_axis("slots of the bank")
+    )
     least = min(m.spread.n for m in by_size["BLEU-4"].values())
     moves = {score: np.ptp([m.spread.mean for m in row.values()]) for score, row in by_size.items()}
-    noise = {score: np.nanmean([m.spread.sd for m in row.values() if m.spread.n > 1] or [math.nan]) for score, row in by_size.items()}
-    text = "; ".join(f"{score} moves by {moves[score]:.3f} over the sizes, seeds of one size spread by {noise[score]:.3f}" for score in moves)
+    noise = {
+        score: np.nanmean([m.spread.sd for m in row.values() if m.spread.n > 1] or [math.nan])
+        for score, row in by_size.items()
+    }
+    text = "; ".join(
+        f"{score} moves by {moves[score]:.3f} over the sizes, seeds of one size spread by {noise[score]:.3f}"
+        for score in moves
+    )
     few_seeds = " **Some sizes have one seed only: read nothing into their order.**" if least < 2 else ""
     display(Markdown(text[0].upper() + text[1:] + "." + few_seeds))
 else:
-    display(Markdown(f"**Not run**: only the preset's own size, {experiment(f'{DATASET}/mcsam', 'laptop').memory.slots} slots, is stored."))
+    display(
+        Markdown(
+            f"**Not run**: only the preset's own size, {experiment(f'{DATASET}/mcsam', 'laptop').memory.slots} slots, is stored."
+        )
+    )
 
 # %% [markdown]
 # ### The four starts of the bank
@@ -1213,17 +1382,42 @@ else:
 
 # %%
 start_of = {"random": experiment(f"{DATASET}/mcsam_random_bank", "laptop")}
-start_of |= {how: experiment(f"{DATASET}/mcsam", "laptop", [f'memory.initialisation="{how}"']) for how in ("kmeans", "label_kmeans", "ot_topics")}
-begun = {how: {score: measured_as(stored, what, score) for score in ("finding-F1", "BLEU-4")} for how, what in start_of.items()}
+start_of |= {
+    how: experiment(f"{DATASET}/mcsam", "laptop", [f'memory.initialisation="{how}"'])
+    for how in ("kmeans", "label_kmeans", "ot_topics")
+}
+begun = {
+    how: {score: measured_as(stored, what, score) for score in ("finding-F1", "BLEU-4")}
+    for how, what in start_of.items()
+}
 begun = {how: row for how, row in begun.items() if all(row.values())}
-pd.DataFrame({how: {score: str(m.spread) for score, m in row.items()} for how, row in begun.items()}).T if begun else Markdown("**Not run.**")
+pd.DataFrame(
+    {how: {score: str(m.spread) for score, m in row.items()} for how, row in begun.items()}
+).T if begun else Markdown("**Not run.**")
 
 # %%
 if "ot_topics" in begun:
-    beside_topics = {how: order(row["finding-F1"], begun["ot_topics"]["finding-F1"]) for how, row in begun.items() if how != "ot_topics"}
-    told_apart = [f"{how} ({found.difference:+.3f}, {found.how})" for how, found in beside_topics.items() if found.how in ("above", "below")]
+    beside_topics = {
+        how: order(row["finding-F1"], begun["ot_topics"]["finding-F1"])
+        for how, row in begun.items()
+        if how != "ot_topics"
+    }
+    told_apart = [
+        f"{how} ({found.difference:+.3f}, {found.how})"
+        for how, found in beside_topics.items()
+        if found.how in ("above", "below")
+    ]
     unlike = f"Starts that finding-F1 tells from topics by transport: {', '.join(told_apart) or '**none**'}. "
-    display(Markdown(unlike + ("" if told_apart else "Whether it buys anything that every topic receives the same, these runs leave open.")))
+    display(
+        Markdown(
+            unlike
+            + (
+                ""
+                if told_apart
+                else "Whether it buys anything that every topic receives the same, these runs leave open."
+            )
+        )
+    )
 
 # %% [markdown]
 # To train one yourself: `rrg train iu_phantom/mcsam_hard --profile laptop`. From `laptop` on, this chapter trains the four starts, too:
@@ -1235,7 +1429,9 @@ if PROFILE != "ci":
         override = [f'memory.initialisation="{start}"'] if "kmeans" in start else []
         preset = "mcsam_random_bank" if start == "random" else "mcsam"
         result = Run.of(experiment(f"{DATASET}/{preset}", PROFILE, override, seed=SEED), data_root=DATA_ROOT).train()
-        starts[start] = {name: result.history[result.best_epoch][name] for name in ("validation_loss", "BLEU-4", "finding-F1")}
+        starts[start] = {
+            name: result.history[result.best_epoch][name] for name in ("validation_loss", "BLEU-4", "finding-F1")
+        }
     display(pd.DataFrame(starts).T.round(3))
 
 # %% [markdown]
@@ -1265,7 +1461,12 @@ def seconds(work, repeats=3):
 sizes, times = (128, 512, 2048, 8192), {}
 whole_encoder = seconds(lambda: encoder(patches))
 for n in sizes:
-    bank = MCSAMConfig(slots=n, top_k=32, initialisation="random").build(full.d_model, full.heads).eval().requires_grad_(False)
+    bank = (
+        MCSAMConfig(slots=n, top_k=32, initialisation="random")
+        .build(full.d_model, full.heads)
+        .eval()
+        .requires_grad_(False)
+    )
     ready = bank.slots(None, "image")
     times[n] = {
         "keys and values, once a batch": seconds(lambda bank=bank: bank.slots(None, "image")),

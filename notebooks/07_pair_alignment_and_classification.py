@@ -28,7 +28,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -42,12 +42,14 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from sklearn.metrics import precision_recall_fscore_support
 
-from rrg_lib import results as stored_results
-from rrg_lib.batches import StudyBatches
-from rrg_lib.checkpoint import load_into, load_tensors
-from rrg_lib.checks import disease_classification as class_checks
-from rrg_lib.checks import pair_alignment_and_classification as checks
-from rrg_lib.classification import (
+from rrg_lib.book.checks import disease_classification as class_checks
+from rrg_lib.book.checks import pair_alignment_and_classification as checks
+from rrg_lib.book.figures import pair_alignment_and_classification as figures
+from rrg_lib.data.study import DRAWN_FINDINGS
+from rrg_lib.data.text.keyword_labeler import KeywordLabeler
+from rrg_lib.evaluation.retrieval import retrieval
+from rrg_lib.experiments import results as stored_results
+from rrg_lib.experiments.disease_classification import (
     METRICS,
     NORMAL,
     ClassifierTraining,
@@ -61,18 +63,21 @@ from rrg_lib.classification import (
     score_table,
     single_labels,
 )
-from rrg_lib.evaluation.retrieval import retrieval
-from rrg_lib.figures import pair_alignment_and_classification as figures
-from rrg_lib.image_report_retrieval import encode_studies, fit_alignment, image_report_retrieval, neutral_image
-from rrg_lib.models.classifier import ClassifierConfig, classification_loss, focal_loss
-from rrg_lib.models.memory.pair import PairAlignment, PairConfig, pair_loss, same_report
-from rrg_lib.presets import experiment
-from rrg_lib.replication.measured import measured as measured_of
-from rrg_lib.replication.measured import order, swept
-from rrg_lib.runs import Run
-from rrg_lib.shipped import table as shipped
-from rrg_lib.study import DRAWN_FINDINGS
-from rrg_lib.text.labeler import KeywordLabeler
+from rrg_lib.experiments.image_report_retrieval import (
+    encode_studies,
+    fit_alignment,
+    image_report_retrieval,
+    neutral_image,
+)
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.run import Run
+from rrg_lib.models.batches import StudyBatches
+from rrg_lib.models.disease_classifier import ClassifierConfig, classification_loss, focal_loss
+from rrg_lib.models.pair_alignment import PairAlignment, PairConfig, pair_loss, same_report
+from rrg_lib.replication.seed_scores import measured as measured_of
+from rrg_lib.replication.seed_scores import order, swept
+from rrg_lib.runtime.checkpoint import load_into, load_tensors
+from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
 # ## 7.1 The idea
@@ -87,7 +92,10 @@ from rrg_lib.text.labeler import KeywordLabeler
 # It acts while training only; writing a report never runs it. We train CMN without it and with it (or find them trained).
 
 # %%
-runs = {name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name in ("cmn", "cmn_pair")}
+runs = {
+    name: Run.of(experiment(f"{DATASET}/{name}", PROFILE, seed=SEED), data_root=DATA_ROOT)
+    for name in ("cmn", "cmn_pair")
+}
 results = {name: run.train() for name, run in runs.items()}
 courses = {name: pd.DataFrame(result.history) for name, result in results.items()}
 history = pd.concat({name: course.set_index(course["epoch"] + 1) for name, course in courses.items()}, names=["system"])
@@ -101,7 +109,11 @@ history[["train_loss", "validation_loss", "BLEU-4", "finding-F1", "distinct"]].r
 kept = {name: result.history[result.best_epoch] for name, result in results.items()}
 ends = {name: result.history[-1] for name, result in results.items()}
 dearer = ends["cmn_pair"]["validation_loss"] - ends["cmn"]["validation_loss"]
-as_well = "about as well with the alignment as" if abs(dearer) < 0.01 else f"{'worse' if dearer > 0 else 'better'} with the alignment than"
+as_well = (
+    "about as well with the alignment as"
+    if abs(dearer) < 0.01
+    else f"{'worse' if dearer > 0 else 'better'} with the alignment than"
+)
 Markdown(
     f"After {len(results['cmn'].history)} epochs the reports are predicted **{as_well} without**: {ends['cmn_pair']['validation_loss']:.3f} "
     f"against {ends['cmn']['validation_loss']:.3f} nats a word; finding-F1 is {ends['cmn_pair']['finding-F1']:.3f} against "
@@ -128,7 +140,9 @@ with torch.no_grad():
 # %% tags=["nbval-check-output"]
 B, L, words = output.logits.shape
 d = output.encoded.shape[-1]
-print(f"{B} reports of up to {L} places; at each, {words} logits (every word, and 0 for the end); image vectors of {d} numbers")
+print(
+    f"{B} reports of up to {L} places; at each, {words} logits (every word, and 0 for the end); image vectors of {d} numbers"
+)
 
 # %% [markdown]
 # The generator is fed a report, word by word, and at each place gives logits for the word that comes next: here the *reference* report, not one of its
@@ -206,7 +220,9 @@ for start in range(0, min(256, len(test)), 64):
     with torch.no_grad():
         logits = paired(part).logits
     here = part.mask[:, 1:] > 0
-    weights = (paired.pair.projection(logits) @ w).masked_fill(~here, -torch.inf).softmax(dim=1) * here.sum(dim=1, keepdim=True)
+    weights = (paired.pair.projection(logits) @ w).masked_fill(~here, -torch.inf).softmax(dim=1) * here.sum(
+        dim=1, keepdim=True
+    )
     rows.append(pd.DataFrame({"word": part.tokens[:, 1:][here].numpy(), "weight": weights[here].numpy()}))
 heard = pd.concat(rows).groupby("word")["weight"].agg(["mean", "size"]).query("size >= 25")["mean"]
 names = {number: word for word, number in dataset.vocabulary.ids.items()} | {0: "(the end)"}
@@ -220,9 +236,19 @@ heard = heard.rename(index=names).sort_values().to_frame("weight")
 figures.word_weights(pd.concat([heard.tail(12), heard.head(6)]), name="07_word_weights")
 
 # %%
-texts_with = pd.Series([word for i in test.indices for word in set(dataset.reference(i).split())]).value_counts() / len(test)
-common = {side: [texts_with.get(word, 1.0) for word in part.index] for side, part in (("heard most", heard.tail(12)), ("heard least", heard.head(6)))}
-Markdown(" · ".join(f"the words {side} stand in {np.mean(shares):.0%} of the reports on average" for side, shares in common.items()) + ".")
+texts_with = pd.Series([word for i in test.indices for word in set(dataset.reference(i).split())]).value_counts() / len(
+    test
+)
+common = {
+    side: [texts_with.get(word, 1.0) for word in part.index]
+    for side, part in (("heard most", heard.tail(12)), ("heard least", heard.head(6)))
+}
+Markdown(
+    " · ".join(
+        f"the words {side} stand in {np.mean(shares):.0%} of the reports on average" for side, shares in common.items()
+    )
+    + "."
+)
 
 # %% [markdown]
 # ## 7.3 The loss, as printed and as described
@@ -247,7 +273,9 @@ Markdown(" · ".join(f"the words {side} stand in {np.mean(shares):.0%} of the re
 cosines = t @ v.T  # (B, B): reports × images
 same = same_report(batch.tokens)  # (B, B)
 print(f"InfoNCE divides its cosines by a temperature: {PairConfig().temperature}")
-pd.Series({form: pair_loss(cosines, same, PairConfig(form=form)).item() for form in ("positives", "margin", "infonce")}).round(3)
+pd.Series(
+    {form: pair_loss(cosines, same, PairConfig(form=form)).item() for form in ("positives", "margin", "infonce")}
+).round(3)
 
 # %% tags=["nbval-check-output"]
 reports = {i: dataset.reference(i) for i in test.indices}
@@ -296,7 +324,10 @@ print(f"{'infonce':10s} {np.log(8):.3f}   guessing among 8")
 
 # %%
 neutral = neutral_image(plain, train)  # (patches, numbers of each)
-vectors = {split: encode_studies(plain, studies, neutral) for split, studies in (("train", train), ("val", val), ("test", test))}
+vectors = {
+    split: encode_studies(plain, studies, neutral)
+    for split, studies in (("train", train), ("val", val), ("test", test))
+}
 
 
 # %%
@@ -307,7 +338,9 @@ def standardised(which):
 
 
 images, texts = standardised("image"), standardised("report")  # each (n, d) of train and of test
-_, twin = np.unique([dataset.reference(i) for i in train.indices], return_inverse=True)  # the number of each training report
+_, twin = np.unique(
+    [dataset.reference(i) for i in train.indices], return_inverse=True
+)  # the number of each training report
 twin = torch.from_numpy(twin)
 
 
@@ -319,7 +352,9 @@ def two_towers(form, steps=600, size=128, d_out=64):
     optimizer, course = torch.optim.Adam(maps.parameters(), lr=1e-2), []
     for _ in range(steps):
         rows = torch.randint(len(twin), (size,))
-        x, y = (F.normalize(m(side[0][rows]), dim=-1) for m, side in zip(maps, (images, texts), strict=True))  # (size, d_out)
+        x, y = (
+            F.normalize(m(side[0][rows]), dim=-1) for m, side in zip(maps, (images, texts), strict=True)
+        )  # (size, d_out)
         loss = pair_loss(y @ x.T, twin[rows, None] == twin[rows], PairConfig(form=form))
         optimizer.zero_grad()
         loss.backward()
@@ -395,7 +430,11 @@ print(pd.DataFrame(rows).T.rename(columns="recall@{}".format).round(3).to_string
 def at_the_end(run):
     """The generator of a run's last epoch; the one that is kept may be an earlier one."""
     generator, path = run.new_generator(prepared=False), run.folder / "last.safetensors"
-    tensors = {name.removeprefix("model."): tensor for name, tensor in load_tensors(path)[0].items() if name.startswith("model.")}
+    tensors = {
+        name.removeprefix("model."): tensor
+        for name, tensor in load_tensors(path)[0].items()
+        if name.startswith("model.")
+    }
     load_into(generator, tensors, path)
     return generator.eval().requires_grad_(False)
 
@@ -439,7 +478,10 @@ low, high = guessing(encoded["cmn_pair"].image_unit, encoded["cmn_pair"].report_
 found = {}
 for row, r in measured.items():
     ways = {"i→r": r.image_to_report, "r→i": r.report_to_image}
-    found[row] = {f"{way} @{k}": recall[k] for way, recall in ways.items() for k in (1, 5, 10)} | {"matching": r.matching, "other": r.other}
+    found[row] = {f"{way} @{k}": recall[k] for way, recall in ways.items() for k in (1, 5, 10)} | {
+        "matching": r.matching,
+        "other": r.other,
+    }
 found = pd.DataFrame(found).T.rename_axis(["system", "report encoded with"])
 print(f"recall@10 of guessing: {low:.3f} to {high:.3f}")
 found.round(3)
@@ -492,7 +534,11 @@ figures.cosines(
 told, blind = found.loc[leaky, "own image"], found.loc[leaky, "neutral"]
 gap_told, gap_blind = told["matching"] - told["other"], blind["matching"] - blind["other"]
 left = gap_blind / gap_told
-above = [way for way, column in (("from image to report", "i→r @10"), ("from report to image", "r→i @10")) if verdict(blind, column) == "above"]
+above = [
+    way
+    for way, column in (("from image to report", "i→r @10"), ("from report to image", "r→i @10"))
+    if verdict(blind, column) == "above"
+]
 if left > 0.5:
     answer = "most of what was learnt is in the words"
 elif above:
@@ -538,7 +584,9 @@ def studies_of(targets, encoded=vectors):
 
 
 # %% tags=["nbval-check-output"]
-counts = pd.DataFrame({name: np.bincount(single[splits[name]], minlength=len(classes)) for name in splits}, index=classes)
+counts = pd.DataFrame(
+    {name: np.bincount(single[splits[name]], minlength=len(classes)) for name in splits}, index=classes
+)
 ill_twice = (dataset.labels[splits["test"]].sum(axis=1) > 1).sum()
 print(counts.sort_values("train", ascending=False).to_string())
 print(f"\n{ill_twice} of the {len(splits['test'])} test studies have more than one finding and lose the others here")
@@ -569,7 +617,9 @@ constant = constant_answer(*(studies_of(single)[i] for i in (0, 2)), classes)
 by_hand = constant_scores(list(counts["test"]))
 np.testing.assert_allclose(by_hand, [constant.mean(metric) for metric in METRICS[:3]])
 says = np.zeros(len(splits["test"]), dtype=int)
-np.testing.assert_allclose(by_hand, precision_recall_fscore_support(single[splits["test"]], says, average="weighted", zero_division=0)[:3])
+np.testing.assert_allclose(
+    by_hand, precision_recall_fscore_support(single[splits["test"]], says, average="weighted", zero_division=0)[:3]
+)
 print(" · ".join(f"{metric} {100 * constant.mean(metric):.1f} %" for metric in METRICS))
 
 # %% [markdown]
@@ -593,8 +643,13 @@ print(" · ".join(f"{metric} {100 * constant.mean(metric):.1f} %" for metric in 
 logits = torch.tensor([[4.0, 0.0, 1.0], [0.5, 0.0, 0.2], [2.0, 0.0, -1.0]])  # three studies, three classes
 truth = torch.tensor([0, 0, 1])  # easy; undecided; wrong
 p_t = logits.softmax(dim=-1).gather(1, truth[:, None]).squeeze(1)  # (B,)
-three = pd.DataFrame({"p_t": p_t, "cross-entropy": -p_t.log(), "focal, γ = 2": -((1 - p_t) ** 2) * p_t.log()}, index=["easy", "undecided", "wrong"])
-torch.testing.assert_close(torch.tensor(three["focal, γ = 2"].mean(), dtype=torch.float32), focal_loss(logits, truth, gamma=2.0))
+three = pd.DataFrame(
+    {"p_t": p_t, "cross-entropy": -p_t.log(), "focal, γ = 2": -((1 - p_t) ** 2) * p_t.log()},
+    index=["easy", "undecided", "wrong"],
+)
+torch.testing.assert_close(
+    torch.tensor(three["focal, γ = 2"].mean(), dtype=torch.float32), focal_loss(logits, truth, gamma=2.0)
+)
 y_i = F.one_hot(truth, 3)  # (B, C)
 L_CE = -(y_i * logits.log_softmax(-1)).sum(-1).mean()  # Student paper, cross entropy; the mean over the studies
 torch.testing.assert_close(focal_loss(logits, truth, gamma=0.0), L_CE)
@@ -606,7 +661,11 @@ three.round(4)
 
 # %%
 p = np.linspace(0.005, 0.995, 199)
-figures.focal_curves(p, {f"γ = {g}" + (" (cross-entropy)" if g == 0 else ""): -((1 - p) ** g) * np.log(p) for g in (0, 1, 2, 5)}, name="07_focal")
+figures.focal_curves(
+    p,
+    {f"γ = {g}" + (" (cross-entropy)" if g == 0 else ""): -((1 - p) ** g) * np.log(p) for g in (0, 1, 2, 5)},
+    name="07_focal",
+)
 
 # %% [markdown]
 # **Exercise 7.5** (7 min). Write it for single labels, the mean over the studies.
@@ -631,7 +690,9 @@ class_checks.focal(focal)
 
 # %%
 config = ClassifierConfig()  # loss="ce+focal", gamma=2
-torch.testing.assert_close(classification_loss(logits, truth, config), F.cross_entropy(logits, truth) + focal(logits, truth, 2.0))
+torch.testing.assert_close(
+    classification_loss(logits, truth, config), F.cross_entropy(logits, truth) + focal(logits, truth, 2.0)
+)
 print(
     f"to the cross-entropy of an easy study (p_t = 0.95) the focal term adds {100 * (1 - 0.95) ** 2:.2f} %, "
     f"to that of a wrong one (0.05) {100 * (1 - 0.05) ** 2:.0f} %"
@@ -677,7 +738,9 @@ def compare(one, other, metric):
     return {name: round(100 * value, 2) for name, value in points.items()} | {"with focal loss it is": says}
 
 
-focal_gain = pd.DataFrame({metric: compare(answers["both, ce + focal"], answers["both, ce alone"], metric) for metric in METRICS}).T
+focal_gain = pd.DataFrame(
+    {metric: compare(answers["both, ce + focal"], answers["both, ce alone"], metric) for metric in METRICS}
+).T
 focal_gain
 
 # %%
@@ -686,7 +749,9 @@ printed = {
     for row in shipped("published")
     if row["paper"].startswith("Student") and row["where"] == "Table 4"
 }
-theirs = pd.DataFrame({s: {m: 100 * printed[s, m] for m in METRICS[:3]} for s in ("with focal loss", "without focal loss")})
+theirs = pd.DataFrame(
+    {s: {m: 100 * printed[s, m] for m in METRICS[:3]} for s in ("with focal loss", "without focal loss")}
+)
 theirs["difference (points)"] = theirs["with focal loss"] - theirs["without focal loss"]
 theirs.rename_axis("Student paper, Table 4 (%)").round(2)
 
@@ -694,7 +759,9 @@ theirs.rename_axis("Student paper, Table 4 (%)").round(2)
 better = [metric for metric in METRICS[:3] if theirs.loc[metric, "difference (points)"] > 0]
 lowered = [metric for metric in METRICS[:3] if theirs.loc[metric, "difference (points)"] < 0]
 ours = [f"{metric} {row['with focal loss it is']}" for metric, row in focal_gain.iterrows()]
-beneath = 100 * printed["with focal loss", "weighted F1"] < min(100 * printed["with focal loss", m] for m in METRICS[:2])
+beneath = 100 * printed["with focal loss", "weighted F1"] < min(
+    100 * printed["with focal loss", m] for m in METRICS[:2]
+)
 recall = printed["with focal loss", "weighted recall"]
 lines = [
     f"In the paper's own table focal loss raises {', '.join(better) or 'nothing'} and lowers {', '.join(lowered) or 'nothing'}; it gives one number each, "
@@ -715,7 +782,11 @@ Markdown("\n".join(lines))
 # and in macro F1?*
 
 # %%
-figures.score_dots({name: score for name, score in answers.items() if "alone" not in name}, ("weighted F1", "macro F1"), name="07_inputs")
+figures.score_dots(
+    {name: score for name, score in answers.items() if "alone" not in name},
+    ("weighted F1", "macro F1"),
+    name="07_inputs",
+)
 
 # %% [markdown]
 # Two things to know before you believe the image. The radiographs are *drawn from the very codes* that are the classes here. And in the small profiles
@@ -745,7 +816,10 @@ table = score_table(answers).assign(seeds=seeds_of(answers))
 table.loc[[name for name in table.index if "alone" not in name]]
 
 # %%
-gained = {name: difference(answers[name], answers["image, ce + focal"], "macro F1") for name in ("both, ce + focal", "both, report generated")}
+gained = {
+    name: difference(answers[name], answers["image, ce + focal"], "macro F1")
+    for name in ("both, ce + focal", "both, report generated")
+}
 drop, inside = difference(answers["both, report generated"], answers["both, ce + focal"], "macro F1")
 
 
@@ -783,13 +857,19 @@ many = {"constant: the most frequent finding": constant_answer(all_findings[0], 
 for inputs in ("image", "report", "both"):
     many[f"{inputs}, ce + focal"] = scored(all_findings, DRAWN_FINDINGS, inputs=inputs, labels="multi")
 many["both, ce alone"] = scored(all_findings, DRAWN_FINDINGS, labels="multi", loss="ce")
-many["report, read by rules"] = SeedScores([class_scores(read[splits["test"]], dataset.labels[splits["test"]], DRAWN_FINDINGS)])
+many["report, read by rules"] = SeedScores(
+    [class_scores(read[splits["test"]], dataset.labels[splits["test"]], DRAWN_FINDINGS)]
+)
 score_table(many)
 
 # %%
 gain_of_all = compare(many["both, ce + focal"], many["both, ce alone"], "macro F1")
 per_class = many["both, ce + focal"].per_class().sort_values("support", ascending=False)
-display(per_class.assign(rules=many["report, read by rules"].per_class()["f1"]).rename(columns={"rules": "f1 of the rules"}).round(2))
+display(
+    per_class.assign(rules=many["report, read by rules"].per_class()["f1"])
+    .rename(columns={"rules": "f1 of the rules"})
+    .round(2)
+)
 Markdown(
     f"Focal loss, macro F1: {gain_of_all['difference (points)']:+.1f} points [{gain_of_all['low']:+.1f}, {gain_of_all['high']:+.1f}], "
     f"{gain_of_all['with focal loss it is']}. Never found by the classifier with both inputs: {int((per_class['f1'] == 0).sum())} of the "
@@ -810,7 +890,9 @@ weighed = {
     for score in ("finding-F1", "BLEU-4")
 }
 weighed = {score: {weight: m for weight, m in row.items() if m} for score, row in weighed.items()}
-pd.DataFrame({score: {f"weight {weight:g}": str(m.spread) for weight, m in row.items()} for score, row in weighed.items()})
+pd.DataFrame(
+    {score: {f"weight {weight:g}": str(m.spread) for weight, m in row.items()} for score, row in weighed.items()}
+)
 
 # %%
 without = weighed["finding-F1"].get(0.0)
@@ -822,7 +904,11 @@ Markdown(
     f"Beside CMN, by the rule of chapter 10 (seeds and studies both make a mean uncertain), finding-F1 is higher with a weight of "
     f"{', '.join(helped) or '**none**'}, lower with {', '.join(harmed) or '**none**'} of {', '.join(f'{weight:g}' for weight in apart_of)}. "
     + (f"With {', '.join(none_larger)}: no difference that would matter. " if none_larger else "")
-    + ("So yes: a loss beside it *can* disturb the writing." if harmed else "So these runs show no disturbance; for the rest the answer is open.")
+    + (
+        "So yes: a loss beside it *can* disturb the writing."
+        if harmed
+        else "So these runs show no disturbance; for the rest the answer is open."
+    )
     if apart_of
     else "**Not run.**"
 )
@@ -832,14 +918,18 @@ Markdown(
 
 # %%
 if PROFILE != "ci":
-    trials = {f"weight {x}": ("cmn_pair", [f"pair.weight={x}"]) for x in (0.03, 0.3, 1.0)} | {"as printed": ("cmn_pair_as_printed", [])}
+    trials = {f"weight {x}": ("cmn_pair", [f"pair.weight={x}"]) for x in (0.03, 0.3, 1.0)} | {
+        "as printed": ("cmn_pair_as_printed", [])
+    }
     rows = {"cmn": kept["cmn"], f"weight {runs['cmn_pair'].experiment.pair.weight}": kept["cmn_pair"]}
     for label, (preset, settings) in trials.items():
         result = Run.of(experiment(f"{DATASET}/{preset}", PROFILE, settings, seed=SEED), data_root=DATA_ROOT).train()
         rows[label] = result.history[result.best_epoch]
     display(pd.DataFrame(rows).T[["validation_loss", "BLEU-4", "finding-F1", "distinct"]].astype(float).round(3))
 else:
-    print(f"trained from the laptop profile on (PROFILE=laptop); the preset's weight is {runs['cmn_pair'].experiment.pair.weight:g}")
+    print(
+        f"trained from the laptop profile on (PROFILE=laptop); the preset's weight is {runs['cmn_pair'].experiment.pair.weight:g}"
+    )
 
 # %% [markdown]
 # ## 7.12 Does alignment make better reports?
@@ -849,7 +939,10 @@ else:
 
 # %%
 asked = ["cmn", "cmn_pair", "cmn_pair_as_printed"]
-searched = ("tuned", stored_results.EDITION_0_1)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
+searched = (
+    "tuned",
+    stored_results.EDITION_0_1,
+)  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
 laptop = pd.concat([stored_results.summary(asked, profile="laptop", protocol=how) for how in searched])
 have = [name for name in asked if any(row.startswith(f"iu_phantom/{name}, laptop") for row in laptop.index)]
 if len(laptop):
@@ -861,10 +954,14 @@ print("not run in the laptop profile:", ", ".join(name for name in asked if name
 verdicts = []
 for score in ("BLEU-4", "finding-F1") if {"cmn", "cmn_pair"} <= set(have) else ():
     for system in ("cmn_pair", "cmn_pair_as_printed"):
-        with_it, plain_cmn = (measured_of(trained_long, name, "iu_phantom", score, profile="laptop") for name in (system, "cmn"))
+        with_it, plain_cmn = (
+            measured_of(trained_long, name, "iu_phantom", score, profile="laptop") for name in (system, "cmn")
+        )
         if with_it and plain_cmn:
             found_order = order(with_it, plain_cmn)
-            verdicts.append(f"- `{system}` less `cmn`, {score}: {found_order.difference:+.3f}, {with_it.spread.n} seeds each: **{found_order.how}**")
+            verdicts.append(
+                f"- `{system}` less `cmn`, {score}: {found_order.difference:+.3f}, {with_it.spread.n} seeds each: **{found_order.how}**"
+            )
 Markdown(
     "Seeds and studies both make these means uncertain; the rule that chapter 10 decides by takes both in (laptop profile, drawn images):\n\n"
     + "\n".join(verdicts)
@@ -873,14 +970,26 @@ Markdown(
 )
 
 # %%
-their_rows = [row for row in shipped("published") if row["paper"].startswith("Student") and row["where"] in ("Table 1", "Table 2", "Table 3")]
-their_rows = [row for row in their_rows if row["system"] in ("CMN", "CMN + pair alignment") or row["system"].startswith("EKAGen")]
-published = pd.DataFrame(their_rows).assign(value=lambda t: t["value"].astype(float)).pivot(index="system", columns="metric", values="value")
+their_rows = [
+    row
+    for row in shipped("published")
+    if row["paper"].startswith("Student") and row["where"] in ("Table 1", "Table 2", "Table 3")
+]
+their_rows = [
+    row for row in their_rows if row["system"] in ("CMN", "CMN + pair alignment") or row["system"].startswith("EKAGen")
+]
+published = (
+    pd.DataFrame(their_rows)
+    .assign(value=lambda t: t["value"].astype(float))
+    .pivot(index="system", columns="metric", values="value")
+)
 published.rename_axis("published, real IU X-Ray images").rename_axis(None, axis=1)
 
 # %%
 less = {
-    other: int((published.loc["CMN + pair alignment"] < published.loc[other]).sum()) for other in published.index if other != "CMN + pair alignment"
+    other: int((published.loc["CMN + pair alignment"] < published.loc[other]).sum())
+    for other in published.index
+    if other != "CMN + pair alignment"
 }
 counted = "; ".join(f"below {other} in {n} of {published.shape[1]} metrics" for other, n in less.items())
 Markdown(

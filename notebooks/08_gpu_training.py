@@ -27,7 +27,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the preset, as released
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -53,28 +53,28 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rrg_lib.benchmarks.harness import machine, matmul_peak
-from rrg_lib.benchmarks.reads import GROWTH
-from rrg_lib.benchmarks.stored import stored
-from rrg_lib.budget import EFFICIENCY, GPUS, LAUNCH, budget, step_cost, training_step, workloads
-from rrg_lib.checkpoint import load_tensors
-from rrg_lib.checks import gpu_training as checks
-from rrg_lib.decoding import DecodingConfig
-from rrg_lib.device import finish, this_device
-from rrg_lib.distributed import Share
-from rrg_lib.edition import CHECKOUT
+from rrg_lib.book.checks import gpu_training as checks
+from rrg_lib.book.edition import CHECKOUT
+from rrg_lib.book.figures import gpu_training as figures
+from rrg_lib.book.prose import say
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.figures import gpu_training as figures
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.reports import write_reports
+from rrg_lib.experiments.results import stored as trainings
+from rrg_lib.experiments.results import twins
+from rrg_lib.experiments.run import Run, prepared
 from rrg_lib.models.contrastive import multi_label_contrastive
+from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss, summed_report_loss
 from rrg_lib.models.memory import CMNConfig
-from rrg_lib.presets import experiment
-from rrg_lib.prose import say
-from rrg_lib.reports import write_reports
-from rrg_lib.results import stored as trainings
-from rrg_lib.results import twins
-from rrg_lib.runs import Run, prepared
-from rrg_lib.shipped import table as shipped
+from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, step_cost, training_step, workloads
+from rrg_lib.performance.harness import machine, matmul_peak
+from rrg_lib.performance.reads import GROWTH
+from rrg_lib.performance.stored import stored
+from rrg_lib.runtime.checkpoint import load_tensors
+from rrg_lib.runtime.device import finish, this_device
+from rrg_lib.runtime.distributed import Share
+from rrg_lib.runtime.package_data import table as shipped
 from rrg_lib.training import TrainingConfig, build_optimizer
 
 # %% [markdown]
@@ -94,7 +94,11 @@ print(inspect.getsource(this_device))
 # %%
 def named(on):
     """What a machine is called: its GPU, or its processor."""
-    return on["device"] if on["device"] != "cpu" else f"{on['processor']}, {on['threads']} thread{'s' * (on['threads'] > 1)}"
+    return (
+        on["device"]
+        if on["device"] != "cpu"
+        else f"{on['processor']}, {on['threads']} thread{'s' * (on['threads'] > 1)}"
+    )
 
 
 device = this_device()
@@ -130,7 +134,9 @@ batch = train.collate(train.indices[:16]).to(device)
 
 # %% tags=["nbval-check-output"]
 B, T = batch.tokens.shape[0], batch.tokens.shape[1] - 1
-print(f"{B} studies, inputs {tuple(batch.inputs.shape)}, up to {T} words; {sum(p.numel() for p in generator.parameters()):,} weights")
+print(
+    f"{B} studies, inputs {tuple(batch.inputs.shape)}, up to {T} words; {sum(p.numel() for p in generator.parameters()):,} weights"
+)
 
 # %% [markdown]
 # ## 8.2 What a step is made of
@@ -293,7 +299,7 @@ optimizer.step()
 ran["8.3 memory of a step"] = where
 
 # %% [markdown]
-# Now three counts of the same step beside each other: yours; what lies in memory here; and `rrg_lib.budget`, which builds the system on PyTorch's
+# Now three counts of the same step beside each other: yours; what lies in memory here; and `rrg_lib.performance.budget`, which builds the system on PyTorch's
 # *meta* device, where tensors have a shape and no numbers, and runs a step of shapes through it. Nothing is allocated there, so it can count a
 # system that would not fit. It counts the batch itself among the activations, so we add it to the witness's count.
 
@@ -303,16 +309,24 @@ counted = training_step(run.experiment, vocabulary=dataset.vocabulary.size, batc
 in_memory = {
     "weights": sum(p.untyped_storage().nbytes() for p in generator.parameters()),
     "gradients": sum(p.grad.untyped_storage().nbytes() for p in generator.parameters()),
-    "moments": sum(t.numel() * t.element_size() for state in optimizer.state.values() for t in state.values() if t.dim()),
+    "moments": sum(
+        t.numel() * t.element_size() for state in optimizer.state.values() for t in state.values() if t.dim()
+    ),
     "activations": kept + sum(t.untyped_storage().nbytes() for t in (batch.inputs, batch.tokens)),
 }
 optimizer.zero_grad()
-table = pd.DataFrame({"in memory": in_memory, "counted on shapes": {name: getattr(counted, name) for name in in_memory}})
+table = pd.DataFrame(
+    {"in memory": in_memory, "counted on shapes": {name: getattr(counted, name) for name in in_memory}}
+)
 table.insert(0, "yours", pd.Series(dict(zip(in_memory, training_bytes(generator, 2 + amsgrad), strict=False))))
 (table / 2**20).round(2).rename_axis("MiB")
 
 # %% tags=["nbval-check-output"]
-print(", ".join(f"{name} {size:,} bytes" for name, size in zip(in_memory, training_bytes(generator, 2 + amsgrad), strict=False)))
+print(
+    ", ".join(
+        f"{name} {size:,} bytes" for name, size in zip(in_memory, training_bytes(generator, 2 + amsgrad), strict=False)
+    )
+)
 
 # %%
 told = (
@@ -375,12 +389,12 @@ Markdown(
 #
 # A product of an $(n \times m)$ and an $(m \times p)$ matrix takes $2nmp$ floating-point operations (FLOPs): a multiplication and an addition
 # for each of its terms. Nearly all of a Transformer's arithmetic is such products, so PyTorch can count it by shapes (`torch.utils.flop_counter`),
-# and so does `rrg_lib.budget`. Then
+# and so does `rrg_lib.performance.budget`. Then
 #
 # $$\text{seconds} \;\ge\; \frac{\text{FLOPs}}{\text{efficiency} \times \text{peak}}$$
 #
 # *Peak* is the data sheet's, or the best matrix product that we measure here. *Efficiency* is the share of it that a real step reaches: nobody
-# computes it, one measures it or states a guess. The book states one and says so (`rrg_lib.budget.EFFICIENCY`).
+# computes it, one measures it or states a guess. The book states one and says so (`rrg_lib.performance.budget.EFFICIENCY`).
 
 
 # %%
@@ -410,7 +424,9 @@ def learn(system, batch):
 peak = matmul_peak()
 with torch.device("meta"):  # the published size, of shapes
     ids = torch.ones(8, 60, dtype=torch.long)
-    flops = step_cost(ReportGenerator(GeneratorConfig(), CMNConfig()), Batch(torch.zeros(8, 98, 2048), ids, ids.float()))
+    flops = step_cost(
+        ReportGenerator(GeneratorConfig(), CMNConfig()), Batch(torch.zeros(8, 98, 2048), ids, ids.float())
+    )
 took = parts.loc["published", ["forward", "backward", "Adam"]].sum() / 1e3
 ran["8.4 peak of matrix products"] = where
 say(
@@ -448,7 +464,7 @@ def step_seconds(flops, launches, peak, efficiency, launch):
 checks.step_seconds(step_seconds)
 
 # %% [markdown]
-# For each profile, sixteen studies, on two GPUs by their data sheets, with a launch every few microseconds (`rrg_lib.budget.LAUNCH`, stated):
+# For each profile, sixteen studies, on two GPUs by their data sheets, with a launch every few microseconds (`rrg_lib.performance.budget.LAUNCH`, stated):
 
 # %%
 rows = {}
@@ -458,7 +474,12 @@ for size in ("ci", "laptop", "gpu"):
     for name in ("T4, 16 GB", "H100 SXM, 80 GB"):
         least = step_seconds(cost.flops, cost.launches, GPUS[name].peak("float32"), EFFICIENCY, LAUNCH)
         bound = "launches" if least == cost.launches * LAUNCH else "arithmetic"
-        rows[size, name] = {"GFLOPs": cost.flops / 1e9, "launches": cost.launches, "ms at least": 1e3 * least, "waits for": bound}
+        rows[size, name] = {
+            "GFLOPs": cost.flops / 1e9,
+            "launches": cost.launches,
+            "ms at least": 1e3 * least,
+            "waits for": bound,
+        }
 bounds = pd.DataFrame(rows).T.rename_axis(["profile", "GPU"])
 bounds
 
@@ -480,7 +501,9 @@ benchmarks = stored()
 
 def measured(group):
     """A row for each stored measurement of this group: the machine, the case, and what was found."""
-    return [(named(found.machine), row) for found in (one.group(group) for one in benchmarks) if found for row in found.rows]
+    return [
+        (named(found.machine), row) for found in (one.group(group) for one in benchmarks) if found for row in found.rows
+    ]
 
 
 def not_run(what):
@@ -499,7 +522,9 @@ floors = {}
 for on, took in steps.items():
     arithmetic = 2 * flops.step.flops / sheet(on).peak("float32")
     floors[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
-    floors[on] = {f"{name}, ms": 1e3 * value for name, value in floors[on].items()} | {"share of the data sheet's peak": arithmetic / took}
+    floors[on] = {f"{name}, ms": 1e3 * value for name, value in floors[on].items()} | {
+        "share of the data sheet's peak": arithmetic / took
+    }
 display(pd.DataFrame(floors).T.round(2) if floors else not_run("A step of the published size on a GPU"))
 
 # %%
@@ -518,7 +543,9 @@ for on, row in floors.items():
         )
     )
 Markdown(
-    ("; ".join(texts) + f". (A launch is stated as {1e6 * LAUNCH:.0f} µs, an efficiency as {EFFICIENCY:.0%}.)") if texts else "Nothing to compare."
+    ("; ".join(texts) + f". (A launch is stated as {1e6 * LAUNCH:.0f} µs, an efficiency as {EFFICIENCY:.0%}.)")
+    if texts
+    else "Nothing to compare."
 )
 
 # %% [markdown]
@@ -556,7 +583,10 @@ figures.growth(grown.index, grown["seconds"], {name: grown[name] for name in gro
 
 # %%
 first, last = grown.iloc[0], grown.iloc[-1]
-times, gain = last["seconds"] / first["seconds"], (grown.index[-1] / last["seconds"]) / (grown.index[0] / first["seconds"])
+times, gain = (
+    last["seconds"] / first["seconds"],
+    (grown.index[-1] / last["seconds"]) / (grown.index[0] / first["seconds"]),
+)
 nearer = "launches" if first["launches"] > first["arithmetic at the peak"] else "arithmetic"
 say(
     "One launch costs {launch:.1f} µs here. From {a} to {b} studies the step takes {times:.0f} times as long, and the device learns from "
@@ -574,9 +604,15 @@ say(
 # included. On a processor they had one thread of a busy machine.
 
 # %%
-whole_trainings = [*trainings("laptop"), *(one for one in twins() if one.experiment.profile == "laptop")]  # twins: the same training once more (8.11)
+whole_trainings = [
+    *trainings("laptop"),
+    *(one for one in twins() if one.experiment.profile == "laptop"),
+]  # twins: the same training once more (8.11)
 laptop = [
-    {"system": one.experiment.preset, "device": one.device, "s": row["seconds"]} for one in whole_trainings if one.is_preset for row in one.history
+    {"system": one.experiment.preset, "device": one.device, "s": row["seconds"]}
+    for one in whole_trainings
+    if one.is_preset
+    for row in one.history
 ]
 an_epoch = pd.DataFrame(laptop).groupby(["system", "device"])["s"].median().unstack() if laptop else pd.DataFrame()
 an_epoch.round(1).rename_axis("seconds an epoch")
@@ -588,7 +624,11 @@ for on in an_epoch.columns.drop("CPU", errors="ignore") if "CPU" in an_epoch els
     times = (an_epoch["CPU"] / an_epoch[on]).dropna()  # of systems that were trained on both
     if times.empty:
         continue
-    known = f" Its peak is {sheet(on).peak('float32') / peak:,.0f} times that of the best matrix product on this machine." if sheet(on) else ""
+    known = (
+        f" Its peak is {sheet(on).peak('float32') / peak:,.0f} times that of the best matrix product on this machine."
+        if sheet(on)
+        else ""
+    )
     shared = f", with {together[on]} trainings sharing it at a time" if together[on] > 1 else ""
     texts.append(f"{on}: {times.min():.0f} to {times.max():.0f} times as fast as the processor{shared}.{known}")
 Markdown(
@@ -614,9 +654,12 @@ own_time = "self_device_time_total" if device.type == "cuda" else "self_cpu_time
 events = [
     (event.key, event.count, getattr(event, own_time) / 1e3)
     for event in trace.key_averages()
-    if device.type == "cpu" or event.key.startswith("aten::")  # on a GPU the kernels are listed too: the same time again
+    if device.type == "cpu"
+    or event.key.startswith("aten::")  # on a GPU the kernels are listed too: the same time again
 ]
-operations = pd.DataFrame(events, columns=["operation", "calls", "ms"]).set_index("operation").sort_values("ms", ascending=False)
+operations = (
+    pd.DataFrame(events, columns=["operation", "calls", "ms"]).set_index("operation").sort_values("ms", ascending=False)
+)
 operations = operations[operations["ms"] > 0]
 ran["8.6 profile of a step"] = where
 
@@ -654,7 +697,9 @@ beside_base = [
     for group, doing in (("training", "a training step"), ("beam", "beam search"), ("greedy", "greedy search"))
     for on, row in measured(group)
 ]
-cost = pd.DataFrame(beside_base, columns=["machine", "doing", "case", "× BASE"]).pivot_table("× BASE", "case", ["machine", "doing"], sort=False)
+cost = pd.DataFrame(beside_base, columns=["machine", "doing", "case", "× BASE"]).pivot_table(
+    "× BASE", "case", ["machine", "doing"], sort=False
+)
 display(cost.map("{:.2f}".format).replace("nan", "–") if beside_base else not_run("What a system costs"))
 
 # %% [markdown]
@@ -663,19 +708,27 @@ display(cost.map("{:.2f}".format).replace("nan", "–") if beside_base else not_
 # processor gradients too, touches the chosen slots only.
 
 # %%
-read_rows = {on: {row.case: row for where_on, row in measured("growth") if where_on == on} for on, _ in measured("growth")}
+read_rows = {
+    on: {row.case: row for where_on, row in measured("growth") if where_on == on} for on, _ in measured("growth")
+}
 two = "{} {:,}, two matrix products"
 
 
 def grown_read(found, what, values):
     """Seconds and MiB of our read and of the two products, a row a value."""
     pairs = {value: (found[f"{what} {value:,}"], found[two.format(what, value)]) for value in values}
-    rows = {value: [ours.seconds, floor.seconds, ours.peak_mib, floor.peak_mib] for value, (ours, floor) in pairs.items()}
+    rows = {
+        value: [ours.seconds, floor.seconds, ours.peak_mib, floor.peak_mib] for value, (ours, floor) in pairs.items()
+    }
     return pd.DataFrame(rows, index=["ours, s", "products, s", "ours, MiB", "products, MiB"], dtype=float).T
 
 
 with_products = {on: found for on, found in read_rows.items() if two.format("slots", GROWTH["slots"][0]) in found}
-reads = {(on, what): grown_read(found, what, GROWTH[what]) for on, found in with_products.items() for what in ("slots", "batch")}
+reads = {
+    (on, what): grown_read(found, what, GROWTH[what])
+    for on, found in with_products.items()
+    for what in ("slots", "batch")
+}
 for (on, what), of_read in reads.items():
     display(figures.read_growth(of_read, what, on, name=f"08_read_{what}_{list(with_products).index(on)}"))
 if not reads:
@@ -691,7 +744,11 @@ texts = []
 for (on, what), of_read in reads.items():
     ratio, (small, large) = of_read["ours, s"] / of_read["products, s"], (of_read.index[0], of_read.index[-1])
     memory = of_read.loc[large, ["ours, MiB", "products, MiB"]]
-    needs = "its memory was not measured" if memory.isna().any() else "it needs {:,.0f} MiB where they need {:,.0f}".format(*memory)
+    needs = (
+        "its memory was not measured"
+        if memory.isna().any()
+        else "it needs {:,.0f} MiB where they need {:,.0f}".format(*memory)
+    )
     texts.append(
         f"- {on}: from {small:,} to {large:,} {'slots' if what == 'slots' else 'studies'} a read takes {ratio[small]:.1f} and {ratio[large]:.1f} times "
         f"the time of the two products; {needs}."
@@ -732,7 +789,12 @@ def as_tf32(x):
 own = torch.Generator().manual_seed(0)
 a, b = (torch.randn(512, 512, generator=own) for _ in range(2))
 exact = a.double() @ b.double()
-short = {"float32": (a, b), "tf32": (as_tf32(a), as_tf32(b)), "float16": (a.half(), b.half()), "bfloat16": (a.bfloat16(), b.bfloat16())}
+short = {
+    "float32": (a, b),
+    "tf32": (as_tf32(a), as_tf32(b)),
+    "float16": (a.half(), b.half()),
+    "bfloat16": (a.bfloat16(), b.bfloat16()),
+}
 errors = {name: ((x.float() @ y.float()).double() - exact).norm() / exact.norm() for name, (x, y) in short.items()}
 pd.Series({name: f"{error:.1e}" for name, error in errors.items()}, name="relative error of a product").to_frame()
 
@@ -776,7 +838,10 @@ generator.zero_grad()
 output = generator(batch)
 output.logits.retain_grad()
 report_loss(output.logits, batch.tokens, batch.mask).backward()
-gradients = {"of the logits": [output.logits.grad], "of the weights": [p.grad for p in generator.parameters() if p.grad is not None]}
+gradients = {
+    "of the logits": [output.logits.grad],
+    "of the weights": [p.grad for p in generator.parameters() if p.grad is not None],
+}
 scale = loss_scale([g for some in gradients.values() for g in some])
 exponents = {}
 for name, some in gradients.items():
@@ -795,7 +860,9 @@ figures.gradient_sizes(exponents, reach, name="08_gradient_sizes")
 # end allows. bfloat16 holds all of it, which is why nobody scales there.*
 
 # %%
-lost = {name: [float((values + shift < -25).mean()) for shift in (0, k)] for name, values in exponents.items()}  # below half of the smallest: zero
+lost = {
+    name: [float((values + shift < -25).mean()) for shift in (0, k)] for name, values in exponents.items()
+}  # below half of the smallest: zero
 say(
     "Without a scale float16 loses {logits:.0%} of the logits' gradients and {weights:.0%} of the weights'; with 2^{k} it loses {logits_scaled:.1%} and "
     "{weights_scaled:.1%}.",
@@ -852,7 +919,9 @@ generator.eval()
 def logits_and_reports(dtype):
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         start = now()
-        written = write_reports(generator, test, dataset.vocabulary, DecodingConfig(beam_size=1, max_length=generator.config.max_length))
+        written = write_reports(
+            generator, test, dataset.vocabulary, DecodingConfig(beam_size=1, max_length=generator.config.max_length)
+        )
         return generator(reading).logits.float(), written, now() - start
 
 
@@ -891,10 +960,13 @@ say(
 
 # %%
 options = [
-    {"machine": on, "option": row.case, "ms": 1e3 * row.seconds, "× as it is": row.ratio, "peak MiB": row.peak_mib} for on, row in measured("options")
+    {"machine": on, "option": row.case, "ms": 1e3 * row.seconds, "× as it is": row.ratio, "peak MiB": row.peak_mib}
+    for on, row in measured("options")
 ]
 display(
-    pd.DataFrame(options).set_index(["machine", "option"]).round(2) if options else not_run("CMN's step with bf16, tf32, checkpointing and compile")
+    pd.DataFrame(options).set_index(["machine", "option"]).round(2)
+    if options
+    else not_run("CMN's step with bf16, tf32, checkpointing and compile")
 )
 
 # %% [markdown]
@@ -940,7 +1012,10 @@ generator.eval()  # no dropout
 fours = [train.collate(train.indices[i : i + 4]).to(device) for i in range(0, 16, 4)]
 in_parts = [g.clone() for g in accumulated_gradients(generator, fours)]
 whole = [g.clone() for g in accumulated_gradients(generator, [batch])]
-means = [torch.stack(g).mean(0) for g in zip(*([x.clone() for x in accumulated_gradients(generator, [four])] for four in fours), strict=True)]
+means = [
+    torch.stack(g).mean(0)
+    for g in zip(*([x.clone() for x in accumulated_gradients(generator, [four])] for four in fours), strict=True)
+]
 largest = max(g.abs().max().item() for g in whole)
 ran["8.9 gradients in parts"] = where
 say(
@@ -948,7 +1023,9 @@ say(
     "differs by {rough:.1e}.",
     largest=largest,
     exact=largest_difference(in_parts, whole),
-    verdict="equal, but for the order of the additions" if largest_difference(in_parts, whole) < 1e-6 else "**more than rounding explains**",
+    verdict="equal, but for the order of the additions"
+    if largest_difference(in_parts, whole) < 1e-6
+    else "**more than rounding explains**",
     rough=largest_difference(means, whole),
 )
 
@@ -1035,12 +1112,21 @@ sixty = prepared("phantom", out=small, count=60, progress=False)
 settings = ["extractor.weights=null", "training.epochs=3", "training.batch_size=8", "training.save_every=2"]
 tiny = experiment("phantom/cmn", "ci", settings)
 rrg = [str(Path(sys.executable).with_name("rrg"))]
-arguments = ["train", "phantom/cmn", "--data-root", str(small), "--quiet", *(word for text in settings for word in ("--set", text))]
+arguments = [
+    "train",
+    "phantom/cmn",
+    "--data-root",
+    str(small),
+    "--quiet",
+    *(word for text in settings for word in ("--set", text)),
+]
 through = Run.of(tiny, data_root=small, folder=folder / "whole", progress=False).train()
 
 # %%
 saved = folder / "killed" / "last.safetensors"
-process = subprocess.Popen([*rrg, *arguments, "--run", str(folder / "killed")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+process = subprocess.Popen(
+    [*rrg, *arguments, "--run", str(folder / "killed")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+)
 while not saved.exists() and process.poll() is None:
     time.sleep(0.01)
 process.kill()
@@ -1073,12 +1159,21 @@ say(
 
 # %%
 again_of = {one.experiment.hash for one in twins()}
-made = [(one, "stored") for one in trainings() if one.experiment.hash in again_of and one.is_preset] + [(one, "again") for one in twins()]
+made = [(one, "stored") for one in trainings() if one.experiment.hash in again_of and one.is_preset] + [
+    (one, "again") for one in twins()
+]
 made_twice = []
 for one, which in sorted(made, key=lambda pair: (pair[0].experiment.preset, pair[1] == "again")):
     scores = one.evaluation.rows[0].parts["all"].scores
     row = {"system": one.experiment.preset, "seed": one.experiment.training.seed, "made": which, "on": one.device}
-    made_twice.append(row | {"loss, end": one.history[-1]["validation_loss"], "BLEU-4": scores["BLEU-4"], "finding-F1": scores["finding-F1"]})
+    made_twice.append(
+        row
+        | {
+            "loss, end": one.history[-1]["validation_loss"],
+            "BLEU-4": scores["BLEU-4"],
+            "finding-F1": scores["finding-F1"],
+        }
+    )
 same_seed = pd.DataFrame(made_twice)
 display(same_seed.round(3) if made_twice else Markdown("No training was made twice: **not run**."))
 
@@ -1095,15 +1190,17 @@ def pooled_sd(table, by):
 
 scored = {one.experiment.hash: one for one in reversed(trainings("laptop")) if one.is_preset}  # one for each training
 by_seed = pd.DataFrame(
-    {"system": one.experiment.preset, "finding-F1": one.evaluation.rows[0].parts["all"].scores["finding-F1"]} for one in scored.values()
+    {"system": one.experiment.preset, "finding-F1": one.evaluation.rows[0].parts["all"].scores["finding-F1"]}
+    for one in scored.values()
 )
 if made_twice and len(by_seed):
     again, seeds = pooled_sd(same_seed, ["system", "seed"]), pooled_sd(by_seed, "system")
     own = by_seed.groupby("system")["finding-F1"].std().dropna()
     display(
-        pd.DataFrame({"the same seed again": again, "another seed": seeds}, index=["sd of finding-F1", "low", "high", "degrees of freedom"]).T.round(
-            3
-        )
+        pd.DataFrame(
+            {"the same seed again": again, "another seed": seeds},
+            index=["sd of finding-F1", "low", "high", "degrees of freedom"],
+        ).T.round(3)
     )
     sentence = say(
         "Running one seed again moves finding-F1 by a standard deviation of {again:.3f}, another seed by {seeds:.3f}. {verdict} A single system's seeds alone "
@@ -1129,7 +1226,7 @@ else:
 #
 # Data-parallel training: every process has a whole copy of the model and a part of each batch. After the backward pass the gradients are averaged
 # over the processes, so all copies take the same step. Three things go wrong easily; the library settles each in one place
-# (`rrg_lib.distributed`):
+# (`rrg_lib.runtime.distributed`):
 #
 # - **The batch grows with the processes**, and with it what a learning rate means. Here `batch_size` is that of all processes together.
 # - **A mean of means**, as in 8.9. Here every process divides its sum by the words of all.
@@ -1146,29 +1243,40 @@ else:
 
 # %%
 quiet = ["generator.dropout=0.0", "generator.feature_dropout=0.0", "memory.dropout=0.0"]
-alone = Run.of(experiment("phantom/cmn", "ci", settings + quiet), data_root=small, folder=folder / "one", progress=False).train()
+alone = Run.of(
+    experiment("phantom/cmn", "ci", settings + quiet), data_root=small, folder=folder / "one", progress=False
+).train()
 launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--", *rrg]
 shared = [*arguments, *(word for text in quiet for word in ("--set", text)), "--run", str(folder / "two")]
-done = subprocess.run(launch + shared, capture_output=True, text=True, env={**os.environ, "RRG_DEVICE": "cpu", "OMP_NUM_THREADS": "1"})
+done = subprocess.run(
+    launch + shared, capture_output=True, text=True, env={**os.environ, "RRG_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+)
 assert done.returncode == 0, done.stderr
 print("torchrun --standalone --nproc_per_node 2 --", "rrg", "train phantom/cmn …")
 
 # %%
 together = pd.read_json(folder / "two" / "history.json")
-curve = pd.DataFrame({"one process": [row["train_loss"] for row in alone.history], "two processes": together["train_loss"]})
-curve["validation, one"], curve["validation, two"] = [row["validation_loss"] for row in alone.history], together["validation_loss"]
+curve = pd.DataFrame(
+    {"one process": [row["train_loss"] for row in alone.history], "two processes": together["train_loss"]}
+)
+curve["validation, one"], curve["validation, two"] = (
+    [row["validation_loss"] for row in alone.history],
+    together["validation_loss"],
+)
 off = max((curve.iloc[:, 0] - curve.iloc[:, 1]).abs().max(), (curve.iloc[:, 2] - curve.iloc[:, 3]).abs().max())
 ran["8.12 two processes (gloo)"] = f"{here['processor']}, 2 processes"
 display(curve.rename_axis("epoch").round(6))
 say(
     "The curves differ by {off:.1e} at most: {verdict}.",
     off=off,
-    verdict="two processes have the curve of one" if off < (1e-5 if device.type == "cpu" else 1e-3) else "**more than rounding explains**",
+    verdict="two processes have the curve of one"
+    if off < (1e-5 if device.type == "cpu" else 1e-3)
+    else "**more than rounding explains**",
 )
 
 # %% [markdown]
 # The tests hold this for every system at each of fifty steps, the losses over pairs included, and for a run that moves from two processes to one and
-# back (`tests/test_distributed.py`).
+# back (`tests/runtime/test_distributed.py`).
 #
 # ## 8.13 One node, two nodes, a queue
 #
@@ -1179,7 +1287,11 @@ say(
 def of_the_cluster(name):
     """A file of the repository's folder `cluster/`, or where to find it for who has the installed book alone."""
     path = CHECKOUT / "cluster" / name
-    return path.read_text(encoding="utf-8") if path.is_file() else f"cluster/{name}: not here, it is in the book's repository"
+    return (
+        path.read_text(encoding="utf-8")
+        if path.is_file()
+        else f"cluster/{name}: not here, it is in the book's repository"
+    )
 
 
 print(of_the_cluster("one_node.yaml"))
@@ -1223,18 +1335,33 @@ say(
 # the papers at their published settings. Hours in single precision at the stated efficiency; reading and preparing images is not in it.
 
 # %%
-budgets = {(on, preset): budget(preset, work) for on, work in workloads().items() for preset in ("base", "cmn", "xpronet", "mcsam")}
+budgets = {
+    (on, preset): budget(preset, work)
+    for on, work in workloads().items()
+    for preset in ("base", "cmn", "xpronet", "mcsam")
+}
 rows = {}
 for (on, preset), found in budgets.items():
-    rows[on, preset] = {"epochs": found.what.training.epochs, "steps": f"{found.steps:,}", "GiB": round(found.step.memory / 2**30, 1)}
+    rows[on, preset] = {
+        "epochs": found.what.training.epochs,
+        "steps": f"{found.steps:,}",
+        "GiB": round(found.step.memory / 2**30, 1),
+    }
     rows[on, preset] |= {f"{name.split(',')[0]}, h": round(found.hours(gpu), 1) for name, gpu in GPUS.items()}
 pd.DataFrame(rows).T.rename_axis(["data set", "system"])
 
 # %%
-iu, mimic, card, rival = budgets["iu_xray", "cmn"], budgets["mimic_cxr", "cmn"], GPUS["A100, 40 GB"], GPUS["RTX 3090, 24 GB"]
+iu, mimic, card, rival = (
+    budgets["iu_xray", "cmn"],
+    budgets["mimic_cxr", "cmn"],
+    GPUS["A100, 40 GB"],
+    GPUS["RTX 3090, 24 GB"],
+)
 faster = {name: mimic.hours(card) / mimic.hours(card, precision=name) for name in ("tf32", "half")}
 parts_of = {"training": mimic.training, "validation": mimic.validation, "test": mimic.test}
-waits = [name for name, part in parts_of.items() if part.launches * LAUNCH > part.flops / (EFFICIENCY * card.peak("half"))]
+waits = [
+    name for name, part in parts_of.items() if part.launches * LAUNCH > part.flops / (EFFICIENCY * card.peak("half"))
+]
 say(
     "On an {card} CMN takes {iu:.1f} hours for IU X-Ray and {mimic:.0f} for MIMIC-CXR in single precision. For MIMIC-CXR, tf32 would be at most {tf32:.1f} "
     "times as fast and half precision {half:.1f} times (their peaks are {tf32_peak:.0f} and {half_peak:.0f} times as high); in half precision "
@@ -1255,10 +1382,12 @@ say(
 )
 
 # %% [markdown]
-# Chapter 10 has the same counts (`rrg_lib.budget.budget`), and gives their hours in tf32:
+# Chapter 10 has the same counts (`rrg_lib.performance.budget.budget`), and gives their hours in tf32:
 
 # %%
-TF32 = {on: budgets[on, "cmn"].hours(card, precision="tf32") for on in workloads()}  # what section 10.11 prints for CMN on this card
+TF32 = {
+    on: budgets[on, "cmn"].hours(card, precision="tf32") for on in workloads()
+}  # what section 10.11 prints for CMN on this card
 say(
     "In tf32, CMN's training on an {card} is {iu:.1f} hours for IU X-Ray and {mimic:.1f} for MIMIC-CXR. Both tables are right; they assume other digits.",
     card=card.name.split(",")[0],
@@ -1272,7 +1401,10 @@ say(
 
 # %%
 Markdown(
-    "; ".join(f"On the {on} a measured step took {times:.1f} times its floor, which was that of {bound_by[on]} (8.5)" for on, times in over.items())
+    "; ".join(
+        f"On the {on} a measured step took {times:.1f} times its floor, which was that of {bound_by[on]} (8.5)"
+        for on, times in over.items()
+    )
     + ". That step read patches. The trainings of the table run the image network along, and wait for something else where their arithmetic is larger than "
     "their launches: the factor need not carry over. **Measure a hundred steps of your own before you plan.**"
     if over
@@ -1312,7 +1444,11 @@ def waits_for(sides, seconds):
     """Sides n of n x n matrices and the seconds they took, two arrays -> the slope, and "launches", "traffic" or "arithmetic"."""
     ### BEGIN SOLUTION
     slope = np.polyfit(np.log(sides), np.log(seconds), 1)[0]
-    powers = {"launches": 0, "traffic": 2, "arithmetic": 3}  # of n: nothing grows; n² numbers in a matrix; n³ multiplications in a product
+    powers = {
+        "launches": 0,
+        "traffic": 2,
+        "arithmetic": 3,
+    }  # of n: nothing grows; n² numbers in a matrix; n³ multiplications in a product
     return slope, min(powers, key=lambda reason: abs(slope - powers[reason]))
     ### END SOLUTION
 
@@ -1397,9 +1533,10 @@ say(
 # %%
 lines = pd.Series(ran, name="run on").rename_axis("line of this chapter").to_frame()
 elsewhere = "not run: no GPU" if device.type == "cpu" else "not run: one GPU, and it needs two"
-absent = ["8.12 two processes on GPUs (nccl)", "8.13 two nodes, SLURM, FSDP on GPUs"] + ["8.3 torch.cuda's memory", "8.7 tensor cores"] * (
-    device.type == "cpu"
-)
+absent = ["8.12 two processes on GPUs (nccl)", "8.13 two nodes, SLURM, FSDP on GPUs"] + [
+    "8.3 torch.cuda's memory",
+    "8.7 tensor cores",
+] * (device.type == "cpu")
 for line in absent:
     lines.loc[line] = "not run: no cluster" if "8.13" in line else elsewhere
 lines.sort_index(key=lambda index: [float(line.split()[0].split(".")[1]) for line in index])
@@ -1428,5 +1565,5 @@ Markdown(
 # - Tianqi Chen, Bing Xu, Chiyuan Zhang, Carlos Guestrin: *Training Deep Nets with Sublinear Memory Cost*, 2016: forget and compute again.
 # - Shen Li et al.: *PyTorch Distributed: Experiences on Accelerating Data Parallel Training*, VLDB 2020; Yanli Zhao et al.: *PyTorch FSDP*, VLDB 2023.
 # - Diederik Kingma, Jimmy Ba: *Adam*, ICLR 2015; Sashank Reddi, Satyen Kale, Sanjiv Kumar: *On the Convergence of Adam and Beyond*, ICLR 2018 (amsgrad).
-# - Peaks and memory of GPUs: NVIDIA's data sheets, dense, as `rrg_lib.budget.GPUS` lists them. Sizes of MIMIC-CXR: CMN, Table 1.
+# - Peaks and memory of GPUs: NVIDIA's data sheets, dense, as `rrg_lib.performance.budget.GPUS` lists them. Sizes of MIMIC-CXR: CMN, Table 1.
 # - Reports and codes: Indiana University Chest X-ray Collection, Demner-Fushman et al. 2016, CC BY-NC-ND 4.0. This chapter quotes no report.

@@ -38,7 +38,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -50,28 +50,29 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from rrg_lib import attention_quality, shipped
-from rrg_lib.checks import evaluation as checks
-from rrg_lib.checks import evaluation_labels as label_checks
-from rrg_lib.checks import evaluation_lead as lead_checks
-from rrg_lib.decoding import PROTOCOLS
+from rrg_lib.book.checks import evaluation as checks
+from rrg_lib.book.checks import evaluation_labels as label_checks
+from rrg_lib.book.checks import evaluation_lead as lead_checks
+from rrg_lib.book.figures import evaluation as figures
+from rrg_lib.book.figures import evaluation_labels as label_figures
+from rrg_lib.data.study import DRAWN_FINDINGS, SPLITS
+from rrg_lib.data.text.keyword_labeler import KeywordLabeler
+from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
 from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, finding_f1
 from rrg_lib.evaluation.efficacy import AGAINST, ATTRIBUTES, efficacy_key
 from rrg_lib.evaluation.labeler_audit import audit, explained
 from rrg_lib.evaluation.nlg import METRICS, nlg_scores
-from rrg_lib.evaluation.report import Evaluation
-from rrg_lib.evaluation.statistics import bootstrap_weights, interval, over_seeds, paired_randomisation
-from rrg_lib.figures import evaluation as figures
-from rrg_lib.figures import evaluation_labels as label_figures
-from rrg_lib.presets import experiment
-from rrg_lib.results import stored
-from rrg_lib.runs import Run
-from rrg_lib.study import DRAWN_FINDINGS, SPLITS
-from rrg_lib.text.labeler import KeywordLabeler
-from rrg_lib.text.report_labeler import ReportLabeler
-from rrg_lib.tuning import BAND, GRID, TARGET
+from rrg_lib.evaluation.resampling import bootstrap_weights, interval, over_seeds, paired_randomisation
+from rrg_lib.evaluation.score_table import Evaluation
+from rrg_lib.experiments import attention_results
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.results import stored
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.tuning import BAND, GRID, TARGET
+from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.runtime import package_data
 
 
 def say(*lines):
@@ -92,7 +93,8 @@ def say(*lines):
 
 # %%
 runs = {
-    name: Run.of(experiment(f"{DATASET}/{preset}", PROFILE, seed=SEED), data_root=DATA_ROOT) for name, preset in (("CMN", "cmn"), ("BASE", "base"))
+    name: Run.of(experiment(f"{DATASET}/{preset}", PROFILE, seed=SEED), data_root=DATA_ROOT)
+    for name, preset in (("CMN", "cmn"), ("BASE", "base"))
 }
 trained = {name: run.train() for name, run in runs.items()}  # trained already: returns at once
 written = {name: run.write("test") for name, run in runs.items()}  # {study id: report}
@@ -104,15 +106,21 @@ references = {study.id: protocol.reference(study.report, vocabulary) for study i
 # %% tags=["nbval-check-output"]
 whole = {study.id: protocol.clean(study.report) for study in studies["test"]}  # cleaned, not cut, with its rare words
 changed = sum(whole[i] != references[i] for i in references)
-print(f"{len(references)} references, {np.mean([len(r.split()) for r in references.values()]):.1f} words on average, full stops included")
+print(
+    f"{len(references)} references, {np.mean([len(r.split()) for r in references.values()]):.1f} words on average, full stops included"
+)
 print(f"{changed} of them are not the whole report: cut, or with <unk> in them")
-print(f"the whole reports score BLEU-4 {nlg_scores(references, whole, metrics=['BLEU-4']).corpus['BLEU-4']:.3f} against them, not 1")
+print(
+    f"the whole reports score BLEU-4 {nlg_scores(references, whole, metrics=['BLEU-4']).corpus['BLEU-4']:.3f} against them, not 1"
+)
 
 # %%
 search = runs["CMN"].experiment.decoding
 say(
     "One thing more belongs to every score: how the report was searched. The systems of this page wrote",
-    "**greedily**, the likeliest word at each step" if search.beam_size == 1 else f"by **beam search**, {search.beam_size} wide",
+    "**greedily**, the likeliest word at each step"
+    if search.beam_size == 1
+    else f"by **beam search**, {search.beam_size} wide",
     f"(profile `{PROFILE}`; nothing was chosen for them). Section 9.13 shows how much hangs on that.",
 )
 
@@ -211,7 +219,10 @@ def corpus_bleu(references, hypotheses, n=4):
     ### BEGIN SOLUTION
     product = 1.0
     for k in range(1, n + 1):
-        counts = [clipped_matches(hypothesis, reference, k) for hypothesis, reference in zip(hypotheses, references, strict=True)]
+        counts = [
+            clipped_matches(hypothesis, reference, k)
+            for hypothesis, reference in zip(hypotheses, references, strict=True)
+        ]
         matches, total = np.sum(counts, axis=0)
         product *= matches / max(1, total)
     c, r = (sum(len(text.split()) for text in texts) for texts in (hypotheses, references))
@@ -269,12 +280,15 @@ say(
 reader, crude, sides = ReportLabeler(), KeywordLabeler(), {"left": "right", "right": "left"}
 edits = {
     "sentences in reverse order (harmless)": lambda sentences: sentences[::-1],
-    '"no" left out wherever it stands': lambda sentences: [" ".join(w for w in s.split() if w != "no") for s in sentences],
+    '"no" left out wherever it stands': lambda sentences: [
+        " ".join(w for w in s.split() if w != "no") for s in sentences
+    ],
     "left and right exchanged": lambda sentences: [" ".join(sides.get(w, w) for w in s.split()) for s in sentences],
     "sentences that assert a finding left out": lambda sentences: [s for s in sentences if not any(reader.label(s))],
 }
 spoilt = {
-    edit: {i: " . ".join(change(report.removesuffix(" .").split(" . "))) + " ." for i, report in references.items()} for edit, change in edits.items()
+    edit: {i: " . ".join(change(report.removesuffix(" .").split(" . "))) + " ." for i, report in references.items()}
+    for edit, change in edits.items()
 }
 truth = np.array([study.drawn for study in studies["test"]])  # (n, 13), from the expert codes
 
@@ -289,7 +303,10 @@ by_edit = {}
 for edit, reports in {"the references as they are": references, **spoilt}.items():
     scores = nlg_scores(references, reports, metrics=["BLEU-4", "ROUGE-L", "CIDEr"]).corpus
     touched = np.mean([reports[i] != references[i] for i in references])
-    read = {name: finding_f1(labels_of(reports, by), truth).micro.f1 for name, by in (("finding-F1", reader), ("finding-F1 keywords-0", crude))}
+    read = {
+        name: finding_f1(labels_of(reports, by), truth).micro.f1
+        for name, by in (("finding-F1", reader), ("finding-F1 keywords-0", crude))
+    }
     by_edit[edit] = {"touched": touched} | scores | read
 noticed = pd.DataFrame.from_dict(by_edit, orient="index").round(3)
 print(noticed.to_string())
@@ -329,14 +346,19 @@ assert set(blind["a1"].values()) == {candidates[on_val.argmax()]}  # the library
 # %% tags=["nbval-check-output"]
 print(f"{len(candidates):,} different reports were tried; the best has BLEU-4 {on_val.max():.3f} on validation")
 for name, reports in blind.items():
-    print(f"{name:3s}{len(set(reports.values())):4d} different reports, BLEU-4 {corpus_bleu(references.values(), reports.values()):.3f} on test")
+    print(
+        f"{name:3s}{len(set(reports.values())):4d} different reports, BLEU-4 {corpus_bleu(references.values(), reports.values()):.3f} on test"
+    )
 
 # %% [markdown]
 # One call scores a system and its baselines with all metrics. It starts METEOR, a Java program, so it takes a while.
 
 # %%
 evaluation = runs["CMN"].evaluate("test", reports=written["CMN"])
-rows = {"CMN": evaluation.rows[0], "BASE": runs["BASE"].evaluate("test", reports=written["BASE"], baselines=False).rows[0]}
+rows = {
+    "CMN": evaluation.rows[0],
+    "BASE": runs["BASE"].evaluate("test", reports=written["BASE"], baselines=False).rows[0],
+}
 rows |= {row.name: row for row in evaluation.rows[1:]}
 
 
@@ -351,8 +373,16 @@ part()[columns].round(3)
 # %%
 scores, lines = part(), []
 for metric in ("BLEU-4", "ROUGE-L", "CIDEr", "finding-F1"):
-    not_below = [f"{name} ({scores.loc[name, metric]:.3f})" for name in blind if scores.loc[name, metric] >= scores.loc["CMN", metric]]
-    found = f"not below it, without looking: **{', '.join(not_below)}**" if not_below else "all three blind baselines are below it"
+    not_below = [
+        f"{name} ({scores.loc[name, metric]:.3f})"
+        for name in blind
+        if scores.loc[name, metric] >= scores.loc["CMN", metric]
+    ]
+    found = (
+        f"not below it, without looking: **{', '.join(not_below)}**"
+        if not_below
+        else "all three blind baselines are below it"
+    )
     lines.append(f"- {metric}: CMN {scores.loc['CMN', metric]:.3f}; {found}.")
 say(
     f"*What to see: the last three rows. `distinct` is how many different reports a system wrote for {len(references)} studies.*\n",
@@ -389,7 +419,9 @@ def bootstrap_interval(terms, score, resamples=1000, seed=0):
     """Terms (n, k), a row a study; `score` maps their sum (k,) to the corpus score -> (low, high), the middle 95 %"""
     ### BEGIN SOLUTION
     rng, n = np.random.default_rng(seed), len(terms)
-    drawn = [score(terms[rng.integers(0, n, size=n)].sum(0)) for _ in range(resamples)]  # n rows, some twice, some never
+    drawn = [
+        score(terms[rng.integers(0, n, size=n)].sum(0)) for _ in range(resamples)
+    ]  # n rows, some twice, some never
     low, high = np.quantile(drawn, [0.025, 0.975])
     return low, high
     ### END SOLUTION
@@ -401,17 +433,24 @@ checks.bootstrap_interval(bootstrap_interval)
 # %% tags=["nbval-check-output"]
 ours, library = bootstrap_interval(bleu_a1.terms, bleu_a1.score), interval(bleu_a1)
 print(f"a1, BLEU-4: by hand [{ours[0]:.3f}, {ours[1]:.3f}], by the library [{library.low:.3f}, {library.high:.3f}]")
-assert np.abs(np.subtract(ours, library)).max() < 0.15 * (library.high - library.low)  # other draws, so not to the last digit
+assert np.abs(np.subtract(ours, library)).max() < 0.15 * (
+    library.high - library.low
+)  # other draws, so not to the last digit
 
 # %% [markdown]
 # Every score of the book has such an interval. In brackets, for all systems:
 
 # %%
 cells = {
-    name: {metric: f"{row.parts['all'].scores[metric]:.3f} [{ends.low:.3f}, {ends.high:.3f}]" for metric, ends in row.intervals.items()}
+    name: {
+        metric: f"{row.parts['all'].scores[metric]:.3f} [{ends.low:.3f}, {ends.high:.3f}]"
+        for metric, ends in row.intervals.items()
+    }
     for name, row in rows.items()
 }
-pd.DataFrame.from_dict(cells, orient="index")[["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "finding-F1", "finding-F1 keywords-0"]]
+pd.DataFrame.from_dict(cells, orient="index")[
+    ["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "finding-F1", "finding-F1 keywords-0"]
+]
 
 # %%
 half = {name: (row.intervals["BLEU-4"].high - row.intervals["BLEU-4"].low) / 2 for name, row in rows.items()}
@@ -433,7 +472,9 @@ in_training = set(task.pool)
 for kind, wanted_kind in (("normal", False), ("abnormal", True)):
     group = [references[study.id] for study in studies["test"] if study.is_abnormal == wanted_kind]
     known = np.mean([text in in_training for text in group])
-    print(f"{kind:9s}{len(group):4d} studies, {len(set(group)):4d} different references, {known:.0%} of them word for word in training")
+    print(
+        f"{kind:9s}{len(group):4d} studies, {len(set(group)):4d} different references, {known:.0%} of them word for word in training"
+    )
 
 # %%
 figures.parts(part("normal"), part("abnormal"), name="09_parts")
@@ -441,7 +482,11 @@ figures.parts(part("normal"), part("abnormal"), name="09_parts")
 # %%
 normal, abnormal = part("normal"), part("abnormal")
 higher = [name for name in rows if normal.loc[name, "BLEU-4"] > abnormal.loc[name, "BLEU-4"]]
-most = "Every system" if len(higher) == len(rows) else f"{len(higher)} of {len(rows)} systems ({', '.join(higher) or 'none'})"
+most = (
+    "Every system"
+    if len(higher) == len(rows)
+    else f"{len(higher)} of {len(rows)} systems ({', '.join(higher) or 'none'})"
+)
 share = rows["CMN"].parts["normal"].n / len(references)
 say(
     "In the figure, left: BLEU-4 on normal (blue) and on abnormal studies (orange). Middle and right: what BLEU does not show, the findings that are right and",
@@ -461,7 +506,12 @@ say(
 # ours:
 
 # %% tags=["nbval-check-output"]
-for sentence in ("there is a small left effusion .", "no effusion or pneumothorax .", "an effusion is not seen .", "the heart is large ."):
+for sentence in (
+    "there is a small left effusion .",
+    "no effusion or pneumothorax .",
+    "an effusion is not seen .",
+    "the heart is large .",
+):
     found = [name for name, on in zip(crude.labels, crude.label(sentence), strict=True) if on]
     print(f"{sentence:34s}{', '.join(found) or '–'}")
 
@@ -482,7 +532,9 @@ def micro_f1(predicted, reference):
     """(n, 13), (n, 13), zeros and ones -> F1 over all findings of all studies, 0 to 1"""
     ### BEGIN SOLUTION
     hits = (predicted * reference).sum()
-    return 2 * hits / max(1, predicted.sum() + reference.sum())  # predicted.sum() is TP + FP, reference.sum() is TP + FN
+    return (
+        2 * hits / max(1, predicted.sum() + reference.sum())
+    )  # predicted.sum() is TP + FP, reference.sum() is TP + FN
     ### END SOLUTION
 
 
@@ -496,7 +548,9 @@ checks.micro_f1(micro_f1)
 # %% tags=["nbval-check-output"]
 uncut = {study.id: study.report for study in studies["test"]}
 by_patterns = finding_f1(labels_of(uncut, crude), truth).micro
-print(f"keywords-0, the references, uncut: precision {by_patterns.precision:.3f}, recall {by_patterns.recall:.3f}, F1 {by_patterns.f1:.3f}")
+print(
+    f"keywords-0, the references, uncut: precision {by_patterns.precision:.3f}, recall {by_patterns.recall:.3f}, F1 {by_patterns.f1:.3f}"
+)
 print(f"the references as a model could say them: F1 {micro_f1(labels_of(references, crude), truth):.3f}")
 for name in ("a1", "b"):
     print(f"{name}: F1 {micro_f1(labels_of(blind[name], crude), truth):.3f}")
@@ -578,11 +632,18 @@ assert math.isclose(ceiling.micro.f1, evaluation.references_finding_f1)  # what 
 def read_by_both(texts):
     """Name -> reports: micro-F1 over 13, a column a labeler."""
     columns = {"finding-F1 (rules-1)": reader, "finding-F1 keywords-0": crude}
-    found = {name: [micro_f1(labels_of(reports, by), truth) for by in columns.values()] for name, reports in texts.items()}
+    found = {
+        name: [micro_f1(labels_of(reports, by), truth) for by in columns.values()] for name, reports in texts.items()
+    }
     return pd.DataFrame.from_dict(found, orient="index", columns=list(columns))
 
 
-known = {"the references, uncut": uncut, "the references as a model could say them": references, "a1": blind["a1"], "b": blind["b"]}
+known = {
+    "the references, uncut": uncut,
+    "the references as a model could say them": references,
+    "a1": blind["a1"],
+    "b": blind["b"],
+}
 print(read_by_both(known).round(3).to_string())
 
 # %%
@@ -596,7 +657,9 @@ both.round(3)
 # %%
 said = labels_of(written["CMN"])  # (n, 13)
 assert math.isclose(micro_f1(said, truth), rows["CMN"].parts["all"].scores["finding-F1"], abs_tol=1e-9)
-figures.findings(rows["CMN"].findings, {name: prf.f1 for name, prf in ceiling.per_finding.items()}, "CMN", name="09_findings")
+figures.findings(
+    rows["CMN"].findings, {name: prf.f1 for name, prf in ceiling.per_finding.items()}, "CMN", name="09_findings"
+)
 
 # %%
 never = [name for name, times in zip(DRAWN_FINDINGS, said.sum(0), strict=True) if not times]
@@ -651,7 +714,9 @@ print(causes.to_string())
 # %%
 shown_causes = {}
 for d, (cause, reason) in sorted(known.items()):
-    shown_causes.setdefault(cause, []).append(f"- *{cause}*, {d.finding}, labeler says {d.says} (`{d.study_id}`): {reason}.")
+    shown_causes.setdefault(cause, []).append(
+        f"- *{cause}*, {d.finding}, labeler says {d.says} (`{d.study_id}`): {reason}."
+    )
 display(Markdown("\n".join(line for lines in shown_causes.values() for line in lines[:3])))
 
 # %%
@@ -681,7 +746,9 @@ def label_set_f1(answers, truth, uncertain_is_positive=False, no_finding=True):
     """(n, 14) and (n, 14) of 1, 0, -1 and nan, "No Finding" first -> micro-F1 over CheXpert-14, or without "No Finding" over CheXpert-13"""
     ### BEGIN SOLUTION
     first = 0 if no_finding else 1
-    a, b = ((labels == 1) | ((labels == -1) & uncertain_is_positive) for labels in (answers, truth))  # nan is equal to nothing
+    a, b = (
+        (labels == 1) | ((labels == -1) & uncertain_is_positive) for labels in (answers, truth)
+    )  # nan is equal to nothing
     return micro_f1(a[:, first:].astype(int), b[:, first:].astype(int))
     ### END SOLUTION
 
@@ -697,12 +764,15 @@ label_checks.label_set_f1(label_set_f1)
 observed = np.array([reader.observations(written["CMN"][i]) for i in references])  # (n, 14)
 in_references = np.array([reader.observations(study.report) for study in studies["test"]])
 by_hand = label_set_f1(observed, in_references, no_finding=False)
-assert math.isclose(by_hand, rows["CMN"].efficacy[efficacy_key("CheXpert-13", against="report")]["micro f1"], abs_tol=1e-9)
+assert math.isclose(
+    by_hand, rows["CMN"].efficacy[efficacy_key("CheXpert-13", against="report")]["micro f1"], abs_tol=1e-9
+)
 counted_as = {
     how: pd.DataFrame.from_dict(
         {
             f"{name}, against {'the codes' if truth_ == 'codes' else 'the reference, read alike'}": {
-                system: rows[system].efficacy[efficacy_key(name, how, truth_)]["micro f1"] for system in ("CMN", "BASE", "a1", "b")
+                system: rows[system].efficacy[efficacy_key(name, how, truth_)]["micro f1"]
+                for system in ("CMN", "BASE", "a1", "b")
             }
             for truth_ in AGAINST
             for name in LABEL_SETS
@@ -715,10 +785,16 @@ label_figures.label_sets(counted_as["negative"], counted_as["positive"], name="0
 
 # %%
 every_way = pd.concat(counted_as.values())
-at_best = {name: every_way.loc[every_way.index.str.startswith(name), "b"].max() for name in ("CheXpert-14", "CheXpert-13")}
+at_best = {
+    name: every_way.loc[every_way.index.str.startswith(name), "b"].max() for name in ("CheXpert-14", "CheXpert-13")
+}
 doubt = (counted_as["negative"] - counted_as["positive"]).abs().to_numpy().max()
 ahead, healthy = every_way["CMN"] - every_way["BASE"], (in_references[:, 0] == 1).mean()
-turns = "The order of CMN and BASE depends on the choice, too." if ahead.min() < 0 < ahead.max() else "CMN and BASE keep their order in every row."
+turns = (
+    "The order of CMN and BASE depends on the choice, too."
+    if ahead.min() < 0 < ahead.max()
+    else "CMN and BASE keep their order in every row."
+)
 say(
     "In the figure: a mark is one set of reports; follow it down the rows. Nothing changes but the way to count.\n",
     f"- CMN's reports have an F1 between {every_way['CMN'].min():.2f} and {every_way['CMN'].max():.2f}, by counting alone.",
@@ -775,9 +851,13 @@ additive = {
     }
     for name, reports in systems.items()
 }
-assert all(np.allclose(score.terms, evaluation.terms[metric].terms) for metric, score in additive["CMN"].items())  # what an evaluation keeps
+assert all(
+    np.allclose(score.terms, evaluation.terms[metric].terms) for metric, score in additive["CMN"].items()
+)  # what an evaluation keeps
 draws = bootstrap_weights(len(references), seed=0)  # (resamples, n): how often each study was drawn
-resampled = {name: {metric: score.resampled(draws) for metric, score in scores.items()} for name, scores in additive.items()}
+resampled = {
+    name: {metric: score.resampled(draws) for metric, score in scores.items()} for name, scores in additive.items()
+}
 figures.paired({name: resampled[name]["BLEU-4"] for name in ("CMN", "BASE")}, "BLEU-4", name="09_paired")
 
 # %%
@@ -810,7 +890,11 @@ compared = pd.DataFrame(compared, columns=["difference", "metric", "value", "low
 compared.round(3)
 
 # %%
-split = [pair for pair, group in compared.groupby("difference", sort=False) if {"above", "below"} <= set(group["the first is"])]
+split = [
+    pair
+    for pair, group in compared.groupby("difference", sort=False)
+    if {"above", "below"} <= set(group["the first is"])
+]
 say(
     f"For {' and '.join(split)} the two metrics **contradict each other**, each with an interval that leaves out 0: which is better depends on what you ask."
     if split
@@ -859,7 +943,9 @@ lead_checks.why_ahead(why_ahead)
 # has the same sign. A constant report is the same after the exchange: whatever looking adds beside it is the other's own.*
 
 # %%
-ordered = {name: [reports[i] for i in references] for name, reports in systems.items()}  # lists, in the order of the references
+ordered = {
+    name: [reports[i] for i in references] for name, reports in systems.items()
+}  # lists, in the order of the references
 leads = {}
 for first, second in (("CMN", "BASE"), ("CMN", "a1"), ("BASE", "a1")):
     if additive[first]["BLEU-4"].value() < additive[second]["BLEU-4"].value():
@@ -867,17 +953,26 @@ for first, second in (("CMN", "BASE"), ("CMN", "a1"), ("BASE", "a1")):
     measured_parts, reason = why_ahead(list(references.values()), ordered[first], ordered[second])
     in_findings = additive[first]["finding-F1"].value() - additive[second]["finding-F1"].value()
     leads[f"{first} over {second}"] = [*np.round(measured_parts, 3), reason, round(in_findings, 3)]
-leads = pd.DataFrame.from_dict(leads, orient="index", columns=["length", "habit", "looking", "explained by", "ahead in finding-F1 by"])
+leads = pd.DataFrame.from_dict(
+    leads, orient="index", columns=["length", "habit", "looking", "explained by", "ahead in finding-F1 by"]
+)
 leads
 
 # %%
 by_looking = [pair for pair, row in leads.iterrows() if row["explained by"] == "looking"]
-told = {tuple(row["difference"].split(" − ")): row["the first is"] for _, row in compared.query("metric == 'finding-F1'").iterrows()}
+told = {
+    tuple(row["difference"].split(" − ")): row["the first is"]
+    for _, row in compared.query("metric == 'finding-F1'").iterrows()
+}
 told |= {(second, first): {"above": "below", "below": "above"}.get(is_, is_) for (first, second), is_ in told.items()}
 against = [pair for pair in leads.index if told[tuple(pair.split(" over "))] == "below"]
 say(
-    *(f"- {pair}: **{row['explained by']}** adds most; looking adds {row['looking']:+.3f}." for pair, row in leads.iterrows()),
-    f"\nLooking explains {len(by_looking)} of these {len(leads)} leads" + (f" ({', '.join(by_looking)})." if by_looking else "."),
+    *(
+        f"- {pair}: **{row['explained by']}** adds most; looking adds {row['looking']:+.3f}."
+        for pair, row in leads.iterrows()
+    ),
+    f"\nLooking explains {len(by_looking)} of these {len(leads)} leads"
+    + (f" ({', '.join(by_looking)})." if by_looking else "."),
     f"Ahead in BLEU-4 and behind in finding-F1, beyond its interval: {', '.join(against)}."
     if against
     else "No lead in BLEU-4 is a loss in finding-F1 that its interval can tell.",
@@ -890,14 +985,20 @@ say(
 # %%
 apart = {
     name: np.log(
-        [corpus_bleu(list(references.values()), reports) / corpus_bleu(list(references.values()), reports[k:] + reports[:k]) for k in range(1, 11)]
+        [
+            corpus_bleu(list(references.values()), reports)
+            / corpus_bleu(list(references.values()), reports[k:] + reports[:k])
+            for k in range(1, 11)
+        ]
     )
     for name, reports in ordered.items()
 }
 say(
     *(
         f"- {pair}: looking adds {added.mean():+.3f}, with a standard deviation of {added.std(ddof=1):.3f} over ten exchanges."
-        for pair, added in ((pair, np.subtract(*(apart[name] for name in pair.split(" over ")))) for pair in leads.index)
+        for pair, added in (
+            (pair, np.subtract(*(apart[name] for name in pair.split(" over ")))) for pair in leads.index
+        )
     )
 )
 
@@ -917,7 +1018,9 @@ heads = rng.integers(0, 2, (2000, len(references))).astype(bool)  # (trials, n)
 piles = ((np.where(h[:, None], y, x).sum(0) for x, y in ((a.terms, b.terms), (b.terms, a.terms))) for h in heads)
 trials = np.array([a.score(first) - b.score(second) for first, second in piles])  # (trials,)
 p = (1 + (np.abs(trials) >= abs(real)).sum()) / (1 + len(trials))
-assert abs(p - paired_randomisation(a, b).p) < 4 * math.sqrt(0.25 / len(trials))  # other coins, so not to the last digit
+assert abs(p - paired_randomisation(a, b).p) < 4 * math.sqrt(
+    0.25 / len(trials)
+)  # other coins, so not to the last digit
 label_figures.randomised(trials, real, "BLEU-4", name="09_randomised")
 
 # %% [markdown]
@@ -960,7 +1063,10 @@ say(
 # %%
 def measured_alike(result):
     """Whether a stored result was scored like this page: the same studies, references and labeler."""
-    return all(result.evaluation.provenance[key] == evaluation.provenance[key] for key in ("protocol", "vocabulary", "studies", "labeler"))
+    return all(
+        result.evaluation.provenance[key] == evaluation.provenance[key]
+        for key in ("protocol", "vocabulary", "studies", "labeler")
+    )
 
 
 def with_its_own_labels(result):
@@ -968,15 +1074,22 @@ def with_its_own_labels(result):
     return result.labels_at_test in (None, result.experiment.decoding.labels_at_test)
 
 
-longer = {how: [r for r in stored(dataset=DATASET, protocol=how) if r.is_preset and measured_alike(r)] for how in PROTOCOLS}
+longer = {
+    how: [r for r in stored(dataset=DATASET, protocol=how) if r.is_preset and measured_alike(r)] for how in PROTOCOLS
+}
 by_system = {}
 for result in longer["tuned"]:
     by_system.setdefault(result.system.removeprefix(f"{DATASET}/"), []).append(result)
 spread = {
-    system: {metric: over_seeds([r.evaluation.scores[metric] for r in of]) for metric in ("BLEU-4", "CIDEr", "finding-F1", "finding-F1 keywords-0")}
+    system: {
+        metric: over_seeds([r.evaluation.scores[metric] for r in of])
+        for metric in ("BLEU-4", "CIDEr", "finding-F1", "finding-F1 keywords-0")
+    }
     for system, of in by_system.items()
 }
-pd.DataFrame.from_dict({system: {metric: str(value) for metric, value in of.items()} for system, of in spread.items()}, orient="index")
+pd.DataFrame.from_dict(
+    {system: {metric: str(value) for metric, value in of.items()} for system, of in spread.items()}, orient="index"
+)
 
 # %% [markdown]
 # The same in a figure. *What to see: the band is what other studies would change, the circles are the seeds. Where
@@ -1009,7 +1122,9 @@ say(
     if by_system
     else "*No longer run is kept of this dataset: not run.*",
     *lines,
-    f"- One seed only, so no standard deviation: {'; '.join(alone)}. What one run says of a *method* is a guess." if alone else "",
+    f"- One seed only, so no standard deviation: {'; '.join(alone)}. What one run says of a *method* is a guess."
+    if alone
+    else "",
     "\nThe published tables of these papers print one number a row: no seeds, no intervals.",
 )
 
@@ -1042,7 +1157,10 @@ pd.DataFrame(by_search).groupby(["system", "searched"], sort=False).mean().round
 # %%
 def beside_base(metric):
     """{preset: how far it lies from BASE in `metric`, both tuned, the mean over the seeds that both have}"""
-    score = {(r.experiment.preset, r.experiment.training.seed): r.evaluation.scores[metric] for r in (of["tuned"] for of in same_weights.values())}
+    score = {
+        (r.experiment.preset, r.experiment.training.seed): r.evaluation.scores[metric]
+        for r in (of["tuned"] for of in same_weights.values())
+    }
     apart = {}
     for (preset, seed), value in score.items():
         if preset != "base" and ("base", seed) in score:
@@ -1054,14 +1172,20 @@ def moved(metric):
     """{preset: from the lowest to the highest protocol, the same weights, the mean over trainings}"""
     ranges = {}
     for of in same_weights.values():
-        ranges.setdefault(of["tuned"].experiment.preset, []).append(np.ptp([r.evaluation.scores[metric] for r in of.values()]))
+        ranges.setdefault(of["tuned"].experiment.preset, []).append(
+            np.ptp([r.evaluation.scores[metric] for r in of.values()])
+        )
     return {preset: float(np.mean(values)) for preset, values in ranges.items()}
 
 
 lines = []
 for metric in ("BLEU-4", "finding-F1") if same_weights else ():
     by_decoding, by_memory = moved(metric), beside_base(metric)
-    smaller = [preset for preset, difference in by_memory.items() if abs(difference) < min(by_decoding[preset], by_decoding["base"])]
+    smaller = [
+        preset
+        for preset, difference in by_memory.items()
+        if abs(difference) < min(by_decoding[preset], by_decoding["base"])
+    ]
     lines.append(
         f"- {metric}: searching otherwise moves one set of weights by {min(by_decoding.values()):.3f} to {max(by_decoding.values()):.3f}. With the search"
         " chosen on validation, a memory in place of none moves it by "
@@ -1069,7 +1193,8 @@ for metric in ("BLEU-4", "finding-F1") if same_weights else ():
         + f": less than the search does for {len(smaller)} of {len(by_memory)}."
     )
 fewest = [
-    min(of.values(), key=lambda r: r.length_ratio) is min(of.values(), key=lambda r: r.evaluation.rows[0].parts["all"].findings_said)
+    min(of.values(), key=lambda r: r.length_ratio)
+    is min(of.values(), key=lambda r: r.evaluation.rows[0].parts["all"].findings_said)
     for of in same_weights.values()
 ]
 say(
@@ -1090,9 +1215,15 @@ assert all(list(r.tokens) == list(references) for r in longer["tuned"])  # a row
 base = {r.experiment.training.seed: r for r in longer["tuned"] if r.experiment.preset == "base"}
 paired_rows = []
 for system, of in by_system.items():
-    pairs = [(r, base[seed]) for r in of if with_its_own_labels(r) and (seed := r.experiment.training.seed) in base and r is not base[seed]]
+    pairs = [
+        (r, base[seed])
+        for r in of
+        if with_its_own_labels(r) and (seed := r.experiment.training.seed) in base and r is not base[seed]
+    ]
     for metric in ("BLEU-4", "finding-F1") if pairs else ():
-        drawn_differences = np.mean([x.terms[metric].resampled(draws) - y.terms[metric].resampled(draws) for x, y in pairs], axis=0)
+        drawn_differences = np.mean(
+            [x.terms[metric].resampled(draws) - y.terms[metric].resampled(draws) for x, y in pairs], axis=0
+        )
         low, high = np.quantile(drawn_differences, [0.025, 0.975])
         test = paired_randomisation(*([r.terms[metric] for r in side] for side in zip(*pairs, strict=True)))
         paired_rows.append([f"{system} − BASE", metric, len(pairs), test.difference, low, high, test.p])
@@ -1103,7 +1234,11 @@ beside.round(4) if len(beside) else None
 sure = beside[(beside["low"] > 0) | (beside["high"] < 0)]
 say(
     f"{len(sure)} of these {len(beside)} intervals leave out 0"
-    + (f": {'; '.join(f'{row.difference} in {row.metric}, {row.value:+.3f}' for row in sure.itertuples())}." if len(sure) else ".")
+    + (
+        f": {'; '.join(f'{row.difference} in {row.metric}, {row.value:+.3f}' for row in sure.itertuples())}."
+        if len(sure)
+        else "."
+    )
     + " They are over *studies*, for these trainings. That a *method* is better must also hold over seeds: section 10.8 has the rule that counts both.",
 ) if len(beside) else say("*No pair of a system and BASE is kept: not run.*")
 
@@ -1134,7 +1269,10 @@ chosen_runs = [r for r in longer["tuned"] if with_its_own_labels(r)]
 ways = len(list(GRID.settings(runs["CMN"].experiment.decoding)))
 held = {
     metric: [
-        np.mean(values) for values in zip(*((r.provenance["tuned"]["val"][metric], r.evaluation.scores[metric]) for r in chosen_runs), strict=True)
+        np.mean(values)
+        for values in zip(
+            *((r.provenance["tuned"]["val"][metric], r.evaluation.scores[metric]) for r in chosen_runs), strict=True
+        )
     ]
     for metric in TARGET
 }
@@ -1193,7 +1331,9 @@ for name, run in runs.items():
     if len(boxed):
         looked |= {(name, look): row for look, row in box_summary(boxed, by=["look"]).to_dict("index").items()}
 looked = pd.DataFrame.from_dict(looked, orient="index")
-looked[["n", "studies", "inside", "chance", "ratio", "low", "high", "own", "own_low", "own_high"]].round(3) if len(looked) else None
+looked[["n", "studies", "inside", "chance", "ratio", "low", "high", "own", "own_low", "own_high"]].round(3) if len(
+    looked
+) else None
 
 # %% [markdown]
 # `ratio` is inside over chance, `own` inside over the mean map of the other studies, both with their 95 % intervals
@@ -1203,11 +1343,15 @@ looked[["n", "studies", "inside", "chance", "ratio", "low", "high", "own", "own_
 # but only what lies right of its own black mark comes from looking at this study.*
 
 # %%
-kept = attention_quality.stored(dataset=DATASET)
-of_this_edition = {q.experiment.name for q in kept if q.provenance.get("protocol") == "tuned"}  # trained again: the older seeds of these are left out
+kept = attention_results.stored(dataset=DATASET)
+of_this_edition = {
+    q.experiment.name for q in kept if q.provenance.get("protocol") == "tuned"
+}  # trained again: the older seeds of these are left out
 kept = [q for q in kept if (q.provenance.get("protocol") == "tuned") == (q.experiment.name in of_this_edition)]
-kept = [q for q in kept if q.provenance["decoding"]["labels_at_test"] == q.experiment.decoding.labels_at_test]  # one kind of labels a training
-measured = attention_quality.values(kept).xs(attention_quality.REFERENCE, level="words") if kept else pd.DataFrame()
+kept = [
+    q for q in kept if q.provenance["decoding"]["labels_at_test"] == q.experiment.decoding.labels_at_test
+]  # one kind of labels a training
+measured = attention_results.values(kept).xs(attention_results.REFERENCE, level="words") if kept else pd.DataFrame()
 label_figures.looks(measured, name="09_looks") if kept else None
 
 
@@ -1251,7 +1395,11 @@ say(
 # `data/published.csv` holds the numbers that the papers print, with table and row.
 
 # %%
-printed = pd.DataFrame(shipped.table("published")).query("dataset == 'iu_xray' and metric in @METRICS").astype({"value": float})
+printed = (
+    pd.DataFrame(package_data.table("published"))
+    .query("dataset == 'iu_xray' and metric in @METRICS")
+    .astype({"value": float})
+)
 own = [("R2GenCMN", "Table 2", "BASE"), ("R2GenCMN", "Table 2", "BASE+MEM"), ("R2GenCMN", "Table 2", "CMN")]
 own += [("XProNet", "Table 1", "XProNet"), ("Student paper", "Table 3", "CMN + pair alignment")]
 tables = printed.pivot_table(index=["paper", "where", "system"], columns="metric", values="value")
@@ -1274,19 +1422,38 @@ shown[[metric for metric in METRICS if metric in shown]].map(lambda value: "–"
 # *What to see: how wide our intervals are beside the steps between the published diamonds, and which of those a report without an image reaches.*
 
 # %%
-bleu4 = pd.DataFrame({name: {"value": row.parts["all"].scores["BLEU-4"], **row.intervals["BLEU-4"]._asdict()} for name, row in rows.items()}).T
-names = {f"{system} ({paper.split(' (')[0]}, {where})": value for (paper, where, system), value in shown["BLEU-4"].items()}
-note = "published without intervals;\n" + ("not comparable with what looks at drawn images" if drawn else "other sizes and schedules")
-figures.beside_published(bleu4, names, metric="BLEU-4", blind=list(blind), where=f"{DATASET}, {PROFILE}", note=note, name="09_beside_published")
+bleu4 = pd.DataFrame(
+    {
+        name: {"value": row.parts["all"].scores["BLEU-4"], **row.intervals["BLEU-4"]._asdict()}
+        for name, row in rows.items()
+    }
+).T
+names = {
+    f"{system} ({paper.split(' (')[0]}, {where})": value for (paper, where, system), value in shown["BLEU-4"].items()
+}
+note = "published without intervals;\n" + (
+    "not comparable with what looks at drawn images" if drawn else "other sizes and schedules"
+)
+figures.beside_published(
+    bleu4,
+    names,
+    metric="BLEU-4",
+    blind=list(blind),
+    where=f"{DATASET}, {PROFILE}",
+    note=note,
+    name="09_beside_published",
+)
 
 # %%
 # In the tables of CMN and XProNet, but from other papers, whose split, cleaning and scorer may be others. R2GEN is quoted, too, from the release that CMN
 # is built on.
 spelt = {"CoAT": "COATT"}  # one system, in two ways
-listed = [row for row in shipped.table("published_systems") if row["paper"].startswith(("R2GenCMN", "XProNet"))]
+listed = [row for row in package_data.table("published_systems") if row["paper"].startswith(("R2GenCMN", "XProNet"))]
 quoted = {spelt.get(row["system"], row["system"]) for row in listed if row["iu_xray"] == "quoted"}
 in_tables = printed[
-    printed["metric"].eq("BLEU-4") & printed["where"].str.startswith("Table") & printed["paper"].str.startswith(("R2GenCMN", "XProNet"))
+    printed["metric"].eq("BLEU-4")
+    & printed["where"].str.startswith("Table")
+    & printed["paper"].str.startswith(("R2GenCMN", "XProNet"))
 ]
 in_tables = in_tables.assign(system=in_tables["system"].replace(spelt))
 assert set(in_tables.loc[in_tables["note"].str.startswith("cited"), "system"]) <= quoted | {"R2GEN"}
@@ -1296,7 +1463,11 @@ pipeline = values_of[~values_of.index.isin(quoted)]
 low, high = rows["a1"].intervals["BLEU-4"]
 within = {
     where: [f"{system} ({value:g})" for system, value in pipeline[chosen].items()]
-    for where, chosen in (("below", pipeline < low), ("inside", pipeline.between(low, high)), ("above", pipeline > high))
+    for where, chosen in (
+        ("below", pipeline < low),
+        ("inside", pipeline.between(low, high)),
+        ("above", pipeline > high),
+    )
 }
 counted = (
     f"The tables of CMN and XProNet print BLEU-4 of {len(values_of)} systems for IU X-Ray. {len(values_of) - len(pipeline)} of them are quoted"
@@ -1345,7 +1516,9 @@ say(
     f"Of {len({r.weights for r in chosen_runs})} trainings, each counted once, **{at_all['BLEU-4', 'below']}** lie below a1"
     f" ({of_a1['BLEU-4']:.3f}) in BLEU-4, and **{at_all['finding-F1', 'above']}** above it ({of_a1['finding-F1']:.3f}) in finding-F1,"
     " beyond their paired intervals."
-) if by_system else say("*No longer run is kept yet. `make book PROFILE=laptop` makes one, and fills this whole page with it.*")
+) if by_system else say(
+    "*No longer run is kept yet. `make book PROFILE=laptop` makes one, and fills this whole page with it.*"
+)
 pd.DataFrame.from_dict(held_against, orient="index") if by_system else None
 
 # %% [markdown]
@@ -1360,10 +1533,24 @@ for of in same_weights.values():
     for how, r in of.items():
         texts_of = r.reports(vocabulary)
         (by_length, by_habit, by_looking), _ = why_ahead(wanted_texts, constant, [texts_of[i] for i in references])
-        lead_parts.append([how, r.experiment.preset, r.length_ratio, by_length + by_habit + by_looking, by_length, by_habit, by_looking])
-lead_parts = pd.DataFrame(lead_parts, columns=["searched", "system", "length ratio", "lead of a1", "length", "habit", "looking"])
+        lead_parts.append(
+            [
+                how,
+                r.experiment.preset,
+                r.length_ratio,
+                by_length + by_habit + by_looking,
+                by_length,
+                by_habit,
+                by_looking,
+            ]
+        )
+lead_parts = pd.DataFrame(
+    lead_parts, columns=["searched", "system", "length ratio", "lead of a1", "length", "habit", "looking"]
+)
 summed = lead_parts.groupby("searched", sort=False)
-of_the_lead = summed[["length ratio", "lead of a1", "length", "habit", "looking"]].mean() if len(lead_parts) else pd.DataFrame()
+of_the_lead = (
+    summed[["length ratio", "lead of a1", "length", "habit", "looking"]].mean() if len(lead_parts) else pd.DataFrame()
+)
 of_the_lead.round(3) if len(lead_parts) else None
 
 # %%
@@ -1431,7 +1618,10 @@ def findings_named(flags):
 def read_from(report):
     """What `rules-1` reads in a report: finding, side, severity, doubt; what is denied is left out."""
     found = [m for m in reader.mentions(report) if m.drawn and m.status in ("positive", "uncertain")]
-    words = [" ".join(filter(None, [m.severity, m.side, m.drawn, "(perhaps)" if m.status == "uncertain" else None])) for m in found]
+    words = [
+        " ".join(filter(None, [m.severity, m.side, m.drawn, "(perhaps)" if m.status == "uncertain" else None]))
+        for m in found
+    ]
     return ", ".join(dict.fromkeys(words)) or "none"
 
 
@@ -1440,7 +1630,9 @@ def show(title, k):
     study, named = studies["test"][k], [name for name, on in zip(DRAWN_FINDINGS, said[k], strict=True) if on]
     i = dataset.index(study.id)
     say(f"**{title}** (study {study.id}, BLEU-4 of its own: {each['CMN'][k]:.3f}, findings wrong: {wrong[k]})")
-    display(figures.one_study(dataset.views(i), dataset.boxes(i), named, drawn=drawn, name=f"09_gallery_{title.lower()}"))
+    display(
+        figures.one_study(dataset.views(i), dataset.boxes(i), named, drawn=drawn, name=f"09_gallery_{title.lower()}")
+    )
     say(
         f"- *Reference, as written:* {study.report}",
         f"- *CMN:* {written['CMN'][study.id]}",
@@ -1456,7 +1648,9 @@ for title, k in gallery.items():
 say(f"*References: {studies['test'][0].source}; quoted unmodified.*" + (" *The images are drawn.*" if drawn else ""))
 
 # %%
-top = ranked[-max(1, len(ranked) // 4) :] if ranked else []  # the quarter of the abnormal studies that BLEU-4 likes best
+top = (
+    ranked[-max(1, len(ranked) // 4) :] if ranked else []
+)  # the quarter of the abnormal studies that BLEU-4 likes best
 flawed = sum(int(wrong[k] > 0) for k in top)
 say(
     f"Of the {len(top)} abnormal studies whose reports BLEU-4 likes best, **{flawed}** have a finding missed or made up. *Best* is the score's word, not the",

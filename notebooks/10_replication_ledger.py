@@ -34,7 +34,7 @@ PROFILE = "ci"  # ci | laptop | gpu
 SEED = None  # None: the seed of the release
 
 # %%
-from rrg_lib.edition import require
+from rrg_lib.book.edition import require
 
 require("0.1")  # silent when this page and the library are of one edition of the book; otherwise it says what to do
 
@@ -45,24 +45,33 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from rrg_lib import results
-from rrg_lib.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
-from rrg_lib.checks import replication_ledger as checks
-from rrg_lib.checks import replication_ledger_gains as gain_checks
+from rrg_lib.book.checks import replication_ledger as checks
+from rrg_lib.book.checks import replication_ledger_gains as gain_checks
+from rrg_lib.book.figures import replication_ledger as figures
+from rrg_lib.book.figures.paper_figures import draw
+from rrg_lib.book.prose import say
 from rrg_lib.evaluation.baselines import BASELINES
-from rrg_lib.figures import published as figures
+from rrg_lib.experiments import results
 from rrg_lib.models.generator import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig
-from rrg_lib.prose import say
-from rrg_lib.published_figures import draw
-from rrg_lib.replication.deciding import MIN_SEEDS, corrected, smallest_difference
-from rrg_lib.replication.exact import CMN, MIMIC_REPORTS_IN_TEXT, NLG, STUDENT, iu_xray_statistics, memory_cost, parameters, run_check
+from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
+from rrg_lib.replication.claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
+from rrg_lib.replication.decision_rule import MIN_SEEDS, corrected, smallest_difference
+from rrg_lib.replication.exact_checks import (
+    CMN,
+    MIMIC_REPORTS_IN_TEXT,
+    NLG,
+    STUDENT,
+    iu_xray_statistics,
+    memory_cost,
+    parameters,
+    run_check,
+)
 from rrg_lib.replication.ledger import counts, ledger
-from rrg_lib.replication.ledger_claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
 from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables
-from rrg_lib.replication.measured import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
-from rrg_lib.replication.published import compare, published, relative_gain, same_elsewhere, values_of
-from rrg_lib.shipped import table as shipped
+from rrg_lib.replication.printed_values import compare, published, relative_gain, same_elsewhere, values_of
+from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
+from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
 # ## 10.1 A row, and what may be said of it
@@ -132,7 +141,9 @@ say(
 def rounding_verdict(better, worse):
     """Two numbers as printed ("0.170") -> "contradicted" when the first can't be at least the second, whatever was rounded away; else "consistent"."""
     ### BEGIN SOLUTION
-    half = [0.5 * 10.0 ** -len(text.partition(".")[2]) for text in (better, worse)]  # from the text: a float has lost its last zero
+    half = [
+        0.5 * 10.0 ** -len(text.partition(".")[2]) for text in (better, worse)
+    ]  # from the text: a float has lost its last zero
     highest, lowest = float(better) + half[0], float(worse) - half[1]
     return "contradicted" if round(highest, 9) < round(lowest, 9) else "consistent"  # touching ends must be equal
     ### END SOLUTION
@@ -149,7 +160,9 @@ aligned = values_of(STUDENT, "Table 3", "iu_xray", "CMN + pair alignment")
 plain = values_of(STUDENT, "Table 2", "iu_xray", "CMN")
 for metric in NLG:
     a, b = aligned[metric], plain[metric]
-    print(f"{metric:8} {a.text} in [{a.low:.5f}, {a.high:.5f}]   CMN {b.text} in [{b.low:.4f}, {b.high:.4f}]   {rounding_verdict(a.text, b.text)}")
+    print(
+        f"{metric:8} {a.text} in [{a.low:.5f}, {a.high:.5f}]   CMN {b.text} in [{b.low:.4f}, {b.high:.4f}]   {rounding_verdict(a.text, b.text)}"
+    )
 
 # %% tags=["nbval-check-output"]
 print(by_id["student-cmn"].verdict, "·", compare(aligned, plain))
@@ -160,7 +173,9 @@ print(by_id["student-cmn"].verdict, "·", compare(aligned, plain))
 # %%
 contradicted = [row for row in rows if row.kind == "claim" and row.verdict.startswith("contradicted")]
 pd.set_option("display.max_colwidth", None)
-pd.DataFrame([[row.paper, row.where, row.statement, row.why] for row in contradicted], columns=["paper", "where", "claim", "why"])
+pd.DataFrame(
+    [[row.paper, row.where, row.statement, row.why] for row in contradicted], columns=["paper", "where", "claim", "why"]
+)
 
 # %% [markdown]
 # ## 10.3 Averages, and two sentences that can't both be true
@@ -190,7 +205,9 @@ for dataset in ("iu_xray", "mimic_cxr"):
         row = values_of(CMN, "Table 2", dataset, name)
         mine = average_gain(*({metric: of[metric].value for metric in NLG} for of in (row, base)))
         _, low, high = relative_gain(row, base, NLG)  # what the rounding of twelve numbers allows
-        print(f"{dataset:9} {name:8} {mine:6.2f} %, by rounding from {low:.2f} to {high:.2f}; printed {row['average gain over BASE, %'].text}")
+        print(
+            f"{dataset:9} {name:8} {mine:6.2f} %, by rounding from {low:.2f} to {high:.2f}; printed {row['average gain over BASE, %'].text}"
+        )
 
 # %% [markdown]
 # All four printed figures lie in their interval. Is that the formula, then? Another one fits as well: the *geometric* mean of the six quotients.
@@ -242,9 +259,14 @@ def share_of_slots(slots, d, base, maps):
 checks.share_of_slots(share_of_slots)
 
 # %% tags=["nbval-check-output"]
-d, base = GeneratorConfig().d_model, parameters(None)  # BASE with its ResNet-101, counted from the code at the published size
+d, base = (
+    GeneratorConfig().d_model,
+    parameters(None),
+)  # BASE with its ResNet-101, counted from the code at the published size
 print(f"BASE {base:,}; CMN with 4,096 slots {parameters(CMNConfig(slots=4096)):,}")
-print(f"yours: the matrix alone {share_of_slots(4096, d, base, 0):.3f} %, with its four maps {share_of_slots(4096, d, base, 4):.3f} %")
+print(
+    f"yours: the matrix alone {share_of_slots(4096, d, base, 0):.3f} %, with its four maps {share_of_slots(4096, d, base, 4):.3f} %"
+)
 for reading, percent in memory_cost(4096).items():
     print(f"  {percent:6.3f} %  {reading}")
 print(by_id["cmn-parameters"].why.partition(";")[0], "·", by_id["cmn-parameters"].verdict)
@@ -259,7 +281,9 @@ print(by_id["cmn-parameters"].why.partition(";")[0], "·", by_id["cmn-parameters
 
 # %% tags=["nbval-check-output"]
 for data, words in (("IU X-Ray", 760), ("MIMIC-CXR", 4253)):
-    print(f"the matrix alone, over BASE with the vocabulary of {data}: {share_of_slots(4096, d, parameters(None, vocabulary=words), 0):.3f} %")
+    print(
+        f"the matrix alone, over BASE with the vocabulary of {data}: {share_of_slots(4096, d, parameters(None, vocabulary=words), 0):.3f} %"
+    )
 
 # %% [markdown]
 # *What to see: left, the printed diamond lies a little below the line of the matrix alone, far below that of everything. Right, the score that those
@@ -277,14 +301,28 @@ draw("cmn_figure_3", stored).figure
 ours = iu_xray_statistics()
 for value in published():
     if (value.paper, value.where, value.dataset) == (CMN, "Table 1", "iu_xray") and value.metric != "patients":
-        print(f"{value.system:5} {value.metric:29} printed {value.text:>5}   the released split {ours[value.system, value.metric]:8,.1f}")
+        print(
+            f"{value.system:5} {value.metric:29} printed {value.text:>5}   the released split {ours[value.system, value.metric]:8,.1f}"
+        )
 of_mimic = [v for v in published() if (v.where, v.dataset, v.metric) == ("Table 1", "mimic_cxr", "reports")]
-print(f"\nMIMIC-CXR: Table 1 has {of_mimic[0].value:,.0f} for training alone; the text counts {MIMIC_REPORTS_IN_TEXT:,} in all")
+print(
+    f"\nMIMIC-CXR: Table 1 has {of_mimic[0].value:,.0f} for training alone; the text counts {MIMIC_REPORTS_IN_TEXT:,} in all"
+)
 
 # %%
-display(say("Of MIMIC-CXR: {mimic}. Of IU X-Ray: {why}.", why=by_id["cmn-table1-iu"].why, mimic=by_id["cmn-table1-mimic"].why))
+display(
+    say(
+        "Of MIMIC-CXR: {mimic}. Of IU X-Ray: {why}.",
+        why=by_id["cmn-table1-iu"].why,
+        mimic=by_id["cmn-table1-mimic"].why,
+    )
+)
 Markdown(
-    "\n".join(f"- {row.system} {row.metric}: {row.why}" for row in rows if (row.where, row.dataset, row.metric) == ("Table 1", "iu_xray", "reports"))
+    "\n".join(
+        f"- {row.system} {row.metric}: {row.why}"
+        for row in rows
+        if (row.where, row.dataset, row.metric) == ("Table 1", "iu_xray", "reports")
+    )
 )
 
 # %% [markdown]
@@ -316,7 +354,10 @@ like = next(
 )  # any system's: the baselines beside it are the same
 beside = like.rows[1:] if like else ()
 told = {row.name: BASELINES[row.name].sees for row in beside}
-pd.DataFrame([[row.name, row.description, told[row.name]] for row in beside], columns=["row", "what it writes", "what it sees of the study"])
+pd.DataFrame(
+    [[row.name, row.description, told[row.name]] for row in beside],
+    columns=["row", "what it writes", "what it sees of the study"],
+)
 
 # %% [markdown]
 # ## 10.7 The row that nobody printed
@@ -326,11 +367,19 @@ pd.DataFrame([[row.name, row.description, told[row.name]] for row in beside], co
 # split, cleaning and scorer may be others, or where they came from is not said.
 
 # %%
-on_iu = [v for v in published() if v.dataset == "iu_xray" and v.metric == "BLEU-4" and v.where.startswith("Table") and not same_elsewhere(v)]
+on_iu = [
+    v
+    for v in published()
+    if v.dataset == "iu_xray" and v.metric == "BLEU-4" and v.where.startswith("Table") and not same_elsewhere(v)
+]
 pipeline = {(row["paper"], row["system"]): row["iu_xray"] for row in shipped("published_systems")}
 from_pipeline = [v for v in on_iu if pipeline[v.paper, v.system] == "R2Gen pipeline"]
 printed = sorted(((f"{v.system} ({v.paper.split()[0]})", v.value) for v in from_pipeline), key=lambda pair: pair[1])
-blind = [(row.name, row.parts["all"].scores["BLEU-4"], *row.intervals["BLEU-4"]) for row in beside if told[row.name] == "nothing"]
+blind = [
+    (row.name, row.parts["all"].scores["BLEU-4"], *row.intervals["BLEU-4"])
+    for row in beside
+    if told[row.name] == "nothing"
+]
 
 # %% [markdown]
 # *What to see: the orange band is the interval of the first report without an image (the names are those of the table above). Which of the published
@@ -465,7 +514,11 @@ pd.DataFrame(
 # The four orders that the papers' main tables are about, in two scores: eight comparisons, corrected as eight.
 
 # %%
-pairs = [(a, b, metric) for a, b in (("mem", "base"), ("cmn", "mem"), ("cmn", "base"), ("xpronet", "cmn")) for metric in ("BLEU-4", "finding-F1")]
+pairs = [
+    (a, b, metric)
+    for a, b in (("mem", "base"), ("cmn", "mem"), ("cmn", "base"), ("xpronet", "cmn"))
+    for metric in ("BLEU-4", "finding-F1")
+]
 judged = {}
 for a, b, metric in pairs:
     one, two = (measured(stored, name, DRAWN, metric, profile="laptop") for name in (a, b))
@@ -474,7 +527,16 @@ for a, b, metric in pairs:
 judged = corrected(judged)
 pd.DataFrame(
     [
-        [f"{a} > {b}", metric, f"{o.difference:+.3f}", f"{o.margin:.3f}", f"{o.p:.2g}", o.how, str(o.need or ""), o.note]
+        [
+            f"{a} > {b}",
+            metric,
+            f"{o.difference:+.3f}",
+            f"{o.margin:.3f}",
+            f"{o.p:.2g}",
+            o.how,
+            str(o.need or ""),
+            o.note,
+        ]
         for (a, b, metric), o in judged.items()
     ],
     columns=["order", "score", "difference", "margin", "p, of eight", "answer", "what would decide it", "how compared"],
@@ -482,7 +544,10 @@ pd.DataFrame(
 
 # %%
 answers = [o.answer for o in judged.values()]
-least = {metric: min((o.margin for (_, _, m), o in judged.items() if m == metric), default=math.nan) for metric in ("BLEU-4", "finding-F1")}
+least = {
+    metric: min((o.margin for (_, _, m), o in judged.items() if m == metric), default=math.nan)
+    for metric in ("BLEU-4", "finding-F1")
+}
 say(
     "*What to see:* the margins beside the smallest differences that matter. Of {n} comparisons {apart} are above or below, {alike} show that nothing "
     "larger than δ is there, {open} are undecided. The smallest margin is {f1:.3f} in finding-F1, where {delta_f1:g} would matter, and {bleu:.3f} in BLEU-4, "
@@ -506,7 +571,11 @@ say(
 
 # %%
 kinds_of_system = ("BASE+MEM", "CMN", "XProNet", "MCSAM", "CMN + pair alignment")
-together = {(name, score): families(stored, name, "BASE", score) for name in kinds_of_system for score in ("finding-F1", "BLEU-4")}
+together = {
+    (name, score): families(stored, name, "BASE", score)
+    for name in kinds_of_system
+    for score in ("finding-F1", "BLEU-4")
+}
 together = {key: found for key, found in together.items() if found}
 pd.DataFrame(
     {
@@ -535,7 +604,11 @@ for name in kinds_of_system:
             said.append(f"a gain of {name} over BASE of {delta:g} or more is **excluded** (at most {high:+.3f})")
         else:
             said.append(f"of {name} nothing is decided (between {low:+.3f} and {high:+.3f})")
-Markdown("In finding-F1, over all trainings of a kind, on these studies: " + "; ".join(said) + "." if said else "**Not run.**")
+Markdown(
+    "In finding-F1, over all trainings of a kind, on these studies: " + "; ".join(said) + "."
+    if said
+    else "**Not run.**"
+)
 
 # %% [markdown]
 # ### Why the next paper finds another gain
@@ -546,24 +619,43 @@ Markdown("In finding-F1, over all trainings of a kind, on these studies: " + "; 
 
 # %%
 main_systems = ("base", "mem", "cmn", "xpronet")
-as_preset = [(r.protocol, r.experiment.preset) for r in stored if r.is_preset and r.labels_at_test in (None, "classifier")]
+as_preset = [
+    (r.protocol, r.experiment.preset) for r in stored if r.is_preset and r.labels_at_test in (None, "classifier")
+]
 seeds_in = {p: min(as_preset.count((p, name)) for name in main_systems) for p in ("greedy", EDITION_0_1)}
 shown_protocol = max(seeds_in, key=lambda p: min(seeds_in[p], MIN_SEEDS))
-lowest = "finding-F1" if shown_protocol == "greedy" else "finding-F1 keywords-0"  # edition 0.1 kept intervals of the second alone
+lowest = (
+    "finding-F1" if shown_protocol == "greedy" else "finding-F1 keywords-0"
+)  # edition 0.1 kept intervals of the second alone
 
 
 def seeds_of(preset, metric):
     """Scores of the stored seeds of a preset, in order, and the interval of the first."""
-    own = [one for one in stored if one.is_preset and one.labels_at_test in (None, "classifier") and one.protocol == shown_protocol]
-    own = [one for one in own if (one.experiment.preset, one.experiment.dataset, one.experiment.profile) == (preset, DRAWN, "laptop")]
+    own = [
+        one
+        for one in stored
+        if one.is_preset and one.labels_at_test in (None, "classifier") and one.protocol == shown_protocol
+    ]
+    own = [
+        one
+        for one in own
+        if (one.experiment.preset, one.experiment.dataset, one.experiment.profile) == (preset, DRAWN, "laptop")
+    ]
     own = sorted(own, key=lambda one: one.experiment.training.seed)
-    return [one.evaluation.scores[metric] for one in own], own[0].evaluation.rows[0].intervals.get(metric) if own else None
+    return [one.evaluation.scores[metric] for one in own], own[0].evaluation.rows[0].intervals.get(
+        metric
+    ) if own else None
 
 
 scores = {"BLEU-4": "BLEU-4", "finding-F1": lowest}
-material = {(f"{a} over {b}", scores[metric]): (*seeds_of(a, scores[metric]), *seeds_of(b, scores[metric])) for a, b, metric in pairs}
+material = {
+    (f"{a} over {b}", scores[metric]): (*seeds_of(a, scores[metric]), *seeds_of(b, scores[metric]))
+    for a, b, metric in pairs
+}
 material = {key: found for key, found in material.items() if min(len(found[0]), len(found[2])) > 1}
-gains = {key: tuple(round(round(a[i], 3) - round(b[i], 3), 3) for i in range(2)) for key, (a, _, b, _) in material.items()}
+gains = {
+    key: tuple(round(round(a[i], 3) - round(b[i], 3), 3) for i in range(2)) for key, (a, _, b, _) in material.items()
+}
 pd.DataFrame(gains, index=["first paper's gain", "second paper's gain"]).T
 
 # %% [markdown]
@@ -599,8 +691,16 @@ def what_explains(gains, half, a, b, intervals):
     ### BEGIN SOLUTION
     by_seeds = np.var(a, ddof=1) + np.var(b, ddof=1)  # of one gain: two scores, each of one training
     by_studies = sum(((high - low) / 4) ** 2 for low, high in intervals)
-    reaches = 4 * half, 2 * math.sqrt(2 * by_seeds), 2 * math.sqrt(2 * (by_seeds + by_studies))  # four scores; two gains
-    enough = [reason for reason, reach in zip(("rounding", "seeds", "studies"), reaches, strict=True) if abs(gains[0] - gains[1]) <= reach + 1e-9]
+    reaches = (
+        4 * half,
+        2 * math.sqrt(2 * by_seeds),
+        2 * math.sqrt(2 * (by_seeds + by_studies)),
+    )  # four scores; two gains
+    enough = [
+        reason
+        for reason, reach in zip(("rounding", "seeds", "studies"), reaches, strict=True)
+        if abs(gains[0] - gains[1]) <= reach + 1e-9
+    ]
     return reaches, enough[0] if enough else "something else"
     ### END SOLUTION
 
@@ -612,14 +712,26 @@ gain_checks.what_explains(what_explains)
 # The pairs above, and then one row of another kind: the gain that CMN prints for IU X-Ray beside the first stored one, with our seeds and studies.
 
 # %%
-explained = {key: (gains[key], *what_explains(gains[key], 0.0005, a, b, (of_a, of_b))) for key, (a, of_a, b, of_b) in material.items()}
+explained = {
+    key: (gains[key], *what_explains(gains[key], 0.0005, a, b, (of_a, of_b)))
+    for key, (a, of_a, b, of_b) in material.items()
+}
 in_print = [values_of(CMN, "Table 2", "iu_xray", name)["BLEU-4"].value for name in ("CMN", "BASE")]
 if (ours_too := ("cmn over base", "BLEU-4")) in material:
     a, of_a, b, of_b = material[ours_too]
     beside = round(in_print[0] - in_print[1], 3), gains[ours_too][0]
-    explained["cmn over base, printed and ours", "BLEU-4"] = (beside, *what_explains(beside, 0.0005, a, b, (of_a, of_b)))
+    explained["cmn over base, printed and ours", "BLEU-4"] = (
+        beside,
+        *what_explains(beside, 0.0005, a, b, (of_a, of_b)),
+    )
 columns = ["first gain", "second gain", "reach of rounding", "of seeds", "of seeds and studies", "explained by"]
-pd.DataFrame({key: [*both, *(round(reach, 3) for reach in reaches), reason] for key, (both, reaches, reason) in explained.items()}, index=columns).T
+pd.DataFrame(
+    {
+        key: [*both, *(round(reach, 3) for reach in reaches), reason]
+        for key, (both, reaches, reason) in explained.items()
+    },
+    index=columns,
+).T
 
 # %%
 if gains:
@@ -703,10 +815,14 @@ pd.DataFrame(cost).T.rename_axis(["system", "data"]).round(3)
 
 # %% tags=["nbval-check-output"]
 for data, load in loads.items():
-    print(f"{data}: {load.train:,} / {load.val:,} / {load.test:,} studies, {load.views} views, up to {load.max_length} words ({load.source})")
+    print(
+        f"{data}: {load.train:,} / {load.val:,} / {load.test:,} studies, {load.views} views, up to {load.max_length} words ({load.source})"
+    )
 b = budgets["cmn", "iu_xray"]
 share = budgets["base", "iu_xray"].step.step.flops / b.step.step.flops
-print(f"a step of CMN on IU X-Ray: {b.step.step.flops / 1e12:.2f} million million operations, of which BASE has {share:.1%}")
+print(
+    f"a step of CMN on IU X-Ray: {b.step.step.flops / 1e12:.2f} million million operations, of which BASE has {share:.1%}"
+)
 
 # %% [markdown]
 # Nearly all of it is the image network: **the memory is almost free**, if it is read as in chapter 04. (The release reads it in a way that is not.)
@@ -744,7 +860,10 @@ say(
 )
 
 # %%
-iu, mimic = (sum(budgets[name, data].hours(GPUS["A100, 40 GB"], precision="tf32") for name in ("base", "cmn")) * MIN_SEEDS for data in loads)
+iu, mimic = (
+    sum(budgets[name, data].hours(GPUS["A100, 40 GB"], precision="tf32") for name in ("base", "cmn")) * MIN_SEEDS
+    for data in loads
+)
 fits = {name: b.step.memory / gib < gpu.memory for name, gpu in GPUS.items()}
 say(
     "So *CMN > BASE* with {seeds} seeds each is **{iu:.1f} GPU hours** on IU X-Ray and **{mimic:.0f}** on MIMIC-CXR (A100, {assumed}). A step needs about "
@@ -770,7 +889,10 @@ say(
 
 # %%
 open_claims = [row for row in rows if row.kind == "claim" and row.verdict == NOT_RUN]
-pd.DataFrame([[row.paper.split()[0], row.where, row.statement, row.why] for row in open_claims], columns=["paper", "where", "claim", "why"])
+pd.DataFrame(
+    [[row.paper.split()[0], row.where, row.statement, row.why] for row in open_claims],
+    columns=["paper", "where", "claim", "why"],
+)
 
 # %% [markdown]
 # ## 10.12 What holds
@@ -793,10 +915,19 @@ listed = {
     "not reproduced by counting": of("not reproduced"),
     "in accord with its own paper, and no more": of("consistent with its own table"),
 }
-Markdown("\n".join(f"- **{how}** ({len(them)}): {'; '.join(row.statement for row in them) or 'none'}" for how, them in listed.items()))
+Markdown(
+    "\n".join(
+        f"- **{how}** ({len(them)}): {'; '.join(row.statement for row in them) or 'none'}"
+        for how, them in listed.items()
+    )
+)
 
 # %%
-gain = [row for row in rows if row.kind == "claim" and " > " in row.system and row.verdict in (HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED)]
+gain = [
+    row
+    for row in rows
+    if row.kind == "claim" and " > " in row.system and row.verdict in (HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED)
+]
 say(
     "Of the {n} claimed gains and best settings that were measured here, **{holds} hold**, {fails} fail, {alike} make no difference that matters and {open} "
     "are undecided. {shown} What this book can say is how large the experiment would have to be that decides one: the rows name the seeds and the studies.",

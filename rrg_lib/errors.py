@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 
 class RRGError(Exception):
-    """Base of all errors that a user can mend. The command line prints the message alone, without a traceback, and exits with 2."""
+    """Base of all errors that a user can mend. The command line prints the message alone, without a traceback, and
+    exits with 2."""
 
 
 class UnknownNameError(RRGError, KeyError):
@@ -16,7 +17,11 @@ class UnknownNameError(RRGError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = ""):
         known = list(known)
         near = difflib.get_close_matches(str(name), known, n=4, cutoff=0.4)
-        shown = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(known)[:12])}{', …' if len(known) > 12 else ''}"
+        shown = (
+            f"nearest: {', '.join(near)}"
+            if near
+            else f"known: {', '.join(sorted(known)[:12])}{', …' if len(known) > 12 else ''}"
+        )
         super().__init__(f"unknown {kind} {name!r}; {shown}{'. ' + hint if hint else ''}")
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
@@ -24,7 +29,8 @@ class UnknownNameError(RRGError, KeyError):
 
 
 class DataRootError(RRGError):
-    """No dataset at the given folder. The message lists what was looked for, what is there instead, and the command that prepares it."""
+    """No dataset at the given folder. The message lists what was looked for, what is there instead, and the command
+    that prepares it."""
 
 
 class ImageError(RRGError):

@@ -16,17 +16,24 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from rrg_lib.checkpoint import check_same, load_into, load_optimizer, load_tensors, optimizer_tensors, save_tensors
-from rrg_lib.device import memory_advice, this_device
-from rrg_lib.distributed import summed, this_process, wait_for_all
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
-from rrg_lib.workspace import write_json
+from rrg_lib.runtime.checkpoint import (
+    check_same,
+    load_into,
+    load_optimizer,
+    load_tensors,
+    optimizer_tensors,
+    save_tensors,
+)
+from rrg_lib.runtime.device import memory_advice, this_device
+from rrg_lib.runtime.distributed import summed, this_process, wait_for_all
+from rrg_lib.runtime.workspace import write_json
 
 PRECISIONS = ("no", "tf32", "fp16", "bf16")
 
-#: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the scores that it will give, and
-#: `missing`, those that it cannot compute on these studies, with the reason.
+#: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the
+#: scores that it will give, and `missing`, those that it cannot compute on these studies, with the reason.
 ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
 #: What the loop itself knows of an epoch.
 _OWN_SCORES = ("train_loss", "validation_loss")
@@ -34,17 +41,20 @@ _OWN_SCORES = ("train_loss", "validation_loss")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Optimisation. The defaults are the released ones for IU X-Ray: Adam with amsgrad, L2 decay, a step schedule, selection by validation BLEU-4.
+    """Optimisation. The defaults are the released ones for IU X-Ray: Adam with amsgrad, L2 decay, a step schedule,
+    selection by validation BLEU-4.
 
-    `monitor` maps score names to weights; the epoch with the highest weighted sum is kept (ties: the later, as released). `validation_loss` is
-    a score too, with a negative weight. What cannot be computed on the validation studies at hand is left out of it: see `usable_monitor`.
-    `lr_visual` is used for a fine-tuned extractor only, `weight_decay_memory` for what belongs to the memory (None: as for the rest, as released).
-    L2 decay and Adam together silence a memory: where hardly any gradient comes, the decay is all the gradient there is, and Adam makes full-sized steps
-    of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
+    `monitor` maps score names to weights; the epoch with the highest weighted sum is kept (ties: the later, as
+    released). `validation_loss` is a score too, with a negative weight. What cannot be computed on the validation
+    studies at hand is left out of it: see `usable_monitor`. `lr_visual` is used for a fine-tuned extractor only,
+    `weight_decay_memory` for what belongs to the memory (None: as for the rest, as released). L2 decay and Adam
+    together silence a memory: where hardly any gradient comes, the decay is all the gradient there is, and Adam makes
+    full-sized steps of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
 
-    For speed and room, off in every preset, because they change the last bits or the order of the studies: `mixed_precision` ("tf32" and "fp16" need a
-    GPU), `compile` (torch.compile; minutes to begin with, and it wants a C++ compiler), `checkpoint` (the layers' activations are computed twice instead of
-    kept), `bucket_by_length` (batches of reports about as long). `workers` processes read ahead, which changes nothing.
+    For speed and room, off in every preset, because they change the last bits or the order of the studies:
+    `mixed_precision` ("tf32" and "fp16" need a GPU), `compile` (torch.compile; minutes to begin with, and it wants a
+    C++ compiler), `checkpoint` (the layers' activations are computed twice instead of kept), `bucket_by_length`
+    (batches of reports about as long). `workers` processes read ahead, which changes nothing.
     """
 
     epochs: int = 100
@@ -99,18 +109,22 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Monitor:
-    """By which weighted sum the best epoch is chosen, and `said`, why it is not the one that was asked for ("" when it is)."""
+    """By which weighted sum the best epoch is chosen, and `said`, why it is not the one that was asked for ("" when it
+    is)."""
 
     weights: dict[str, float]
     said: str = ""
 
 
-def usable_monitor(asked: Mapping[str, float], names: Sequence[str] | None = None, missing: Mapping[str, str] | None = None) -> Monitor:
-    """The monitor for these validation studies, known before the first step: `names` are the scores that there will be beside the losses (None: not known),
-    `missing` those that cannot be computed, with the reason.
+def usable_monitor(
+    asked: Mapping[str, float], names: Sequence[str] | None = None, missing: Mapping[str, str] | None = None
+) -> Monitor:
+    """The monitor for these validation studies, known before the first step: `names` are the scores that there will be
+    beside the losses (None: not known), `missing` those that cannot be computed, with the reason.
 
-    A score that cannot be computed on them (finding-F1 where no study has an expert code) is left out and the rest decides; where nothing is left, the
-    lowest validation loss does. Raises `ConfigurationError` for a score that does not exist.
+    A score that cannot be computed on them (finding-F1 where no study has an expert code) is left out and the rest
+    decides; where nothing is left, the lowest validation loss does. Raises `ConfigurationError` for a score that does
+    not exist.
     """
     missing = missing or {}
     if names is not None:
@@ -134,14 +148,16 @@ NEEDED = {"training": "nothing can be learnt without one", "validation": "the be
 
 #: What to do when a training does not fit.
 LESS_MEMORY = (
-    "training.batch_size with as much more training.accumulate, training.checkpoint=true and training.mixed_precision=bf16 need less, "
-    "and rrg_lib.budget counts how much"
+    "training.batch_size with as much more training.accumulate, training.checkpoint=true and "
+    "training.mixed_precision=bf16 need less, "
+    "and rrg_lib.performance.budget counts how much"
 )
 
 
 @dataclass
 class TrainingResult:
-    """The curve of a run and its best epoch by `monitor`, which says so where it is not the one that was asked for. `history` has a row an epoch."""
+    """The curve of a run and its best epoch by `monitor`, which says so where it is not the one that was asked for.
+    `history` has a row an epoch."""
 
     history: list[dict[str, float]]
     best_epoch: int
@@ -151,7 +167,8 @@ class TrainingResult:
 
 
 def build_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam as released, with a learning rate of its own for a visual extractor that learns, and a decay of its own for the memory if one is set."""
+    """Adam as released, with a learning rate of its own for a visual extractor that learns, and a decay of its own for
+    the memory if one is set."""
     decay = config.weight_decay if config.weight_decay_memory is None else config.weight_decay_memory
     groups = {
         "extractor.": {"params": [], "base_lr": config.lr_visual, "weight_decay": config.weight_decay},
@@ -162,20 +179,25 @@ def build_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim
         if parameter.requires_grad:
             groups[next(prefix for prefix in groups if name.startswith(prefix))]["params"].append(parameter)
     used = [group | {"lr": group["base_lr"]} for group in groups.values() if group["params"]]
-    return torch.optim.Adam(used, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=True)  # one pass over the weights, not ten
+    return torch.optim.Adam(
+        used, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=True
+    )  # one pass over the weights, not ten
 
 
 class Trainer:
-    """Trains a generator and keeps `last.safetensors` (the full state), `best.safetensors` (the best weights) and `history.json` in `folder`.
+    """Trains a generator and keeps `last.safetensors` (the full state), `best.safetensors` (the best weights) and
+    `history.json` in `folder`.
 
-    Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and ends with bit-identical weights: the order of
-    the studies depends on seed and epoch alone, the random numbers of a step (dropout) on seed, step and process alone. That is so on a CPU with the same
-    number of threads, which decides the order of some sums. `identity` names what the checkpoints belong to (preset, vocabulary, …); one that says otherwise
+    Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and ends with
+    bit-identical weights: the order of the studies depends on seed and epoch alone, the random numbers of a step
+    (dropout) on seed, step and process alone. That is so on a CPU with the same number of threads, which decides the
+    order of some sums. `identity` names what the checkpoints belong to (preset, vocabulary, …); one that says otherwise
     raises `CheckpointError`.
 
-    Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is that of all of them, and without
-    dropout the curve is that of one process. The loaders' `StudyBatches` know the process' share. Raises `ConfigurationError` for more processes than
-    studies in a batch, a split without studies, and a monitor of scores that do not exist.
+    Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is
+    that of all of them, and without dropout the curve is that of one process. The loaders' `StudyBatches` know the
+    process' share. Raises `ConfigurationError` for more processes than studies in a batch, a split without studies, and
+    a monitor of scores that do not exist.
     """
 
     def __init__(
@@ -190,25 +212,40 @@ class Trainer:
         identity: dict[str, Any] | None = None,
         progress: bool = True,
     ):
-        self.config, self.folder, self.score, self.identity, self.progress = config, Path(folder), score, identity or {}, progress
+        self.config, self.folder, self.score, self.identity, self.progress = (
+            config,
+            Path(folder),
+            score,
+            identity or {},
+            progress,
+        )
         this_process().check(config.batch_size)
-        self.monitor = usable_monitor(config.monitor, getattr(score, "names", () if score is None else None), getattr(score, "missing", None))
+        self.monitor = usable_monitor(
+            config.monitor, getattr(score, "names", () if score is None else None), getattr(score, "missing", None)
+        )
         for name, loader in (("training", train), ("validation", validation)):
             if not len(loader):
                 raise ConfigurationError(f"there is no {name} study, and {NEEDED[name]}. Give some studies that split")
         cpu = this_device().type == "cpu"
         if cpu and config.mixed_precision in ("tf32", "fp16"):
-            raise ConfigurationError(f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there")
+            raise ConfigurationError(
+                f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there"
+            )
         precision = "no" if config.mixed_precision == "tf32" else config.mixed_precision
         AcceleratorState._reset_state()  # one process may train several runs, each in a precision of its own
-        self.accelerator = Accelerator(cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
+        self.accelerator = Accelerator(
+            cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate
+        )
         self.order, self.train_batches, self.validation_batches = train.batch_sampler, train, validation
-        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":  # a fine-tuned extractor's, over the whole batch
+        if (
+            self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda"
+        ):  # a fine-tuned extractor's, over the whole batch
             generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
         generator.encoder.checkpointed = generator.decoder.checkpointed = config.checkpoint
         if config.compile:
             generator.compile(dynamic=True)
-        # The loaders are not prepared: they give each process its part of every batch themselves (`StudyBatches.share`).
+        # The loaders are not prepared: they give each process its part of every batch themselves
+        # (`StudyBatches.share`).
         self.generator, self.optimizer = self.accelerator.prepare(generator, build_optimizer(generator, config))
         self.epoch, self.step, self.history, self.stale = 0, 0, [], 0
         self.running = [0.0, 0]  # this epoch's summed loss and number of steps
@@ -220,8 +257,8 @@ class Trainer:
         return self.accelerator.unwrap_model(self.generator)
 
     def fit(self) -> TrainingResult:
-        """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for a score in `monitor` that is unknown or not
-        a number in some epoch; what was best before stays as it was."""
+        """Train to the end, or go on from where an earlier call was interrupted. Raises `ConfigurationError` for a
+        score in `monitor` that is unknown or not a number in some epoch; what was best before stays as it was."""
         if (self.folder / "last.safetensors").exists():
             self._resume()
         tf32 = torch.backends.cuda.matmul.allow_tf32
@@ -234,16 +271,25 @@ class Trainer:
                 raise
             why = getattr(error, "inner_exception", error)
             raise ConfigurationError(
-                f"training.compile cannot be done here: {why}. Install a C++ compiler (Triton for a GPU), or leave it off"
+                f"training.compile cannot be done here: {why}. Install a C++ compiler (Triton for a GPU), or leave it "
+                f"off"
             ) from error
         finally:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
     def _fit(self) -> TrainingResult:
-        with tqdm(total=self.config.epochs, initial=self.epoch, desc="training", unit="epoch", disable=not self.progress) as bar:
+        with tqdm(
+            total=self.config.epochs, initial=self.epoch, desc="training", unit="epoch", disable=not self.progress
+        ) as bar:
             while self.epoch < self.config.epochs and self.stale <= self.config.patience:
                 row = self._run_epoch()
-                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss", *self.monitor.weights) if name in row})
+                bar.set_postfix(
+                    {
+                        name: f"{row[name]:.3f}"
+                        for name in ("train_loss", "validation_loss", *self.monitor.weights)
+                        if name in row
+                    }
+                )
                 bar.update()
         best_epoch, best_score = self.best
         return TrainingResult(self.history, best_epoch, best_score, self.folder / "best.safetensors", self.monitor)
@@ -263,7 +309,11 @@ class Trainer:
             self.step += 1
             if self.step % self.config.save_every == 0:
                 self._save("last")
-        row = {"epoch": self.epoch, "train_loss": self.running[0] / self.running[1], "validation_loss": self.validation_loss()}
+        row = {
+            "epoch": self.epoch,
+            "train_loss": self.running[0] / self.running[1],
+            "validation_loss": self.validation_loss(),
+        }
         row["lr_factor"] = self.config.lr_factor(self.step - 1, steps_per_epoch)
         if self.score:
             row |= self.score(self.plain)
@@ -272,14 +322,16 @@ class Trainer:
         return row
 
     def _train_step(self, batch: Batch) -> float:
-        """One step down the whole objective: the report loss and what memory and alignment add to it (XProNet Eq. 20; MCSAM, objective)."""
+        """One step down the whole objective: the report loss and what memory and alignment add to it (XProNet Eq. 20;
+        MCSAM, objective)."""
         batch = batch.to(self.accelerator.device)
         with self.accelerator.accumulate(self.generator), self.accelerator.autocast():
             output = self.generator(batch)
             total, words = summed_report_loss(output.logits, batch.tokens, batch.mask)
             own, whole = summed(total), summed(words)
             losses = output.losses.values()
-            # Gradients are averaged over the processes, and each has its part of one sum; the other losses are the whole batch's in every process.
+            # Gradients are averaged over the processes, and each has its part of one sum; the other losses are the
+            # whole batch's in every process.
             self.accelerator.backward(total / whole * self.accelerator.num_processes + sum(losses))
             if self.config.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
@@ -294,8 +346,14 @@ class Trainer:
             if name not in row:
                 raise ConfigurationError(_unknown(name, row))
             if math.isnan(row[name]):
-                advice = "the training diverged: a lower training.lr, or training.clip_norm" if "loss" in name else "leave it out of training.monitor"
-                raise ConfigurationError(f"{name} is not a number in epoch {row['epoch'] + 1}, so no epoch can be chosen by it; {advice}")
+                advice = (
+                    "the training diverged: a lower training.lr, or training.clip_norm"
+                    if "loss" in name
+                    else "leave it out of training.monitor"
+                )
+                raise ConfigurationError(
+                    f"{name} is not a number in epoch {row['epoch'] + 1}, so no epoch can be chosen by it; {advice}"
+                )
         self.history.append(row)
         score = sum(weight * row[name] for name, weight in weights.items())
         self.epoch, self.running, self.stale = self.epoch + 1, [0.0, 0], self.stale + 1
@@ -340,7 +398,9 @@ class Trainer:
         tensors, meta = load_tensors(path)
         check_same(path, meta, self.identity)
         load_into(self.plain, {key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")}, path)
-        load_optimizer(self.optimizer, {key[10:]: tensor for key, tensor in tensors.items() if key.startswith("optimizer.")})
+        load_optimizer(
+            self.optimizer, {key[10:]: tensor for key, tensor in tensors.items() if key.startswith("optimizer.")}
+        )
         progress = meta["progress"]
         self.epoch, self.step, self.running = progress["epoch"], progress["step"], progress["running"]
         self.best, self.stale, self.history = tuple(progress["best"]), progress["stale"], progress["history"]

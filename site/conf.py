@@ -1,4 +1,5 @@
-"""Sphinx's settings. `make site` copies this folder, adds the chapters and what is made of data, and builds that copy: nothing is executed."""
+"""Sphinx's settings. `make site` copies this folder, adds the chapters and what is made of data, and builds that copy:
+nothing is executed."""
 
 import inspect
 import re
@@ -24,7 +25,11 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 # --- mathematics: MathJax comes from a package and is served with the pages ---
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {
-    "options": {"processHtmlClass": "tex2jax_process|mathjax_process|math|output_area", "ignoreHtmlClass": "tex2jax_ignore", "enableMenu": False}
+    "options": {
+        "processHtmlClass": "tex2jax_process|mathjax_process|math|output_area",
+        "ignoreHtmlClass": "tex2jax_ignore",
+        "enableMenu": False,
+    }
 }
 
 # --- the library's pages ---
@@ -38,7 +43,10 @@ nitpicky = True
 # Bases and annotations of other packages: their documentation is not on this machine.
 nitpick_ignore_regex = [
     ("py:.*", r"rrg_lib\..*\._\w+|Module"),  # private bases have no page; torch's Module is called so in annotations
-    ("py:.*", r"(torch|numpy|pandas|matplotlib|PIL|typing|typer|click|collections|pathlib|enum|abc|builtins|datasets)\b.*"),
+    (
+        "py:.*",
+        r"(torch|numpy|pandas|matplotlib|PIL|typing|typer|click|collections|pathlib|enum|abc|builtins|datasets)\b.*",
+    ),
 ]
 
 # --- the look ---
@@ -69,8 +77,8 @@ _SECTION = re.compile(r"(?m)^(Args|Returns|Raises|Yields|Attributes|Example|Exam
 
 
 def as_plain_text(app, what, name, obj, options, lines):
-    """Docstrings of this library are plain text with `code` between backticks: no star, bar or underscore in them is markup. A paragraph that is
-    indented is shown as it stands."""
+    """Docstrings of this library are plain text with `code` between backticks: no star, bar or underscore in them is
+    markup. A paragraph that is indented is shown as it stands."""
     made, sections = [], False
     for paragraph in "\n".join(lines).split("\n\n"):
         sections = sections or bool(_SECTION.search(paragraph))
@@ -94,7 +102,8 @@ def _without_markup(text):
 
 
 def shorter_signature(app, what, name, obj, options, signature, returns):
-    """A dataclass shows its fields below, so its signature would only repeat them; a default that is computed is no constant to print."""
+    """A dataclass shows its fields below, so its signature would only repeat them; a default that is computed is no
+    constant to print."""
     if inspect.isclass(obj) and hasattr(obj, "__dataclass_fields__"):
         return "(...)", returns
     return (re.sub(r"=[^=,]*? if [^=]*? else [^,)]*", "=...", signature), returns) if signature else None

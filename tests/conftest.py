@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
-GOLDEN = Path(__file__).parent / "golden"
+from places import GoldenFolder
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,19 +24,8 @@ def _nothing_remembered(tmp_path_factory):
     """What an earlier state of the code computed must not answer for this one."""
     home = tmp_path_factory.mktemp("remembered")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rrg_lib.evaluation.remembered.workspace", lambda: home)
+        patch.setattr("rrg_lib.runtime.cache.workspace", lambda: home)
         yield
-
-
-class GoldenFolder:
-    """Numbers of one released model: `tensors(name)` of NAME.safetensors, `meta` of meta.json."""
-
-    def __init__(self, name: str):
-        self.folder = GOLDEN / name
-        self.meta = json.loads((self.folder / "meta.json").read_text())
-
-    def tensors(self, name: str) -> dict[str, torch.Tensor]:
-        return load_file(self.folder / f"{name}.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -49,5 +34,6 @@ def r2gencmn() -> GoldenFolder:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes begins first, by its own word (`@pytest.mark.slow(minutes=4)`): else one worker would end long after the other."""
+    """What takes minutes begins first, by its own word (`@pytest.mark.slow(minutes=4)`): else one worker would end long
+    after the other."""
     items.sort(key=lambda item: -max((mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")), default=0))

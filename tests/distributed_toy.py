@@ -1,4 +1,5 @@
-"""A program for `torchrun`: trains a toy system with any number of processes and writes down each step's loss and the reports it wrote.
+"""A program for `torchrun`: trains a toy system with any number of processes and writes down each step's loss and the
+reports it wrote.
 
 python -m torch.distributed.run --nproc_per_node 2 tests/distributed_toy.py FOLDER SYSTEM EPOCHS [--die]
 """
@@ -15,13 +16,13 @@ import numpy as np
 import torch
 from toy import CONFIG, MEMORY, ToyDataset
 
-from rrg_lib.batches import StudyBatches
-from rrg_lib.decoding import DecodingConfig
-from rrg_lib.distributed import this_process
+from rrg_lib.experiments.reports import write_reports
+from rrg_lib.models.batches import StudyBatches
+from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.memory import MCSAMConfig, XProNetConfig
-from rrg_lib.models.memory.pair import PairConfig
-from rrg_lib.reports import write_reports
+from rrg_lib.models.pair_alignment import PairConfig
+from rrg_lib.runtime.distributed import this_process
 from rrg_lib.training import Trainer, TrainingConfig
 
 QUIET = replace(CONFIG, dropout=0.0, feature_dropout=0.0)
@@ -36,7 +37,8 @@ STUDIES, BATCH = 33, 8
 
 
 class Uneven(ToyDataset):
-    """Reports of different lengths and labels, so that neither padding nor the pairs of a batch are the same for every process."""
+    """Reports of different lengths and labels, so that neither padding nor the pairs of a batch are the same for every
+    process."""
 
     def __init__(self):
         super().__init__(STUDIES)
@@ -56,7 +58,13 @@ def main(folder: str, system: str, epochs: str, *flags: str) -> None:
     generator = ReportGenerator(QUIET, memory, pair=pair)
     share = this_process()
     batches = StudyBatches(data := Uneven(), range(STUDIES), data.patches, share=share)
-    settings = {"batch_size": BATCH, "lr": 2e-3, "monitor": {"validation_loss": -1.0}, "save_every": 3, "schedule": "constant"}
+    settings = {
+        "batch_size": BATCH,
+        "lr": 2e-3,
+        "monitor": {"validation_loss": -1.0},
+        "save_every": 3,
+        "schedule": "constant",
+    }
     config = TrainingConfig(epochs=int(epochs), **settings)
     loaders = (batches.loader(BATCH, seed=1, shuffle=True), batches.loader(BATCH))
     trainer = Trainer(generator, *loaders, config, Path(folder), identity={"preset": f"toy/{system}"}, progress=False)
@@ -72,7 +80,12 @@ def main(folder: str, system: str, epochs: str, *flags: str) -> None:
     result = trainer.fit()
     reports = write_reports(trainer.plain, batches, Words(), DecodingConfig(beam_size=2, max_length=QUIET.max_length))
     if share.rank == 0:
-        found = {"losses": losses, "history": [row["validation_loss"] for row in result.history], "reports": reports, "processes": share.count}
+        found = {
+            "losses": losses,
+            "history": [row["validation_loss"] for row in result.history],
+            "reports": reports,
+            "processes": share.count,
+        }
         (Path(folder) / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 

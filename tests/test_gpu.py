@@ -1,4 +1,5 @@
-"""What holds on a GPU: it computes what the processor computes, its options save what they promise, memory is what was counted. Skipped without one."""
+"""What holds on a GPU: it computes what the processor computes, its options save what they promise, memory is what was
+counted. Skipped without one."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ import pytest
 import torch
 from toy import ToyDataset, trainer
 
-from rrg_lib import budget
-from rrg_lib.decoding import DecodingConfig, generate
-from rrg_lib.device import this_device
+from rrg_lib.models.decoding import DecodingConfig, generate
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator, report_loss
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, XProNetConfig
+from rrg_lib.performance import budget
+from rrg_lib.runtime.device import this_device
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; no other test stands in for it")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA GPU; no other test stands in for it"
+)
 
 SYSTEMS = {
     "base": None,
@@ -22,7 +25,9 @@ SYSTEMS = {
     "xpronet": XProNetConfig(image_dim=32, text_dim=32, dropout=0.0),
     "mcsam": MCSAMConfig(slots=64, top_k=8, dropout=0.0),
 }
-CONFIG = GeneratorConfig(vocab_size=60, d_vf=48, d_model=64, d_ff=96, heads=4, layers=2, dropout=0.0, feature_dropout=0.0, max_length=20)
+CONFIG = GeneratorConfig(
+    vocab_size=60, d_vf=48, d_model=64, d_ff=96, heads=4, layers=2, dropout=0.0, feature_dropout=0.0, max_length=20
+)
 
 
 def two(name: str) -> tuple[ReportGenerator, ReportGenerator]:
@@ -59,7 +64,9 @@ def test_losses_and_gradients_are_the_processors(name):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert gradients[0].keys() == gradients[1].keys()
     for key, own in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], own, atol=2e-5, rtol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            gradients[1][key], own, atol=2e-5, rtol=1e-3, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -70,7 +77,10 @@ def test_reports_are_the_processors_word_for_word(name, beam):
     labels = given.labels if name == "xpronet" else None
     config = DecodingConfig(beam_size=beam, max_length=20)
     there_too = None if labels is None else labels.cuda()
-    assert generate(here, given.inputs, labels, config).tokens.tolist() == generate(there, given.inputs.cuda(), there_too, config).tokens.tolist()
+    assert (
+        generate(here, given.inputs, labels, config).tokens.tolist()
+        == generate(there, given.inputs.cuda(), there_too, config).tokens.tolist()
+    )
 
 
 @pytest.mark.parametrize("precision", ["no", "tf32", "bf16", "fp16"])
@@ -101,11 +111,13 @@ def peak_of_a_step(generator: ReportGenerator, given) -> float:
 
 def test_checkpointing_saves_memory_and_changes_no_gradient():
     torch.manual_seed(0)
-    config = GeneratorConfig(vocab_size=760, d_vf=2048, d_model=512, d_ff=512, heads=8, layers=3, dropout=0.0, feature_dropout=0.0)
+    config = GeneratorConfig(
+        vocab_size=760, d_vf=2048, d_model=512, d_ff=512, heads=8, layers=3, dropout=0.0, feature_dropout=0.0
+    )
     plain = ReportGenerator(config, None).cuda().train()
     saving = copy.deepcopy(plain)
     saving.encoder.checkpointed = saving.decoder.checkpointed = True
-    from rrg_lib.benchmarks.sizes import SIZES, new_batch
+    from rrg_lib.performance.sizes import SIZES, new_batch
 
     given = new_batch(SIZES["paper"])
     assert peak_of_a_step(saving, given) < 0.6 * peak_of_a_step(plain, given)
@@ -114,8 +126,9 @@ def test_checkpointing_saves_memory_and_changes_no_gradient():
 
 
 def test_the_memory_that_was_counted_is_the_memory_that_is_used():
-    """Activations counted on the meta device against torch.cuda's peak of a step (weights, gradients and moments are exact by their number)."""
-    from rrg_lib.benchmarks.sizes import SIZES, new_batch, new_generator, systems
+    """Activations counted on the meta device against torch.cuda's peak of a step (weights, gradients and moments are
+    exact by their number)."""
+    from rrg_lib.performance.sizes import SIZES, new_batch, new_generator, systems
 
     size = SIZES["paper"]
     for name, memory in systems(size).items():
@@ -129,7 +142,7 @@ def test_the_memory_that_was_counted_is_the_memory_that_is_used():
 
 
 def test_writing_runs_on_the_gpu_and_the_generator_comes_back():
-    from rrg_lib.device import on_device
+    from rrg_lib.runtime.device import on_device
 
     module = torch.nn.Linear(2, 2)
     with on_device(module) as device:

@@ -1,4 +1,5 @@
-"""The training loop: it learns, it resumes exactly, it keeps the best epoch, it refuses what does not belong together."""
+"""The training loop: it learns, it resumes exactly, it keeps the best epoch, it refuses what does not belong
+together."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ import pytest
 import torch
 from toy import CONFIG, ToyDataset, generator, trainer
 
-from rrg_lib.batches import EpochOrder, StudyBatches
-from rrg_lib.checkpoint import load_into, load_tensors
-from rrg_lib.decoding import DecodingConfig, generate
 from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError
+from rrg_lib.models.batches import EpochOrder, StudyBatches
+from rrg_lib.models.decoding import DecodingConfig, generate
 from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.runtime.checkpoint import load_into, load_tensors
 from rrg_lib.training import Monitor, Trainer, TrainingConfig, build_optimizer, usable_monitor
 
 TOY = Path(__file__).with_name("toy.py")
@@ -57,7 +58,11 @@ def test_the_released_decay_wears_a_memory_down_and_its_own_decay_of_zero_does_n
 def test_the_memorys_decay_is_the_memorys_alone():
     made = generator()
     for config, expected in ((TrainingConfig(), {5e-5}), (TrainingConfig(weight_decay_memory=0.0), {0.0})):
-        decays = {id(p): group["weight_decay"] for group in build_optimizer(made, config).param_groups for p in group["params"]}
+        decays = {
+            id(p): group["weight_decay"]
+            for group in build_optimizer(made, config).param_groups
+            for p in group["params"]
+        }
         assert len(decays) == len(list(made.parameters()))
         assert {decays[id(p)] for p in made.memory.parameters()} == expected
         assert {decays[id(p)] for name, p in made.named_parameters() if not name.startswith("memory.")} == {5e-5}
@@ -74,7 +79,10 @@ def test_killed_at_a_random_step_and_resumed_gives_bit_identical_weights(tmp_pat
             break
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "history.json").exists() or len(json.loads((tmp_path / "killed" / "history.json").read_text())) < 4
+    assert (
+        not (tmp_path / "killed" / "history.json").exists()
+        or len(json.loads((tmp_path / "killed" / "history.json").read_text())) < 4
+    )
     trainer(tmp_path / "killed", epochs=4).fit()
     assert_identical(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     assert_identical(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
@@ -139,7 +147,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch)
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rrg_lib.checkpoint.save_file", full)
+    monkeypatch.setattr("rrg_lib.runtime.checkpoint.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         run._save("last")
     assert (tmp_path / "last.safetensors").read_bytes() == before
@@ -172,7 +180,10 @@ def test_what_cannot_be_computed_is_left_out_of_the_monitor_and_said(tmp_path):
     missing = {"finding-F1": "2 validation studies, none of them has an expert code"}
     run = trainer(tmp_path, score=Scores(missing=missing), epochs=1, monitor={"quality": 1.0, "finding-F1": 1.0})
     assert run.monitor.weights == {"quality": 1.0}
-    assert run.monitor.said == f"finding-F1 cannot be computed ({missing['finding-F1']}): the epoch is chosen by quality alone"
+    assert (
+        run.monitor.said
+        == f"finding-F1 cannot be computed ({missing['finding-F1']}): the epoch is chosen by quality alone"
+    )
     result = run.fit()
     assert (result.best_score, result.monitor) == (0.5, run.monitor)
     assert load_tensors(result.checkpoint)[1]["progress"]["monitor"] == {"quality": 1.0}
@@ -187,7 +198,8 @@ def test_where_nothing_of_the_monitor_is_left_the_validation_loss_decides(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("monitor", "advice"), [({"quality": 1.0}, "leave it out of training.monitor"), ({"validation_loss": -1.0}, "a lower training.lr")]
+    ("monitor", "advice"),
+    [({"quality": 1.0}, "leave it out of training.monitor"), ({"validation_loss": -1.0}, "a lower training.lr")],
 )
 def test_a_monitor_that_is_no_number_is_an_error_before_training_goes_on(tmp_path, monitor, advice):
     """NaN >= best is never true: such a run went on to its end, and kept nothing."""
@@ -205,7 +217,9 @@ def test_a_split_without_studies_is_named_before_the_first_step(tmp_path, split)
     loaders = {name: data.loader(8, shuffle=name == "training") for name in ("training", "validation")}
     loaders[split] = StudyBatches(data.dataset, [], data.inputs).loader(8)
     with pytest.raises(ConfigurationError, match=f"there is no {split} study"):
-        Trainer(generator(), *loaders.values(), TrainingConfig(batch_size=8, monitor={"validation_loss": -1.0}), tmp_path)
+        Trainer(
+            generator(), *loaders.values(), TrainingConfig(batch_size=8, monitor={"validation_loss": -1.0}), tmp_path
+        )
 
 
 def test_released_schedule_multiplies_by_08_every_ten_epochs():

@@ -1,4 +1,5 @@
-"""A toy data set for tests of training and decoding: patches that determine the words to say. Also a program that trains on it, to be killed."""
+"""A toy data set for tests of training and decoding: patches that determine the words to say. Also a program that
+trains on it, to be killed."""
 
 from __future__ import annotations
 
@@ -7,18 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from rrg_lib.batches import StudyBatches
+from rrg_lib.models.batches import StudyBatches
 from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
 from rrg_lib.training import Trainer, TrainingConfig
 
 WORDS, PATCHES, D_VF = 12, 6, 10
-CONFIG = GeneratorConfig(vocab_size=WORDS, d_vf=D_VF, d_model=32, d_ff=32, heads=2, layers=1, feature_dropout=0.1, max_length=8)
+CONFIG = GeneratorConfig(
+    vocab_size=WORDS, d_vf=D_VF, d_model=32, d_ff=32, heads=2, layers=1, feature_dropout=0.1, max_length=8
+)
 MEMORY = CMNConfig(slots=9, top_k=3)
 
 
 class ToyDataset:
-    """Study i shows two of D_VF things and its report names them in order: what a model that looks can learn and one that doesn't cannot."""
+    """Study i shows two of D_VF things and its report names them in order: what a model that looks can learn and one
+    that doesn't cannot."""
 
     def __init__(self, size: int = 40):
         rng = np.random.default_rng(3)
@@ -49,7 +53,9 @@ def generator(memory: MemoryConfig | None = MEMORY, seed: int = 0) -> ReportGene
 
 
 def trainer(folder: Path, score=None, **settings) -> Trainer:
-    config = TrainingConfig(**{"epochs": 3, "batch_size": 8, "lr": 5e-3, "monitor": {"validation_loss": -1.0}, "save_every": 2, **settings})
+    config = TrainingConfig(
+        **{"epochs": 3, "batch_size": 8, "lr": 5e-3, "monitor": {"validation_loss": -1.0}, "save_every": 2, **settings}
+    )
     data = ToyDataset().batches()
     identity = {"preset": "toy/cmn"}
     return Trainer(

@@ -1,4 +1,5 @@
-"""Small made trees with the real naming of every layout, for tests: noise for radiographs, and the real reports, loaded at run time."""
+"""Small made trees with the real naming of every layout, for tests: noise for radiographs, and the real reports, loaded
+at run time."""
 
 from __future__ import annotations
 
@@ -15,21 +16,25 @@ import numpy as np
 from PIL import Image
 
 from rrg_lib.data import iu_xray
-from rrg_lib.data.loading import PreparedDataset
 from rrg_lib.data.prepare import prepare
-from rrg_lib.study import OBSERVATIONS, Study
+from rrg_lib.data.prepared_dataset import PreparedDataset
+from rrg_lib.data.study import OBSERVATIONS, Study
 
 #: The study whose images are named in another form than all others, and two that are mentioned elsewhere.
 PICKED = ("CXR1_1_IM-0001", "CXR2384_IM-0942", "CXR1900_IM-0584")
 
 
 def picked() -> list[Study]:
-    """18 studies of the standard split, in its order: some with three images, some whose header tells the position of the views and some not."""
+    """18 studies of the standard split, in its order: some with three images, some whose header tells the position of
+    the views and some not."""
     records = iu_xray.records()
     of = {split: iu_xray.studies(split) for split in ("train", "val", "test")}
     many = [study for study in of["train"] if len(records[uid(study)].images) > 2][:6]
     lateral_first = [study for study in of["train"] if iu_xray.positions().get(keys(study)[0]) == "lateral"][:3]
-    chosen = {*PICKED, *(study.id for study in (*many, *lateral_first, *of["train"][:3], *of["val"][:2], *of["test"][:3]))}
+    chosen = {
+        *PICKED,
+        *(study.id for study in (*many, *lateral_first, *of["train"][:3], *of["val"][:2], *of["test"][:3])),
+    }
     return [study for study in iu_xray.studies() if study.id in chosen]
 
 
@@ -90,7 +95,9 @@ def r2gen(root: Path, studies: list[Study]) -> Path:
         paths = [f"{study.id}/{i}.png" for i in range(len(images(study)))]
         for path, key in zip(paths, keys(study), strict=True):
             png(root / "images" / path, film(key))
-        annotation[study.split].append({"id": study.id, "report": study.report, "image_path": paths, "split": study.split})
+        annotation[study.split].append(
+            {"id": study.id, "report": study.report, "image_path": paths, "split": study.split}
+        )
     (root / "annotation.json").write_text(json.dumps(annotation), encoding="utf-8")
     return root
 
@@ -115,7 +122,9 @@ def kaggle(root: Path, studies: list[Study], projections: dict[str, str] | None 
     return root
 
 
-def dicom_file(path: Path, pixels: np.ndarray, *, bits: int | None = None, photometric: str = "MONOCHROME2", **header) -> Path:
+def dicom_file(
+    path: Path, pixels: np.ndarray, *, bits: int | None = None, photometric: str = "MONOCHROME2", **header
+) -> Path:
     """Pixels (H, W) or (H, W, 3) as a DICOM file; `header` are further elements."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -125,8 +134,16 @@ def dicom_file(path: Path, pixels: np.ndarray, *, bits: int | None = None, photo
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID, data.Modality = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, "CR"
-    data.Rows, data.Columns, data.SamplesPerPixel = pixels.shape[0], pixels.shape[1], pixels.shape[2] if pixels.ndim == 3 else 1
+    data.SOPClassUID, data.SOPInstanceUID, data.Modality = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+        "CR",
+    )
+    data.Rows, data.Columns, data.SamplesPerPixel = (
+        pixels.shape[0],
+        pixels.shape[1],
+        pixels.shape[2] if pixels.ndim == 3 else 1,
+    )
     data.PhotometricInterpretation = photometric
     if pixels.ndim == 3:
         data.PlanarConfiguration = 0
@@ -143,17 +160,30 @@ def dicom_file(path: Path, pixels: np.ndarray, *, bits: int | None = None, photo
 
 #: study -> (patient, split, [(image, ViewPosition)], report or None)
 MIMIC = {
-    "50000001": ("10000011", "train", [("a" * 8, "LATERAL"), ("b" * 8, "PA")], " FINAL REPORT\n FINDINGS:  Clear\n lungs.\n\n IMPRESSION: Normal.\n"),
+    "50000001": (
+        "10000011",
+        "train",
+        [("a" * 8, "LATERAL"), ("b" * 8, "PA")],
+        " FINAL REPORT\n FINDINGS:  Clear\n lungs.\n\n IMPRESSION: Normal.\n",
+    ),
     "50000002": ("10000011", "train", [("c" * 8, "AP")], " FINAL REPORT\n IMPRESSION: Normal.\n"),
     "50000003": ("10000012", "validate", [("d" * 8, "")], " FINAL REPORT\n FINDINGS AND IMPRESSION: Heart is large.\n"),
-    "50000004": ("11000013", "test", [("e" * 8, "LL"), ("f" * 8, "AP"), ("0" * 8, "PA")], " FINAL REPORT\n FINDINGS: Edema.\n"),
+    "50000004": (
+        "11000013",
+        "test",
+        [("e" * 8, "LL"), ("f" * 8, "AP"), ("0" * 8, "PA")],
+        " FINAL REPORT\n FINDINGS: Edema.\n",
+    ),
     "50000005": ("11000013", "test", [("1" * 8, "LATERAL")], " FINAL REPORT\n FINDINGS: Edema.\n"),
 }
 
 
 def mimic(root: Path, *, packed: bool = False, reports: str = "tree", version: str = "2.0.0") -> Path:
     """MIMIC-CXR-JPG of five studies; `reports` is "tree", "zip" or "none", `packed` gzips the tables."""
-    rows = {"split": [["dicom_id", "study_id", "subject_id", "split"]], "metadata": [["dicom_id", "subject_id", "study_id", "ViewPosition"]]}
+    rows = {
+        "split": [["dicom_id", "study_id", "subject_id", "split"]],
+        "metadata": [["dicom_id", "subject_id", "study_id", "ViewPosition"]],
+    }
     rows["chexpert"] = [["subject_id", "study_id", *OBSERVATIONS]]
     texts = {}
     for study, (patient, split, views, report) in MIMIC.items():
@@ -164,7 +194,11 @@ def mimic(root: Path, *, packed: bool = False, reports: str = "tree", version: s
             path = root / "files" / folder / f"s{study}" / f"{image}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(film(image)).save(path, quality=95)
-        labels = dict.fromkeys(OBSERVATIONS, "") | {"Edema": "1.0" if "Edema" in report else "", "Cardiomegaly": "-1.0", "Fracture": "0.0"}
+        labels = dict.fromkeys(OBSERVATIONS, "") | {
+            "Edema": "1.0" if "Edema" in report else "",
+            "Cardiomegaly": "-1.0",
+            "Fracture": "0.0",
+        }
         rows["chexpert"].append([patient, study, *labels.values()])
         texts[f"files/{folder}/s{study}.txt"] = report
     for name, table in rows.items():
@@ -220,4 +254,6 @@ def sound_release(root: Path) -> Path:
 
 def prepared(root: Path, name: str = "iu_xray", **options) -> PreparedDataset:
     """Prepared to `out` beside the root, whatever share of its images is bad."""
-    return prepare(name, data_root=root, out=root.parent / "out", workers=1, progress=False, **{"max_rejected": 1, **options})
+    return prepare(
+        name, data_root=root, out=root.parent / "out", workers=1, progress=False, **{"max_rejected": 1, **options}
+    )

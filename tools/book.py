@@ -1,4 +1,5 @@
-"""Builds the book. `run` executes the chapters for a reader, `write` makes the notebooks that are committed, `check` compares source and notebook.
+"""Builds the book. `run` executes the chapters for a reader, `write` makes the notebooks that are committed, `check`
+compares source and notebook.
 
 python tools/book.py run --out build/book --profile laptop --dataset iu_phantom
 python tools/book.py write --out notebooks --only 04
@@ -16,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # both are read by the kernel: without them it greets the reader with warnings
+os.environ.setdefault(
+    "JUPYTER_PLATFORM_DIRS", "1"
+)  # both are read by the kernel: without them it greets the reader with warnings
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 import budgets
@@ -29,12 +32,15 @@ from jupyter_client import KernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from rrg_lib.workspace import write_json
+from rrg_lib.runtime.workspace import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("ci", "laptop", "gpu")
-#: Newer kernels warn on the terminal, once a chapter, unless their manager gives them keys; older managers know nothing of keys.
-ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}} if hasattr(KernelManager, "transport_encryption") else {})
+#: Newer kernels warn on the terminal, once a chapter, unless their manager gives them keys; older managers know nothing
+#: of keys.
+ENCRYPTED = Config(
+    {"KernelManager": {"transport_encryption": "auto"}} if hasattr(KernelManager, "transport_encryption") else {}
+)
 
 
 class BookStopped(Exception):
@@ -44,26 +50,36 @@ class BookStopped(Exception):
 def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None = None) -> list[Row]:
     """Executes the chapters of `folder` into `out` with `values` injected by papermill, and writes `out/timings.json`.
 
-    Every chapter is read before the first is run, so a chapter that cannot be built is known in the first second. Stops at the first failing
-    cell with its traceback: `BookStopped`.
+    Every chapter is read before the first is run, so a chapter that cannot be built is known in the first second. Stops
+    at the first failing cell with its traceback: `BookStopped`.
     """
     paths = chapters.sources(folder, only)
     notebooks = [chapters.read_source(path) for path in paths]
     if not only:
         clear(out)
     rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
-    return build(rows, lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values), out / "timings.json", values)
+    return build(
+        rows,
+        lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values),
+        out / "timings.json",
+        values,
+    )
 
 
 def write(folder: Path, out: Path, only: list[str] | None = None, timings: Path | None = None) -> list[Row]:
-    """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are committed.
+    """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are
+    committed.
 
-    `make notebooks` writes beside the sources, and what it measured to `timings` once every chapter has run; `make test` writes elsewhere, and nbval
-    compares the marked outputs of the two.
+    `make notebooks` writes beside the sources, and what it measured to `timings` once every chapter has run; `make
+    test` writes elsewhere, and nbval compares the marked outputs of the two.
     """
     paths = chapters.sources(folder, only)
     notebooks = [chapters.read_source(path) for path in paths]
-    if wrong := [problem for path, notebook in zip(paths, notebooks, strict=True) for problem in chapters.wrong_committed_values(notebook, path)]:
+    if wrong := [
+        problem
+        for path, notebook in zip(paths, notebooks, strict=True)
+        for problem in chapters.wrong_committed_values(notebook, path)
+    ]:
         raise ChapterError("\n".join(wrong))
 
     def one(index: int) -> None:
@@ -90,7 +106,8 @@ def write(folder: Path, out: Path, only: list[str] | None = None, timings: Path 
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the committed pairs; empty when source and notebook agree cell by cell and every notebook is fit to commit."""
+    """What is wrong with the committed pairs; empty when source and notebook agree cell by cell and every notebook is
+    fit to commit."""
     found = chapters.unpaired(folder)
     for path in chapters.sources(folder):
         if (notebook := path.with_suffix(".ipynb")).exists():
@@ -99,7 +116,8 @@ def check(folder: Path) -> list[str]:
 
 
 def build(rows: list[Row], one: Callable[[int], object], timings: Path | None, values: dict[str, Any]) -> list[Row]:
-    """Runs `one(index)` for the chapter of every row, telling where it is, and measures it; the table and the timings are written whatever happens."""
+    """Runs `one(index)` for the chapter of every row, telling where it is, and measures it; the table and the timings
+    are written whatever happens."""
     profile = values["PROFILE"]
     try:
         for index, row in enumerate(rows):
@@ -117,10 +135,13 @@ def build(rows: list[Row], one: Callable[[int], object], timings: Path | None, v
             except PapermillExecutionError as error:
                 row.status = f"failed at In [{error.exec_count}]"
                 raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
-            except Exception as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
+            except (
+                Exception
+            ) as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
                 row.status = "failed"
                 raise BookStopped(
-                    f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of memory)"
+                    f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of "
+                    f"memory)"
                 ) from error
             finally:
                 row.seconds, row.peak_gib = round(time.perf_counter() - start, 1), memory.gib
@@ -134,13 +155,18 @@ def build(rows: list[Row], one: Callable[[int], object], timings: Path | None, v
 
 
 def execute(notebook: nbformat.NotebookNode, out: Path, folder: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
-    """One chapter by papermill, in a fresh kernel whose working folder is the chapters' own. `out` holds what ran, an error included."""
+    """One chapter by papermill, in a fresh kernel whose working folder is the chapters' own. `out` holds what ran, an
+    error included."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:  # papermill writes its input's name into its output: a file, so that it is a name
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # papermill writes its input's name into its output: a file, so that it is a name
         source = Path(scratch) / out.name
         nbformat.write(notebook, source)
         return papermill.execute_notebook(
-            *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, out.resolve())),  # papermill formats paths with the parameters
+            *(
+                str(path).replace("{", "{{").replace("}", "}}") for path in (source, out.resolve())
+            ),  # papermill formats paths with the parameters
             parameters=values,
             kernel_name="python3",
             language="python",
@@ -174,7 +200,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
             command.add_argument("--out", type=Path, required=True, help="where the executed notebooks go")
             command.add_argument("--only", nargs="*", metavar="NN", help="chapters by the beginning of their name")
         if name == "write":
-            command.add_argument("--timings", type=Path, help="a file to keep what was measured in, once every chapter has run")
+            command.add_argument(
+                "--timings", type=Path, help="a file to keep what was measured in, once every chapter has run"
+            )
         if name == "run":
             command.add_argument("--profile", choices=PROFILES, default="ci")
             command.add_argument("--dataset", default="iu_phantom")
@@ -184,12 +212,17 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def parameter_values(args: argparse.Namespace) -> dict[str, Any]:
-    """What to inject: the profile and dataset always, the rest only when it was asked for, so that a chapter's own default stands."""
+    """What to inject: the profile and dataset always, the rest only when it was asked for, so that a chapter's own
+    default stands."""
     values: dict[str, Any] = {"PROFILE": args.profile, "DATASET": args.dataset}
     if args.data_root is not None:
-        root = args.data_root.expanduser().resolve()  # chapters run in their own folder, where a relative path would mean something else
+        root = (
+            args.data_root.expanduser().resolve()
+        )  # chapters run in their own folder, where a relative path would mean something else
         if not root.is_dir():
-            raise ChapterError(f"DATA_ROOT: {root} is not a folder; expected the folder of the real images of {args.dataset}")
+            raise ChapterError(
+                f"DATA_ROOT: {root} is not a folder; expected the folder of the real images of {args.dataset}"
+            )
         values["DATA_ROOT"] = str(root)
     if args.seed is not None:
         values["SEED"] = args.seed

@@ -1,15 +1,18 @@
 """What a chapter may take, what it took, and where the two are written down side by side.
 
-A chapter states its budget in its header, `rrg: {minutes: 3, peak_gib: 2}`: minutes on two cores and peak memory in the ci profile, with nothing trained
-before it. The builder measures both. People state budgets; the builder prints what it measured beside them and warns at half as much again.
+A chapter states its budget in its header, `rrg: {minutes: 3, peak_gib: 2}`: minutes on two cores and peak memory in the
+ci profile, with nothing trained before it. The builder measures both. People state budgets; the builder prints what it
+measured beside them and warns at half as much again.
 
 `timings.json`, which the site's timings page shows:
 
     edition      the book's
     parameters   what the chapters were run with: PROFILE, DATASET, …
     machine      device, processor, cores, memory_gib, threads, python, torch
-    chapters     a row each: chapter, seconds, budget_minutes, peak_gib, budget_gib, trained (runs added to the workspace: a chapter that found its
-                 runs there was quicker for it), status ("ok", "failed at In [4]", "not run", …); a value that is not known is absent
+    chapters     a row each: chapter, seconds, budget_minutes, peak_gib, budget_gib, trained (runs added to the
+    workspace: a chapter that found its
+                 runs there was quicker for it), status ("ok", "failed at In [4]", "not run", …); a value that is not
+                 known is absent
     seconds      the sum
 """
 
@@ -25,8 +28,8 @@ from typing import Any
 
 import psutil
 
-from rrg_lib.edition import installed
-from rrg_lib.workspace import workspace, write_json
+from rrg_lib.book.edition import installed
+from rrg_lib.runtime.workspace import workspace, write_json
 
 GIB = 2**30
 #: A budget is exceeded, and said to be, from here on.
@@ -43,13 +46,20 @@ class Budget:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Budget | None:
-        """The budget in a notebook's metadata, None where none is stated. Raises `ValueError` for one that is not two positive numbers."""
+        """The budget in a notebook's metadata, None where none is stated. Raises `ValueError` for one that is not two
+        positive numbers."""
         stated = metadata.get("rrg")
         if stated is None:
             return None
-        numbers = [stated.get(name) for name in ("minutes", "peak_gib")] if isinstance(stated, Mapping) and len(stated) == 2 else []
+        numbers = (
+            [stated.get(name) for name in ("minutes", "peak_gib")]
+            if isinstance(stated, Mapping) and len(stated) == 2
+            else []
+        )
         if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in numbers):
-            raise ValueError(f"the budget is {dict(stated) if isinstance(stated, Mapping) else stated!r}; expected {STATED}")
+            raise ValueError(
+                f"the budget is {dict(stated) if isinstance(stated, Mapping) else stated!r}; expected {STATED}"
+            )
         return cls(*numbers)
 
 
@@ -74,7 +84,10 @@ class Row:
         """What took at least half as much again as the chapter states, in words."""
         if self.budget is None:
             return []
-        both = ((self.seconds / 60, self.budget.minutes, "minutes"), (self.peak_gib or 0.0, self.budget.peak_gib, "GiB at its peak"))
+        both = (
+            (self.seconds / 60, self.budget.minutes, "minutes"),
+            (self.peak_gib or 0.0, self.budget.peak_gib, "GiB at its peak"),
+        )
         return [
             f"{self.chapter}: {took:.1f} {unit}, {took / stated:.1f} times the {stated:g} of its budget"
             for took, stated, unit in both
@@ -83,11 +96,12 @@ class Row:
 
 
 class PeakMemory:
-    """The largest memory of the processes that were started inside the `with` block, at once, Java and workers included: `.gib` after it, None where
-    the system does not tell or nothing was started.
+    """The largest memory of the processes that were started inside the `with` block, at once, Java and workers
+    included: `.gib` after it, None where the system does not tell or nothing was started.
 
-    Sampled. On Linux a page that several processes share counts once (proportional set size), elsewhere once each (resident set size). What a process
-    had for less than a sample's time is not missed entirely: Linux keeps the high-water mark of each, and the largest of those is a lower bound.
+    Sampled. On Linux a page that several processes share counts once (proportional set size), elsewhere once each
+    (resident set size). What a process had for less than a sample's time is not missed entirely: Linux keeps the
+    high-water mark of each, and the largest of those is a lower bound.
     """
 
     def __init__(self, seconds: float = 0.5):
@@ -145,11 +159,15 @@ def table(rows: list[Row], profile: str) -> str:
     """The closing table; the budgets stand beside what they are of, in the profile they are of."""
     width = max(len(row.chapter) for row in rows)
     ours = profile == PROFILE
-    lines = [f"{'chapter':<{width}}  minutes {'budget' if ours else '':>6}    GiB {'budget' if ours else '':>6}  status"]
+    lines = [
+        f"{'chapter':<{width}}  minutes {'budget' if ours else '':>6}    GiB {'budget' if ours else '':>6}  status"
+    ]
     for row in rows:
         stated = [f"{n:g}" for n in (row.budget.minutes, row.budget.peak_gib)] if row.budget and ours else ["", ""]
         peak = "–" if row.peak_gib is None else f"{row.peak_gib:.1f}"
-        lines.append(f"{row.chapter:<{width}}  {row.seconds / 60:>7.1f} {stated[0]:>6}  {peak:>5} {stated[1]:>6}  {row.status}")
+        lines.append(
+            f"{row.chapter:<{width}}  {row.seconds / 60:>7.1f} {stated[0]:>6}  {peak:>5} {stated[1]:>6}  {row.status}"
+        )
     return "\n".join([*lines, f"{'total':<{width}}  {sum(row.seconds for row in rows) / 60:>7.1f}"])
 
 
@@ -160,7 +178,7 @@ def warnings(rows: list[Row], profile: str) -> list[str]:
 
 def machine() -> dict[str, Any]:
     """What it was measured on."""
-    from rrg_lib.benchmarks.harness import machine as described  # imports PyTorch
+    from rrg_lib.performance.harness import machine as described  # imports PyTorch
 
     return {**described(), "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / GIB, 1)}
 
@@ -168,12 +186,19 @@ def machine() -> dict[str, Any]:
 def record(rows: list[Row], values: dict[str, Any]) -> dict[str, Any]:
     """One build as `timings.json` holds it."""
     found = [row.to_json() for row in rows]
-    return {"edition": installed(), "parameters": values, "machine": machine(), "chapters": found, "seconds": _sum(found)}
+    return {
+        "edition": installed(),
+        "parameters": values,
+        "machine": machine(),
+        "chapters": found,
+        "seconds": _sum(found),
+    }
 
 
 def keep(path: Path, measured: dict[str, Any]) -> None:
-    """Write `timings.json`, whole or not at all. Of a build of some chapters only, the others' rows stay as they were if they were measured with the same
-    edition, parameters and machine; otherwise they are left out, since they can't stand beside these."""
+    """Write `timings.json`, whole or not at all. Of a build of some chapters only, the others' rows stay as they were
+    if they were measured with the same edition, parameters and machine; otherwise they are left out, since they can't
+    stand beside these."""
     rows = {row["chapter"]: row for row in measured["chapters"]}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))

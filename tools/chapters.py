@@ -1,7 +1,8 @@
 """A chapter as two files: the py:percent source that people edit, and the executed notebook that people read.
 
-The source is the truth. The committed notebook is the source's cells with the outputs of one run from top to bottom, and nothing else: no
-timings, no paths of the machine, no random cell ids. So the same run gives the same file, and what differs between the two can be said cell by cell.
+The source is the truth. The committed notebook is the source's cells with the outputs of one run from top to bottom,
+and nothing else: no timings, no paths of the machine, no random cell ids. So the same run gives the same file, and what
+differs between the two can be said cell by cell.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PROGRESS = re.compile(r"\d+%\||\[\d+:\d\d(:\d\d)?(<|,)")  # tqdm with and without a total
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
-MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|Users|root|work|tmp|private|mnt|opt|var|usr)/[^\s'\"<>)]+|\b[A-Za-z]:\\+Users\\+\S+")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~/:-])/(?:home|Users|root|work|tmp|private|mnt|opt|var|usr)/[^\s'\"<>)]+|\b[A-Za-z]:\\+Users\\+\S+"
+)
 
 
 class ChapterError(Exception):
@@ -50,16 +53,23 @@ def sources(folder: Path, only: list[str] | None = None) -> list[Path]:
     if not only:
         return found
     if unknown := [wanted for wanted in only if not any(path.stem.startswith(wanted) for path in found)]:
-        raise ChapterError(f"no chapter begins with {', '.join(unknown)}; there are {', '.join(path.stem for path in found)}")
+        raise ChapterError(
+            f"no chapter begins with {', '.join(unknown)}; there are {', '.join(path.stem for path in found)}"
+        )
     return [path for path in found if any(path.stem.startswith(wanted) for wanted in only)]
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The notebook that a source describes: no outputs, stable ids, only metadata that does not depend on who converts it.
+    """The notebook that a source describes: no outputs, stable ids, only metadata that does not depend on who converts
+    it.
 
     Raises `ChapterError` when the header, or the `parameters` cell that papermill needs, is missing or incomplete.
     """
-    header = f"the header must hold jupytext.formats: {FORMATS} and a kernelspec with {', '.join(KERNELSPEC)}; copy it from CONTRIBUTING.md"
+    header = (
+        f"the header must hold jupytext.formats: {FORMATS} and a kernelspec with {', '.join(KERNELSPEC)}; copy "
+        f"it "
+        f"from CONTRIBUTING.md"
+    )
     try:
         notebook = jupytext.read(path)
     except nbformat.ValidationError as error:
@@ -72,20 +82,27 @@ def read_source(path: Path) -> NotebookNode:
     except ValueError as error:
         raise ChapterError(f"{path}: {error}, in the header") from error
     own = {"rrg": asdict(stated)} if stated else {}
-    notebook.metadata = nbformat.from_dict({"jupytext": {"formats": FORMATS}, "kernelspec": kernelspec, "language_info": {"name": "python"}, **own})
+    notebook.metadata = nbformat.from_dict(
+        {"jupytext": {"formats": FORMATS}, "kernelspec": kernelspec, "language_info": {"name": "python"}, **own}
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell, cell_id in zip(notebook.cells, stable_ids(notebook), strict=True):
         cell.id = cell_id
         if "raises-exception" in cell.metadata.get("tags", []):
-            raise ChapterError(f"{path}: a cell is tagged raises-exception, which stops the build; catch the error in the cell and print its message")
+            raise ChapterError(
+                f"{path}: a cell is tagged raises-exception, which stops the build; catch the error in the cell and "
+                f"print its message"
+            )
     parameters(notebook, path)
     return notebook
 
 
 def stable_ids(notebook: NotebookNode) -> list[str]:
-    """One id a cell, made of the cell's kind and text (and of how many equal cells stand above it): the same text always gives the same ids.
+    """One id a cell, made of the cell's kind and text (and of how many equal cells stand above it): the same text
+    always gives the same ids.
 
-    The two cells of an exercise are called after it, whatever they say: gradebooks and answers already handed in know them by that.
+    The two cells of an exercise are called after it, whatever they say: gradebooks and answers already handed in know
+    them by that.
     """
     seen: Counter[str] = Counter()
     ids = []
@@ -101,15 +118,30 @@ def stable_ids(notebook: NotebookNode) -> list[str]:
 
 def parameters(notebook: NotebookNode, path: Path) -> dict[str, Any]:
     """The values of the `parameters` cell, read without running it."""
-    expected = f'one code cell tagged "parameters" (# %% tags=["parameters"]) that assigns plain values to {", ".join(PARAMETERS)}'
+    expected = (
+        f'one code cell tagged "parameters" (# %% tags=["parameters"]) that assigns plain values '
+        f"to "
+        f"{', '.join(PARAMETERS)}"
+    )
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
-        raise ChapterError(f"{path}: {len(cells)} cells are tagged parameters; expected {expected}: without it `make book` has nowhere to put yours")
+        raise ChapterError(
+            f"{path}: {len(cells)} cells are tagged parameters; expected {expected}: without it `make book` has "
+            f"nowhere to put yours"
+        )
     values = {}
     try:
         for node in ast.parse(cells[0].source).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-            values.update({target.id: ast.literal_eval(node.value) for target in targets if isinstance(target, ast.Name)})
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
+            values.update(
+                {target.id: ast.literal_eval(node.value) for target in targets if isinstance(target, ast.Name)}
+            )
     except (SyntaxError, ValueError) as error:
         raise ChapterError(f"{path}: the parameters cell could not be read ({error}); expected {expected}") from error
     if missing := [name for name in PARAMETERS if name not in values]:
@@ -118,7 +150,8 @@ def parameters(notebook: NotebookNode, path: Path) -> dict[str, Any]:
 
 
 def finished(source: NotebookNode, executed: NotebookNode, root: Path) -> NotebookNode:
-    """The committed form: the source's cells with the outputs of `executed`, a run of the same cells, cleaned of what belongs to this machine."""
+    """The committed form: the source's cells with the outputs of `executed`, a run of the same cells, cleaned of what
+    belongs to this machine."""
     notebook = copy.deepcopy(source)
     if [cell.source for cell in notebook.cells] != [cell.source for cell in executed.cells]:
         raise ValueError("the executed notebook has other cells than the source")
@@ -130,7 +163,8 @@ def finished(source: NotebookNode, executed: NotebookNode, root: Path) -> Notebo
 
 
 def cleaned(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
-    """Outputs without progress bars, paths of the checkout and memory addresses; neighbouring texts of one stream joined."""
+    """Outputs without progress bars, paths of the checkout and memory addresses; neighbouring texts of one stream
+    joined."""
     kept: list[NotebookNode] = []
     for output in copy.deepcopy(outputs):
         if output.output_type == "stream":
@@ -143,7 +177,9 @@ def cleaned(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
         elif "data" in output:
             if WIDGET in output.data:
                 continue
-            output.data = nbformat.from_dict({kind: portable(value, root) if is_text(kind, value) else value for kind, value in output.data.items()})
+            output.data = nbformat.from_dict(
+                {kind: portable(value, root) if is_text(kind, value) else value for kind, value in output.data.items()}
+            )
         kept.append(output)
     return kept
 
@@ -174,7 +210,9 @@ def written(notebook: NotebookNode) -> str:
 
 def is_checked(cell: NotebookNode) -> bool:
     """Whether nbval compares this cell's output: the tag `nbval-check-output`, or its comment."""
-    return "nbval-check-output" in cell.metadata.get("tags", []) or bool(re.search(r"^\s*#\s*NBVAL_CHECK_OUTPUT\s*$", cell.source, re.MULTILINE))
+    return "nbval-check-output" in cell.metadata.get("tags", []) or bool(
+        re.search(r"^\s*#\s*NBVAL_CHECK_OUTPUT\s*$", cell.source, re.MULTILINE)
+    )
 
 
 def unpaired(folder: Path) -> list[str]:
@@ -182,13 +220,20 @@ def unpaired(folder: Path) -> list[str]:
     texts, notebooks = ({path.stem: path for path in folder.glob(f"*.{suffix}")} for suffix in ("py", "ipynb"))
     lonely_texts, lonely_notebooks = sorted(texts.keys() - notebooks.keys()), sorted(notebooks.keys() - texts.keys())
     return [
-        *(f"{texts[stem]}: has no {stem}.ipynb beside it; run `make notebooks CHAPTERS={stem}`" for stem in lonely_texts),
-        *(f"{notebooks[stem]}: has no {stem}.py beside it; a chapter's source is its py:percent file" for stem in lonely_notebooks),
+        *(
+            f"{texts[stem]}: has no {stem}.ipynb beside it; run `make notebooks CHAPTERS={stem}`"
+            for stem in lonely_texts
+        ),
+        *(
+            f"{notebooks[stem]}: has no {stem}.py beside it; a chapter's source is its py:percent file"
+            for stem in lonely_notebooks
+        ),
     ]
 
 
 def problems(text: Path, notebook: Path, root: Path) -> list[str]:
-    """Everything that keeps a pair from agreeing, or its notebook from being fit to commit; empty when there is nothing."""
+    """Everything that keeps a pair from agreeing, or its notebook from being fit to commit; empty when there is
+    nothing."""
     try:
         source = read_source(text)
         found = wrong_committed_values(source, text)
@@ -197,17 +242,24 @@ def problems(text: Path, notebook: Path, root: Path) -> list[str]:
     except ChapterError as error:
         return [str(error)]
     committed = nbformat.read(notebook, as_version=4)
-    found += disagreements(source, committed, notebook) or [f"{notebook}: {problem}" for problem in unfit(committed, root)]
+    found += disagreements(source, committed, notebook) or [
+        f"{notebook}: {problem}" for problem in unfit(committed, root)
+    ]
     if not found and written(finished(source, committed, root)) != notebook.read_text(encoding="utf-8"):
         found = [f"{notebook}: ids, metadata or outputs are not as the builder writes them"]
-    remedy = f"run `make notebooks CHAPTERS={text.stem}` (or first `jupytext --sync {text}`, if it is the notebook that was edited)"
+    remedy = (
+        f"run `make notebooks CHAPTERS={text.stem}` (or first `jupytext --sync {text}`, if it is the "
+        f"notebook "
+        f"that was edited)"
+    )
     return [*found, f"{notebook}: {remedy}"] if found else []
 
 
 def wrong_committed_values(source: NotebookNode, path: Path) -> list[str]:
     values = parameters(source, path)
     return [
-        f"{path}: {name} is {values[name]!r} in the parameters cell; the book's notebooks are those of {name} = {value!r}"
+        f"{path}: {name} is {values[name]!r} in the parameters cell; the book's notebooks are those of {name} = "
+        f"{value!r}"
         for name, value in COMMITTED.items()
         if values[name] != value
     ]
@@ -233,35 +285,54 @@ def disagreements(source: NotebookNode, committed: NotebookNode, path: Path) -> 
 
 
 def unfit(notebook: NotebookNode, root: Path) -> list[str]:
-    """What a committed notebook must not hold, or lacks: it was run once from top to bottom, without an error, a warning or a path of the machine."""
+    """What a committed notebook must not hold, or lacks: it was run once from top to bottom, without an error, a
+    warning or a path of the machine."""
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     counts = [cell.execution_count for cell in code]
     if None in counts:
-        found.append(f"{counts.count(None)} of {len(counts)} code cells were never executed: there is nothing to compare with")
+        found.append(
+            f"{counts.count(None)} of {len(counts)} code cells were never executed: there is nothing to compare with"
+        )
     elif counts != list(range(1, len(counts) + 1)):
         found.append("the cells were not run once from top to bottom (their execution counts are not 1, 2, 3, …)")
     elif not any(cell.outputs for cell in code):
         found.append("no cell has an output")
     if not (checked := [cell for cell in code if is_checked(cell)]):
         found.append('no cell is tagged "nbval-check-output": nothing of this chapter would be compared')
-    found += [f"cell In [{cell.execution_count}] is marked for comparison and has no output" for cell in checked if not cell.outputs]
+    found += [
+        f"cell In [{cell.execution_count}] is marked for comparison and has no output"
+        for cell in checked
+        if not cell.outputs
+    ]
     for cell in code:
         where = f"cell In [{cell.execution_count}]"
         for output in cell.outputs:
             if output.output_type == "error":
                 found.append(f"{where} ended in an error, {output.ename}: {output.evalue}")
             if output.output_type == "stream" and output.name == "stderr":
-                found.append(f"{where} wrote to standard error: {output.text.strip()[:200]!r}; a reader takes that for a fault: mend the cause")
-            found += [f"{where} shows a path of this machine: {path}" for text in texts(output) for path in machine_paths(text, root)]
+                found.append(
+                    f"{where} wrote to standard error: {output.text.strip()[:200]!r}; a reader takes that for a fault: "
+                    f"mend the cause"
+                )
+            found += [
+                f"{where} shows a path of this machine: {path}"
+                for text in texts(output)
+                for path in machine_paths(text, root)
+            ]
     if (size := len(written(notebook).encode())) > MAX_BYTES:
-        found.append(f"{size:,} bytes, more than {MAX_BYTES:,}; largest outputs: {largest_outputs(notebook)}. Save smaller figures")
+        found.append(
+            f"{size:,} bytes, more than {MAX_BYTES:,}; largest outputs: {largest_outputs(notebook)}. Save smaller "
+            f"figures"
+        )
     return found
 
 
 def machine_paths(text: str, root: Path) -> list[str]:
     """Paths that only this machine has; the checkout's own too, wherever it lies."""
-    return [match[0] for match in MACHINE_PATH.finditer(text)] or [str(folder) for folder in {root, root.resolve()} if f"{folder}/" in text]
+    return [match[0] for match in MACHINE_PATH.finditer(text)] or [
+        str(folder) for folder in {root, root.resolve()} if f"{folder}/" in text
+    ]
 
 
 def texts(output: NotebookNode) -> list[str]:
@@ -272,5 +343,12 @@ def texts(output: NotebookNode) -> list[str]:
 
 
 def largest_outputs(notebook: NotebookNode, number: int = 3) -> str:
-    sizes = [(len(str(output)), cell.execution_count) for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return ", ".join(f"In [{count}] {size // 1024} KiB" for size, count in sorted(sizes, key=lambda pair: -pair[0])[:number])
+    sizes = [
+        (len(str(output)), cell.execution_count)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    return ", ".join(
+        f"In [{count}] {size // 1024} KiB" for size, count in sorted(sizes, key=lambda pair: -pair[0])[:number]
+    )

@@ -1,17 +1,21 @@
 """The equation map: `data/equations.csv`, joined with what the library, the chapters and the tests say they are about.
 
-python tools/equations.py check     # every equation has code and a test, or its reason; nobody names one that does not exist
+python tools/equations.py check     # every equation has code and a test, or its reason; nobody names one that does not
+exist
 python tools/equations.py table     # paper · release · ours · code · chapters · tests, with counts by paper
 
-Nothing is registered. A docstring, a comment or a quoted line of a chapter says "CMN Eq. 7", "XProNet Eq. 17-18" or, where a paper's numbers are not
-known, "Student paper, attention pooling". Such words *declare*. "Eq. 8" alone only *refers*, to the paper named last above it; but in a comment it declares
-as well, because it stands at the code that is the equation. "Lin et al. 2017, Eq. 5" is somebody else's.
+Nothing is registered. A docstring, a comment or a quoted line of a chapter says "CMN Eq. 7", "XProNet Eq. 17-18" or,
+where a paper's numbers are not known, "Student paper, attention pooling". Such words *declare*. "Eq. 8" alone only
+*refers*, to the paper named last above it; but in a comment it declares as well, because it stands at the code that is
+the equation. "Lin et al. 2017, Eq. 5" is somebody else's.
 
-| who declares    | where                                                                                                               |
+| who declares    | where
+|
 |-----------------|---------------------------------------------------------------------------------------------------------------------|
-| library         | the docstring of a class or function, or a comment in it; not in `checks`, `figures`: they talk about equations      |
-| chapter         | a quoted line that begins with it (`> CMN Eq. 7-8`), a docstring or comment of a code cell                           |
-| test            | the docstring of a test function                                                                                     |
+| library         | the docstring of a class or function, or a comment in it; not in `checks`, `figures`: they talk
+about equations      | | chapter         | a quoted line that begins with it (`> CMN Eq. 7-8`), a docstring or comment
+of a code cell                           | | test            | the docstring of a test function
+|
 """
 
 from __future__ import annotations
@@ -34,11 +38,14 @@ COLUMNS = ("id", "paper", "number", "what", "printed", "release", "ours", "reaso
 #: How each paper is called in the text, by the first part of its equations' ids; the longer names first.
 SPOKEN = {"Student paper": "student", "R2GenCMN": "cmn", "XProNet": "xpronet", "MCSAM": "mcsam", "CMN": "cmn"}
 #: What talks about equations and is none.
-ABOUT = ("checks", "figures")
+ABOUT = ("book",)
 
 _NAME = "|".join(SPOKEN)
 _NUMBERS = r"\d+(?:\s*[-–]\s*\d+)?(?:\s*(?:,|and)\s*\d+(?:\s*[-–]\s*\d+)?)*"
-_NUMBERED = re.compile(rf"(?:(?:\b(?P<paper>{_NAME})(?:'s)?|(?P<other>\bet al\.|\b(?:19|20)\d\d))[\s,;(]*)?\bEqs?\.\s*(?P<numbers>{_NUMBERS})")
+_NUMBERED = re.compile(
+    rf"(?:(?:\b(?P<paper>{_NAME})(?:'s)?|(?P<other>\bet "
+    rf"al\.|\b(?:19|20)\d\d))[\s,;(]*)?\bEqs?\.\s*(?P<numbers>{_NUMBERS})"
+)
 _QUOTED = re.compile(rf"^>\s*(?P<paper>{_NAME}),\s*(?P<label>[^$&]+?)\s*(?:&nbsp;|\$)")
 _HEADING = re.compile(r"^#{2,3} (\d+\.\d+)\b", re.MULTILINE)
 
@@ -49,7 +56,8 @@ class EquationError(Exception):
 
 @dataclass(frozen=True)
 class Mention:
-    """One place that names equations: their ids, whether it `declares` them, and who says so (a qualified name, a chapter's section)."""
+    """One place that names equations: their ids, whether it `declares` them, and who says so (a qualified name, a
+    chapter's section)."""
 
     ids: tuple[str, ...]
     declares: bool
@@ -62,19 +70,25 @@ def equations(root: Path = ROOT) -> list[dict[str, str]]:
     """The rows of the table as they stand in it. Raises `EquationError` for a missing file or other columns."""
     path = root / TABLE
     if not path.is_file():
-        raise EquationError(f"{path}: is missing; expected the table of the papers' equations, with the columns {', '.join(COLUMNS)}")
+        raise EquationError(
+            f"{path}: is missing; expected the table of the papers' equations, with the columns {', '.join(COLUMNS)}"
+        )
     with open(path, encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     if not found or any(tuple(row) != COLUMNS or None in row.values() for row in found):
-        raise EquationError(f"{path}: expected rows of {len(COLUMNS)} columns, {', '.join(COLUMNS)}; put a text with a comma between double quotes")
+        raise EquationError(
+            f"{path}: expected rows of {len(COLUMNS)} columns, {', '.join(COLUMNS)}; put a text with a comma between "
+            f"double quotes"
+        )
     return found
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------------------------------------
+# --- what is said -----------------------------------------------------------------------------------------------------
 
 
 def python_texts(source: str, worth: Callable[[str], bool]) -> list[tuple[int, str, str, str]]:
-    """Docstrings and comments that are `worth` it, in their order: line, text, class or function around it ("" for the module), "docstring" or "comment"."""
+    """Docstrings and comments that are `worth` it, in their order: line, text, class or function around it ("" for the
+    module), "docstring" or "comment"."""
     if not worth(source):
         return []  # hardly any file names an equation, and parsing them all takes seconds
     found, spans = [], []
@@ -103,7 +117,8 @@ def python_texts(source: str, worth: Callable[[str], bool]) -> list[tuple[int, s
 
 
 class Reader:
-    """Reads one file's texts in order, and remembers which paper was named last. `faults` are numbers that belong to no paper."""
+    """Reads one file's texts in order, and remembers which paper was named last. `faults` are numbers that belong to no
+    paper."""
 
     def __init__(self, file: str, rows: list[dict[str, str]]):
         self.file, self.last, self.faults = file, None, []
@@ -114,8 +129,11 @@ class Reader:
     def looks_like_one(self, text: str) -> bool:
         return "Eq" in text or self._named.search(text) is not None
 
-    def read(self, text: str, line: int, owner: str, *, bare_declares: bool = False, declares: bool = True) -> Iterator[Mention]:
-        """The mentions in a text that begins at `line`. `declares`: whether it is a place that can; `bare_declares`: a number without a paper too."""
+    def read(
+        self, text: str, line: int, owner: str, *, bare_declares: bool = False, declares: bool = True
+    ) -> Iterator[Mention]:
+        """The mentions in a text that begins at `line`. `declares`: whether it is a place that can; `bare_declares`: a
+        number without a paper too."""
         for match in sorted([*_NUMBERED.finditer(text), *self._named.finditer(text)], key=re.Match.start):
             parts, where = match.groupdict(), f"{self.file}:{line + text[: match.start()].count(chr(10))}"
             named = parts["paper"] is not None
@@ -127,7 +145,13 @@ class Reader:
                 numbers = parts.get("numbers")
                 ends = spread(numbers) if numbers else ["-".join(parts["label"].split())]
                 said = " ".join(match[0].split())
-                yield Mention(tuple(f"{self.last}-{end}" for end in ends), declares and (named or bare_declares), owner, where, said)
+                yield Mention(
+                    tuple(f"{self.last}-{end}" for end in ends),
+                    declares and (named or bare_declares),
+                    owner,
+                    where,
+                    said,
+                )
 
 
 def spread(numbers: str) -> list[str]:
@@ -151,7 +175,7 @@ def library(root: Path, rows: list[dict[str, str]], faults: list[str]) -> Iterat
 
 
 def tests(root: Path, rows: list[dict[str, str]], faults: list[str]) -> Iterator[Mention]:
-    for path in sorted((root / "tests").glob("test_*.py")):
+    for path in sorted((root / "tests").rglob("test_*.py")):
         reader = Reader(str(path.relative_to(root)), rows)
         for line, text, owner, kind in python_texts(path.read_text(encoding="utf-8"), reader.looks_like_one):
             may = kind == "docstring" and owner.rpartition(".")[2].startswith("test_")
@@ -165,7 +189,9 @@ def cells(root: Path, rows: list[dict[str, str]], faults: list[str]) -> Iterator
         for start, is_code, lines in percent_cells(path.read_text(encoding="utf-8")):
             if is_code:
                 for line, text, _, kind in python_texts("\n".join(lines), reader.looks_like_one):
-                    yield from reader.read(text, start + line - 1, f"{path.stem}#{section}", bare_declares=kind == "comment")
+                    yield from reader.read(
+                        text, start + line - 1, f"{path.stem}#{section}", bare_declares=kind == "comment"
+                    )
                 continue
             for number, line in enumerate(lines, start):
                 if heading := _HEADING.match(line):
@@ -175,12 +201,16 @@ def cells(root: Path, rows: list[dict[str, str]], faults: list[str]) -> Iterator
                 if (quoted := _QUOTED.match(line)) and not found:
                     name = f"{SPOKEN[quoted['paper']]}-{'-'.join(quoted['label'].split())}"
                     if name not in known:
-                        faults.append(f'{reader.file}:{number}: quotes "{quoted["paper"]}, {quoted["label"]}", which {TABLE} does not have')
+                        faults.append(
+                            f'{reader.file}:{number}: quotes "{quoted["paper"]}, {quoted["label"]}", which {TABLE} '
+                            f"does not have"
+                        )
         faults += reader.faults
 
 
 def percent_cells(source: str) -> Iterator[tuple[int, bool, list[str]]]:
-    """The cells of a py:percent source: the line that each begins at, whether it is code, and its lines, those of a text without their "# "."""
+    """The cells of a py:percent source: the line that each begins at, whether it is code, and its lines, those of a
+    text without their "# "."""
     start, is_code, lines = 1, False, []
     for number, line in enumerate(source.splitlines(), 1):
         if line.startswith("# %%"):
@@ -191,7 +221,7 @@ def percent_cells(source: str) -> Iterator[tuple[int, bool, list[str]]]:
     yield start, is_code, lines
 
 
-# --- the map --------------------------------------------------------------------------------------------------------------------------------------
+# --- the map ----------------------------------------------------------------------------------------------------------
 
 
 def collect(root: Path = ROOT) -> tuple[list[dict[str, Any]], list[str]]:
@@ -210,8 +240,9 @@ def collect(root: Path = ROOT) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def rows(root: Path = ROOT) -> list[dict[str, Any]]:
-    """The map for a page: each row of the table with `code` ("rrg_lib.models.memory.base:read_slots"), `cells` ("04_name#4.3", a chapter and its
-    section) and `tests` ("tests/test_memory.py::test_name"), lists in the order of files. `printed` is LaTeX without dollars, "" where it is not known."""
+    """The map for a page: each row of the table with `code` ("rrg_lib.models.memory.base:read_slots"), `cells`
+    ("04_name#4.3", a chapter and its section) and `tests` ("tests/models/test_memory.py::test_name"), lists in the
+    order of files. `printed` is LaTeX without dollars, "" where it is not known."""
     return collect(root)[0]
 
 
@@ -221,23 +252,38 @@ def wrong_rows(table: list[dict[str, str]]) -> list[str]:
     for line, row in enumerate(table, 2):
         where = f"{TABLE}:{line}: {row['id']}"
         key, _, end = row["id"].partition("-")
-        if key not in SPOKEN.values() or not end or (row["number"] and end != row["number"]) or (not row["number"] and end.isdigit()):
-            faults.append(f"{where}: an id is one of {', '.join(sorted(set(SPOKEN.values())))}, a hyphen, and the number or, without one, a name")
+        if (
+            key not in SPOKEN.values()
+            or not end
+            or (row["number"] and end != row["number"])
+            or (not row["number"] and end.isdigit())
+        ):
+            faults.append(
+                f"{where}: an id is one of {', '.join(sorted(set(SPOKEN.values())))}, a hyphen, and the number or, "
+                f"without one, a name"
+            )
         if sum(row["id"] == other["id"] for other in table) > 1:
             faults.append(f"{where}: is there twice")
         if row["number"].isdigit():
             numbers.setdefault(key, set()).add(int(row["number"]))
-        if empty := [name for name in ("paper", "what", *(("release", "ours") if row["printed"] else ())) if not row[name]]:
+        if empty := [
+            name for name in ("paper", "what", *(("release", "ours") if row["printed"] else ())) if not row[name]
+        ]:
             faults.append(f"{where}: {', '.join(empty)} is empty")
     for key, found in numbers.items():
         if missing := sorted(set(range(1, max(found) + 1)) - found):
-            faults.append(f"{TABLE}: {key} has no row for {', '.join(map(str, missing))}; where a text is not at hand, a row says so")
+            faults.append(
+                f"{TABLE}: {key} has no row for {', '.join(map(str, missing))}; where a text is not at hand, a row "
+                f"says so"
+            )
     return faults
 
 
 def unmapped(row: dict[str, Any]) -> list[str]:
     """Why a row is not mapped, unless it gives its reason; and a reason that has nothing to explain any more."""
-    lacks = [said for said, there in (("text", row["printed"]), ("code", row["code"]), ("test", row["tests"])) if not there]
+    lacks = [
+        said for said, there in (("text", row["printed"]), ("code", row["code"]), ("test", row["tests"])) if not there
+    ]
     if lacks and not row["reason"]:
         return [f"{row['id']} ({row['what']}): no {' and no '.join(lacks)}, and no reason in {TABLE}"]
     if row["reason"] and not lacks:
@@ -260,7 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=("check", "table"))
     command = parser.parse_args(argv).command
     sys.path.insert(0, str(ROOT))
-    from rrg_lib.markdown import markdown_table
+    from rrg_lib.runtime.markdown import markdown_table
 
     try:
         found, faults = collect()
@@ -269,9 +315,16 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if command == "table":
         columns = ("id", "what", "printed", "release", "ours", "code", "cells", "tests")
-        cells_of = [["; ".join(row[c]) if isinstance(row[c], list) else row[c] or "–" for c in columns] for row in found]
+        cells_of = [
+            ["; ".join(row[c]) if isinstance(row[c], list) else row[c] or "–" for c in columns] for row in found
+        ]
         print(*markdown_table(columns, cells_of), sep="\n", end="\n\n")
-    print(*markdown_table(["paper", "rows", "text at hand", "code", "test", "chapter", "not mapped, with a reason"], counts(found)), sep="\n")
+    print(
+        *markdown_table(
+            ["paper", "rows", "text at hand", "code", "test", "chapter", "not mapped, with a reason"], counts(found)
+        ),
+        sep="\n",
+    )
     print("", *(f"not mapped: {row['id']}: {row['reason']}" for row in found if row["reason"]), sep="\n")
     print(*faults, sep="\n", file=sys.stderr, end="\n" if faults else "")
     return 1 if faults else 0

@@ -3,8 +3,9 @@
     .venv/bin/python tools/exercises.py table     # counts by chapter
     .venv/bin/python tools/exercises.py hours     # into COURSE.md
 
-The chapters' sources hold it all: the text `**Exercise 4.1** (10 min).`, a cell `# %% exercise="4.1" level="implement"` whose answer stands between
-nbgrader's marks, and a cell `# %% exercise="4.1" points=10` that calls the check. What the tests try is marked `exercise("4.1", "wrong")` there.
+The chapters' sources hold it all: the text `**Exercise 4.1** (10 min).`, a cell `# %% exercise="4.1" level="implement"`
+whose answer stands between nbgrader's marks, and a cell `# %% exercise="4.1" points=10` that calls the check. What the
+tests try is marked `exercise("4.1", "wrong")` there.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from chapters import ChapterError, read_source, sources
 from nbformat import NotebookNode
 from standalone import names, needed, plain
 
-from rrg_lib.workspace import written_whole
+from rrg_lib.runtime.workspace import written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 COURSE = ROOT / "COURSE.md"
-ASKED = re.compile(r"\*\*Exercise (?P<id>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)\.\s*(?P<asks>.+?[.?:!])(?=\s|\Z)", re.DOTALL)
+ASKED = re.compile(
+    r"\*\*Exercise (?P<id>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)\.\s*(?P<asks>.+?[.?:!])(?=\s|\Z)", re.DOTALL
+)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 REGION = re.compile(rf"^(?P<indent>[ \t]*){BEGIN}\n(?P<lines>.*?)^[ \t]*{END}$", re.DOTALL | re.MULTILINE)
 #: What stands in a blank form where the answer will.
@@ -37,14 +40,16 @@ HOLE = ("# your code here", "raise NotImplementedError")
 LEVELS = ("compute", "implement", "explain")
 #: What a hint says when the check knows no more than that the answer is wrong.
 GENERIC = re.compile(
-    r"stops with|returns nothing|shape|differ|(is|are) not right|another number|expected|not finite|is not that of|not those of|not in their places|"
+    r"stops with|returns nothing|shape|differ|(is|are) not right|another number|expected|not finite|is not that of|not "
+    r"those of|not in their places|"
     r"return (one|two|True|.consistent)|each of$|not the share"
 )
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a chapter. `text` is the cell that asks, `solution` and `check` are the sources of the two cells behind it."""
+    """One exercise of a chapter. `text` is the cell that asks, `solution` and `check` are the sources of the two cells
+    behind it."""
 
     id: str
     chapter: Path
@@ -76,16 +81,23 @@ class Exercise:
         found = []
         for node in ast.parse(self.check).body:
             call = node.value if isinstance(node, ast.Expr) else None
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value).endswith("checks"):
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Attribute)
+                and ast.unparse(call.func.value).endswith("checks")
+            ):
                 (answer,) = call.args
                 found.append((ast.unparse(call.func.value), call.func.attr, ast.unparse(answer)))
         return tuple(found)
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
-        """The lines of the answer that nobody who has not solved it should read: those long enough to say something, without comments."""
+        """The lines of the answer that nobody who has not solved it should read: those long enough to say something,
+        without comments."""
         regions = (line for region in REGION.finditer(self.solution) for line in region["lines"].splitlines())
-        return tuple(code for line in regions if len(code := bare(line)) >= 12 and not re.fullmatch(r"return [\w, ]+", code))
+        return tuple(
+            code for line in regions if len(code := bare(line)) >= 12 and not re.fullmatch(r"return [\w, ]+", code)
+        )
 
 
 def bare(line: str) -> str:
@@ -99,26 +111,44 @@ def blank(source: str) -> str:
 
 
 def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exercise]:
-    """The exercises of the chapter at `path`, in order. Raises `ChapterError` when a cell of one is missing, doubled or not marked."""
+    """The exercises of the chapter at `path`, in order. Raises `ChapterError` when a cell of one is missing, doubled or
+    not marked."""
     notebook = notebook or read_source(path)
     found, texts = (
         [],
-        {match["id"]: (match, cell) for cell in notebook.cells if cell.cell_type == "markdown" for match in ASKED.finditer(cell.source)},
+        {
+            match["id"]: (match, cell)
+            for cell in notebook.cells
+            if cell.cell_type == "markdown"
+            for match in ASKED.finditer(cell.source)
+        },
     )
     marked: dict[str, list[NotebookNode]] = {}
     for cell in notebook.cells:
         if BEGIN in cell.source and "exercise" not in cell.metadata:
-            raise ChapterError(f'{path}: the cell {cell.source.splitlines()[0]!r} has a solution but no exercise; begin it with # %% exercise="4.1"')
+            raise ChapterError(
+                f"{path}: the cell {cell.source.splitlines()[0]!r} has a solution but no exercise; begin it with # %% "
+                f'exercise="4.1"'
+            )
         if "exercise" in cell.metadata:
             marked.setdefault(cell.metadata["exercise"], []).append(cell)
     if texts.keys() != marked.keys():
         wrong = ", ".join(sorted(texts.keys() ^ marked.keys()))
-        raise ChapterError(f"{path}: {wrong}: expected a text **Exercise N.M** (5 min). and two cells marked exercise for each, with the same number")
+        raise ChapterError(
+            f"{path}: {wrong}: expected a text **Exercise N.M** (5 min). and two cells marked exercise for each, with "
+            f"the same number"
+        )
     for name, (match, text) in texts.items():
         cells = marked[name]
-        if len(cells) != 2 or BEGIN not in cells[0].source or "points" not in cells[1].metadata or cells[0].metadata.get("level") not in LEVELS:
+        if (
+            len(cells) != 2
+            or BEGIN not in cells[0].source
+            or "points" not in cells[1].metadata
+            or cells[0].metadata.get("level") not in LEVELS
+        ):
             raise ChapterError(
-                f"{path}: exercise {name}: expected one cell with a solution and a level ({', '.join(LEVELS)}), then one with the check and its points"
+                f"{path}: exercise {name}: expected one cell with a solution and a level ({', '.join(LEVELS)}), then "
+                f"one with the check and its points"
             )
         solved, check = cells
         exercise = Exercise(
@@ -133,7 +163,9 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
             check.source,
         )
         if not exercise.calls or {function for _, _, function in exercise.calls} != set(exercise.functions):
-            raise ChapterError(f"{path}: exercise {name}: the check cell must call a check for each of {', '.join(exercise.functions)}")
+            raise ChapterError(
+                f"{path}: exercise {name}: the check cell must call a check for each of {', '.join(exercise.functions)}"
+            )
         found.append(exercise)
     return found
 
@@ -149,10 +181,12 @@ def graded_check(exercise: Exercise) -> str:
 
 def setup_of(notebook: NotebookNode, exercises: list[Exercise]) -> str:
     """What the exercises of a chapter need before the first of them, to stand without the chapter."""
-    return needed(notebook, set().union(*(names(f"{e.solution}\n{graded_check(e)}") for e in exercises)), exercises[0].chapter)
+    return needed(
+        notebook, set().union(*(names(f"{e.solution}\n{graded_check(e)}") for e in exercises)), exercises[0].chapter
+    )
 
 
-# --- what the tests try -----------------------------------------------------------------------------------------------------------------------------
+# --- what the tests try -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -170,15 +204,28 @@ class Tried:
 def check_modules(path: Path) -> dict[str, str]:
     """The names a chapter has for modules of checks, and the modules."""
     cells = read_source(path).cells
-    imports = (node for cell in cells if cell.cell_type == "code" for node in ast.parse(plain(cell.source)).body if isinstance(node, ast.ImportFrom))
-    return {a.asname or a.name: f"rrg_lib.checks.{a.name}" for node in imports if node.module == "rrg_lib.checks" for a in node.names}
+    imports = (
+        node
+        for cell in cells
+        if cell.cell_type == "code"
+        for node in ast.parse(plain(cell.source)).body
+        if isinstance(node, ast.ImportFrom)
+    )
+    return {
+        a.asname or a.name: f"rrg_lib.book.checks.{a.name}"
+        for node in imports
+        if node.module == "rrg_lib.book.checks"
+        for a in node.names
+    }
 
 
 def functions_of(exercises: list[Exercise]) -> dict[Callable[..., None], str]:
     """Check function -> exercise."""
     found = {}
     for exercise in exercises:
-        found |= {getattr(importlib.import_module(module), check): exercise.id for module, check, _ in checks_of(exercise)}
+        found |= {
+            getattr(importlib.import_module(module), check): exercise.id for module, check, _ in checks_of(exercise)
+        }
     return found
 
 
@@ -188,13 +235,14 @@ def checks_of(exercise: Exercise) -> list[tuple[str, str, str]]:
     for name, check, function in exercise.calls:
         if not hasattr(importlib.import_module(modules[name]), check):
             raise ChapterError(
-                f"{exercise.chapter}: exercise {exercise.id}: its check cell calls {name}.{check}, which {modules[name]} does not have; write it there"
+                f"{exercise.chapter}: exercise {exercise.id}: its check cell calls {name}.{check}, which "
+                f"{modules[name]} does not have; write it there"
             )
         found.append((modules[name], check, function))
     return found
 
 
-def tried(exercises: list[Exercise], folder: Path = ROOT / "tests") -> Iterator[Tried]:
+def tried(exercises: list[Exercise], folder: Path = ROOT / "tests" / "book") -> Iterator[Tried]:
     """What the marked tests of `folder` give to the checks, read from their parametrisation."""
     of = functions_of(exercises)
     sys.path.insert(0, str(folder))
@@ -208,14 +256,17 @@ def tried(exercises: list[Exercise], folder: Path = ROOT / "tests") -> Iterator[
             fields = [fields] if isinstance(fields, str) else fields
             for row in rows:
                 given = dict(zip(fields, [row] if len(fields) == 1 else row, strict=True))
-                check = given.get("check") or next(check for check, id in of.items() if id == where and check.__name__ in test.__code__.co_names)
+                check = given.get("check") or next(
+                    check for check, id in of.items() if id == where and check.__name__ in test.__code__.co_names
+                )
                 yield Tried(of[check], kind, check, given["answer"], given.get("hint", ""))
 
 
 def table(exercises: list[Exercise], answers: list[Tried]) -> str:
     """Counts by chapter, as markdown."""
     lines = [
-        "| chapter | exercises | compute · implement · explain | minutes | points | checks | wrong answers tried | hints matched | right alternatives |",
+        "| chapter | exercises | compute · implement · explain | minutes | points | checks | wrong answers tried | "
+        "hints matched | right alternatives |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in [*sources(NOTEBOOKS), None]:
@@ -225,8 +276,16 @@ def table(exercises: list[Exercise], answers: list[Tried]) -> str:
         hints = {(t.exercise, t.hint) for t in wrong if not GENERIC.search(t.hint)}
         levels = " · ".join(str(sum(e.level == level for e in own)) for level in LEVELS)
         right = sum(t.kind == "right" for t in answers if t.exercise in ids)
-        cells = [path.stem[:2] if path else "all", len(own), levels, sum(e.minutes for e in own), f"{sum(e.points for e in own):g}"]
-        lines.append(f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in own), len(wrong), len(hints), right]))} |")
+        cells = [
+            path.stem[:2] if path else "all",
+            len(own),
+            levels,
+            sum(e.minutes for e in own),
+            f"{sum(e.points for e in own):g}",
+        ]
+        lines.append(
+            f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in own), len(wrong), len(hints), right]))} |"
+        )
     return "\n".join(lines)
 
 
@@ -236,7 +295,9 @@ def hours(exercises: list[Exercise]) -> str:
     for path in [*sorted({e.chapter for e in exercises}), None]:
         own = [e for e in exercises if path in (e.chapter, None)]
         minutes = sum(e.minutes for e in own)
-        lines.append(f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(own)} | {minutes} | {minutes / 60:.1f} |")
+        lines.append(
+            f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(own)} | {minutes} | {minutes / 60:.1f} |"
+        )
     return "\n".join(lines)
 
 

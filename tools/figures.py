@@ -1,5 +1,6 @@
-"""Draws every figure of the folder `figures/`, from stored results and the runs that are trained here, and writes its README: caption and provenance of each.
-Trains nothing. A figure of a trained run is left as it is where that run is not in this workspace.
+"""Draws every figure of the folder `figures/`, from stored results and the runs that are trained here, and writes its
+README: caption and provenance of each. Trains nothing. A figure of a trained run is left as it is where that run is not
+in this workspace.
 
 python tools/figures.py
 python tools/figures.py --only cmn_figure_3 bleu_against_findings --out figures
@@ -18,9 +19,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rrg_lib.edition import installed
-from rrg_lib.figures.style import STYLE
-from rrg_lib.workspace import written_whole
+from rrg_lib.book.edition import installed
+from rrg_lib.book.figures.style import STYLE
+from rrg_lib.runtime.workspace import written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -31,19 +32,25 @@ GRAINS = (150, 120, 100)
 HEADER = """\
 # The figures
 
-Written by `make figures`, with the pictures beside it; nothing in this file is typed. Radiographs are drawn unless a caption says otherwise. Below each
-picture: what to see, the function that draws it, the edition, the files of `data/` it is made of with their common hash, the command.
+Written by `make figures`, with the pictures beside it; nothing in this file is typed. Radiographs are
+drawn unless a caption says otherwise. Below each picture: what to see, the function that draws it, the edition, the
+files of `data/` it is made of with their common hash, the command.
 """
-_ENTRY = re.compile(r"^## (?P<name>\w+)\n.*?data: (?P<sources>[^\n]*), sha256 (?P<hash>[0-9a-f]{12})", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(
+    r"^## (?P<name>\w+)\n.*?data: (?P<sources>[^\n]*), sha256 (?P<hash>[0-9a-f]{12})", re.MULTILINE | re.DOTALL
+)
 
 
 def picture(drawn: Figure) -> bytes:
-    """A figure as PNG of 256 colours, which hold its lines, text and grays in a third of the bytes; films, of the finest grain that `MOST` bytes hold."""
+    """A figure as PNG of 256 colours, which hold its lines, text and grays in a third of the bytes; films, of the
+    finest grain that `MOST` bytes hold."""
     for dpi in GRAINS:
         whole, small = BytesIO(), BytesIO()
         with rc_context(STYLE):
             drawn.savefig(whole, format="png", dpi=dpi)
-        Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+        Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
         if small.tell() <= MOST:
             break
     return small.getvalue()
@@ -51,14 +58,16 @@ def picture(drawn: Figure) -> bytes:
 
 def section(name: str) -> str:
     """The README's part about one figure."""
-    from rrg_lib.book_figures import ENTRIES, digest
+    from rrg_lib.book.figures.folder import ENTRIES, digest
 
     entry = ENTRIES[name]
     files = ", ".join(f"`data/{source}`" for source in entry.sources)
     run = "\n- and a run that was trained in the workspace, named above the picture" if entry.needs_run else ""
     return (
-        f"## {name}\n\n![{entry.caption}]({name}.png)\n\n{entry.caption}\n\n- drawn by: `{entry.function}`, edition {installed()}\n"
-        f"- data: {files}, sha256 {digest(entry.sources, DATA)}{run}\n- command: `python tools/figures.py --only {name}`\n"
+        f"## {name}\n\n![{entry.caption}]({name}.png)\n\n{entry.caption}\n\n- drawn by: `{entry.function}`, edition "
+        f"{installed()}\n"
+        f"- data: {files}, sha256 {digest(entry.sources, DATA)}{run}\n- command: `python tools/figures.py --only "
+        f"{name}`\n"
     )
 
 
@@ -73,9 +82,9 @@ def recorded(readme: str) -> dict[str, tuple[list[str], str]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from rrg_lib.book_figures import ENTRIES, figure
+    from rrg_lib.book.figures.folder import ENTRIES, figure
     from rrg_lib.errors import RRGError, UnknownNameError
-    from rrg_lib.results import stored
+    from rrg_lib.experiments.results import stored
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "figures", help="the folder of the figures")
@@ -99,7 +108,11 @@ def main(argv: list[str] | None = None) -> int:
             with written_whole(given.out / f"{name}.png") as temporary:
                 temporary.write_bytes(small)
             kept[name] = section(name)
-            print(f"{name}.png, {len(small) / 1000:.0f} kB" + (f". Not run in part or whole: {missing}" if missing else ""), flush=True)
+            print(
+                f"{name}.png, {len(small) / 1000:.0f} kB"
+                + (f". Not run in part or whole: {missing}" if missing else ""),
+                flush=True,
+            )
     except RRGError as error:
         print(error, file=sys.stderr)
         return 2

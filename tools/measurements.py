@@ -1,8 +1,11 @@
-"""Measurements that decide a claim and that only a trained run can make: made here once, kept in `data/measurements.csv`, read by the ledger.
+"""Measurements that decide a claim and that only a trained run can make: made here once, kept in
+`data/measurements.csv`, read by the ledger.
 
-python tools/measurements.py [NAME …]      # all of them, or those named; needs the runs that each names, trained in this workspace
+python tools/measurements.py [NAME …]      # all of them, or those named; needs the runs that each names, trained in
+this workspace
 
-A row is one number: its mean over seeds, the 95 % interval over studies of that mean (paired where it is a difference), and what made it.
+A row is one number: its mean over seeds, the 95 % interval over studies of that mean (paired where it is a difference),
+and what made it.
 """
 
 from __future__ import annotations
@@ -20,15 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "data" / "measurements.csv"
 sys.path.insert(0, str(ROOT))
 
-from rrg_lib import trained_looks as looks  # noqa: E402
-from rrg_lib.classification import NORMAL, LabelledStudies, class_scores, rarest_first, single_labels, train_classifier  # noqa: E402
-from rrg_lib.evaluation.statistics import bootstrap_weights, ratio  # noqa: E402
-from rrg_lib.image_report_retrieval import encode_studies, neutral_image  # noqa: E402
-from rrg_lib.models.classifier import ClassifierConfig  # noqa: E402
-from rrg_lib.presets import experiment  # noqa: E402
-from rrg_lib.runs import Run  # noqa: E402
-from rrg_lib.study import DRAWN_FINDINGS  # noqa: E402
-from rrg_lib.workspace import written_whole  # noqa: E402
+from rrg_lib.book.figures import trained_runs as looks  # noqa: E402
+from rrg_lib.data.study import DRAWN_FINDINGS  # noqa: E402
+from rrg_lib.evaluation.resampling import bootstrap_weights, ratio  # noqa: E402
+from rrg_lib.experiments.disease_classification import (  # noqa: E402
+    NORMAL,
+    LabelledStudies,
+    class_scores,
+    rarest_first,
+    single_labels,
+    train_classifier,
+)
+from rrg_lib.experiments.image_report_retrieval import encode_studies, neutral_image  # noqa: E402
+from rrg_lib.experiments.presets import experiment  # noqa: E402
+from rrg_lib.experiments.run import Run  # noqa: E402
+from rrg_lib.models.disease_classifier import ClassifierConfig  # noqa: E402
+from rrg_lib.runtime.workspace import written_whole  # noqa: E402
 
 PROFILE, DATASET = "laptop", "iu_phantom"
 #: Seeds of the small classifiers.
@@ -64,34 +74,54 @@ def trained(preset: str) -> list[Run]:
     wanted = [experiment(f"{DATASET}/{preset}", PROFILE, seed=seed) for seed in (7580, 7581, 7582)]
     found = [Run.of(what, progress=False, trained=True) for what in wanted if looks.finished(what)]
     if not found:
-        raise SystemExit(f"{DATASET}/{preset} is not trained here in the {PROFILE} profile; run: rrg train {DATASET}/{preset} --profile {PROFILE}")
+        raise SystemExit(
+            f"{DATASET}/{preset} is not trained here in the {PROFILE} profile; run: rrg train {DATASET}/{preset} "
+            f"--profile {PROFILE}"
+        )
     return found
 
 
 def over_studies(name: str, values: Sequence[np.ndarray], of: str, made_by: str) -> Measurement:
-    """The mean over seeds of a number that each study has, (n,) a seed, NaN where it has none; bootstrap interval over studies."""
+    """The mean over seeds of a number that each study has, (n,) a seed, NaN where it has none; bootstrap interval over
+    studies."""
     of_study = np.nanmean(np.stack(values), axis=0)
     known = of_study[~np.isnan(of_study)]
     drawn = bootstrap_weights(len(known)) @ known / len(known)
-    return Measurement(name, float(known.mean()), *(float(q) for q in np.quantile(drawn, [0.025, 0.975])), len(values), len(known), of, made_by)
+    return Measurement(
+        name,
+        float(known.mean()),
+        *(float(q) for q in np.quantile(drawn, [0.025, 0.975])),
+        len(values),
+        len(known),
+        of,
+        made_by,
+    )
 
 
 @maker
 def xpronet_meetings() -> Iterator[Measurement]:
-    """How many of the ten prototypes that a word and a patch of its study ask first are the same, beyond chance, and beyond the patches of another study
-    with the same labels (chapter 05, section 9)."""
+    """How many of the ten prototypes that a word and a patch of its study ask first are the same, beyond chance, and
+    beyond the patches of another study with the same labels (chapter 05, section 9)."""
     tables = [looks.meetings_of_studies(run) for run in trained("xpronet")]
     of = f"{DATASET}, {PROFILE}, xpronet, every fourth test study, reference reports, labels by the classifier"
     made_by = "tools/measurements.py xpronet_meetings"
     yield over_studies("shared prototypes of ten", [t["mean"].to_numpy() for t in tables], of, made_by)
     yield over_studies("shared prototypes of ten, by chance", [t["chance"].to_numpy() for t in tables], of, made_by)
-    yield over_studies("shared prototypes of ten, over chance", [(t["mean"] - t["chance"]).to_numpy() for t in tables], of, made_by)
-    yield over_studies("shared prototypes of ten, over another study's patches", [(t["mean"] - t["other"]).to_numpy() for t in tables], of, made_by)
+    yield over_studies(
+        "shared prototypes of ten, over chance", [(t["mean"] - t["chance"]).to_numpy() for t in tables], of, made_by
+    )
+    yield over_studies(
+        "shared prototypes of ten, over another study's patches",
+        [(t["mean"] - t["other"]).to_numpy() for t in tables],
+        of,
+        made_by,
+    )
 
 
 @maker
 def xpronet_clusters() -> Iterator[Measurement]:
-    """How often the nearest other prototype (cosine, as the queries see them) is one of the same class, before and after training."""
+    """How often the nearest other prototype (cosine, as the queries see them) is one of the same class, before and
+    after training."""
     runs = trained("xpronet")
     for when in ("before training", "trained"):
         same = []
@@ -103,12 +133,15 @@ def xpronet_clusters() -> Iterator[Measurement]:
             same.append((classes[alike.argmax(axis=1)] == classes).astype(float))
         n = run.experiment.memory.prototypes
         of = f"{DATASET}, {PROFILE}, xpronet, {len(unit)} prototypes; by chance {(n - 1) / (len(unit) - 1):.3f}"
-        yield over_studies(f"nearest prototype of the same class, {when}", same, of, "tools/measurements.py xpronet_clusters")
+        yield over_studies(
+            f"nearest prototype of the same class, {when}", same, of, "tools/measurements.py xpronet_clusters"
+        )
 
 
 @maker
 def focal_loss_and_rare_classes() -> Iterator[Measurement]:
-    """Mean F1 of the rare classes with focal loss beside cross-entropy less that without, the classifier of chapter 07 on features of a trained CMN."""
+    """Mean F1 of the rare classes with focal loss beside cross-entropy less that without, the classifier of chapter 07
+    on features of a trained CMN."""
     run = trained("cmn")[0]
     dataset, generator = run.dataset, run.generator().requires_grad_(False)
     splits = {name: dataset.split_indices(name) for name in ("train", "val", "test")}
@@ -125,7 +158,9 @@ def focal_loss_and_rare_classes() -> Iterator[Measurement]:
         found = []
         for seed in CLASSIFIERS:
             said = predictions[loss, seed]
-            hits, made, support = np.split(weights @ class_scores(said, data[2].targets, names).additive["macro F1"].terms, 3, axis=-1)
+            hits, made, support = np.split(
+                weights @ class_scores(said, data[2].targets, names).additive["macro F1"].terms, 3, axis=-1
+            )
             found.append(ratio(2 * hits, made + support)[..., classes].mean(axis=-1))
         return np.mean(found, axis=0)
 
@@ -136,17 +171,24 @@ def focal_loss_and_rare_classes() -> Iterator[Measurement]:
     }
     n = len(data[2].targets)
     weights, once, every = bootstrap_weights(n), np.ones((1, n)), list(range(len(names)))
-    by, where = "tools/measurements.py focal_loss_and_rare_classes", f"{DATASET}, {PROFILE}, classifier on features of cmn, image and report"
+    by, where = (
+        "tools/measurements.py focal_loss_and_rare_classes",
+        f"{DATASET}, {PROFILE}, classifier on features of cmn, image and report",
+    )
     behind = [drawn("ce+focal", rare, w) - drawn("ce+focal", every, w) for w in (once, weights)]
     ends = (float(q) for q in np.quantile(behind[1], [0.025, 0.975]))
-    yield Measurement("F1 with focal loss, rare classes less all", float(behind[0][0]), *ends, len(CLASSIFIERS), n, where, by)
+    yield Measurement(
+        "F1 with focal loss, rare classes less all", float(behind[0][0]), *ends, len(CLASSIFIERS), n, where, by
+    )
     groups = {"rare classes": rare, "all classes": every}
     for group, classes in groups.items():
         gain, spread = (drawn("ce+focal", classes, w) - drawn("ce", classes, w) for w in (once, weights))
         which = ", ".join(names[c] for c in classes) if group == "rare classes" else "every class"
         of = f"{where}; {which}" + (f" (fewer than {RARE} training studies)" if group == "rare classes" else "")
         ends = (float(q) for q in np.quantile(spread, [0.025, 0.975]))
-        yield Measurement(f"F1 with focal loss less without, {group}", float(gain[0]), *ends, len(CLASSIFIERS), n, of, by)
+        yield Measurement(
+            f"F1 with focal loss less without, {group}", float(gain[0]), *ends, len(CLASSIFIERS), n, of, by
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

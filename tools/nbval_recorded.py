@@ -1,11 +1,14 @@
-"""nbval on a run that was already made. `make test` executes every chapter once, by papermill; this compares that run with the committed notebooks.
+"""nbval on a run that was already made. `make test` executes every chapter once, by papermill; this compares that run
+with the committed notebooks.
 
-It is nbval with another kernel, one that answers a cell with the outputs on record instead of running it. Which cells are compared, how, and after
-which replacements is nbval's own. Loaded instead of nbval's entry point:
+It is nbval with another kernel, one that answers a cell with the outputs on record instead of running it. Which cells
+are compared, how, and after which replacements is nbval's own. Loaded instead of nbval's entry point:
 
-    PYTHONPATH=tools pytest -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/nbval_sanitize.cfg --recorded build/check notebooks
+    PYTHONPATH=tools pytest -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/nbval_sanitize.cfg
+    --recorded build/check notebooks
 
-For a comparison with a second execution, run plain nbval: `pytest --nbval-lax --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/04_*.ipynb`.
+For a comparison with a second execution, run plain nbval: `pytest --nbval-lax --nbval-sanitize-with
+tests/nbval_sanitize.cfg notebooks/04_*.ipynb`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ from nbval import plugin
 
 def pytest_addoption(parser):
     plugin.pytest_addoption(parser)
-    parser.addoption("--recorded", type=Path, required=True, help="the folder of the executed notebooks, as `tools/book.py write` makes them")
+    parser.addoption(
+        "--recorded",
+        type=Path,
+        required=True,
+        help="the folder of the executed notebooks, as `tools/book.py write` makes them",
+    )
 
 
 def pytest_collect_file(file_path, parent):
@@ -29,12 +37,20 @@ def pytest_collect_file(file_path, parent):
 
 
 class RecordedNotebook(plugin.IPyNbFile):
-    """A committed notebook whose marked cells are compared with a recorded run. The others are no tests: they would always pass."""
+    """A committed notebook whose marked cells are compared with a recorded run. The others are no tests: they would
+    always pass."""
 
     def collect(self):
         committed = nbformat.read(self.path, as_version=4)
-        if any(chapters.is_checked(cell) and cell.execution_count is None for cell in committed.cells if cell.cell_type == "code"):
-            raise self.CollectError(f"{self.path.name}: marked cells were never executed: there is nothing to compare with; run `make notebooks`")
+        if any(
+            chapters.is_checked(cell) and cell.execution_count is None
+            for cell in committed.cells
+            if cell.cell_type == "code"
+        ):
+            raise self.CollectError(
+                f"{self.path.name}: marked cells were never executed: there is nothing to compare with; run `make "
+                f"notebooks`"
+            )
         return [item for item in super().collect() if item.options["check"]]
 
     def setup(self):

@@ -1,10 +1,12 @@
-"""What is handed out: blank notebooks to learn from alone, and a course for nbgrader. Both are made of the chapters; neither shows a student a solution.
+"""What is handed out: blank notebooks to learn from alone, and a course for nbgrader. Both are made of the chapters;
+neither shows a student a solution.
 
     .venv/bin/python tools/release.py            # into build/release (make release)
 
-`self-study/` has every chapter with its solutions blank and no outputs; each check follows its exercise and is run at once. `course/` is an nbgrader course
-with an assignment a chapter. A chapter trains models for minutes and a grader runs every notebook of every student, so an assignment holds what the
-exercises need and no more: imports, texts, answers, checks. Its checks ask again, hidden, with other inputs: COURSE.md says what that stops and what not.
+`self-study/` has every chapter with its solutions blank and no outputs; each check follows its exercise and is run at
+once. `course/` is an nbgrader course with an assignment a chapter. A chapter trains models for minutes and a grader
+runs every notebook of every student, so an assignment holds what the exercises need and no more: imports, texts,
+answers, checks. Its checks ask again, hidden, with other inputs: COURSE.md says what that stops and what not.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from chapters import ChapterError, read_source, sources, written
 from exercises import HOLE, NOTEBOOKS, Exercise, blank, checks_of, exercises_of, graded_check, setup_of
 from nbformat import NotebookNode
 
-from rrg_lib.workspace import workspace
+from rrg_lib.runtime.workspace import workspace
 
 #: Found in a course that is in use: a new release must not be laid over it.
 IN_USE = ("gradebook.db", "submitted", "release", "autograded", "feedback")
@@ -181,27 +183,49 @@ def text(name: str, source: str) -> NotebookNode:
     return cell
 
 
-def code(name: str, source: str, *, solution: bool = False, grade: bool = False, locked: bool = False, points: float | None = None) -> NotebookNode:
+def code(
+    name: str,
+    source: str,
+    *,
+    solution: bool = False,
+    grade: bool = False,
+    locked: bool = False,
+    points: float | None = None,
+) -> NotebookNode:
     """A code cell with nbgrader's metadata: its grade_id is the name that the chapter's cell has too."""
-    told = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "locked": locked, "task": False}
+    told = {
+        "schema_version": 3,
+        "grade_id": name,
+        "solution": solution,
+        "grade": grade,
+        "locked": locked,
+        "task": False,
+    }
     cell = nbformat.v4.new_code_cell(source, metadata={"nbgrader": told | ({"points": points} if grade else {})})
     cell.id = name
     return cell
 
 
 def release(out: Path, others: list[int] | None = None, chapters: list[Path] | None = None) -> int:
-    """Write both forms into `out`, all or nothing. Raises `ReleaseError` when a course there is in use. Returns the number of chapters."""
+    """Write both forms into `out`, all or nothing. Raises `ReleaseError` when a course there is in use. Returns the
+    number of chapters."""
     if found := [name for name in IN_USE if (out / "course" / name).exists()]:
         raise ReleaseError(
-            f"{out / 'course'} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or choose another folder with --out"
+            f"{out / 'course'} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or "
+            f"choose another folder with --out"
         )
     chapters = chapters or sources(NOTEBOOKS)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".release-") as folder:
         made = Path(folder) / "made"
         for path in chapters:
-            drawn = others or [secrets.randbelow(OTHERS_UP_TO) + 1 for _ in range(ASKED_AGAIN)]  # feedback on one chapter shows nothing of the next
-            for where, notebook in (("self-study", self_study(path)), (f"course/source/{path.stem}", assignment(path, drawn))):
+            drawn = others or [
+                secrets.randbelow(OTHERS_UP_TO) + 1 for _ in range(ASKED_AGAIN)
+            ]  # feedback on one chapter shows nothing of the next
+            for where, notebook in (
+                ("self-study", self_study(path)),
+                (f"course/source/{path.stem}", assignment(path, drawn)),
+            ):
                 (made / where).mkdir(parents=True, exist_ok=True)
                 (made / where / f"{path.stem}.ipynb").write_text(written(notebook), encoding="utf-8")
         (made / "course" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
@@ -214,7 +238,12 @@ def release(out: Path, others: list[int] | None = None, chapters: list[Path] | N
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=workspace() / "release")
-    parser.add_argument("--others", type=int, nargs="+", help="the numbers that draw the hidden inputs; without them, nobody knows them before")
+    parser.add_argument(
+        "--others",
+        type=int,
+        nargs="+",
+        help="the numbers that draw the hidden inputs; without them, nobody knows them before",
+    )
     given = parser.parse_args(argv)
     if given.others and not all(1 <= other <= OTHERS_UP_TO for other in given.others):
         parser.error(f"--others are numbers from 1 to {OTHERS_UP_TO}: 0 draws the inputs that the lesson shows")
@@ -224,9 +253,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"release: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"release: could not write {error.filename or given.out}: {error.strerror}; choose another folder with --out", file=sys.stderr)
+        print(
+            f"release: could not write {error.filename or given.out}: {error.strerror}; choose another folder with "
+            f"--out",
+            file=sys.stderr,
+        )
         return 1
-    print(f"{given.out}: {count} blank notebooks in self-study/, {count} assignments in course/. COURSE.md says how to go on")
+    print(
+        f"{given.out}: {count} blank notebooks in self-study/, {count} assignments in course/. COURSE.md says how to "
+        f"go on"
+    )
     return 0
 
 

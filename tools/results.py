@@ -1,5 +1,5 @@
-"""Measures trained systems and keeps what came out: trains presets in a profile, chooses their decoding on the validation studies, scores their test
-reports in every protocol, writes data/results and the README's table.
+"""Measures trained systems and keeps what came out: trains presets in a profile, chooses their decoding on the
+validation studies, scores their test reports in every protocol, writes data/results and the README's table.
 
 python tools/results.py run --profile laptop base mem cmn
 python tools/results.py attention --profile laptop base mem cmn
@@ -21,26 +21,32 @@ from statistics import fmean
 
 import pandas as pd
 
-from rrg_lib import attention_quality
-from rrg_lib.attention_quality import label_kinds
-from rrg_lib.decoding import PROTOCOLS
-from rrg_lib.device import device_name
-from rrg_lib.evaluation.report import FINDING_F1
-from rrg_lib.presets import PROFILES, Experiment, experiment
-from rrg_lib.results import differences, keep, short_device, stored, table
-from rrg_lib.runs import Run, run_folder
-from rrg_lib.tuning import tune
-from rrg_lib.workspace import workspace, written_whole
+from rrg_lib.evaluation.score_table import FINDING_F1
+from rrg_lib.experiments import attention_results
+from rrg_lib.experiments.attention_results import label_kinds
+from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
+from rrg_lib.experiments.results import differences, keep, short_device, stored, table
+from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.tuning import tune
+from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.runtime.device import device_name
+from rrg_lib.runtime.workspace import workspace, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-README, RESULTS, ATTENTION, TWINS = ROOT / "README.md", ROOT / "data" / "results", ROOT / "data" / "attention", ROOT / "data" / "twins"
+README, RESULTS, ATTENTION, TWINS = (
+    ROOT / "README.md",
+    ROOT / "data" / "results",
+    ROOT / "data" / "attention",
+    ROOT / "data" / "twins",
+)
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
 def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> None:
-    """Train (a finished run returns at once), choose the decoding on the validation studies, write reports for the test studies in every protocol, score
-    them beside the baselines, keep the scores: all seeds of one preset after all presets of the seed before. A memory gated by labels is measured with each
-    kind of labels at test time; on drawn studies where each system looks is measured too."""
+    """Train (a finished run returns at once), choose the decoding on the validation studies, write reports for the test
+    studies in every protocol, score them beside the baselines, keep the scores: all seeds of one preset after all
+    presets of the seed before. A memory gated by labels is measured with each kind of labels at test time; on drawn
+    studies where each system looks is measured too."""
     for seed in seeds:
         for preset in presets:
             made = Run.of(experiment(f"{dataset}/{preset}", profile, seed=seed))
@@ -57,7 +63,9 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None])
 def look(made: Run) -> None:
     """Measure where a trained run looks while it writes as was chosen on the validation studies, and keep it."""
     for labels in label_kinds(made):
-        print(attention_quality.keep(attention_quality.measure(made, "tuned", labels=labels), ATTENTION).relative_to(ROOT))
+        print(
+            attention_results.keep(attention_results.measure(made, "tuned", labels=labels), ATTENTION).relative_to(ROOT)
+        )
 
 
 def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> Iterator[Run]:
@@ -68,7 +76,8 @@ def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | No
 
 
 def again(made: Run) -> bool:
-    """Delete the scores and reports of a trained run, write and score them anew, and compare with what is stored: whether every number is the same."""
+    """Delete the scores and reports of a trained run, write and score them anew, and compare with what is stored:
+    whether every number is the same."""
     before = {result.name: result for result in stored()}
     same = True
     for protocol in PROTOCOLS:
@@ -80,19 +89,33 @@ def again(made: Run) -> bool:
             found = made.evaluate("test", decoding=decoding)
             name = keep(made, Path(tempfile.mkdtemp()), protocol, labels=labels).stem
             if name not in before:
-                raise SystemExit(f"data/results has no {name}.json to compare with; run: tools/results.py run --profile {made.experiment.profile}")
+                raise SystemExit(
+                    f"data/results has no {name}.json to compare with; run: tools/results.py run --profile "
+                    f"{made.experiment.profile}"
+                )
             different = differences(before[name].evaluation, found)
-            print(f"{name}: " + ("every score is the same" if not different else f"{len(different)} scores differ, {', '.join(different[:5])}"))
+            print(
+                f"{name}: "
+                + (
+                    "every score is the same"
+                    if not different
+                    else f"{len(different)} scores differ, {', '.join(different[:5])}"
+                )
+            )
             same &= not different
     return same
 
 
 def twin(what: Experiment) -> list[Path]:
-    """Train what a stored result is of once more, with its very settings and seed, in a run folder of its own, and keep the scores in data/twins: what
-    differs between the two is what a seed does not decide. Named after the result, the device, and, from the second on, `again`."""
+    """Train what a stored result is of once more, with its very settings and seed, in a run folder of its own, and keep
+    the scores in data/twins: what differs between the two is what a seed does not decide. Named after the result, the
+    device, and, from the second on, `again`."""
     name, device = run_folder(what).name, short_device(device_name()).lower()
     if not (RESULTS / f"{name}-greedy.json").is_file():
-        raise SystemExit(f"data/results has no {name}-greedy.json to be a twin of; run: tools/results.py run --profile {what.profile} {what.preset}")
+        raise SystemExit(
+            f"data/results has no {name}-greedy.json to be a twin of; run: tools/results.py run --profile "
+            f"{what.profile} {what.preset}"
+        )
     before = len(list(TWINS.glob(f"{name}-greedy-{device}*.json")))
     suffix = f"-{device}" + ("" if not before else "-again" if before == 1 else f"-again{before}")
     made = Run.of(
@@ -111,7 +134,8 @@ def twin(what: Experiment) -> list[Path]:
 
 
 def block() -> str:
-    """The README's tables, between their marks, from what is stored: the main systems as tuned, then two scores of the same weights in every protocol."""
+    """The README's tables, between their marks, from what is stored: the main systems as tuned, then two scores of the
+    same weights in every protocol."""
     tuned_runs = [result for result in stored(protocol="tuned") if result.is_preset]
     lines = _rows(table(tuned_runs)) if tuned_runs else []
     if tuned_runs:
@@ -120,7 +144,8 @@ def block() -> str:
             "",
             f"The references themselves have a finding-F1 of {ceiling:.3f}: what the labeler can see of them.",
             "",
-            "The same weights, searched in three ways (BLEU-4 · finding-F1 · words of the reports / words of the references):",
+            "The same weights, searched in three ways (BLEU-4 · finding-F1 · words of the reports / words of the "
+            "references):",
             "",
             *_rows(by_protocol()),
             "",
@@ -130,10 +155,15 @@ def block() -> str:
 
 
 def by_protocol() -> pd.DataFrame:
-    """A row a system, told a classifier's labels if any, a column a protocol: means over the seeds that are stored in it."""
+    """A row a system, told a classifier's labels if any, a column a protocol: means over the seeds that are stored in
+    it."""
     cells: dict[str, dict[str, str]] = {}
     for protocol in PROTOCOLS:
-        runs = [r for r in stored("laptop", "iu_phantom", protocol) if r.is_preset and r.labels_at_test in (None, "classifier")]
+        runs = [
+            r
+            for r in stored("laptop", "iu_phantom", protocol)
+            if r.is_preset and r.labels_at_test in (None, "classifier")
+        ]
         for preset in dict.fromkeys(r.experiment.preset for r in runs):
             of = [r for r in runs if r.experiment.preset == preset]
             scores = [fmean(r.evaluation.scores[name] for r in of) for name in ("BLEU-4", FINDING_F1)]
@@ -143,21 +173,28 @@ def by_protocol() -> pd.DataFrame:
 
 
 def a1s_lead() -> str:
-    """How far the constant report a1 is ahead of the main systems in BLEU-4 in each protocol, and what part of that is length alone: log BLEU-4 is the log of
-    the brevity penalty and the rest (exercise 9.8), and a1 is long enough to pay none."""
+    """How far the constant report a1 is ahead of the main systems in BLEU-4 in each protocol, and what part of that is
+    length alone: log BLEU-4 is the log of the brevity penalty and the rest (exercise 9.8), and a1 is long enough to pay
+    none."""
     said = []
     for protocol in PROTOCOLS:
-        runs = [r for r in stored("laptop", "iu_phantom", protocol) if r.is_preset and r.labels_at_test in (None, "classifier")]
+        runs = [
+            r
+            for r in stored("laptop", "iu_phantom", protocol)
+            if r.is_preset and r.labels_at_test in (None, "classifier")
+        ]
         a1 = next(row for row in runs[0].evaluation.rows if row.name == "a1").parts["all"]
         words = runs[0].evaluation.provenance["references"]["words"]
         lead = fmean(math.log(a1.scores["BLEU-4"] / r.evaluation.scores["BLEU-4"]) for r in runs)
         length = fmean(_log_brevity(a1.length / words) - _log_brevity(r.length_ratio) for r in runs)
         behind = sum(r.evaluation.scores["BLEU-4"] < a1.scores["BLEU-4"] for r in runs)
         said.append(
-            f"{protocol}: {behind} of {len(runs)}, by a factor of {math.exp(lead):.2f} on average, {length / lead:.0%} of its logarithm length"
+            f"{protocol}: {behind} of {len(runs)}, by a factor of {math.exp(lead):.2f} on average, {length / lead:.0%} "
+            f"of its logarithm length"
         )
     return (
-        f"Trainings behind the constant report a1 in BLEU-4 ({'; '.join(said)}). Length is what the brevity penalty takes from reports shorter than the "
+        f"Trainings behind the constant report a1 in BLEU-4 ({'; '.join(said)}). Length is what the brevity penalty "
+        f"takes from reports shorter than the "
         "references (exercise 9.8); over 100 %, the rest of the score speaks for the system."
     )
 
@@ -169,7 +206,9 @@ def _log_brevity(ratio: float) -> float:
 
 def _rows(frame: pd.DataFrame) -> list[str]:
     lines = [f"| {' | '.join(['system', *frame.columns])} |", "|" + "---|" * (len(frame.columns) + 1)]
-    return lines + [f"| {' | '.join([name, *row])} |" for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    return lines + [
+        f"| {' | '.join([name, *row])} |" for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)
+    ]
 
 
 def with_table(readme: str) -> str:
@@ -194,7 +233,9 @@ def main() -> None:
         command.add_argument("presets", nargs="+")
         command.add_argument("--profile", choices=PROFILES, default="laptop")
         command.add_argument("--dataset", default="iu_phantom")
-        command.add_argument("--seed", type=int, nargs="+", default=[None], help="one or several; by default the preset's own")
+        command.add_argument(
+            "--seed", type=int, nargs="+", default=[None], help="one or several; by default the preset's own"
+        )
     commands.add_parser("table", help="write the README's table")
     given = parser.parse_args()
     if given.command == "run":

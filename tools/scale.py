@@ -1,8 +1,10 @@
-"""How preparing grows: speed, cores and memory for so many generated studies, what a kill -9 costs, and the hours that MIMIC-CXR would take.
+"""How preparing grows: speed, cores and memory for so many generated studies, what a kill -9 costs, and the hours that
+MIMIC-CXR would take.
 
-python tools/scale.py grow 2000 6000      studies/s, cores, peak memory of the process and of its workers, each in a folder that is deleted again
-python tools/scale.py kill 600 --times 3  killed at random moments until it is done: is the result that of an undisturbed run?
-python tools/scale.py films               full-size JPEG, PNG and DICOM films through the reader, and from that the hours of 377,110 images
+python tools/scale.py grow 2000 6000      studies/s, cores, peak memory of the process and of its workers, each in a
+folder that is deleted again python tools/scale.py kill 600 --times 3  killed at random moments until it is done: is the
+result that of an undisturbed run? python tools/scale.py films               full-size JPEG, PNG and DICOM films through
+the reader, and from that the hours of 377,110 images
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ def prepare(count: int, folder: Path, workers: int, shard: int) -> None:
 
 
 def start(count: int, folder: Path, workers: int, shard: int = SHARD) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, __file__, "one", str(count), str(folder), "--workers", str(workers), "--shard", str(shard)])
+    return subprocess.Popen(
+        [sys.executable, __file__, "one", str(count), str(folder), "--workers", str(workers), "--shard", str(shard)]
+    )
 
 
 def peaks(process: subprocess.Popen) -> dict[str, float]:
-    """MiB of resident memory, the most that the process had, and the most that any of its children had; blocks until it ends."""
+    """MiB of resident memory, the most that the process had, and the most that any of its children had; blocks until it
+    ends."""
     most = {"parent": 0.0, "worker": 0.0}
     ended = threading.Event()
     threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
@@ -103,10 +108,16 @@ def kill(count: int, times: int, workers: int, seed: int) -> None:
                 process.kill()
                 process.wait()
                 time.sleep(1)
-                print(f"kill {n + 1}: {len(list((Path(folder) / 'killed').glob('shard-*.arrow')))} shards of {-(-count // SMALL_SHARD)}", flush=True)
+                print(
+                    f"kill {n + 1}: {len(list((Path(folder) / 'killed').glob('shard-*.arrow')))} shards of "
+                    f"{-(-count // SMALL_SHARD)}",
+                    flush=True,
+                )
         start(count, Path(folder) / "killed", workers, SMALL_SHARD).wait()
-        contents = [{path.name: path.read_bytes() for path in (Path(folder) / name).iterdir()} for name in ("whole", "killed")]
-        from rrg_lib.data.loading import PreparedDataset
+        contents = [
+            {path.name: path.read_bytes() for path in (Path(folder) / name).iterdir()} for name in ("whole", "killed")
+        ]
+        from rrg_lib.data.prepared_dataset import PreparedDataset
 
         ids = PreparedDataset.open(Path(folder) / "killed").ids
         print(json.dumps({"identical": contents[0] == contents[1], "studies": len(ids), "distinct": len(set(ids))}))
@@ -120,7 +131,9 @@ def films(number: int = 12) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths: dict[str, list[Path]] = {"JPEG": [], "PNG": [], "DICOM": []}
         for i, study in enumerate(sample_studies(number)):
-            large = np.asarray(Image.fromarray(draw(study).views[0]).resize(MIMIC_FILM[::-1], Image.Resampling.BICUBIC), np.int16)
+            large = np.asarray(
+                Image.fromarray(draw(study).views[0]).resize(MIMIC_FILM[::-1], Image.Resampling.BICUBIC), np.int16
+            )
             film = np.clip(large + rng.normal(0, 4, large.shape), 0, 255).astype(np.uint8)
             for kind, files in paths.items():
                 files.append(Path(folder) / f"{i}.{kind.lower()}")
@@ -153,7 +166,11 @@ def save_dicom(path: Path, pixels: np.ndarray) -> None:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    film.SOPClassUID, film.SOPInstanceUID, film.Modality = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, "CR"
+    film.SOPClassUID, film.SOPInstanceUID, film.Modality = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+        "CR",
+    )
     film.Rows, film.Columns, film.SamplesPerPixel, film.PhotometricInterpretation = *pixels.shape, 1, "MONOCHROME2"
     film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
     film.WindowCenter, film.WindowWidth, film.PixelData = 2048, 4096, pixels.tobytes()
@@ -164,7 +181,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["grow", "kill", "films", "one"])
     parser.add_argument("values", nargs="*")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shard", type=int, default=SHARD)

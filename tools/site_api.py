@@ -21,7 +21,12 @@ def write(out: Path, root: Path = ROOT) -> list[str]:
         package = ".".join(parts[:-1])
         packages.setdefault(package, []).append(package if parts[-1] == "__init__" else ".".join(parts))
     out.mkdir(parents=True)
-    index = ["# The library", "", f"`{LIBRARY}`, from its docstrings. Chapters import it; it knows nothing of them.", ""]
+    index = [
+        "# The library",
+        "",
+        f"`{LIBRARY}`, from its docstrings. Chapters import it; it knows nothing of them.",
+        "",
+    ]
     for package, modules in packages.items():
         (out / f"{package}.md").write_text(page(package, modules, root), encoding="utf-8")
         index.append(f"- [`{package}`]({package}.md): {plain(first_line(package, root))}")
@@ -34,7 +39,13 @@ def page(package: str, modules: list[str], root: Path) -> str:
     lines = [f"# {package}", ""]
     for module in sorted(modules, key=lambda name: (name != package, name)):
         lines += [f"## {module}", ""] if module != package else []
-        lines += ["```{eval-rst}", f".. automodule:: {module}", *(["   :no-members:"] if is_facade(module, root) else []), "```", ""]
+        lines += [
+            "```{eval-rst}",
+            f".. automodule:: {module}",
+            *(["   :no-members:"] if is_facade(module, root) else []),
+            "```",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -1,7 +1,9 @@
-"""A committed chapter as a page of the site: figures with words, exercises with collapsed hints and solutions. The notebook on disk is not touched.
+"""A committed chapter as a page of the site: figures with words, exercises with collapsed hints and solutions. The
+notebook on disk is not touched.
 
-A figure's caption is the sentence that the chapter says of it: "*What to see: …*" in the text before it, or the italics that begin the text right after
-it. Its description for those who don't see it (`alt`) is what the drawing function says it draws. A figure without such a sentence stops the build.
+A figure's caption is the sentence that the chapter says of it: "*What to see: …*" in the text before it, or the italics
+that begin the text right after it. Its description for those who don't see it (`alt`) is what the drawing function says
+it draws. A figure without such a sentence stops the build.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from site_text import SiteError, folded, plain
 ROOT = Path(__file__).resolve().parent.parent
 
 ITALICS = r"\*(?!\*)(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*)"  # one emphasis; bold words may stand in it
-SEE = re.compile(r"(?s)(?P<words>\*What to see\b(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*))|(?P<lead>\*What to see:?\*:?[^\n]*(?:\n(?!\n)[^\n]*)*)")
+SEE = re.compile(
+    r"(?s)(?P<words>\*What to see\b(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*))|(?P<lead>\*What to "
+    r"see:?\*:?[^\n]*(?:\n(?!\n)[^\n]*)*)"
+)
 AFTER = re.compile(rf"(?s)\A{ITALICS}")
 EXERCISE = re.compile(r"\*\*Exercise (?P<number>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -42,7 +47,8 @@ class Exercise:
 
 
 def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
-    """The chapter at `path` as the site shows it, and its exercises. Raises `SiteError` naming every figure that lacks its picture or its words."""
+    """The chapter at `path` as the site shows it, and its exercises. Raises `SiteError` naming every figure that lacks
+    its picture or its words."""
     notebook = nbformat.read(path, as_version=4)
     cells, aliases = notebook.cells, imported(notebook)
     problems = without_picture(cells, path)
@@ -53,27 +59,33 @@ def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
                 captions[index] = found[1]
             else:
                 problems.append(
-                    f"{path.name}: the figure of In [{cell.execution_count}] ({cell.source.strip().splitlines()[-1][:70]!r}) has no words; "
-                    'write "*What to see: …*" into the text before it, or begin the text after it with such a sentence in italics'
+                    f"{path.name}: the figure of In [{cell.execution_count}] "
+                    f"({cell.source.strip().splitlines()[-1][:70]!r}) has no words; "
+                    'write "*What to see: …*" into the text before it, or begin the text after it with such a sentence '
+                    "in italics"
                 )
     if problems:
         raise SiteError("\n".join(problems))
     spoken = [caption(cells, index) for index in captions]
     for cell_index, words in spoken:  # the sentence moves to the figure: said once
         source = cells[cell_index].source
-        cells[cell_index].source = re.sub(r"\n{3,}", "\n\n", source.replace(words, "", 1)).strip() if words in source else source
+        cells[cell_index].source = (
+            re.sub(r"\n{3,}", "\n\n", source.replace(words, "", 1)).strip() if words in source else source
+        )
     made: list[NotebookNode] = []
     for index, cell in enumerate(cells):
         made += with_words(cell, captions[index], described(cell.source, aliases)) if index in captions else [cell]
     for cell in made:
         if cell.cell_type == "markdown":  # what the equation map links to
-            cell.source = re.sub(r"(?m)^(?=## (\d+)\.(\d+) )", lambda match: f"(section-{match[1]}-{match[2]})=\n", cell.source)
+            cell.source = re.sub(
+                r"(?m)^(?=## (\d+)\.(\d+) )", lambda match: f"(section-{match[1]}-{match[2]})=\n", cell.source
+            )
     notebook.cells, exercises = with_hints(made, aliases, path.stem)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return notebook, exercises
 
 
-# --- figures --------------------------------------------------------------------------------------------------------------------------------------
+# --- figures ----------------------------------------------------------------------------------------------------------
 
 
 def is_picture(output: NotebookNode) -> bool:
@@ -85,22 +97,30 @@ def pictures(cell: NotebookNode) -> int:
 
 
 def caption(cells: list[NotebookNode], index: int) -> tuple[int, str] | None:
-    """(cell, words) of what is said of the figure of cell `index`: the last "What to see" of the text before it, else the italics right after it."""
+    """(cell, words) of what is said of the figure of cell `index`: the last "What to see" of the text before it, else
+    the italics right after it."""
     before = next((i for i in range(index - 1, -1, -1) if cells[i].cell_type == "markdown"), None)
     if before is not None and (said := list(SEE.finditer(cells[before].source))):
         return before, said[-1][0]
-    if index + 1 < len(cells) and cells[index + 1].cell_type == "markdown" and (said := AFTER.match(cells[index + 1].source)):
+    if (
+        index + 1 < len(cells)
+        and cells[index + 1].cell_type == "markdown"
+        and (said := AFTER.match(cells[index + 1].source))
+    ):
         return index + 1, said[0]
     return None
 
 
 def spoken_text(words: str) -> str:
     """A caption without the stars around it."""
-    return re.sub(r"\A\*(?=What to see[^*]*\*:?\s)|\A\*(?=[^*])|(?<=[^*])\*\Z", "", words.strip()).replace("What to see:*", "What to see:", 1)
+    return re.sub(r"\A\*(?=What to see[^*]*\*:?\s)|\A\*(?=[^*])|(?<=[^*])\*\Z", "", words.strip()).replace(
+        "What to see:*", "What to see:", 1
+    )
 
 
 def with_words(cell: NotebookNode, words: str, drawn: str | None) -> list[NotebookNode]:
-    """The cell with caption and description; one with several pictures becomes several cells, so that each has its own."""
+    """The cell with caption and description; one with several pictures becomes several cells, so that each has its
+    own."""
     text = spoken_text(words)
     plain = re.sub(r"[*`$\\]|\s+(?=\s)", "", " ".join((drawn or text).split()))
     total, cut, parts = pictures(cell), [], []
@@ -131,17 +151,21 @@ def without_picture(cells: list[NotebookNode], path: Path) -> list[str]:
             continue
         for statement in ast.parse(cell.source).body:
             for call in ast.walk(statement) if isinstance(statement, ast.Expr) else ():
-                named = isinstance(call, ast.Call) and {word.arg: getattr(word.value, "value", None) for word in call.keywords}.get("name")
+                named = isinstance(call, ast.Call) and {
+                    word.arg: getattr(word.value, "value", None) for word in call.keywords
+                }.get("name")
                 if isinstance(named, str) and re.fullmatch(r"\d\d_\w+", named):
                     found.append(
-                        f"{path.name}: the figure {named!r} of In [{cell.execution_count}] is missing: the cell shows no picture; "
+                        f"{path.name}: the figure {named!r} of In [{cell.execution_count}] is missing: the cell shows "
+                        f"no picture; "
                         f"run `make notebooks CHAPTERS={path.stem[:2]}`"
                     )
     return found
 
 
 def imported(notebook: NotebookNode) -> dict[str, str]:
-    """What the chapter imports from the library: {name in the chapter: "package.module" or "package.module.function"}."""
+    """What the chapter imports from the library: {name in the chapter: "package.module" or
+    "package.module.function"}."""
     names = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -163,20 +187,28 @@ def functions(module: str) -> dict[str, ast.FunctionDef]:
 
 
 def described(source: str, aliases: dict[str, str]) -> str | None:
-    """What the drawing function that this cell calls says it draws; None when the cell calls none of `rrg_lib.figures` by name."""
+    """What the drawing function that this cell calls says it draws; None when the cell calls none of
+    `rrg_lib.book.figures` by name."""
     for match in re.finditer(r"\b(\w+)(?:\.(\w+))?\(", source):
         full = ".".join(filter(None, (aliases.get(match[1], ""), match[2])))
         module, _, name = full.rpartition(".")
-        if module.startswith("rrg_lib.figures.") and (function := functions(module).get(name)) and (text := ast.get_docstring(function)):
+        if (
+            module.startswith("rrg_lib.book.figures.")
+            and (function := functions(module).get(name))
+            and (text := ast.get_docstring(function))
+        ):
             return text.split("\n\n")[0]
     return None
 
 
-# --- exercises ------------------------------------------------------------------------------------------------------------------------------------
+# --- exercises --------------------------------------------------------------------------------------------------------
 
 
-def with_hints(cells: list[NotebookNode], aliases: dict[str, str], stem: str) -> tuple[list[NotebookNode], list[Exercise]]:
-    """The cells with each solution folded away under its blank form, and what the check may tell folded under the exercise."""
+def with_hints(
+    cells: list[NotebookNode], aliases: dict[str, str], stem: str
+) -> tuple[list[NotebookNode], list[Exercise]]:
+    """The cells with each solution folded away under its blank form, and what the check may tell folded under the
+    exercise."""
     made: list[NotebookNode] = []
     exercises: list[Exercise] = []
     for index, cell in enumerate(cells):
@@ -186,11 +218,20 @@ def with_hints(cells: list[NotebookNode], aliases: dict[str, str], stem: str) ->
                 asks = " ".join(re.split(r"\n\s*\n", cell.source[match.end() :])[0].strip(" .\n").split())
                 exercises.append(Exercise(stem, match["number"], int(match["minutes"]), asks, tuple(hints)))
             cell = copy.deepcopy(cell)
-            cell.source = EXERCISE.sub(lambda match: f"\n(exercise-{match['number'].replace('.', '-')})=\n{match[0]}", cell.source)
+            cell.source = EXERCISE.sub(
+                lambda match: f"\n(exercise-{match['number'].replace('.', '-')})=\n{match[0]}", cell.source
+            )
             made += [
                 cell,
                 *(
-                    [markdown(folded("Hints: what the check may tell you", "\n".join(f"- {plain(hint)}" for hint in hints)), f"{cell.id}-hints")]
+                    [
+                        markdown(
+                            folded(
+                                "Hints: what the check may tell you", "\n".join(f"- {plain(hint)}" for hint in hints)
+                            ),
+                            f"{cell.id}-hints",
+                        )
+                    ]
                     if hints
                     else []
                 ),
@@ -211,7 +252,11 @@ def solution(cell: NotebookNode) -> list[NotebookNode]:
     solved = copy.deepcopy(cell)
     solved.source = text
     solved.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
-    solved.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), "code_prompt_show": "A solution", "code_prompt_hide": "Hide the solution"}
+    solved.metadata["mystnb"] = {
+        **cell.metadata.get("mystnb", {}),
+        "code_prompt_show": "A solution",
+        "code_prompt_hide": "Hide the solution",
+    }
     return [markdown(f"```python\n{blank.strip()}\n```", f"{cell.id}-blank"), solved]
 
 
@@ -223,31 +268,40 @@ def hints_after(cells: list[NotebookNode], index: int, aliases: dict[str, str]) 
             break
         if cell.cell_type == "code" and BEGIN not in cell.source:
             for match in re.finditer(r"^(\w+)\.(\w+)\(", cell.source, re.MULTILINE):
-                if (module := aliases.get(match[1], "")).startswith("rrg_lib.checks."):
+                if (module := aliases.get(match[1], "")).startswith("rrg_lib.book.checks."):
                     found += [hint for hint in hints_of(module, match[2]) if hint not in found]
     return found
 
 
 def hints_of(module: str, name: str) -> list[str]:
-    """The messages that a check holds ready: every text of five words or more in it, and when those are few, in what it mentions of its own file."""
+    """The messages that a check holds ready: every text of five words or more in it, and when those are few, in what it
+    mentions of its own file."""
     tree = module_tree(module)
-    known = {getattr(node, "name", None) or getattr(getattr(node, "targets", [None])[0], "id", None): node for node in (tree.body if tree else ())}
+    known = {
+        getattr(node, "name", None) or getattr(getattr(node, "targets", [None])[0], "id", None): node
+        for node in (tree.body if tree else ())
+    }
     if not isinstance(check := known.get(name), ast.FunctionDef):
         return []
     found = messages(check)
     if len(found) < 3:
-        mentioned = dict.fromkeys(node.id for node in ast.walk(check) if isinstance(node, ast.Name) and node.id in known and node.id != name)
+        mentioned = dict.fromkeys(
+            node.id for node in ast.walk(check) if isinstance(node, ast.Name) and node.id in known and node.id != name
+        )
         for other in map(known.get, mentioned):  # an assignment holds sample reports too, which are all lower case
             found += [text for text in messages(other) if isinstance(other, ast.FunctionDef) or text[0].isupper()]
     return list(dict.fromkeys(found))
 
 
 def messages(node: ast.stmt) -> list[str]:
-    """The texts of five words or more in a function, its docstring left out, or in an assignment. One that is mostly values says nothing here."""
+    """The texts of five words or more in a function, its docstring left out, or in an assignment. One that is mostly
+    values says nothing here."""
     texts = {
         part.targets[0].id: str(part.value.value)  # half a sentence that several hints end with
         for part in ast.walk(node)
-        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant) and isinstance(part.targets[0], ast.Name)
+        if isinstance(part, ast.Assign)
+        and isinstance(part.value, ast.Constant)
+        and isinstance(part.targets[0], ast.Name)
     }
     body = node.body[1 if ast.get_docstring(node) else 0 :] if isinstance(node, ast.FunctionDef) else [node]
     said = [read(text, texts) for statement in body for text in whole_texts(statement)]
@@ -265,7 +319,10 @@ def read(node: ast.expr, known: dict[str, str]) -> str:
     """A text as far as it stands in the source: "…" for what is only known when the check runs."""
     if isinstance(node, ast.Constant):
         return str(node.value)
-    return "".join(str(part.value) if isinstance(part, ast.Constant) else known.get(getattr(part.value, "id", ""), "…") for part in node.values)
+    return "".join(
+        str(part.value) if isinstance(part, ast.Constant) else known.get(getattr(part.value, "id", ""), "…")
+        for part in node.values
+    )
 
 
 def markdown(text: str, identity: str) -> NotebookNode:

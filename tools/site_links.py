@@ -1,4 +1,5 @@
-"""What a reader's browser would stumble over, told from the built pages alone: dead links and anchors, requests to other hosts, pictures without words.
+"""What a reader's browser would stumble over, told from the built pages alone: dead links and anchors, requests to
+other hosts, pictures without words.
 
 Links to other hosts are only checked for their form: nothing is fetched.
 """
@@ -12,7 +13,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 #: What makes a browser fetch something, by tag.
-FETCHED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "video": "src", "audio": "src", "embed": "src", "object": "data"}
+FETCHED = {
+    "script": "src",
+    "img": "src",
+    "source": "src",
+    "iframe": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+    "object": "data",
+}
 #: Relations of <link> that fetch.
 FETCHING = {"stylesheet", "icon", "preload", "modulepreload", "manifest", "apple-touch-icon", "prefetch"}
 IN_STYLE = re.compile(r"""(?:url\(\s*|@import\s+)["']?(?P<to>(?:https?:)?//[^"')\s]+)""")
@@ -72,7 +82,11 @@ class Report:
 
 def check(site: Path) -> Report:
     """Reads every page and style sheet under `site`."""
-    pages = {path.relative_to(site).as_posix(): Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts}
+    pages = {
+        path.relative_to(site).as_posix(): Page(path)
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+    }
     faults, inside, outside = [], 0, 0
     for name, page in pages.items():
         faults += [f"{name}: {fault}" for fault in page.faults]
@@ -94,7 +108,9 @@ def check(site: Path) -> Report:
     for sheet in sorted(site.rglob("*.css")):
         for found in IN_STYLE.finditer(sheet.read_text(encoding="utf-8")):
             faults.append(f"{sheet.relative_to(site)}: fetches {found['to']} from another host")
-    return Report(len(pages), sum(page.pictures for page in pages.values()), inside, outside, list(dict.fromkeys(faults)))
+    return Report(
+        len(pages), sum(page.pictures for page in pages.values()), inside, outside, list(dict.fromkeys(faults))
+    )
 
 
 def is_outside(target: str) -> bool:
@@ -105,7 +121,11 @@ def well_formed(target: str) -> bool:
     parts = urlsplit(target)
     if parts.scheme == "mailto":
         return "@" in parts.path
-    return parts.scheme in ("http", "https") and bool(re.fullmatch(r"[\w.-]+\.\w{2,}(:\d+)?", parts.netloc)) and not re.search(r"\s", target)
+    return (
+        parts.scheme in ("http", "https")
+        and bool(re.fullmatch(r"[\w.-]+\.\w{2,}(:\d+)?", parts.netloc))
+        and not re.search(r"\s", target)
+    )
 
 
 def inside_file(site: Path, page: Path, target: str) -> Path | None:

@@ -1,4 +1,5 @@
-"""The site's pages that are made of data: results, ledger, exercises, equation map, timings, how to cite. Nothing in them is typed."""
+"""The site's pages that are made of data: results, ledger, exercises, equation map, timings, how to cite. Nothing in
+them is typed."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ import yaml
 from site_chapters import Exercise, is_picture
 from site_text import SiteError, figure, folded, plain, table
 
-from rrg_lib import published_figures
-from rrg_lib.figures.published import verdict_counts
+from rrg_lib.book.figures import paper_figures
+from rrg_lib.book.figures.replication_ledger import verdict_counts
+from rrg_lib.experiments.results import StoredResult, stored
+from rrg_lib.experiments.results import table as results_table
 from rrg_lib.replication.ledger import VERDICTS, LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table
-from rrg_lib.results import StoredResult, stored
-from rrg_lib.results import table as results_table
 
 ROOT = Path(__file__).resolve().parent.parent
-#: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an image.
+#: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
+#: image.
 FIRST = (
     "iu_phantom/base,",
     "iu_phantom/cmn,",
@@ -35,14 +37,29 @@ FIRST = (
 )
 SCORES = ["BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "finding-F1", "distinct", "seeds"]
 #: Figures of the papers that ours stand beside and that no trained run on this machine is needed for.
-DRAWN = ("cmn_table_2", "xpronet_table_2", "mcsam_summary", "student_table_3", "cmn_figure_3", "cmn_figure_4", "xpronet_figure_5", "xpronet_figure_6")
-SCORE_WORDS = (
-    "Hollow diamonds are printed, dots are ours with their interval, on drawn radiographs: they stand beside each other and are not comparable."
+DRAWN = (
+    "cmn_table_2",
+    "xpronet_table_2",
+    "mcsam_summary",
+    "student_table_3",
+    "cmn_figure_3",
+    "cmn_figure_4",
+    "xpronet_figure_5",
+    "xpronet_figure_6",
 )
-SWEEP_WORDS = "On grey, what the paper prints of it. Where ours is missing the figure says which command would measure it."
+SCORE_WORDS = (
+    "Hollow diamonds are printed, dots are ours with their interval, on drawn radiographs: they stand "
+    "beside "
+    "each other and are not comparable."
+)
+SWEEP_WORDS = (
+    "On grey, what the paper prints of it. Where ours is missing the figure says which command would measure it."
+)
 
 
-def write(out: Path, exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode], root: Path = ROOT) -> None:
+def write(
+    out: Path, exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode], root: Path = ROOT
+) -> None:
     """Every made part into `out`, which the pages of `site/` include."""
     out.mkdir(parents=True)
     found = stored()
@@ -62,7 +79,7 @@ def write(out: Path, exercises: Sequence[Exercise], chapters: dict[str, nbformat
         (out / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-# --- results and ledger ---------------------------------------------------------------------------------------------------------------------------
+# --- results and ledger -----------------------------------------------------------------------------------------------
 
 
 def results(kept: Sequence[StoredResult]) -> str:
@@ -72,47 +89,93 @@ def results(kept: Sequence[StoredResult]) -> str:
         for name in frame.index:
             if str(name).startswith(begin):
                 rows.append(
-                    [plain(str(name).removeprefix("iu_phantom/").replace(", laptop", "")), *(plain(frame.loc[name, score]) for score in SCORES)]
+                    [
+                        plain(str(name).removeprefix("iu_phantom/").replace(", laptop", "")),
+                        *(plain(frame.loc[name, score]) for score in SCORES),
+                    ]
                 )
     if len(rows) < len(FIRST):
-        raise SiteError(f"data/results: {len(rows)} of the {len(FIRST)} rows of the start page are stored; run `make results PROFILE=laptop`")
-    best = {score: max(rows, key=lambda row: float(row[1 + SCORES.index(score)].split()[0]))[0] for score in ("BLEU-4", "finding-F1")}
+        raise SiteError(
+            f"data/results: {len(rows)} of the {len(FIRST)} rows of the start page are stored; run `make results "
+            f"PROFILE=laptop`"
+        )
+    best = {
+        score: max(rows, key=lambda row: float(row[1 + SCORES.index(score)].split()[0]))[0]
+        for score in ("BLEU-4", "finding-F1")
+    }
     said = " and ".join(f"**{name}** has the highest {score}" for score, name in best.items())
     shown = table(
         ["system", *SCORES],
         rows,
-        "Test studies of IU-Phantom, `laptop` profile, decoding chosen on validation; brackets are 95 % bootstrap intervals over studies",
+        "Test studies of IU-Phantom, `laptop` profile, decoding chosen on validation; brackets are 95 % bootstrap "
+        "intervals over studies",
     )
     return f"{shown}\nOf these rows {said}.\n"
 
 
 def all_results(kept: Sequence[StoredResult]) -> str:
     frame = results_table(kept)
-    rows = [[plain(cell) for cell in (name, *cells)] for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    rows = [
+        [plain(cell) for cell in (name, *cells)]
+        for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)
+    ]
     return table(
-        ["system", *frame.columns], rows, "Every stored result of a preset, the mean of its seeds, and every report that never looks at an image"
+        ["system", *frame.columns],
+        rows,
+        "Every stored result of a preset, the mean of its seeds, and every report that never looks at an image",
     )
 
 
 def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out: Path) -> str:
     found = counts(rows)
     said = [verdict for verdict in VERDICTS if any(of[verdict] for of in found.values())]
-    numbers = table(["verdict", "printed values", "claims"], [[plain(v), *(str(found[k][v]) for k in ("value", "claim"))] for v in said], "Verdicts")
+    numbers = table(
+        ["verdict", "printed values", "claims"],
+        [[plain(v), *(str(found[k][v]) for k in ("value", "claim"))] for v in said],
+        "Verdicts",
+    )
     main = main_table(rows, results)
-    shown = [[plain(cell) for cell in (*key, *cells)] for key, cells in zip(main.index, main.to_numpy().tolist(), strict=True)]
-    claims = [[plain(c) for c in (r.paper, r.where, r.statement, r.verdict, r.why, r.released_code)] for r in rows if r.kind == "claim"]
+    shown = [
+        [plain(cell) for cell in (*key, *cells)]
+        for key, cells in zip(main.index, main.to_numpy().tolist(), strict=True)
+    ]
+    claims = [
+        [plain(c) for c in (r.paper, r.where, r.statement, r.verdict, r.why, r.released_code)]
+        for r in rows
+        if r.kind == "claim"
+    ]
     values = [
         [plain(c) for c in (r.paper, r.where, r.dataset, r.system, r.metric, r.statement, r.ours, r.verdict, r.why)]
         for r in rows
         if r.kind == "value"
     ]
-    words = "What to see: how few bars have a colour. Most of what is printed needs data or a GPU that this book has not had."
-    pictures = [saved(verdict_counts(found), "verdicts", "How many printed values and how many claims of the papers got which verdict.", words, out)]
+    words = (
+        "What to see: how few bars have a colour. Most of what is printed needs data or a GPU that this book "
+        "has "
+        "not had."
+    )
+    pictures = [
+        saved(
+            verdict_counts(found),
+            "verdicts",
+            "How many printed values and how many claims of the papers got which verdict.",
+            words,
+            out,
+        )
+    ]
     for name in DRAWN:
-        drawn = published_figures.draw(name, results).figure
+        drawn = paper_figures.draw(name, results).figure
         paper, place = re.fullmatch(r"([a-z]+)_(.+)", name).groups()
         words = SWEEP_WORDS if "figure" in place else SCORE_WORDS
-        pictures.append(saved(drawn, name, f"{place.replace('_', ' ').capitalize()} of the {paper} paper, printed values and ours.", words, out))
+        pictures.append(
+            saved(
+                drawn,
+                name,
+                f"{place.replace('_', ' ').capitalize()} of the {paper} paper, printed values and ours.",
+                words,
+                out,
+            )
+        )
     index = [*main.index.names, *main.columns]
     return "\n\n".join(
         (
@@ -120,12 +183,24 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             numbers,
             pictures[0],
             "## The systems of this book",
-            table([plain(name) for name in index], shown, "Printed and ours, side by side; *ours* is measured on what its column says"),
+            table(
+                [plain(name) for name in index],
+                shown,
+                "Printed and ours, side by side; *ours* is measured on what its column says",
+            ),
             *pictures[1:],
             "## Claims",
-            table(["paper", "where", "claim", "verdict", "why", "released code"], claims, "Every claim of the papers that this book looked at"),
+            table(
+                ["paper", "where", "claim", "verdict", "why", "released code"],
+                claims,
+                "Every claim of the papers that this book looked at",
+            ),
             "## Printed values",
-            table(["paper", "where", "data set", "system", "metric", "printed", "ours", "verdict", "why"], values, "Every printed value"),
+            table(
+                ["paper", "where", "data set", "system", "metric", "printed", "ours", "verdict", "why"],
+                values,
+                "Every printed value",
+            ),
         )
     )
 
@@ -147,7 +222,7 @@ def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
     raise SiteError("no chapter has a picture; run `make notebooks`")
 
 
-# --- exercises, equations -------------------------------------------------------------------------------------------------------------------------
+# --- exercises, equations ---------------------------------------------------------------------------------------------
 
 
 def title(notebook: nbformat.NotebookNode) -> str:
@@ -167,7 +242,9 @@ def exercise_page(exercises: Sequence[Exercise], chapters: dict[str, nbformat.No
     ]
     total = sum(e.minutes for e in exercises)
     counted = (
-        f"{len(exercises)} exercises in {len(chapters)} chapters, about {total / 60:.0f} hours in all, {sum(len(e.hints) for e in exercises)} hints."
+        f"{len(exercises)} exercises in {len(chapters)} chapters, about {total / 60:.0f} hours in "
+        f"all, "
+        f"{sum(len(e.hints) for e in exercises)} hints."
     )
     return counted + "\n\n" + table(["exercise", "chapter", "minutes", "it asks", "hints"], lines, "Every exercise")
 
@@ -179,7 +256,9 @@ def equation_page(root: Path) -> str:
     papers: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         papers.setdefault(row["paper"], []).append(row)
-    parts = [table(head, [[plain(c) for c in line] for line in equations.counts(found)], "How much of each paper is mapped")]
+    parts = [
+        table(head, [[plain(c) for c in line] for line in equations.counts(found)], "How much of each paper is mapped")
+    ]
     for paper, own in papers.items():
         lines = [
             [
@@ -200,7 +279,8 @@ def equation_page(root: Path) -> str:
 
 
 def code(owner: str) -> str:
-    """ "rrg_lib.models.memory.base:read_slots" as a link to the API's page; what is private there is named without a link."""
+    """ "rrg_lib.models.memory.base:read_slots" as a link to the API's page; what is private there is named without a
+    link."""
     full = owner.replace(":", ".")
     short = owner.partition(":")[2] or owner
     private = any(part.startswith("_") for part in full.split("."))
@@ -217,11 +297,15 @@ def folded_list(tests: Sequence[str]) -> str:
     return ", ".join(f"`{test.partition('::')[2] or test}`" for test in tests) or "–"
 
 
-# --- timings, citation ----------------------------------------------------------------------------------------------------------------------------
+# --- timings, citation ------------------------------------------------------------------------------------------------
 
 
-#: Where the times of the committed outputs are, and, without them, those of the last build of this checkout; and what wrote each.
-TIMINGS = {"data/timings.json": "the run that made the outputs of these pages (`make notebooks`)", "build/book/timings.json": "`make book`"}
+#: Where the times of the committed outputs are, and, without them, those of the last build of this checkout; and what
+#: wrote each.
+TIMINGS = {
+    "data/timings.json": "the run that made the outputs of these pages (`make notebooks`)",
+    "build/book/timings.json": "`make book`",
+}
 
 
 def timings_page(root: Path) -> str:
@@ -232,14 +316,27 @@ def timings_page(root: Path) -> str:
     record = json.loads((root / found[0]).read_text(encoding="utf-8"))
     rows = record["chapters"]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [[plain(f"{row[key]:,.1f}" if isinstance(row.get(key), float) else row.get(key, "–")) for key in columns] for row in rows]
-    facts = [f"- {plain(key.replace('_', ' '))}: {plain(said(value))}" for key, value in record.items() if key != "chapters"]
-    shown = table([plain(name.replace("_", " ")) for name in columns], lines, "Chapters, one run; *budget* is what the chapter's own metadata states")
+    lines = [
+        [plain(f"{row[key]:,.1f}" if isinstance(row.get(key), float) else row.get(key, "–")) for key in columns]
+        for row in rows
+    ]
+    facts = [
+        f"- {plain(key.replace('_', ' '))}: {plain(said(value))}" for key, value in record.items() if key != "chapters"
+    ]
+    shown = table(
+        [plain(name.replace("_", " ")) for name in columns],
+        lines,
+        "Chapters, one run; *budget* is what the chapter's own metadata states",
+    )
     return "\n\n".join((f"Measured by {found[1]}; read from `{found[0]}`.", shown, "\n".join(facts)))
 
 
 def said(value: Any) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+    return (
+        ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
+        if isinstance(value, dict)
+        else str(value)
+    )
 
 
 def cite_page(path: Path) -> str:
@@ -273,5 +370,10 @@ def bibtex(entry: dict[str, Any], kind: str) -> str:
     first = entry["authors"][0]
     key = re.sub(r"\W", "", first.get("family-names", "rrgbook").lower()) + str(entry.get("year", ""))
     place = {"article": "journal", "inproceedings": "booktitle"}.get(kind, "note")
-    fields = {"title": f"{{{entry['title']}}}", "author": people(entry, " and "), place: venue(entry), "year": str(entry.get("year", ""))}
+    fields = {
+        "title": f"{{{entry['title']}}}",
+        "author": people(entry, " and "),
+        place: venue(entry),
+        "year": str(entry.get("year", "")),
+    }
     return f"@{kind}{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value) + "}"

@@ -12,14 +12,22 @@ class SiteError(Exception):
 
 
 def plain(text: object) -> str:
-    """A text that says what it says: nothing in it is taken for markup. `Code` between backticks stays code; line breaks become blanks."""
+    """A text that says what it says: nothing in it is taken for markup. `Code` between backticks stays code; line
+    breaks become blanks."""
     parts = re.split(r"(`[^`]+`)", " ".join(str(text).split()))
-    return "".join(part if part.startswith("`") and len(part) > 2 else re.sub(r"([\\`*_\[\]{}<>$~^#])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") and len(part) > 2 else re.sub(r"([\\`*_\[\]{}<>$~^#])", r"\\\1", part)
+        for part in parts
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table with a caption that the reader can sort and filter. The cells are Markdown already: `plain` makes them so."""
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') or ' ' for cell in row)} |" for row in (header, ["---"] * len(header), *rows)]
+    """A table with a caption that the reader can sort and filter. The cells are Markdown already: `plain` makes them
+    so."""
+    lines = [
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') or ' ' for cell in row)} |"
+        for row in (header, ["---"] * len(header), *rows)
+    ]
     return "\n".join([f":::{{table}} {caption}", ":class: sortable", "", *lines, ":::", ""])
 
 

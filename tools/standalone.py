@@ -12,12 +12,17 @@ from nbformat import NotebookNode
 
 
 def needed(notebook: NotebookNode, used: set[str], path: Path) -> str:
-    """The statements of a chapter, outside its exercises, that bring these names: imports, functions and constants, and what those need in turn.
+    """The statements of a chapter, outside its exercises, that bring these names: imports, functions and constants, and
+    what those need in turn.
 
-    Raises `ChapterError` when a name comes from work of the chapter (a training, say): a graded form has to stand alone.
+    Raises `ChapterError` when a name comes from work of the chapter (a training, say): a graded form has to stand
+    alone.
     """
     statements = [
-        node for cell in notebook.cells if cell.cell_type == "code" and "exercise" not in cell.metadata for node in ast.parse(plain(cell.source)).body
+        node
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "exercise" not in cell.metadata
+        for node in ast.parse(plain(cell.source)).body
     ]
     wanted, kept = set(used), set()
     while True:
@@ -30,9 +35,13 @@ def needed(notebook: NotebookNode, used: set[str], path: Path) -> str:
                 try:
                     ast.literal_eval(node.value)
                 except (ValueError, TypeError) as error:
-                    raise ChapterError(f"{path}: an exercise needs {ast.unparse(node)!r}, which the graded form can't have") from error
+                    raise ChapterError(
+                        f"{path}: an exercise needs {ast.unparse(node)!r}, which the graded form can't have"
+                    ) from error
             elif not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef):
-                raise ChapterError(f"{path}: an exercise needs {ast.unparse(node)[:60]!r}, which the graded form can't have")
+                raise ChapterError(
+                    f"{path}: an exercise needs {ast.unparse(node)[:60]!r}, which the graded form can't have"
+                )
             wanted |= set() if isinstance(node, ast.Import | ast.ImportFrom) else names(ast.unparse(node))
         kept |= more
     lines = []
@@ -62,7 +71,11 @@ def names(source: str) -> set[str]:
 
     def read(table: symtable.SymbolTable) -> set[str]:
         top = table.get_type() == "module"
-        own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (top or symbol.is_global())}
+        own = {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced() and (top or symbol.is_global())
+        }
         return own.union(*map(read, table.get_children()))
 
     return read(symtable.symtable(plain(source), "cell", "exec"))

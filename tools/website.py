@@ -1,6 +1,8 @@
-"""Builds the book's site from the committed chapters, checks it, and shows it. Nothing is executed and nothing is fetched.
+"""Builds the book's site from the committed chapters, checks it, and shows it. Nothing is executed and nothing is
+fetched.
 
-python tools/website.py build            # build/site, whole or not at all: warnings are errors, then links, anchors, pictures
+python tools/website.py build            # build/site, whole or not at all: warnings are errors, then links, anchors,
+pictures
 python tools/website.py serve            # opens build/site in the browser
 """
 
@@ -31,9 +33,10 @@ from site_text import SiteError  # noqa: E402
 from sphinx.cmd.build import build_main  # noqa: E402
 
 from rrg_lib.errors import RRGError  # noqa: E402
-from rrg_lib.workspace import workspace  # noqa: E402
+from rrg_lib.runtime.workspace import workspace  # noqa: E402
 
-#: What of MathJax the pages use: TeX in (what is rare, such as \boldsymbol, is loaded when it is met), HTML with its own fonts out.
+#: What of MathJax the pages use: TeX in (what is rare, such as \boldsymbol, is loaded when it is met), HTML with its
+#: own fonts out.
 MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
@@ -50,7 +53,9 @@ def chapters(folder: Path, out: Path) -> tuple[dict[str, nbformat.NotebookNode],
         exercises += found
         nbformat.write(pages[path.stem], out / path.name)
     if faults or not pages:
-        raise SiteError("\n".join(faults) or f"{folder}: no chapter here; expected executed notebooks named NN_name.ipynb")
+        raise SiteError(
+            "\n".join(faults) or f"{folder}: no chapter here; expected executed notebooks named NN_name.ipynb"
+        )
     return pages, exercises
 
 
@@ -68,7 +73,9 @@ def mathjax(out: Path) -> None:
 
 def sphinx(source: Path, out: Path, doctrees: Path) -> None:
     """Sphinx with every warning an error; all of them are shown before it gives up."""
-    if build_main(["-b", "html", "-W", "-n", "--keep-going", "-q", "-j", "auto", "-d", str(doctrees), str(source), str(out)]):
+    if build_main(
+        ["-b", "html", "-W", "-n", "--keep-going", "-q", "-j", "auto", "-d", str(doctrees), str(source), str(out)]
+    ):
         raise SiteError("sphinx: the warnings above are errors; mend the page that each names")
 
 
@@ -114,8 +121,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("build", help="make and check the site")
-    making.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="the folder of the executed chapters")
-    making.add_argument("--pages", type=Path, default=ROOT / "site", help="the folder of the other pages and of conf.py")
+    making.add_argument(
+        "--notebooks", type=Path, default=ROOT / "notebooks", help="the folder of the executed chapters"
+    )
+    making.add_argument(
+        "--pages", type=Path, default=ROOT / "site", help="the folder of the other pages and of conf.py"
+    )
     showing = commands.add_parser("serve", help="open it in the browser")
     showing.add_argument("--port", type=int, default=8000)
     showing.add_argument("--no-browser", action="store_true")
@@ -130,8 +141,10 @@ def main(argv: list[str] | None = None) -> int:
         found = build(args.notebooks, args.out, args.pages)
         seconds = time.perf_counter() - start
         print(
-            f"{found.pages} pages, {found.pictures} pictures, {found.links:,} links inside the site, all alive; {found.outside} to other hosts, of which "
-            f"only the form was checked; 0 warnings; {seconds:.0f} s\nthe site is in {os.path.relpath(args.out)}; `make serve` opens it"
+            f"{found.pages} pages, {found.pictures} pictures, {found.links:,} links inside the site, all alive; "
+            f"{found.outside} to other hosts, of which "
+            f"only the form was checked; 0 warnings; {seconds:.0f} s\nthe site is in {os.path.relpath(args.out)}; "
+            f"`make serve` opens it"
         )
     except (SiteError, RRGError, EquationError) as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,5 @@
-"""Radiographs in DICOM files: 8 to 16 bits, MONOCHROME1 or 2, shown through the window or the look-up table that the header asks for."""
+"""Radiographs in DICOM files: 8 to 16 bits, MONOCHROME1 or 2, shown through the window or the look-up table that the
+header asks for."""
 
 from __future__ import annotations
 
@@ -26,24 +27,36 @@ def is_dicom(path: Path) -> bool:
 def dicom_pixels(path: Path, check_size: Callable[[int, int], None]) -> np.ndarray:
     """The pixels (H, W) of a DICOM radiograph, bone bright.
 
-    uint8 where the header has a window or look-up table (of several the first, a table before a window), or 8 bits without; else of the depth of the
-    file, to be scaled by its own range. MONOCHROME1, in which low values are bright, is turned over; colour becomes luminance.
-    `check_size(width, height)` is called before anything is decoded.
+    uint8 where the header has a window or look-up table (of several the first, a table before a window), or 8 bits
+    without; else of the depth of the file, to be scaled by its own range. MONOCHROME1, in which low values are bright,
+    is turned over; colour becomes luminance. `check_size(width, height)` is called before anything is decoded.
 
-    Raises `ImageError`: no DICOM file, no pixels, several frames, an encoding that needs a package that is not installed, damaged.
+    Raises `ImageError`: no DICOM file, no pixels, several frames, an encoding that needs a package that is not
+    installed, damaged.
     """
     import pydicom
 
     try:
-        with warnings.catch_warnings():  # pydicom warns of values that break the standard; the films of the collections have many
+        with (
+            warnings.catch_warnings()
+        ):  # pydicom warns of values that break the standard; the films of the collections have many
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, force=path.suffix.lower() in (".dcm", ".dicom"))
-            if "Rows" not in header or "Columns" not in header or not any(name in header for name in ("PixelData", "FloatPixelData")):
-                raise ImageError(f"{path}: is a DICOM file without pixels ({_kind(header)}); expected a radiograph. Take it out of the data")
+            if (
+                "Rows" not in header
+                or "Columns" not in header
+                or not any(name in header for name in ("PixelData", "FloatPixelData"))
+            ):
+                raise ImageError(
+                    f"{path}: is a DICOM file without pixels ({_kind(header)}); expected a radiograph. Take it out of "
+                    f"the data"
+                )
             check_size(int(header.Columns), int(header.Rows))
             if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
                 raise ImageError(f"{path}: has {frames} frames; expected one radiograph. Save the one that is meant")
-            if "TransferSyntaxUID" not in header.file_meta:  # written without a header of the file: by the standard the plainest encoding
+            if (
+                "TransferSyntaxUID" not in header.file_meta
+            ):  # written without a header of the file: by the standard the plainest encoding
                 header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
             return _shown(header)
     except ImageError:
@@ -53,7 +66,8 @@ def dicom_pixels(path: Path, check_size: Callable[[int, int], None]) -> np.ndarr
     except (NotImplementedError, RuntimeError) as error:
         name = header.file_meta.TransferSyntaxUID.name
         raise ImageError(
-            f"{path}: its pixels are encoded as {name} and could not be decoded ({str(error).splitlines()[0]}). If no decoder is installed: "
+            f"{path}: its pixels are encoded as {name} and could not be decoded ({str(error).splitlines()[0]}). If no "
+            f"decoder is installed: "
             "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg; else get the file again"
         ) from error
 
@@ -70,7 +84,10 @@ def _shown(header: Dataset) -> np.ndarray:
     if not photometric.startswith("MONOCHROME"):
         return _luminance(header, stored, photometric)
     values = apply_modality_lut(stored, header)  # (H, W)
-    for name in ("RescaleSlope", "RescaleIntercept"):  # done: left there, a negative slope would turn the window over once more
+    for name in (
+        "RescaleSlope",
+        "RescaleIntercept",
+    ):  # done: left there, a negative slope would turn the window over once more
         header.pop(name, None)
     if "VOILUTSequence" in header or _window_width(header) >= 1:
         values = _scaled_by(apply_voi_lut(values, header), *_limits(header))
@@ -84,7 +101,11 @@ def _shown(header: Dataset) -> np.ndarray:
 def _window_width(header: Dataset) -> float:
     """The first width there is; 0 for none or one that is no number."""
     width = header.get("WindowWidth")
-    first = width[0] if width is not None and not isinstance(width, str) and getattr(width, "__len__", None) and len(width) else width
+    first = (
+        width[0]
+        if width is not None and not isinstance(width, str) and getattr(width, "__len__", None) and len(width)
+        else width
+    )
     return float(first or 0)
 
 

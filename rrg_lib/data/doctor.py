@@ -1,4 +1,5 @@
-"""What is in a folder of radiographs and reports, what is wrong with it, and what to do: before hours are spent on preparing it."""
+"""What is in a folder of radiographs and reports, what is wrong with it, and what to do: before hours are spent on
+preparing it."""
 
 from __future__ import annotations
 
@@ -11,16 +12,16 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from rrg_lib.data import iu_xray
-from rrg_lib.data.collection import ViewRule
 from rrg_lib.data.film_check import Look, look_at
-from rrg_lib.data.layouts import find_layout
+from rrg_lib.data.layouts.collection import ViewRule
+from rrg_lib.data.layouts.registry import find_layout
 from rrg_lib.data.rejected import MAX_REJECTED
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
+from rrg_lib.data.study import SPLITS, Study
+from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.vocabulary import protocol
 from rrg_lib.errors import ReportError
-from rrg_lib.shipped import table
-from rrg_lib.study import SPLITS, Study
-from rrg_lib.text.report_labeler import ReportLabeler
-from rrg_lib.text.vocabulary import protocol
+from rrg_lib.runtime.package_data import table
 
 #: How many images are opened unless more are asked for: a minute or two.
 SAMPLE = 500
@@ -29,8 +30,8 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Complaint:
-    """One thing that is wrong: how many, of what ("image is missing|images are missing"), the first few of them, and what to do. `stops` when `prepare`
-    would not go on."""
+    """One thing that is wrong: how many, of what ("image is missing|images are missing"), the first few of them, and
+    what to do. `stops` when `prepare` would not go on."""
 
     count: int
     what: str
@@ -39,7 +40,9 @@ class Complaint:
     stops: bool = False
 
     def __str__(self) -> str:
-        shown = f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
+        shown = (
+            f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
+        )
         return f"{_counted(self.count, self.what)}{shown}\n    {self.advice}"
 
 
@@ -50,7 +53,8 @@ def _counted(count: int, what: str) -> str:
 
 @dataclass
 class Diagnosis:
-    """What `examine` found. `status` is for scripts: 0 as published or whole, 1 usable but something is wrong, 2 `prepare` would stop."""
+    """What `examine` found. `status` is for scripts: 0 as published or whole, 1 usable but something is wrong, 2
+    `prepare` would stop."""
 
     source: RealImages
     looks: dict[str, Look]
@@ -62,7 +66,10 @@ class Diagnosis:
         return 2 if any(complaint.stops for complaint in self.complaints) else int(bool(self.complaints))
 
     def __str__(self) -> str:
-        lines = [f"{self.source.root}: {self.source.name} in the layout {self.source.layout}", *(f"  {fact}" for fact in self.facts)]
+        lines = [
+            f"{self.source.root}: {self.source.name} in the layout {self.source.layout}",
+            *(f"  {fact}" for fact in self.facts),
+        ]
         lines += ["", *(f"- {complaint}" for complaint in self.complaints)] if self.complaints else []
         command = f"rrg prepare {self.source.name} --data-root {self.source.root}"
         words = ("nothing to complain of", "usable as it is, see above", "not usable as it is, see above")[self.status]
@@ -79,9 +86,11 @@ def examine(
     workers: int = 4,
     progress: bool = True,
 ) -> Diagnosis:
-    """Looks through a folder. Every image is looked for; `sample` of them (None: all), spread evenly, are opened. Nothing in the folder is changed.
+    """Looks through a folder. Every image is looked for; `sample` of them (None: all), spread evenly, are opened.
+    Nothing in the folder is changed.
 
-    Raises what `find_source` and the readers raise when there is no layout or a table can't be read: what is so wrong has a message of its own.
+    Raises what `find_source` and the readers raise when there is no layout or a table can't be read: what is so wrong
+    has a message of its own.
     """
     root = Path(root).expanduser()
     source = find_source(dataset or _dataset(root, layout), data_root=root, layout=layout, views=views)
@@ -92,9 +101,20 @@ def examine(
     if sample is not None and sample < len(there):
         there = [there[(2 * i + 1) * len(there) // (2 * sample)] for i in range(sample)]
     with ThreadPoolExecutor(workers) as pool:
-        blocks = (there[start : start + _BLOCK] for start in range(0, len(there), _BLOCK))  # a pool takes all at once that it is given
-        results = (look for block in blocks for look in pool.map(lambda entry: look_at(source.collection.images, entry[1]), block))
-        looks = {path: look for (_, path), look in zip(there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True)}
+        blocks = (
+            there[start : start + _BLOCK] for start in range(0, len(there), _BLOCK)
+        )  # a pool takes all at once that it is given
+        results = (
+            look
+            for block in blocks
+            for look in pool.map(lambda entry: look_at(source.collection.images, entry[1]), block)
+        )
+        looks = {
+            path: look
+            for (_, path), look in zip(
+                there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True
+            )
+        }
     found = Diagnosis(source, looks)
     found.facts = _facts(source, studies, images, looks)
     needed = sum(min(len(study.views), VIEWS) for study in studies)
@@ -116,7 +136,9 @@ def _dataset(root: Path, layout: str | None) -> str:
     return "iu_xray" if any(iu_xray.image_key(f"{study.id}-1") for study in studies) else "mimic_cxr"
 
 
-def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[str, str]], looks: dict[str, Look]) -> list[str]:
+def _facts(
+    source: RealImages, studies: Sequence[Study], images: Sequence[tuple[str, str]], looks: dict[str, Look]
+) -> list[str]:
     splits, positions = Counter(study.split for study in studies), source.collection.positions
     views = Counter(len(study.views) for study in studies)
     first = Counter(positions.get(study.views[0], "unknown") for study in studies if study.views)
@@ -130,8 +152,13 @@ def _facts(source: RealImages, studies: Sequence[Study], images: Sequence[tuple[
     ]
     if not all(study.is_coded for study in studies):
         coded = sum(study.is_coded for study in studies)
-        facts.append(f"expert codes in {coded:,} studies; what the others have is read in their reports ({ReportLabeler.version})")
-    return facts + [f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())]
+        facts.append(
+            f"expert codes in {coded:,} studies; what the others have is read in their reports "
+            f"({ReportLabeler.version})"
+        )
+    return facts + [
+        f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())
+    ]
 
 
 def _missing(source: RealImages, missing: list[str], needed: int) -> list[Complaint]:
@@ -140,7 +167,9 @@ def _missing(source: RealImages, missing: list[str], needed: int) -> list[Compla
     asked = len(source.missing())
     stops = asked > MAX_REJECTED * needed
     advice = f"Put them into {source.collection.images}." + (
-        f" Or go on with those that are there: --max-rejected {asked / needed:.2f}" if stops else " prepare sets them aside."
+        f" Or go on with those that are there: --max-rejected {asked / needed:.2f}"
+        if stops
+        else " prepare sets them aside."
     )
     return [Complaint(len(missing), "image is missing|images are missing", tuple(missing[:3]), advice, stops)]
 
@@ -150,7 +179,11 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
     if unreadable := {path: look.fault for path, look in looks.items() if look.fault}:
         examples = tuple(list(unreadable.values())[:3])
         stops = len(unreadable) > MAX_REJECTED * len(looks)
-        advice = "Get these files again; prepare sets them aside." if not stops else "Get these files again: they are too many to set aside."
+        advice = (
+            "Get these files again; prepare sets them aside."
+            if not stops
+            else "Get these files again: they are too many to set aside."
+        )
         found.append(Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops))
     if odd := {path: look.oddness for path, look in looks.items() if look.oddness}:
         examples = tuple(f"{path} ({why})" for path, why in list(odd.items())[:3])
@@ -181,23 +214,37 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
         except ReportError:
             empty.append(study.id)
     known = [(study, one) for study in studies if (one := iu_xray.known(study.id))]
-    reworded, moved = ([study.id for study, one in known if getattr(study, part) != getattr(one, part)] for part in ("report", "split"))
+    reworded, moved = (
+        [study.id for study, one in known if getattr(study, part) != getattr(one, part)] for part in ("report", "split")
+    )
     incomparable = "Scores on them can't be compared with published ones."
     found = []
     if empty:
         found.append(
-            Complaint(len(empty), "report is empty|reports are empty", tuple(empty[:3]), "Give them a report, or take the studies out.", stops=True)
+            Complaint(
+                len(empty),
+                "report is empty|reports are empty",
+                tuple(empty[:3]),
+                "Give them a report, or take the studies out.",
+                stops=True,
+            )
         )
     if reworded:
         found.append(
             Complaint(
-                len(reworded), "report is not that of the collection|reports are not those of the collection", tuple(reworded[:3]), incomparable
+                len(reworded),
+                "report is not that of the collection|reports are not those of the collection",
+                tuple(reworded[:3]),
+                incomparable,
             )
         )
     if moved:
         found.append(
             Complaint(
-                len(moved), "study is in another split than published|studies are in another split than published", tuple(moved[:3]), incomparable
+                len(moved),
+                "study is in another split than published|studies are in another split than published",
+                tuple(moved[:3]),
+                incomparable,
             )
         )
     splits = Counter(study.split for study in studies)
@@ -207,10 +254,18 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
     ):
         if splits["train"] and not splits[split]:
             advice = f"{without}. Give some the split {split!r}."
-            found.append(Complaint(len(studies), f"study, and none for {what}|studies, and none for {what}", (), advice))
+            found.append(
+                Complaint(len(studies), f"study, and none for {what}|studies, and none for {what}", (), advice)
+            )
     if studies and not any(study.split == "train" for study in studies):
         found.append(
-            Complaint(len(studies), "study, and none for training|studies, and none for training", (), "Put some into the split 'train'.", stops=True)
+            Complaint(
+                len(studies),
+                "study, and none for training|studies, and none for training",
+                (),
+                "Put some into the split 'train'.",
+                stops=True,
+            )
         )
     return found
 
@@ -221,7 +276,11 @@ def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
     if source.name == "iu_xray":
         printed, slack = Counter(row["split"] for row in table("iu_xray_split")), 0
     elif source.name == "mimic_cxr":
-        rows = [row for row in table("published") if (row["where"], row["dataset"], row["metric"]) == ("Table 1", source.name, "reports")]
+        rows = [
+            row
+            for row in table("published")
+            if (row["where"], row["dataset"], row["metric"]) == ("Table 1", source.name, "reports")
+        ]
         printed, slack = {row["system"]: int(float(row["value"])) for row in rows}, 50
         has.update({split: 0 for split in SPLITS})
         if source.layout != "mimic_cxr_jpg":
@@ -231,7 +290,11 @@ def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             return []  # all there; what was left out is told above
     else:
         return []
-    other = ", ".join(f"{split} {has[split]:,} instead of {printed[split]:,}" for split in SPLITS if abs(has[split] - printed[split]) > slack)
+    other = ", ".join(
+        f"{split} {has[split]:,} instead of {printed[split]:,}"
+        for split in SPLITS
+        if abs(has[split] - printed[split]) > slack
+    )
     short = abs(sum(has.values()) - sum(printed.values()))
     return (
         [

@@ -1,4 +1,5 @@
-"""Files from the network, for those who have one: resumed where a connection broke, checked against a recorded SHA-256, whole or not there at all."""
+"""Files from the network, for those who have one: resumed where a connection broke, checked against a recorded SHA-256,
+whole or not there at all."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import DownloadError, StorageError
-from rrg_lib.workspace import write_json
+from rrg_lib.runtime.workspace import write_json
 
 #: What was recorded of files fetched before, in the folder they are in.
 CHECKSUMS = "checksums.json"
@@ -29,7 +30,8 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Fetching:
-    """How patiently: tries that may bring nothing in a row, seconds a try may be silent, seconds of the first wait (doubled each time)."""
+    """How patiently: tries that may bring nothing in a row, seconds a try may be silent, seconds of the first wait
+    (doubled each time)."""
 
     tries: int = 6
     timeout: float = 60.0
@@ -50,19 +52,22 @@ def fetch(
 ) -> str:
     """Fetches `url` to `path` and gives its SHA-256. A file that is there and has the recorded hash is kept.
 
-    What arrived of a broken connection stays in `PATH.part` and is gone on with, as long as the server says that it is the same file still. The hash
-    must be `sha256`, or where none is given the one recorded when the file was first fetched; the first time it is recorded.
+    What arrived of a broken connection stays in `PATH.part` and is gone on with, as long as the server says that it is
+    the same file still. The hash must be `sha256`, or where none is given the one recorded when the file was first
+    fetched; the first time it is recorded.
 
     Raises:
-        DownloadError: no network (told at once), no connection, a web page instead of the file, another hash or length; names the address and what to do.
-        StorageError: the disk is full or not writable. What arrived stays.
+        DownloadError: no network (told at once), no connection, a web page instead of the file, another hash or length;
+        names the address and what to do. StorageError: the disk is full or not writable. What arrived stays.
     """
     if (scheme := urlsplit(url).scheme) != "https" and not (scheme == "http" and urlsplit(url).hostname in _LOCAL):
         raise DownloadError(f"{url}: expected an address that begins with https://")
     checksums = path.parent / CHECKSUMS
     recorded = json.loads(checksums.read_text(encoding="utf-8")) if checksums.is_file() else {}
     expected = sha256 or recorded.get(path.name)
-    if path.is_file() and (found := hash_of(path)) == (expected or found):  # one that the user put there is taken as the first one
+    if path.is_file() and (found := hash_of(path)) == (
+        expected or found
+    ):  # one that the user put there is taken as the first one
         write_json(checksums, recorded | {path.name: found})
         return found
     part = path.with_name(f"{path.name}.part")
@@ -74,14 +79,17 @@ def fetch(
             part.unlink()
             _note(part).unlink(missing_ok=True)
             raise DownloadError(
-                f"{url}: what came has the SHA-256 {found}, expected {expected}. It was deleted. Run again; if that does not help, the file was changed "
+                f"{url}: what came has the SHA-256 {found}, expected {expected}. It was deleted. Run again; if that "
+                f"does not help, the file was changed "
                 f"or the connection is not to be trusted (a hash recorded here before stands in {checksums})"
             )
         write_json(checksums, recorded | {path.name: found})
         part.replace(path)
         _note(part).unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"could not write {part}: {error.strerror or error}. What arrived stays; free some space, then run again") from error
+        raise StorageError(
+            f"could not write {part}: {error.strerror or error}. What arrived stays; free some space, then run again"
+        ) from error
     return found
 
 
@@ -106,13 +114,18 @@ def _complete(url: str, part: Path, how: Fetching, progress: bool, sleep: Callab
             reason = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise DownloadError(f"{url}: the server answered {error.code} {error.reason}. Look at the address in a browser") from error
+                raise DownloadError(
+                    f"{url}: the server answered {error.code} {error.reason}. Look at the address in a browser"
+                ) from error
             reason = f"the server answered {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
-            if not most and isinstance(getattr(error, "reason", None), socket.gaierror):  # begun already, it would be worth a wait
+            if not most and isinstance(
+                getattr(error, "reason", None), socket.gaierror
+            ):  # begun already, it would be worth a wait
                 raise DownloadError(
-                    f"{url}: {urlsplit(url).hostname} is not known here ({reason}); is there a network? Or fetch the file elsewhere and put it at "
+                    f"{url}: {urlsplit(url).hostname} is not known here ({reason}); is there a network? Or fetch the "
+                    f"file elsewhere and put it at "
                     f"{part.with_suffix('')}: it is taken from there"
                 ) from error
         has = part.stat().st_size if part.exists() else 0
@@ -144,14 +157,20 @@ def _receive(url: str, part: Path, timeout: float, progress: bool) -> bool:
             raise DownloadError(f"{url}: leads to {response.url}, which is not encrypted. Nothing was fetched")
         if "text/html" in response.headers.get("Content-Type", ""):
             raise DownloadError(
-                f"{url}: the server sent a web page instead of the file (a login, or a note that it has moved?). Open it in a browser"
+                f"{url}: the server sent a web page instead of the file (a login, or a note that it has moved?). Open "
+                f"it in a browser"
             )
         start = _start(response, have)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         if total and total - start > (free := shutil.disk_usage(part.parent).free):
-            raise StorageError(f"{url} has {total - start:,} bytes to come and {part.parent} has {free:,} left. Free some space, then run again")
-        write_json(_note(part), {"url": url, "tag": response.headers.get("ETag") or response.headers.get("Last-Modified")})
+            raise StorageError(
+                f"{url} has {total - start:,} bytes to come and {part.parent} has {free:,} left. Free some space, then "
+                f"run again"
+            )
+        write_json(
+            _note(part), {"url": url, "tag": response.headers.get("ETag") or response.headers.get("Last-Modified")}
+        )
         with open(part, "r+b" if start else "wb") as file, _bar(part, total, start, progress) as bar:
             file.seek(start)
             file.truncate()

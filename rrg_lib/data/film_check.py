@@ -1,4 +1,5 @@
-"""Whether a file can be read, and whether what it shows can be a film of a chest; and a page of many films to look at."""
+"""Whether a file can be read, and whether what it shows can be a film of a chest; and a page of many films to look
+at."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from rrg_lib.data.dicom import is_dicom
 from rrg_lib.data.images import SIZE, open_radiograph, read_radiograph
 from rrg_lib.errors import ImageError
-from rrg_lib.workspace import written_whole
+from rrg_lib.runtime.workspace import written_whole
 
-#: What no film of a chest is: longer than twice its width, smaller than this, nearly of one gray (standard deviation), in colour (channels apart).
+#: What no film of a chest is: longer than twice its width, smaller than this, nearly of one gray (standard deviation),
+#: in colour (channels apart).
 MAX_RATIO, MIN_SIDE, MIN_CONTRAST, MAX_COLOUR = 2.0, 128, 8.0, 12.0
 TILE, CAPTION, COLUMNS = 160, 28, 8
 
@@ -36,7 +38,11 @@ def look_at(images: Path, path: str) -> Look:
     except ImageError as error:
         return Look(fault=str(error).replace(f"{images}/", ""))
     square = np.asarray(film.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    return Look("", _oddness(images / path, film, square), hashlib.sha256(square.tobytes() + repr(film.size).encode()).hexdigest())
+    return Look(
+        "",
+        _oddness(images / path, film, square),
+        hashlib.sha256(square.tobytes() + repr(film.size).encode()).hexdigest(),
+    )
 
 
 def _oddness(path: Path, film: Image.Image, square: np.ndarray) -> str:
@@ -65,7 +71,8 @@ def _colour(path: Path) -> float:
 
 
 def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -> Path:
-    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red, with the reason on it."""
+    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red,
+    with the reason on it."""
     rows = max(1, -(-len(looks) // COLUMNS))
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)

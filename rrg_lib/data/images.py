@@ -13,11 +13,13 @@ from rrg_lib.errors import ImageError
 
 #: Side of the stored views in pixels.
 SIZE = 256
-#: The largest image that is decoded: 8,000 x 8,000. The largest films of the public collections have about a third of it.
+#: The largest image that is decoded: 8,000 x 8,000. The largest films of the public collections have about a third of
+#: it.
 MAX_PIXELS = 64_000_000
 #: The smallest side, in pixels, that is taken for a radiograph.
 MIN_SIDE = 32
-#: Of a deep image, this share of the darkest and of the brightest pixels is left out of its range: burnt-in marks would else set it.
+#: Of a deep image, this share of the darkest and of the brightest pixels is left out of its range: burnt-in marks would
+#: else set it.
 RANGE_TAILS = 0.001
 
 _FORMATS = ("PNG", "JPEG")
@@ -41,21 +43,24 @@ _SIGNATURES = (  # how the files that end up among radiographs begin; only used 
 def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
     """The image in `path` as (size, size) uint8, 0 black.
 
-    *The whole film is kept and squashed to a square* (bilinear, antialiased), as the R2Gen release does to validation and test images: nothing is
-    cropped, so a costophrenic angle at the edge of the film stays, and the aspect ratio is not. Colour becomes luminance, transparency
-    lies on black, EXIF orientation is obeyed, and images deeper than 8 bit are scaled by their own range (`RANGE_TAILS` left out at
-    each end; 16-bit *colour* keeps its high byte). A JPEG much larger than `size` is decoded at a fraction of its resolution, at least twice `size`.
-    A DICOM file is shown as its header says (`dicom.dicom_pixels`).
+    *The whole film is kept and squashed to a square* (bilinear, antialiased), as the R2Gen release does to validation
+    and test images: nothing is cropped, so a costophrenic angle at the edge of the film stays, and the aspect ratio is
+    not. Colour becomes luminance, transparency lies on black, EXIF orientation is obeyed, and images deeper than 8 bit
+    are scaled by their own range (`RANGE_TAILS` left out at each end; 16-bit *colour* keeps its high byte). A JPEG much
+    larger than `size` is decoded at a fraction of its resolution, at least twice `size`. A DICOM file is shown as its
+    header says (`dicom.dicom_pixels`).
 
     Raises:
-        ImageError: not there, not a PNG, JPEG or DICOM file, animated, damaged, smaller than `MIN_SIDE` or larger than `MAX_PIXELS` (refused before
+        ImageError: not there, not a PNG, JPEG or DICOM file, animated, damaged, smaller than `MIN_SIDE` or larger than
+        `MAX_PIXELS` (refused before
             decoding).
     """
     return np.asarray(open_radiograph(path, size).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:
-    """The image in `path` in 8-bit gray and its own shape, at least twice `size` where it is that large. Raises as `read_radiograph` does."""
+    """The image in `path` in 8-bit gray and its own shape, at least twice `size` where it is that large. Raises as
+    `read_radiograph` does."""
     path = Path(path)
     try:
         _check_file(path)
@@ -66,7 +71,9 @@ def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, *image.size)
                 if (frames := getattr(image, "n_frames", 1)) > 1:
-                    raise ImageError(f"{path}: is animated ({frames} pictures); expected one radiograph. Save the one that is meant")
+                    raise ImageError(
+                        f"{path}: is animated ({frames} pictures); expected one radiograph. Save the one that is meant"
+                    )
                 image.draft("L", (2 * size, 2 * size))  # JPEG only: the decoder itself halves, before the pixels exist
                 return _gray(ImageOps.exif_transpose(image))
     except ImageError:
@@ -74,11 +81,16 @@ def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused before decoding, {error}; {_limit()}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is {_what(path)}; expected a PNG, a JPEG or a DICOM file. Replace it, or take it out of the data") from error
+        raise ImageError(
+            f"{path} is {_what(path)}; expected a PNG, a JPEG or a DICOM file. Replace it, or take it out of the data"
+        ) from error
     except PermissionError as error:
         raise ImageError(f"{path}: may not be read ({error.strerror}). Change its permissions") from error
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
-        raise ImageError(f"{path}: the image data is truncated or damaged ({error}); expected a whole PNG or JPEG. Get the file again") from error
+        raise ImageError(
+            f"{path}: the image data is truncated or damaged ({error}); expected a whole PNG or JPEG. Get the file "
+            f"again"
+        ) from error
 
 
 def _film(pixels: np.ndarray) -> Image.Image:
@@ -89,7 +101,9 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: no such file; expected a PNG or JPEG radiograph. Check the path, or fetch the image")
     if not path.is_file():
-        raise ImageError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}; expected a PNG or JPEG radiograph")
+        raise ImageError(
+            f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}; expected a PNG or JPEG radiograph"
+        )
     if path.stat().st_size == 0:
         raise ImageError(f"{path}: is empty (0 bytes); expected a PNG or JPEG radiograph. Get the file again")
 
@@ -98,7 +112,10 @@ def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path}: its header says {width} x {height} pixels, refused before decoding; {_limit()}")
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{path}: is {width} x {height} pixels; expected a radiograph of at least {MIN_SIDE} x {MIN_SIDE}. Get the original film")
+        raise ImageError(
+            f"{path}: is {width} x {height} pixels; expected a radiograph of at least {MIN_SIDE} x {MIN_SIDE}. Get the "
+            f"original film"
+        )
 
 
 def _limit() -> str:
@@ -125,11 +142,14 @@ def _gray(image: Image.Image) -> Image.Image:
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return image.convert("RGB").convert("L") if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else image.convert("L")
+    return (
+        image.convert("RGB").convert("L") if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else image.convert("L")
+    )
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
-    """Deep pixels (H, W) to uint8 by their own range, `RANGE_TAILS` of them clipped at each end; a blank image is all 0."""
+    """Deep pixels (H, W) to uint8 by their own range, `RANGE_TAILS` of them clipped at each end; a blank image is all
+    0."""
     low, high = np.quantile(pixels, (RANGE_TAILS, 1 - RANGE_TAILS), method="nearest").astype(np.float64)
     if high <= low:  # nearly all pixels alike: take what range there is
         low, high = float(pixels.min()), float(pixels.max())

@@ -1,7 +1,9 @@
-"""The Indiana University chest X-ray collection: its reports and expert codes, which come with the `torchxrayvision` package.
+"""The Indiana University chest X-ray collection: its reports and expert codes, which come with the `torchxrayvision`
+package.
 
-3,955 XML reports (Demner-Fushman et al. 2016; CC BY-NC-ND 4.0, read at run time and never copied). The standard split is exactly the 2,955
-studies with at least two images and a non-empty FINDINGS section; `data/iu_xray_split.csv` says which is where.
+3,955 XML reports (Demner-Fushman et al. 2016; CC BY-NC-ND 4.0, read at run time and never copied). The standard split
+is exactly the 2,955 studies with at least two images and a non-empty FINDINGS section; `data/iu_xray_split.csv` says
+which is where.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from pathlib import Path
 import defusedxml.ElementTree as ElementTree
 from defusedxml.common import DefusedXmlException
 
-from rrg_lib.data.collection import Position, position
+from rrg_lib.data.layouts.collection import Position, position
+from rrg_lib.data.study import SEVERITIES, SIDES, Finding, Split, Study
 from rrg_lib.errors import AnnotationError, DataRootError, UnknownNameError
-from rrg_lib.shipped import table
-from rrg_lib.study import SEVERITIES, SIDES, Finding, Split, Study
+from rrg_lib.runtime.package_data import table
 
 SOURCE = "Indiana University Chest X-ray Collection (Demner-Fushman et al. 2016), CC BY-NC-ND 4.0"
 _ARCHIVE_BYTES_LIMIT = 64 * 2**20  # of one member: a report is about 5 KiB
@@ -29,7 +31,8 @@ _ARCHIVE_BYTES_LIMIT = 64 * 2**20  # of one member: a report is about 5 KiB
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written; `impression` is what was concluded."""
+    """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written;
+    `impression` is what was concluded."""
 
     uid: str
     findings: str
@@ -39,16 +42,24 @@ class Record:
 
 
 def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
-    """One report of the collection. Raises `AnnotationError` naming `where` for what is not well-formed, declares entities, or is no such report."""
+    """One report of the collection. Raises `AnnotationError` naming `where` for what is not well-formed, declares
+    entities, or is no such report."""
     try:
-        root = ElementTree.fromstring(xml, forbid_dtd=True)  # no report declares entities; who does may want to fill the memory with them
+        root = ElementTree.fromstring(
+            xml, forbid_dtd=True
+        )  # no report declares entities; who does may want to fill the memory with them
     except ElementTree.ParseError as error:
         raise AnnotationError(f"{where}: is not well-formed XML ({error}). Get the file again") from error
     except DefusedXmlException as error:
-        raise AnnotationError(f"{where}: declares a document type or entities, which no report of the collection does. Get the file again") from error
+        raise AnnotationError(
+            f"{where}: declares a document type or entities, which no report of the collection does. Get the file again"
+        ) from error
     uid = root.find("uId")
     if uid is None or not uid.get("id"):
-        raise AnnotationError(f"{where}: has no uId; expected a report of the Indiana University collection. Take the file away, or get it again")
+        raise AnnotationError(
+            f"{where}: has no uId; expected a report of the Indiana University collection. Take the file away, or get "
+            f"it again"
+        )
     return Record(
         uid=uid.get("id").removeprefix("CXR"),
         findings=_section(root, "FINDINGS"),
@@ -78,7 +89,10 @@ def records() -> dict[str, Record]:
 def _packaged(name: str) -> Path:
     """A file of the package that ships the reports. It is located, not imported: importing it takes seconds."""
     if find_spec("torchxrayvision") is None:
-        raise DataRootError("the IU X-Ray reports come with the package torchxrayvision, which is not installed; run: pip install torchxrayvision")
+        raise DataRootError(
+            "the IU X-Ray reports come with the package torchxrayvision, which is not installed; run: pip install "
+            "torchxrayvision"
+        )
     return Path(find_spec("torchxrayvision").origin).parent / "data" / name
 
 
@@ -86,18 +100,21 @@ _IMAGE = re.compile(r"(?:CXR)?(\d+)_(?:\d+_)?(IM-\d+(?:-\d+)*)")
 
 
 def image_key(name: str) -> str | None:
-    """One name for an image of the collection, whoever wrote it: `CXR1_1_IM-0001-3001.png` (Open-i), `1_IM-0001-3001.dcm` (its DICOM files) and
-    `1_IM-0001-3001.dcm.png` (Kaggle) are all `1_IM-0001-3001`. None for a name of another kind."""
+    """One name for an image of the collection, whoever wrote it: `CXR1_1_IM-0001-3001.png` (Open-i),
+    `1_IM-0001-3001.dcm` (its DICOM files) and `1_IM-0001-3001.dcm.png` (Kaggle) are all `1_IM-0001-3001`. None for a
+    name of another kind."""
     match = _IMAGE.match(name)
     return f"{match[1]}_{match[2]}" if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class FilmHeader:
-    """What the DICOM header of one image of the collection says: pixels down and across, bits a pixel, and how the pixels are to be shown.
+    """What the DICOM header of one image of the collection says: pixels down and across, bits a pixel, and how the
+    pixels are to be shown.
 
-    `low_is_bright` is MONOCHROME1; `window` (centre, width) the first one there is; `has_table` whether it has a look-up table; `program` the scanner's own
-    number of how it processed the film. `position` is what the header says, and not always right: of some scanners every film is "PA".
+    `low_is_bright` is MONOCHROME1; `window` (centre, width) the first one there is; `has_table` whether it has a
+    look-up table; `program` the scanner's own number of how it processed the film. `position` is what the header says,
+    and not always right: of some scanners every film is "PA".
     """
 
     rows: int
@@ -146,12 +163,16 @@ def positions() -> dict[str, Position]:
 def _finding_map() -> dict[tuple[str, str], tuple[str | None, str | None]]:
     """(MeSH head, qualifier or "") -> (drawn finding, CheXpert observation), from `data/mesh_findings.csv`."""
     rows = table("mesh_findings")
-    return {(row["mesh_head"], row["with_qualifier"]): (row["drawn_finding"] or None, row["chexpert_observation"] or None) for row in rows}
+    return {
+        (row["mesh_head"], row["with_qualifier"]): (row["drawn_finding"] or None, row["chexpert_observation"] or None)
+        for row in rows
+    }
 
 
 @lru_cache(2**16)  # one finding for all studies that have it: most of what a hundred thousand studies would hold
 def parse_code(code: str) -> Finding:
-    """A MeSH code such as `Opacity/lung/base/left/mild` as a `Finding`; heads outside the map keep `drawn` and `observation` None."""
+    """A MeSH code such as `Opacity/lung/base/left/mild` as a `Finding`; heads outside the map keep `drawn` and
+    `observation` None."""
     head, *qualifiers = (part.strip() for part in code.split("/"))
     names = _finding_map()
     drawn, observation = names.get((head, ""), (None, None))
@@ -160,12 +181,15 @@ def parse_code(code: str) -> Finding:
     side = next((q for q in qualifiers if q in SIDES), None)
     severity = next((q for q in qualifiers if q in SEVERITIES), None)
     place = tuple(q for q in qualifiers if q not in SIDES and q not in SEVERITIES)
-    return Finding(code=code, head=head, drawn=drawn, observation=observation, place=place, side=side, severity=severity)
+    return Finding(
+        code=code, head=head, drawn=drawn, observation=observation, place=place, side=side, severity=severity
+    )
 
 
 @cache
 def studies(split: Split | None = None) -> tuple[Study, ...]:
-    """The 2,955 studies of the standard split in its order, or those of one part of it. The views are the names of the first two images."""
+    """The 2,955 studies of the standard split in its order, or those of one part of it. The views are the names of the
+    first two images."""
     by_uid = records()
     found = []
     for row in table("iu_xray_split"):
@@ -178,8 +202,9 @@ def studies(split: Split | None = None) -> tuple[Study, ...]:
 
 @cache
 def impressions() -> dict[str, str]:
-    """study id -> its IMPRESSION, what the radiologist concluded, for the 2,955 studies of the standard split; "" for the few that have none. No system
-    of the book reads or writes it; the released labels of XProNet were made from it."""
+    """study id -> its IMPRESSION, what the radiologist concluded, for the 2,955 studies of the standard split; "" for
+    the few that have none. No system of the book reads or writes it; the released labels of XProNet were made from
+    it."""
     by_uid = records()
     return {row["study_id"]: by_uid[row["uid"]].impression for row in table("iu_xray_split")}
 

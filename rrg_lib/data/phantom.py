@@ -1,7 +1,9 @@
-"""IU-Phantom: frontal and lateral radiographs drawn from the expert codes of a study, with a box around each finding that is drawn.
+"""IU-Phantom: frontal and lateral radiographs drawn from the expert codes of a study, with a box around each finding
+that is drawn.
 
-The report is real and the image is ours: side, place and severity of each code are in the picture, and nothing else is wrong with it. The scores of
-models that look at drawn radiographs are not comparable with published ones. `sample_studies` makes whole studies, reports included, of any number.
+The report is real and the image is ours: side, place and severity of each code are in the picture, and nothing else is
+wrong with it. The scores of models that look at drawn radiographs are not comparable with published ones.
+`sample_studies` makes whole studies, reports included, of any number.
 """
 
 from __future__ import annotations
@@ -23,14 +25,15 @@ from rrg_lib.data.drawing.frontal import draw_frontal
 from rrg_lib.data.drawing.lateral import draw_lateral, heart
 from rrg_lib.data.drawing.places import FRONTAL, LATERAL, Chest, Region
 from rrg_lib.data.drawing.sentences import sample_studies
-from rrg_lib.study import Box, Finding, Study
+from rrg_lib.data.study import Box, Finding, Study
 
 __all__ = ["Drawing", "draw", "sample_studies"]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`views`: (2, size, size) uint8, frontal and lateral, film-like (bone is bright). `boxes`: every drawn finding, in pixels of its view."""
+    """`views`: (2, size, size) uint8, frontal and lateral, film-like (bone is bright). `boxes`: every drawn finding, in
+    pixels of its view."""
 
     views: np.ndarray
     boxes: tuple[Box, ...]
@@ -58,17 +61,23 @@ PAINT = {
 
 
 def draw(study: Study, *, seed: int = 0, size: int = 256) -> Drawing:
-    """The two views of a study and the boxes of its drawn findings, a function of the study's id, its codes and `seed` alone.
+    """The two views of a study and the boxes of its drawn findings, a function of the study's id, its codes and `seed`
+    alone.
 
-    The chest, its pose and the film's noise follow from id and seed; each finding has its own stream of random numbers. So the same study without a
-    finding is the same patient without it. `size` is the side of the images in pixels; boxes are in the same pixels.
+    The chest, its pose and the film's noise follow from id and seed; each finding has its own stream of random numbers.
+    So the same study without a finding is the same patient without it. `size` is the side of the images in pixels;
+    boxes are in the same pixels.
     """
     findings = [finding for finding in study.findings if finding.drawn is not None]
     anatomy = bodies.sample_anatomy(_random(study, seed, "anatomy"))
     for finding in findings:
         if change := RESHAPE.get(finding.drawn):
             anatomy = change(anatomy, finding, _random(study, seed, finding.code))
-    chest = Chest(anatomy, draw_frontal(anatomy, _random(study, seed, "frontal")), draw_lateral(anatomy, _random(study, seed, "lateral")))
+    chest = Chest(
+        anatomy,
+        draw_frontal(anatomy, _random(study, seed, "frontal")),
+        draw_lateral(anatomy, _random(study, seed, "lateral")),
+    )
     add_distractors(chest, _random(study, seed, "distractors"))
     regions: list[tuple[Finding, Region]] = []
     for finding in findings:
@@ -79,8 +88,16 @@ def draw(study: Study, *, seed: int = 0, size: int = 256) -> Drawing:
                 regions += [(finding, region) for region in paint(chest, finding, _random(study, seed, finding.code))]
     film = _random(study, seed, "film")
     poses = sample_pose(film), sample_pose(film)
-    views = np.stack([expose(layers.density(), pose, film) for layers, pose in zip((chest.frontal, chest.lateral), poses, strict=True)])
-    boxes = tuple(Box(finding.drawn, region.view, *poses[region.view].move(region.extent), finding.code) for finding, region in regions)
+    views = np.stack(
+        [
+            expose(layers.density(), pose, film)
+            for layers, pose in zip((chest.frontal, chest.lateral), poses, strict=True)
+        ]
+    )
+    boxes = tuple(
+        Box(finding.drawn, region.view, *poses[region.view].move(region.extent), finding.code)
+        for finding, region in regions
+    )
     return Drawing(views, boxes) if size == SIZE else _resized(views, boxes, size)
 
 
@@ -102,7 +119,9 @@ def _reshaped_regions(anatomy: Anatomy, finding: Finding) -> list[Region]:
     if finding.drawn == "Scoliosis":
         line = anatomy.spine_x()
         rows = np.flatnonzero(np.abs(line - MIDLINE) > 0.3 * np.abs(line - MIDLINE).max())
-        return [Region(FRONTAL, (int(line[rows].min()) - 14, int(rows[0]), int(line[rows].max()) + 14, int(rows[-1]) + 1))]
+        return [
+            Region(FRONTAL, (int(line[rows].min()) - 14, int(rows[0]), int(line[rows].max()) + 14, int(rows[-1]) + 1))
+        ]
     if finding.drawn == "Hyperinflation":
         top, bottom, reach = int(anatomy.apex), int(max(anatomy.dome)) + 12, int(anatomy.width)
         x0 = int(MIDLINE) - (reach if finding.side != "left" else 0)

@@ -1,7 +1,8 @@
 """From a source to a prepared dataset: drawn or read once, in parallel, into memory-mapped shards that training reads.
 
-A prepared folder holds `shard-00000.arrow`, …, `vocabulary.json` and, written last, `manifest.json`: a folder with a manifest is whole. A run that
-was killed leaves finished shards; the next one keeps those that verify and makes the rest, to the same bytes.
+A prepared folder holds `shard-00000.arrow`, …, `vocabulary.json` and, written last, `manifest.json`: a folder with a
+manifest is whole. A run that was killed leaves finished shards; the next one keeps those that verify and makes the
+rest, to the same bytes.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from rrg_lib.data.collection import ViewRule
 from rrg_lib.data.images import SIZE
-from rrg_lib.data.paths import listing
-from rrg_lib.data.processes import cpus, in_order
+from rrg_lib.data.layouts.collection import ViewRule
+from rrg_lib.data.layouts.paths import listing
 from rrg_lib.data.rejected import MAX_REJECTED, REJECTED, save_rejected
 from rrg_lib.data.shards import Shard, shard_request, write_shard
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, Source, find_source
+from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS, Study
+from rrg_lib.data.text.vocabulary import Protocol, Vocabulary
+from rrg_lib.data.text.vocabulary import protocol as find_protocol
 from rrg_lib.errors import AnnotationError, ConfigurationError, DataRootError, ImageError, RRGError
-from rrg_lib.hashing import content_hash
-from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS, Study
-from rrg_lib.text.vocabulary import Protocol, Vocabulary
-from rrg_lib.text.vocabulary import protocol as find_protocol
-from rrg_lib.workspace import locked, workspace, write_json
+from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.worker_pool import cpus, in_order
+from rrg_lib.runtime.workspace import locked, workspace, write_json
 
 if TYPE_CHECKING:
-    from rrg_lib.data.loading import PreparedDataset
+    from rrg_lib.data.prepared_dataset import PreparedDataset
 
 #: Raised whenever a prepared folder of an older version could be read wrongly.
 FORMAT = 1
@@ -56,17 +57,18 @@ def prepare(
     """Prepares `source` and opens it. What is there already is kept: a second call returns at once and changes nothing.
 
     Args:
-        source: a name in `rrg_lib.data.sources.SOURCES`.
-        out: the folder; by default one in the workspace whose name tells source, protocol, seed, count and version of the drawing.
-        data_root: where the real images are, for a source that reads some; or a folder that was prepared before, with whatever options: it is opened.
-        protocol: how reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`.
-        seed: of the drawings (and of the sampled studies of `phantom`); real images have none.
-        count: so many studies only, spread evenly over the splits (for `phantom`: how many to make).
-        layout: one of `LAYOUTS`, for real images; by default told from the folder.
-        views: one of `VIEW_RULES`, for real images; by default the first views as released, for `mimic_cxr` one frontal view.
-        max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study without any other with them; when
+        source: a name in `rrg_lib.data.sources.SOURCES`. out: the folder; by default one in the workspace whose name
+        tells source, protocol, seed, count and version of the drawing. data_root: where the real images are, for a
+        source that reads some; or a folder that was prepared before, with whatever options: it is opened. protocol: how
+        reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`. seed: of the drawings (and of the
+        sampled studies of `phantom`); real images have none. count: so many studies only, spread evenly over the splits
+        (for `phantom`: how many to make). layout: one of `LAYOUTS`, for real images; by default told from the folder.
+        views: one of `VIEW_RULES`, for real images; by default the first views as released, for `mimic_cxr` one frontal
+        view. max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study
+        without any other with them; when
             they are more than this share of all, the run stops instead.
-        workers: processes, by default one a CPU; 1 stays in this process. The bytes do not depend on it. Processes are spawned: a *script*
+        workers: processes, by default one a CPU; 1 stays in this process. The bytes do not depend on it. Processes are
+        spawned: a *script*
             that calls this with more than one needs the usual `if __name__ == "__main__":`, a notebook does not.
         shard_size: studies a file, and so the memory a process takes (128 KiB a study of two views).
 
@@ -76,11 +78,16 @@ def prepare(
         ConfigurationError: the folder holds another request; says what differs.
         StorageError: the disk is full or not writable. Finished shards stay; nothing is half-written.
     """
-    from rrg_lib.data.loading import PreparedDataset  # imports `datasets`, which the spawned workers do without
+    from rrg_lib.data.prepared_dataset import (
+        PreparedDataset,  # imports `datasets`, which the spawned workers do without
+    )
 
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # would wait for ever for the lock that its parent holds
+    if getattr(
+        multiprocessing.current_process(), "_inheriting", False
+    ):  # would wait for ever for the lock that its parent holds
         raise ConfigurationError(
-            "this script calls prepare while its processes load it: call it under `if __name__ == '__main__':`, or with workers=1"
+            "this script calls prepare while its processes load it: call it under `if __name__ == '__main__':`, or "
+            "with workers=1"
         )
     if data_root and (Path(data_root).expanduser() / MANIFEST).is_file():
         return _opened(Path(data_root).expanduser(), source)
@@ -100,26 +107,39 @@ def prepare(
 
 
 def _opened(folder: Path, source: str) -> PreparedDataset:
-    """A prepared folder given as the data root, so that what was prepared with a layout or rule of one's own can be trained on."""
-    from rrg_lib.data.loading import PreparedDataset
+    """A prepared folder given as the data root, so that what was prepared with a layout or rule of one's own can be
+    trained on."""
+    from rrg_lib.data.prepared_dataset import PreparedDataset
 
     opened = PreparedDataset.open(folder)
     if (holds := opened.manifest["request"]["source"]) != source:
-        raise ConfigurationError(f"{folder} was prepared from {holds}, not from {source}. Name that dataset, or give the folder of the real images")
+        raise ConfigurationError(
+            f"{folder} was prepared from {holds}, not from {source}. Name that dataset, or give the folder of the real "
+            f"images"
+        )
     return opened
 
 
 def prepared_folder(source: str, *, protocol: str | None = None, **options: Any) -> Path:
-    """Where `prepare` puts this request by default; `options` are those of `find_source`. Raises as `prepare` does for what does not exist."""
+    """Where `prepare` puts this request by default; `options` are those of `find_source`. Raises as `prepare` does for
+    what does not exist."""
     chosen = find_source(source, **options)
-    return _default_folder(chosen.name, _request(chosen, find_protocol(protocol or PROTOCOL_OF.get(source, "r2gen")), 1))
+    return _default_folder(
+        chosen.name, _request(chosen, find_protocol(protocol or PROTOCOL_OF.get(source, "r2gen")), 1)
+    )
 
 
 def _request(source: Source, protocol: Protocol, shard_size: int) -> dict[str, Any]:
     """Everything that decides what is written; the same request in the same folder is the same bytes."""
     labels = content_hash([DRAWN_FINDINGS, OBSERVATIONS])
     fixed = {"format": FORMAT, "image_size": SIZE, "views": VIEWS, "labels": labels, "shard_size": shard_size}
-    return {"source": source.name, "protocol": protocol.name, "protocol_hash": protocol.hash, **source.identity(), **fixed}
+    return {
+        "source": source.name,
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        **source.identity(),
+        **fixed,
+    }
 
 
 def _default_folder(name: str, request: dict[str, Any]) -> Path:
@@ -132,7 +152,14 @@ def _default_folder(name: str, request: dict[str, Any]) -> Path:
 
 
 def _build(
-    folder: Path, source: Source, protocol: Protocol, request: dict[str, Any], shard_size: int, max_rejected: float, workers: int, progress: bool
+    folder: Path,
+    source: Source,
+    protocol: Protocol,
+    request: dict[str, Any],
+    shard_size: int,
+    max_rejected: float,
+    workers: int,
+    progress: bool,
 ) -> None:
     """The shards, the vocabulary, what was set aside, and last the manifest."""
     studies = source.studies()
@@ -141,7 +168,10 @@ def _build(
     names = [f"shard-{i:05d}.arrow" for i in range(-(-len(studies) // shard_size))]
     _clear(folder, names, request)
     vocabulary = Vocabulary.build((study.report for study in studies if study.split == "train"), protocol)
-    tasks = ((folder / name, source, studies[i * shard_size : (i + 1) * shard_size], vocabulary, words) for i, name in enumerate(names))
+    tasks = (
+        (folder / name, source, studies[i * shard_size : (i + 1) * shard_size], vocabulary, words)
+        for i, name in enumerate(names)
+    )
     shards, rejected = [], []
     images = sum(min(len(study.views), VIEWS) for study in studies)
     with tqdm(total=len(studies), desc=f"prepare {source.name}", unit="study", disable=not progress) as bar:
@@ -152,8 +182,10 @@ def _build(
             if len(rejected) > max_rejected * images:
                 save_rejected(folder / REJECTED, rejected)
                 raise ImageError(
-                    f"{len(rejected)} of {images} images could not be used so far, more than {max_rejected:.0%} (--max-rejected); the first is of study "
-                    f"{rejected[0].study}: {rejected[0].reason.rstrip('.')}. All of them with their reasons are in {folder / REJECTED}"
+                    f"{len(rejected)} of {images} images could not be used so far, more than {max_rejected:.0%} "
+                    f"(--max-rejected); the first is of study "
+                    f"{rejected[0].study}: {rejected[0].reason.rstrip('.')}. All of them with their reasons are in "
+                    f"{folder / REJECTED}"
                 )
     dropped = {entry.study for entry in rejected if entry.dropped}
     kept = [study for study in studies if study.id not in dropped]
@@ -171,21 +203,29 @@ def _check_there(source: Source, max_rejected: float) -> None:
         if len(missing) > max_rejected * images:
             raise DataRootError(
                 f"{source.collection.images}: {len(missing)} of {images} images are missing, the first {missing[0]!r}; "
-                f"{listing(source.collection.images)}. Put the images there, or go on with those that are: --max-rejected {len(missing) / images:.2f}"
+                f"{listing(source.collection.images)}. Put the images there, or go on with those that are: "
+                f"--max-rejected {len(missing) / images:.2f}"
             )
 
 
 def _check_studies(studies: Sequence[Study], protocol: Protocol) -> None:
     """Before hours of drawing: every id once, every report with words, some reports to learn the words from."""
     if twice := [study_id for study_id, n in Counter(study.id for study in studies).items() if n > 1]:
-        raise AnnotationError(f"the id {twice[0]!r} stands for more than one study; every study has its own id. Remove the others")
+        raise AnnotationError(
+            f"the id {twice[0]!r} stands for more than one study; every study has its own id. Remove the others"
+        )
     for study in studies:
         protocol.clean_checked(study.report, study.id)
     if not any(study.split == "train" for study in studies):
-        raise AnnotationError(f"none of the {len(studies)} studies is in the split 'train', whose reports make the vocabulary. Put some there")
+        raise AnnotationError(
+            f"none of the {len(studies)} studies is in the split 'train', whose reports make the vocabulary. Put some "
+            f"there"
+        )
 
 
-def _manifest(request: dict[str, Any], studies: Sequence[Study], vocabulary: Vocabulary, shards: list[Shard]) -> dict[str, Any]:
+def _manifest(
+    request: dict[str, Any], studies: Sequence[Study], vocabulary: Vocabulary, shards: list[Shard]
+) -> dict[str, Any]:
     ids = {split: [study.id for study in studies if study.split == split] for split in SPLITS}
     content = {
         "protocol_hash": request["protocol_hash"],
@@ -193,7 +233,8 @@ def _manifest(request: dict[str, Any], studies: Sequence[Study], vocabulary: Voc
         "vocabulary_hash": vocabulary.hash,
         "labels_hash": request["labels"],
     }
-    # The digests are of the studies' content, so that where the same pictures came from does not change the hash; how they are cut into shards does.
+    # The digests are of the studies' content, so that where the same pictures came from does not change the hash; how
+    # they are cut into shards does.
     return {
         "format": FORMAT,
         "hash": content_hash([content, [shard.digest for shard in shards]]),
@@ -217,14 +258,22 @@ def _is_whole(folder: Path, request: dict[str, Any]) -> bool:
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except ConfigurationError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RRGError):  # no manifest, or something is missing or damaged: it is made (again)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RRGError,
+    ):  # no manifest, or something is missing or damaged: it is made (again)
         return False
 
 
 def _check_same(folder: Path, has: dict[str, Any], asked: dict[str, Any]) -> None:
     if different := [key for key in sorted({*has, *asked}) if has.get(key) != asked.get(key)]:
         lines = "; ".join(f"{key} is {has.get(key)!r} there and {asked.get(key)!r} here" for key in different)
-        raise ConfigurationError(f"{folder} holds another prepared dataset: {lines}. Choose another folder, or delete this one")
+        raise ConfigurationError(
+            f"{folder} holds another prepared dataset: {lines}. Choose another folder, or delete this one"
+        )
 
 
 def _clear(folder: Path, names: list[str], request: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Images that could not be used: set aside with their reason, listed in `rejected.csv`, and too many of them are a reason to stop."""
+"""Images that could not be used: set aside with their reason, listed in `rejected.csv`, and too many of them are a
+reason to stop."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from rrg_lib.workspace import written_whole
+from rrg_lib.runtime.workspace import written_whole
 
 REJECTED = "rejected.csv"
-#: The share of images that may be set aside before the run stops: a few of a large collection are damaged, more are a mistake in the whole of it.
+#: The share of images that may be set aside before the run stops: a few of a large collection are damaged, more are a
+#: mistake in the whole of it.
 MAX_REJECTED = 0.05
 
 
 class Rejected(NamedTuple):
-    """A file that could not be used; `dropped` when no other view of its study could either, so that the study is not in the data."""
+    """A file that could not be used; `dropped` when no other view of its study could either, so that the study is not
+    in the data."""
 
     study: str
     file: str
@@ -36,4 +39,6 @@ def load_rejected(path: Path) -> tuple[Rejected, ...]:
     if not path.is_file():
         return ()
     with open(path, encoding="utf-8", newline="") as file:
-        return tuple(Rejected(row["study"], row["file"], row["reason"], row["dropped"] == "1") for row in csv.DictReader(file))
+        return tuple(
+            Rejected(row["study"], row["file"], row["reason"], row["dropped"] == "1") for row in csv.DictReader(file)
+        )

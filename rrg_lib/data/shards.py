@@ -1,4 +1,5 @@
-"""One shard of a prepared dataset: an Arrow stream of some studies, written whole, that carries the means of its own verification."""
+"""One shard of a prepared dataset: an Arrow stream of some studies, written whole, that carries the means of its own
+verification."""
 
 from __future__ import annotations
 
@@ -14,17 +15,20 @@ import pyarrow as pa
 
 from rrg_lib.data.rejected import Rejected
 from rrg_lib.data.sources import VIEWS, Picture, Source
+from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
+from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ImageError, StorageError
-from rrg_lib.hashing import content_hash
-from rrg_lib.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
-from rrg_lib.text.vocabulary import Vocabulary
-from rrg_lib.workspace import written_whole
+from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.workspace import written_whole
 
 _TEXTS = pa.list_(pa.string())
 _FINDING = pa.struct([(field.name, _TEXTS if field.name == "place" else pa.string()) for field in fields(Finding)])
-_BOX = pa.struct([(field.name, pa.string() if field.name in ("finding", "code") else pa.int32()) for field in fields(Box)])
+_BOX = pa.struct(
+    [(field.name, pa.string() if field.name in ("finding", "code") else pa.int32()) for field in fields(Box)]
+)
 
-#: A row is a study. `views` are the bytes of a (V, H, W) uint8 array; `num_views` of them are the study's own, the rest repeat its last.
+#: A row is a study. `views` are the bytes of a (V, H, W) uint8 array; `num_views` of them are the study's own, the rest
+#: repeat its last.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -50,7 +54,8 @@ _REQUEST, _DIGEST, _REJECTED = b"rrg:request", b"rrg:digest", b"rrg:rejected"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies, and what it had to leave out."""
+    """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies, and what it
+    had to leave out."""
 
     name: str
     studies: int
@@ -61,11 +66,15 @@ class Shard:
 
 
 def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) -> dict[str, Any]:
-    """One study and its picture as a row of `SCHEMA`. Raises `ReportError` for a report that is empty after cleaning."""
+    """One study and its picture as a row of `SCHEMA`. Raises `ReportError` for a report that is empty after
+    cleaning."""
     cleaned = vocabulary.protocol.clean_checked(study.report, study.id)
     views = np.ascontiguousarray(picture.views[:VIEWS])  # (V, H, W)
     if views.dtype != np.uint8 or views.ndim != 3 or not len(views):
-        raise ImageError(f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with V at least 1")
+        raise ImageError(
+            f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with "
+            f"V at least 1"
+        )
     own = len(views)
     if own < VIEWS:
         views = np.concatenate([views, np.repeat(views[-1:], VIEWS - own, axis=0)])
@@ -108,10 +117,12 @@ def digest(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def write_shard(path: Path, source: Source, studies: Sequence[Study], vocabulary: Vocabulary, request: str) -> Shard:
-    """Draws or reads the studies and writes them to `path`, whole or not at all; a shard that is already there and sound is kept.
+    """Draws or reads the studies and writes them to `path`, whole or not at all; a shard that is already there and
+    sound is kept.
 
-    Files that can't be read are set aside, and with them a study that has no other. `request` is stored in the file: a shard of another request is
-    not sound. Raises `StorageError` when the disk is full, or does not give back what was written.
+    Files that can't be read are set aside, and with them a study that has no other. `request` is stored in the file: a
+    shard of another request is not sound. Raises `StorageError` when the disk is full, or does not give back what was
+    written.
     """
     ids = [study.id for study in studies]
     if kept := sound_shard(path, ids, request):
@@ -133,12 +144,16 @@ def write_shard(path: Path, source: Source, studies: Sequence[Study], vocabulary
         file.write(sink.getvalue())
     written = sound_shard(path, ids, request)  # read back: what later runs will find
     if written is None:
-        raise StorageError(f"{path}: reads back differently from what was written. Check the disk, or choose another folder, then run again")
+        raise StorageError(
+            f"{path}: reads back differently from what was written. Check the disk, or choose another folder, then run "
+            f"again"
+        )
     return written
 
 
 def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
-    """The shard at `path` if it holds exactly these studies (less those it says it dropped) for this request, undamaged; else None."""
+    """The shard at `path` if it holds exactly these studies (less those it says it dropped) for this request,
+    undamaged; else None."""
     try:
         data = path.read_bytes()
         table = pa.ipc.open_stream(data).read_all()
@@ -146,11 +161,21 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
         rejected = tuple(Rejected(*entry) for entry in json.loads(metadata.get(_REJECTED, b"[]")))
         dropped = {entry.study for entry in rejected if entry.dropped}
         own = table["id"].to_pylist()
-        sound = metadata[_REQUEST].decode() == request and table.schema.equals(SCHEMA) and own == [name for name in ids if name not in dropped]
+        sound = (
+            metadata[_REQUEST].decode() == request
+            and table.schema.equals(SCHEMA)
+            and own == [name for name in ids if name not in dropped]
+        )
         content = digest(table.to_pylist()) if sound else ""
         if not sound or content != metadata[_DIGEST].decode():
             return None
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):  # absent, cut short, or not ours: it is made again
+    except (
+        OSError,
+        pa.ArrowException,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # absent, cut short, or not ours: it is made again
         return None
     return Shard(path.name, len(own), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
 

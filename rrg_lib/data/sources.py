@@ -1,7 +1,7 @@
 """Where studies and their pictures come from: drawn from real reports, drawn from sampled ones, or read from files.
 
-A source is a small frozen value that can be sent to another process; that is all `prepare` needs to know of it. A further layout of real images is
-one more reader and one more entry in `layouts.LAYOUTS`.
+A source is a small frozen value that can be sent to another process; that is all `prepare` needs to know of it. A
+further layout of real images is one more reader and one more entry in `layouts.LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from rrg_lib.data import iu_xray, phantom
-from rrg_lib.data.collection import VIEW_RULES, Collection, ViewRule
 from rrg_lib.data.images import SIZE, read_radiograph
-from rrg_lib.data.layouts import LAYOUTS, find_layout
+from rrg_lib.data.layouts.collection import VIEW_RULES, Collection, ViewRule
+from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
+from rrg_lib.data.study import Box, Study
 from rrg_lib.errors import ConfigurationError, DataRootError, ImageError, UnknownNameError
-from rrg_lib.hashing import content_hash
-from rrg_lib.study import Box, Study
+from rrg_lib.runtime.hashing import content_hash
 
-#: Views of a study in the prepared form, the first ones it has. A study with fewer repeats its last one, and `num_views` says how many are its own.
+#: Views of a study in the prepared form, the first ones it has. A study with fewer repeats its last one, and
+#: `num_views` says how many are its own.
 VIEWS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The views of a study, (V, 256, 256) uint8, and where on them the findings are; `provenance` says how they were made, `rejected` which files
-    could not be read and why. V is 0 when none could."""
+    """The views of a study, (V, 256, 256) uint8, and where on them the findings are; `provenance` says how they were
+    made, `rejected` which files could not be read and why. V is 0 when none could."""
 
     views: np.ndarray
     boxes: tuple[Box, ...] = ()
@@ -39,8 +39,15 @@ class Picture:
     rejected: tuple[tuple[str, str], ...] = ()
 
 
+#: Which drawings these are. Whoever changes what a study is drawn like writes another word here, so that nobody takes
+#: old pictures for new ones (`tests/data/test_phantom.py` holds the pixels); how the code is written changes nothing.
+#: Edition 0.1's word was a hash of its code.
+DRAWING = "9595a464"
+
+
 class Source(Protocol):
-    """`identity` names everything, beside the library's version, that decides what comes out; two sources of one identity give the same bytes."""
+    """`identity` names everything, beside the library's version, that decides what comes out; two sources of one
+    identity give the same bytes."""
 
     name: str
 
@@ -57,16 +64,6 @@ class Source(Protocol):
     def picture(self, study: Study) -> Picture: ...
 
 
-@cache
-def drawing_version() -> str:
-    """A hash of the drawing code: whoever changes the phantom gets a new prepared dataset, not the old pictures."""
-    here = Path(phantom.__file__)
-    digest = hashlib.sha256()
-    for path in (here, *sorted((here.parent / "drawing").glob("*.py"))):
-        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()[:8]
-
-
 def _spread(studies: Sequence[Study], count: int | None) -> Sequence[Study]:
     """So many studies, evenly from all, so that the splits keep their shares."""
     if count is None or count >= len(studies):
@@ -80,7 +77,7 @@ class _Drawn:
     count: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        return {"seed": self.seed, "count": self.count, "drawing": drawing_version()}
+        return {"seed": self.seed, "count": self.count, "drawing": DRAWING}
 
     def missing(self) -> Sequence[str]:
         return ()
@@ -90,12 +87,15 @@ class _Drawn:
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
-        return Picture(drawing.views, tuple(drawing.boxes), {"pictures": "drawn", "seed": self.seed, "drawing": drawing_version()})
+        return Picture(
+            drawing.views, tuple(drawing.boxes), {"pictures": "drawn", "seed": self.seed, "drawing": DRAWING}
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class IUPhantom(_Drawn):
-    """The real IU X-Ray reports, with radiographs drawn from their expert codes. `count` takes that many studies, spread evenly over the 2,955."""
+    """The real IU X-Ray reports, with radiographs drawn from their expert codes. `count` takes that many studies,
+    spread evenly over the 2,955."""
 
     name: str = "iu_phantom"
 
@@ -115,7 +115,8 @@ class Phantom(_Drawn):
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images, in whichever of `LAYOUTS` they come; `count` as above. `picture` sets aside the files it can't read and says why."""
+    """Real images, in whichever of `LAYOUTS` they come; `count` as above. `picture` sets aside the files it can't read
+    and says why."""
 
     name: str
     root: Path
@@ -124,7 +125,9 @@ class RealImages:
     count: int | None = None
     _read: list[Collection] = field(default_factory=list, compare=False, repr=False)  # filled by the first `collection`
 
-    def __getstate__(self) -> dict[str, Any]:  # another process reads pictures alone, and gets the studies they are of with its task
+    def __getstate__(
+        self,
+    ) -> dict[str, Any]:  # another process reads pictures alone, and gets the studies they are of with its task
         return {**self.__dict__, "_read": [replace(self.collection, studies=(), positions={}, left_out={})]}
 
     @property
@@ -138,13 +141,24 @@ class RealImages:
         return _spread(self.collection.studies, self.count)
 
     def identity(self) -> dict[str, Any]:
-        """The studies by their content, the images by name and size: a changed collection is another one, whatever its folder is called."""
+        """The studies by their content, the images by name and size: a changed collection is another one, whatever its
+        folder is called."""
         words, files = hashlib.sha256(), hashlib.sha256()
         for study in self.studies():
-            words.update(content_hash([study.id, study.split, study.report, [finding.code for finding in study.findings]], 64).encode())
+            words.update(
+                content_hash(
+                    [study.id, study.split, study.report, [finding.code for finding in study.findings]], 64
+                ).encode()
+            )
             files.update(content_hash([[path, self._size(path)] for path in study.views], 64).encode())
         rule = {} if self.rule == "as_released" else {"views_rule": self.rule}
-        return {"layout": self.layout, "annotation": words.hexdigest()[:12], "images": files.hexdigest()[:12], "count": self.count, **rule}
+        return {
+            "layout": self.layout,
+            "annotation": words.hexdigest()[:12],
+            "images": files.hexdigest()[:12],
+            "count": self.count,
+            **rule,
+        }
 
     def missing(self) -> Sequence[str]:
         return [path for study in self.studies() for path in study.views[:VIEWS] if self._size(path) is None]
@@ -162,7 +176,9 @@ class RealImages:
         bad = {path for path, _ in rejected}
         files = [path for path in study.views[:VIEWS] if path not in bad]
         provenance = {"pictures": "files", "layout": self.layout, "files": files, "left_out": len(study.views[VIEWS:])}
-        return Picture(np.stack(views) if views else np.empty((0, SIZE, SIZE), np.uint8), (), provenance, tuple(rejected))
+        return Picture(
+            np.stack(views) if views else np.empty((0, SIZE, SIZE), np.uint8), (), provenance, tuple(rejected)
+        )
 
     def _size(self, path: str) -> int | None:
         try:
@@ -172,20 +188,32 @@ class RealImages:
 
 
 def _drawn(kind: type[_Drawn]) -> Callable[..., Source]:
-    def make(data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None) -> Source:
+    def make(
+        data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None
+    ) -> Source:
         if data_root:
-            raise ConfigurationError(f"data_root is {str(data_root)!r}, but {kind().name} draws its pictures; leave it out, or prepare iu_xray")
+            raise ConfigurationError(
+                f"data_root is {str(data_root)!r}, but {kind().name} draws its pictures; leave it out, or prepare "
+                f"iu_xray"
+            )
         if layout or views:
-            raise ConfigurationError(f"layout is {layout!r} and views is {views!r}, but {kind().name} draws its pictures; leave them out")
+            raise ConfigurationError(
+                f"layout is {layout!r} and views is {views!r}, but {kind().name} draws its pictures; leave them out"
+            )
         return kind(seed, count)
 
     return make
 
 
 def _real(name: str, rule: ViewRule = "as_released") -> Callable[..., Source]:
-    def make(data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None) -> Source:
+    def make(
+        data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None
+    ) -> Source:
         if not data_root:
-            raise DataRootError(f"{name} reads real images; run: rrg prepare {name} --data-root FOLDER (or prepare iu_phantom, which needs none)")
+            raise DataRootError(
+                f"{name} reads real images; run: rrg prepare {name} --data-root FOLDER (or prepare iu_phantom, which "
+                f"needs none)"
+            )
         if views is not None and views not in VIEW_RULES:
             raise UnknownNameError("rule for views", views, VIEW_RULES)
         found, root = find_layout(Path(data_root).expanduser(), name, layout)
@@ -214,12 +242,13 @@ def find_source(
     layout: str | None = None,
     views: ViewRule | None = None,
 ) -> Source:
-    """The source of that name. `layout` (else told from the folder) and `views` (else the source's own rule) are for real images.
+    """The source of that name. `layout` (else told from the folder) and `views` (else the source's own rule) are for
+    real images.
 
     Raises:
-        UnknownNameError: no such source, layout or rule; names the nearest.
-        DataRootError: real images asked for and no such folder, or none of the layouts in it.
-        ConfigurationError: a count below 1, a data root for a source that reads no files, a folder with the marks of two layouts.
+        UnknownNameError: no such source, layout or rule; names the nearest. DataRootError: real images asked for and no
+        such folder, or none of the layouts in it. ConfigurationError: a count below 1, a data root for a source that
+        reads no files, a folder with the marks of two layouts.
     """
     if name not in SOURCES:
         raise UnknownNameError("source", name, SOURCES)

@@ -2,12 +2,14 @@
 
 Two ways in which a word of a report points at patches of an image:
 
-    shared slots      the word asks some memory slots, each patch asks some; the overlap of the two is a number a patch (CMN Fig. 5 and 6)
-    cross-attention   the decoder's attention over the encoded patches at the step that writes the word, mean over layers and heads
+    shared slots      the word asks some memory slots, each patch asks some; the overlap of the two is a number a patch
+    (CMN Fig. 5 and 6) cross-attention   the decoder's attention over the encoded patches at the step that writes the
+    word, mean over layers and heads
 
-A map over the patches is scored against the boxes of the finding that the word names: how much of it lies inside, beside the share of the area that
-the boxes take, which is what a map that knows nothing gets. A map that is the same for every study can beat that when the finding is always in the
-same place, so the mean map of the *other* studies is scored in the same boxes too.
+A map over the patches is scored against the boxes of the finding that the word names: how much of it lies inside,
+beside the share of the area that the boxes take, which is what a map that knows nothing gets. A map that is the same
+for every study can beat that when the finding is always in the same place, so the mean map of the *other* studies is
+scored in the same boxes too.
 """
 
 from __future__ import annotations
@@ -22,27 +24,29 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from rrg_lib.data.study import Box
+from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.errors import ConfigurationError, ReportError
-from rrg_lib.evaluation.statistics import Additive, Interval, interval, ratio
+from rrg_lib.evaluation.resampling import Additive, Interval, interval, ratio
 from rrg_lib.models.generator import Batch, ReportGenerator
 from rrg_lib.models.memory import Response
-from rrg_lib.study import Box
-from rrg_lib.text.labeler import KeywordLabeler
 
 if TYPE_CHECKING:
-    from rrg_lib.batches import StudyBatches
+    from rrg_lib.models.batches import StudyBatches
 
 SHARED_SLOTS, CROSS_ATTENTION = "shared slots", "cross-attention"
 #: Reports looked at together.
 BATCH = 32
-#: Added to an overlap map, so that one without any shared slot says nothing (everywhere alike) instead of being no map at all.
+#: Added to an overlap map, so that one without any shared slot says nothing (everywhere alike) instead of being no map
+#: at all.
 EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
 class BoxScore:
-    """One map and one finding's boxes. `inside`: the share of the attention in the boxes. `chance`: their share of the area of all views. `auc`: how
-    probable it is that a point in the boxes gets more attention than a point outside (ties count half; chance is 0.5)."""
+    """One map and one finding's boxes. `inside`: the share of the attention in the boxes. `chance`: their share of the
+    area of all views. `auc`: how probable it is that a point in the boxes gets more attention than a point outside
+    (ties count half; chance is 0.5)."""
 
     inside: float
     chance: float
@@ -55,7 +59,8 @@ class BoxScore:
 
 
 def box_cover(boxes: Sequence[Box], *, views: int = 2, grid: int = 7, size: int = 256) -> np.ndarray:
-    """(views, grid, grid): which part of each patch, 0 to 1, lies in at least one of the boxes, whose pixels are those of views of side `size`."""
+    """(views, grid, grid): which part of each patch, 0 to 1, lies in at least one of the boxes, whose pixels are those
+    of views of side `size`."""
     inside = np.zeros((views, size, size))
     for box in boxes:
         if not 0 <= box.view < views:
@@ -63,12 +68,15 @@ def box_cover(boxes: Sequence[Box], *, views: int = 2, grid: int = 7, size: int 
         inside[box.view, box.y0 : box.y1, box.x0 : box.x1] = 1
     edges = np.linspace(0, size, grid + 1)
     pixels = np.arange(size)
-    overlap = np.clip(np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None]), 0, None)  # (grid, size), pixels
+    overlap = np.clip(
+        np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None]), 0, None
+    )  # (grid, size), pixels
     return overlap @ inside @ overlap.T / (size / grid) ** 2
 
 
 def box_score(attention: Tensor | np.ndarray, cover: np.ndarray) -> BoxScore:
-    """Score a map over the patches, (V·P,) or (V, g, g), nonnegative, of any sum, against `box_cover`. Attention is spread evenly within a patch.
+    """Score a map over the patches, (V·P,) or (V, g, g), nonnegative, of any sum, against `box_cover`. Attention is
+    spread evenly within a patch.
 
     Raises `ConfigurationError` for another number of patches, a map that is negative or sums to 0, or boxes of no area.
     """
@@ -76,7 +84,9 @@ def box_score(attention: Tensor | np.ndarray, cover: np.ndarray) -> BoxScore:
     if len(a) != len(c):
         raise ConfigurationError(f"the map has {len(a)} patches, the boxes were laid over {len(c)}")
     if a.min() < 0 or not a.sum() > 0 or not c.sum() > 0:
-        raise ConfigurationError("a box score needs a map that is nowhere negative and not 0 everywhere, and boxes with an area")
+        raise ConfigurationError(
+            "a box score needs a map that is nowhere negative and not 0 everywhere, and boxes with an area"
+        )
     return BoxScore(inside=float((a * c).sum() / a.sum()), chance=float(c.mean()), auc=_auc(a, c))
 
 
@@ -85,7 +95,11 @@ def _auc(attention: np.ndarray, cover: np.ndarray) -> float:
     values, group = np.unique(attention, return_inverse=True)
     inside, outside = np.bincount(group, cover, len(values)), np.bincount(group, 1 - cover, len(values))
     below = np.cumsum(outside) - outside
-    return float((inside * (below + outside / 2)).sum() / (inside.sum() * outside.sum())) if outside.sum() > 0 else float("nan")
+    return (
+        float((inside * (below + outside / 2)).sum() / (inside.sum() * outside.sum()))
+        if outside.sum() > 0
+        else float("nan")
+    )
 
 
 @dataclass(frozen=True)
@@ -97,14 +111,18 @@ class Mention:
 
 
 def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Mention]:
-    """The findings that a cleaned report asserts, sentence by sentence, as the labeler reads them: the words of each first match."""
+    """The findings that a cleaned report asserts, sentence by sentence, as the labeler reads them: the words of each
+    first match."""
     labeler = labeler or KeywordLabeler()
     mentions, first = [], 0
     for sentence in " ".join(report.split()).split(" . "):
         for finding, present in zip(labeler.labels, labeler.label(sentence), strict=True):
             if present:
                 match = re.search(labeler.rules[finding], sentence)
-                begin, end = sentence.count(" ", 0, match.start()), sentence.count(" ", 0, len(sentence[: match.end()].rstrip()))
+                begin, end = (
+                    sentence.count(" ", 0, match.start()),
+                    sentence.count(" ", 0, len(sentence[: match.end()].rstrip())),
+                )
                 mentions.append(Mention(finding, tuple(range(first + begin, first + end + 1))))
         first += sentence.count(" ") + 2  # its words and the " . " after it
     return mentions
@@ -112,14 +130,16 @@ def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Me
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a word and each of S patches have in common, mean over heads: `weight`, Σ_i min(w_word,i, w_patch,i), 0 to 1, and `count`, of K slots."""
+    """What a word and each of S patches have in common, mean over heads: `weight`, Σ_i min(w_word,i, w_patch,i), 0 to
+    1, and `count`, of K slots."""
 
     weight: Tensor
     count: Tensor
 
 
 def shared_slots(word: tuple[Tensor, Tensor], patches: tuple[Tensor, Tensor], slots: int) -> Overlap:
-    """The slots that a word and a patch both ask, head by head (slot 7 of one head is not slot 7 of another: each head has its own keys).
+    """The slots that a word and a patch both ask, head by head (slot 7 of one head is not slot 7 of another: each head
+    has its own keys).
 
     Args:
         word: weights and indices (..., h, K) of a text response at the word.
@@ -129,16 +149,21 @@ def shared_slots(word: tuple[Tensor, Tensor], patches: tuple[Tensor, Tensor], sl
     Returns (..., S) each.
     """
     (weights, indices), (patch_weights, patch_indices) = word, patches
-    asked = weights.new_full((*weights.shape[:-1], slots), -1.0).scatter(-1, indices, weights)  # (..., h, N), -1 where not asked
-    met = asked.unsqueeze(-2).expand(*patch_indices.shape[:-1], slots).gather(-1, patch_indices)  # (..., h, S, K): the word's weight there
+    asked = weights.new_full((*weights.shape[:-1], slots), -1.0).scatter(
+        -1, indices, weights
+    )  # (..., h, N), -1 where not asked
+    met = (
+        asked.unsqueeze(-2).expand(*patch_indices.shape[:-1], slots).gather(-1, patch_indices)
+    )  # (..., h, S, K): the word's weight there
     common = torch.minimum(met, patch_weights).clamp(min=0)
     return Overlap(common.sum(-1).mean(-2), (met >= 0).float().sum(-1).mean(-2))
 
 
 @dataclass
 class Looks:
-    """What a generator looked at while it wrote B given reports: `cross` (B, T, S), row t for the step that writes word t; the memory's responses to the
-    input (text position t + 1 is word t: position 0 is the begin mark) and its number of slots, None and 0 without a memory."""
+    """What a generator looked at while it wrote B given reports: `cross` (B, T, S), row t for the step that writes word
+    t; the memory's responses to the input (text position t + 1 is word t: position 0 is the begin mark) and its number
+    of slots, None and 0 without a memory."""
 
     cross: Tensor
     text: Response | None
@@ -150,20 +175,26 @@ class Looks:
         return self.cross[study, list(words)].mean(0)
 
     def overlap(self, study: int, words: Sequence[int]) -> Overlap:
-        """What the words, on average, have in common with each patch, (S,) each. Raises `ConfigurationError` without a memory."""
+        """What the words, on average, have in common with each patch, (S,) each. Raises `ConfigurationError` without a
+        memory."""
         if self.text is None:
             raise ConfigurationError("this generator has no memory: no slots to share")
         at = [word + 1 for word in words]
-        word = (self.text.weights[study][:, at].transpose(0, 1), self.text.indices[study][:, at].transpose(0, 1))  # (W, h, K)
+        word = (
+            self.text.weights[study][:, at].transpose(0, 1),
+            self.text.indices[study][:, at].transpose(0, 1),
+        )  # (W, h, K)
         patches = tuple(x[study].expand(len(at), -1, -1, -1) for x in (self.image.weights, self.image.indices))
         found = shared_slots(word, patches, self.slots)
         return Overlap(found.weight.mean(0), found.count.mean(0))
 
 
 @torch.no_grad()
-def look(generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[int]], labels: Tensor | None = None) -> Looks:
-    """Read B reports (word ids without end marks) into a generator beside their inputs, and keep where it looks; its mode is put back. `labels` (B, 14)
-    are for a memory gated by them."""
+def look(
+    generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[int]], labels: Tensor | None = None
+) -> Looks:
+    """Read B reports (word ids without end marks) into a generator beside their inputs, and keep where it looks; its
+    mode is put back. `labels` (B, 14) are for a memory gated by them."""
     tokens = torch.zeros(len(reports), max(map(len, reports)) + 2, dtype=torch.long, device=inputs.device)
     for row, words in enumerate(reports):
         tokens[row, 1 : len(words) + 1] = torch.as_tensor(words)
@@ -175,17 +206,22 @@ def look(generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[
         generator.train(training)
     cross = torch.stack([weights.mean(1) for weights in trace]).mean(0)  # (B, T, S + E)
     if output.image is not None:
-        cross = cross[..., : output.image.vectors.shape[1]]  # the patches come first; a memory's extra slots have no place in the image
+        cross = cross[
+            ..., : output.image.vectors.shape[1]
+        ]  # the patches come first; a memory's extra slots have no place in the image
     slots = generator.memory.slots(labels, "text").keys.shape[-2] if generator.memory else 0
     return Looks(cross, output.text, output.image, slots)
 
 
-def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mapping[str, str], labels: np.ndarray | None = None) -> pd.DataFrame:
+def box_table(
+    generator: ReportGenerator, batches: StudyBatches, reports: Mapping[str, str], labels: np.ndarray | None = None
+) -> pd.DataFrame:
     """Every finding that a report asserts and whose boxes are known, scored: a row a mention and a way of looking.
 
-    Columns: study, finding, words, look, `inside`, `chance`, `auc` (`BoxScore`), and `others`, what the mean map of the other studies for this finding
-    gets in this study's boxes: where a map is always the same, it equals `inside`. Empty for studies without boxes, such as real ones. A memory gated
-    by labels is told those of `labels` (n, 14), a row for each of `batches.indices`, or nothing.
+    Columns: study, finding, words, look, `inside`, `chance`, `auc` (`BoxScore`), and `others`, what the mean map of the
+    other studies for this finding gets in this study's boxes: where a map is always the same, it equals `inside`. Empty
+    for studies without boxes, such as real ones. A memory gated by labels is told those of `labels` (n, 14), a row for
+    each of `batches.indices`, or nothing.
 
     Raises `ReportError` for a study without a report, or words that are not of the vocabulary.
     """
@@ -195,10 +231,16 @@ def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mappin
         if dataset.ids[i] not in reports:
             raise ReportError(f"study {dataset.ids[i]!r} has no report")
         drawn = {box.finding for box in dataset.boxes(i)}
-        wanted += [(i, mention) for mention in find_mentions(reports[dataset.ids[i]], labeler) if mention.finding in drawn]
+        wanted += [
+            (i, mention) for mention in find_mentions(reports[dataset.ids[i]], labeler) if mention.finding in drawn
+        ]
     device, rows, maps = next(generator.parameters()).device, [], []
     studies = list(dict.fromkeys(i for i, _ in wanted))
-    told = None if labels is None else dict(zip(batches.indices, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
+    told = (
+        None
+        if labels is None
+        else dict(zip(batches.indices, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
+    )
     for start in range(0, len(studies), BATCH):
         chosen = studies[start : start + BATCH]
         said = [_word_ids(reports[dataset.ids[i]], dataset.vocabulary.ids) for i in chosen]
@@ -211,10 +253,16 @@ def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mappin
             words = " ".join(reports[dataset.ids[i]].split()[word] for word in mention.words)
             for name in (SHARED_SLOTS, CROSS_ATTENTION) if looks.text is not None else (CROSS_ATTENTION,):
                 row = chosen.index(i)
-                pointed = looks.cross_map(row, mention.words) if name == CROSS_ATTENTION else looks.overlap(row, mention.words).weight + EPSILON
+                pointed = (
+                    looks.cross_map(row, mention.words)
+                    if name == CROSS_ATTENTION
+                    else looks.overlap(row, mention.words).weight + EPSILON
+                )
                 maps.append((pointed / pointed.sum()).cpu().numpy())
                 score = box_score(maps[-1], cover)
-                rows.append([dataset.ids[i], mention.finding, words, name, score.inside, score.chance, score.auc, cover])
+                rows.append(
+                    [dataset.ids[i], mention.finding, words, name, score.inside, score.chance, score.auc, cover]
+                )
     table = pd.DataFrame(rows, columns=["study", "finding", "words", "look", "inside", "chance", "auc", "cover"])
     others = np.full(len(table), np.nan)
     for _, group in table.groupby(["finding", "look"]):
@@ -227,16 +275,19 @@ def box_table(generator: ReportGenerator, batches: StudyBatches, reports: Mappin
 
 def _word_ids(report: str, ids: Mapping[str, int]) -> list[int]:
     if unknown := [word for word in report.split() if word not in ids]:
-        raise ReportError(f"{unknown[0]!r} is not a word of this vocabulary; was the report generated by another model?")
+        raise ReportError(
+            f"{unknown[0]!r} is not a word of this vocabulary; was the report generated by another model?"
+        )
     return [ids[word] for word in report.split()]
 
 
 def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *, seed: int = 0) -> pd.DataFrame:
-    """`box_table` averaged: mentions n and studies, mean `inside`, `chance`, `others` and `auc`, their `ratio` (mean inside / mean chance) with its 95 %
-    bootstrap interval over studies, `low` and `high`. A row for each value of `by`.
+    """`box_table` averaged: mentions n and studies, mean `inside`, `chance`, `others` and `auc`, their `ratio` (mean
+    inside / mean chance) with its 95 % bootstrap interval over studies, `low` and `high`. A row for each value of `by`.
 
-    `own` is mean inside / mean others over the mentions that have `others`, with its interval `own_low` and `own_high`: above 1, the maps know something
-    of their own study that the mean map of the other studies does not. NaN where no finding is mentioned in two studies.
+    `own` is mean inside / mean others over the mentions that have `others`, with its interval `own_low` and `own_high`:
+    above 1, the maps know something of their own study that the mean map of the other studies does not. NaN where no
+    finding is mentioned in two studies.
     """
     rows = {}
     for key, group in table.groupby(by[0] if len(by) == 1 else list(by), sort=False):
@@ -244,7 +295,13 @@ def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *,
         known = group[group["others"].notna()]
         own = known["inside"].mean() / known["others"].mean() if len(known) else np.nan
         ends, own_ends = _ratio_interval(group, "chance", seed), _ratio_interval(known, "others", seed)
-        rows[key] = {"n": len(group), "studies": group["study"].nunique(), **means, "ratio": means["inside"] / means["chance"], **ends._asdict()}
+        rows[key] = {
+            "n": len(group),
+            "studies": group["study"].nunique(),
+            **means,
+            "ratio": means["inside"] / means["chance"],
+            **ends._asdict(),
+        }
         rows[key] |= {"own": own, "own_low": own_ends.low, "own_high": own_ends.high}
     found = pd.DataFrame.from_dict(rows, orient="index")
     found.index = pd.MultiIndex.from_tuples(rows, names=list(by)) if rows and len(by) > 1 else found.index
@@ -252,7 +309,8 @@ def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *,
 
 
 def _ratio_interval(group: pd.DataFrame, against: str, seed: int) -> Interval:
-    """The bootstrap interval over studies of mean `inside` / mean `against`; mentions of one study are drawn together."""
+    """The bootstrap interval over studies of mean `inside` / mean `against`; mentions of one study are drawn
+    together."""
     if group.empty:
         return Interval(np.nan, np.nan)
     sums = group.groupby("study")[["inside", against]].sum().to_numpy()

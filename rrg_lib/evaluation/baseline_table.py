@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rrg_lib.evaluation.baselines import BASELINES, Task, baseline_hypotheses, constant_bleu, kept_hypotheses
-from rrg_lib.evaluation.judging import evaluate_reports
+from rrg_lib.evaluation.evaluate import evaluate_reports
 from rrg_lib.evaluation.nlg import METRICS
-from rrg_lib.evaluation.report import Evaluation
+from rrg_lib.evaluation.score_table import Evaluation
 
 
 @dataclass(frozen=True)
 class BaselineTable:
-    """`evaluation` has a row for each baseline and no system. `seconds` is what writing their reports took when they were written, all seeds together;
-    `val_bleu_4` what the constant ones reach on the validation studies, where they were chosen."""
+    """`evaluation` has a row for each baseline and no system. `seconds` is what writing their reports took when they
+    were written, all seeds together; `val_bleu_4` what the constant ones reach on the validation studies, where they
+    were chosen."""
 
     evaluation: Evaluation
     seconds: dict[str, float]
@@ -25,7 +26,9 @@ class BaselineTable:
         """The tables of the evaluation, then how each row was made."""
         lines = ["How the rows were made:", ""]
         for name, seconds in self.seconds.items():
-            chosen = f", BLEU-4 {self.val_bleu_4[name]:.4f} on the validation studies" if name in self.val_bleu_4 else ""
+            chosen = (
+                f", BLEU-4 {self.val_bleu_4[name]:.4f} on the validation studies" if name in self.val_bleu_4 else ""
+            )
             lines.append(f"- **{name}** sees {SEEN[BASELINES[name].sees]}; {seconds / 60:.2f} minutes to write{chosen}")
         return self.evaluation.markdown() + "\n" + "\n".join(lines) + "\n"
 
@@ -35,13 +38,25 @@ SEEN = {"nothing": "nothing of the study", "labels": "the study's expert labels"
 
 
 def evaluate_baselines(
-    task: Task, *, names: Literal["all"] | Sequence[str] = "all", metrics: Sequence[str] = METRICS, intervals: bool = True
+    task: Task,
+    *,
+    names: Literal["all"] | Sequence[str] = "all",
+    metrics: Sequence[str] = METRICS,
+    intervals: bool = True,
 ) -> BaselineTable:
-    """Scores of the baselines on `task.studies`. What was made before is found again, its seconds too. Raises as `evaluate_reports` does."""
+    """Scores of the baselines on `task.studies`. What was made before is found again, its seconds too. Raises as
+    `evaluate_reports` does."""
     # an evaluation is of a system: the cheapest baseline stands in for it, and its row is dropped
     given = baseline_hypotheses("b", task)
     found = evaluate_reports(
-        given, task.studies, task.vocabulary, train=task.train, val=task.val, metrics=metrics, baselines=names, intervals=intervals
+        given,
+        task.studies,
+        task.vocabulary,
+        train=task.train,
+        val=task.val,
+        metrics=metrics,
+        baselines=names,
+        intervals=intervals,
     )
     evaluation = replace(found, rows=found.rows[1:])
     seconds, on_val = {}, {}

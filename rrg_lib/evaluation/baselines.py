@@ -1,9 +1,9 @@
 """The trivial baselines that every table prints beside a model: reports written without looking at the image.
 
-They are in the model's own form: cleaned, encoded, cut, decoded. What a baseline chooses, it chooses on the validation studies. The a, b and c rows
-know the training reports and nothing of the study; the d rows are told its expert labels, e is told the very report: they say what a perfect
-classifier, or a perfect choice among the training reports, would be worth. A new one is a function of a `Task` with the decorator `@baseline(…)`,
-and nothing else.
+They are in the model's own form: cleaned, encoded, cut, decoded. What a baseline chooses, it chooses on the validation
+studies. The a, b and c rows know the training reports and nothing of the study; the d rows are told its expert labels,
+e is told the very report: they say what a perfect classifier, or a perfect choice among the training reports, would be
+worth. A new one is a function of a `Task` with the decorator `@baseline(…)`, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ from typing import Literal
 
 import numpy as np
 
+from rrg_lib.data.study import Study
+from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError, UnknownNameError
-from rrg_lib.evaluation.constants import ConstantBleu, Sentence, constant_bleu, frequent_sentences, improved, sentences_of, shares_a_content_word
+from rrg_lib.evaluation.constant_reports import (
+    ConstantBleu,
+    Sentence,
+    constant_bleu,
+    frequent_sentences,
+    improved,
+    sentences_of,
+    shares_a_content_word,
+)
 from rrg_lib.evaluation.neighbours import closest_texts, medoid, nearest_by_labels
-from rrg_lib.evaluation.remembered import Remembered, remembered
-from rrg_lib.hashing import content_hash
-from rrg_lib.study import Study
-from rrg_lib.text.vocabulary import Vocabulary
+from rrg_lib.runtime.cache import Remembered, remembered
+from rrg_lib.runtime.hashing import content_hash
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a baseline is given: training studies to take sentences from, validation studies to choose on, and the studies to write for."""
+    """What a baseline is given: training studies to take sentences from, validation studies to choose on, and the
+    studies to write for."""
 
     train: Sequence[Study]
     val: Sequence[Study]
@@ -53,17 +62,23 @@ class Task:
     def frequent(self) -> list[Sentence]:
         """The `POOL` most frequent sentences of the training reports, uncut, rare words as `<unk>`."""
         vocabulary = self.vocabulary
-        return frequent_sentences((vocabulary.decode(vocabulary.encode(study.report, cut=False)) for study in self.train), POOL)
+        return frequent_sentences(
+            (vocabulary.decode(vocabulary.encode(study.report, cut=False)) for study in self.train), POOL
+        )
 
     @cached_property
     def ties(self) -> list[np.ndarray]:
-        """For each study the training studies (their indices) whose 14 observations, by expert codes, differ least from its own."""
+        """For each study the training studies (their indices) whose 14 observations, by expert codes, differ least from
+        its own."""
         return nearest_by_labels(*(np.array([study.observations for study in of]) for of in (self.studies, self.train)))
 
     @cached_property
     def hash(self) -> str:
         """Names everything a baseline is made from: texts, labels, order, protocol."""
-        parts = [[[study.id, study.report, study.observations] for study in of] for of in (self.train, self.val, self.studies)]
+        parts = [
+            [[study.id, study.report, study.observations] for study in of]
+            for of in (self.train, self.val, self.studies)
+        ]
         return content_hash([self.vocabulary.hash, *parts])
 
     @cached_property
@@ -82,7 +97,8 @@ Sees = Literal["nothing", "labels", "report"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A named way to write reports from a task and a seed; scores are averaged over `seeds`. Raise `version` when `make` gives other reports."""
+    """A named way to write reports from a task and a seed; scores are averaged over `seeds`. Raise `version` when
+    `make` gives other reports."""
 
     name: str
     description: str
@@ -101,7 +117,9 @@ POOL = 400
 STARTS = 30
 
 
-def baseline(name: str, description: str, *, seeds: Sequence[int] = (0,), sees: Sees = "nothing", version: int = 1) -> Callable[[Make], Make]:
+def baseline(
+    name: str, description: str, *, seeds: Sequence[int] = (0,), sees: Sees = "nothing", version: int = 1
+) -> Callable[[Make], Make]:
     """Registers a function (task, seed) -> reports by study id."""
 
     def register(make: Make) -> Make:
@@ -120,19 +138,25 @@ def all_baselines(task: Task) -> tuple[str, ...]:
 def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, str]:
     """The baseline's report for each of `task.studies`, by study id.
 
-    Raises `UnknownNameError`; `ConfigurationError` when there is no training study, or no validation study to choose on.
+    Raises `UnknownNameError`; `ConfigurationError` when there is no training study, or no validation study to choose
+    on.
     """
     if name not in BASELINES:
         raise UnknownNameError("baseline", name, BASELINES)
     if not task.train or not task.val:
-        raise ConfigurationError("baselines are taken from training studies and chosen on validation studies: give both, or leave the baselines out")
+        raise ConfigurationError(
+            "baselines are taken from training studies and chosen on validation studies: give both, or leave the "
+            "baselines out"
+        )
     return BASELINES[name].make(task, seed)
 
 
 def kept_hypotheses(name: str, task: Task, *, seed: int = 0) -> Remembered:
     """`baseline_hypotheses` as the value, from the workspace if they were made before. Raises as it does."""
     version = BASELINES[name].version if name in BASELINES else 0
-    return remembered("baselines", ["hypotheses", name, version, seed, task.hash], lambda: baseline_hypotheses(name, task, seed=seed))
+    return remembered(
+        "baselines", ["hypotheses", name, version, seed, task.hash], lambda: baseline_hypotheses(name, task, seed=seed)
+    )
 
 
 @baseline("a1", "one real training report, chosen by validation BLEU-4")
@@ -167,13 +191,25 @@ def _random(task: Task, seed: int) -> dict[str, str]:
     return {study.id: task.pool[draw.randrange(len(task.pool))] for study in task.studies}
 
 
-@baseline("d1", "a random training report of those with the nearest labels (14 observations, expert codes)", seeds=range(5), sees="labels")
+@baseline(
+    "d1",
+    "a random training report of those with the nearest labels (14 observations, expert codes)",
+    seeds=range(5),
+    sees="labels",
+)
 def _nearest_labels(task: Task, seed: int) -> dict[str, str]:
     draw = random.Random(seed)
-    return {study.id: task.pool[tied[draw.randrange(len(tied))]] for study, tied in zip(task.studies, task.ties, strict=True)}
+    return {
+        study.id: task.pool[tied[draw.randrange(len(tied))]]
+        for study, tied in zip(task.studies, task.ties, strict=True)
+    }
 
 
-@baseline("d3", "the most typical training report of those with the nearest labels: the best BLEU-4 for all of them", sees="labels")
+@baseline(
+    "d3",
+    "the most typical training report of those with the nearest labels: the best BLEU-4 for all of them",
+    sees="labels",
+)
 def _medoid_of_nearest_labels(task: Task, seed: int) -> dict[str, str]:
     groups = {tied.tobytes(): tied for tied in task.ties}
     chosen = {key: tied[medoid([task.pool[i] for i in tied])] for key, tied in groups.items()}
@@ -195,8 +231,15 @@ def _a1(task: Task) -> tuple[Sentence, ...]:
     return tuple(sentences_of(_best_real(task)))
 
 
-def _best_list(task: Task, starts: Sequence[Sequence[Sentence]], allowed: Callable[[Sequence[Sentence]], bool] = lambda sentences: True) -> str:
+def _best_list(
+    task: Task,
+    starts: Sequence[Sequence[Sentence]],
+    allowed: Callable[[Sequence[Sentence]], bool] = lambda sentences: True,
+) -> str:
     """The best end of a search from each start, no longer than a model may write."""
     bleu, longest = ConstantBleu(task.val_references), task.vocabulary.protocol.max_length - 1
-    _, best = max((improved(start, task.frequent, bleu, allowed=allowed, max_words=longest) for start in starts), key=lambda found: found[0])
+    _, best = max(
+        (improved(start, task.frequent, bleu, allowed=allowed, max_words=longest) for start in starts),
+        key=lambda found: found[0],
+    )
     return " ".join(word for sentence in best for word in sentence)

@@ -1,4 +1,5 @@
-"""Do two systems differ? Their reports of the same studies, score by score: both spreads over seeds, the difference, and the paired test's p."""
+"""Do two systems differ? Their reports of the same studies, score by score: both spreads over seeds, the difference,
+and the paired test's p."""
 
 from __future__ import annotations
 
@@ -7,20 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rrg_lib.data.study import Study
+from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, Reports, nlg_scores, one_report_each
-from rrg_lib.evaluation.report import FINDING_F1
-from rrg_lib.evaluation.statistics import Additive, PairedTest, Spread, over_seeds, paired_randomisation
-from rrg_lib.markdown import markdown_table
-from rrg_lib.study import Study
-from rrg_lib.text.report_labeler import ReportLabeler
-from rrg_lib.text.vocabulary import Vocabulary
+from rrg_lib.evaluation.resampling import Additive, PairedTest, Spread, over_seeds, paired_randomisation
+from rrg_lib.evaluation.score_table import FINDING_F1
+from rrg_lib.runtime.markdown import markdown_table
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One score of two systems: the spread of each over its seeds, and the test of their difference on these studies."""
+    """One score of two systems: the spread of each over its seeds, and the test of their difference on these
+    studies."""
 
     score: str
     a: Spread
@@ -29,43 +31,66 @@ class Comparison:
 
 
 def compare_reports(
-    a: Sequence[Reports], b: Sequence[Reports], studies: Sequence[Study], vocabulary: Vocabulary, *, metrics: Sequence[str] = WITHOUT_JAVA
+    a: Sequence[Reports],
+    b: Sequence[Reports],
+    studies: Sequence[Study],
+    vocabulary: Vocabulary,
+    *,
+    metrics: Sequence[str] = WITHOUT_JAVA,
 ) -> list[Comparison]:
-    """Two systems' reports of exactly these studies, one set a seed, as many of the one as of the other and paired in order.
+    """Two systems' reports of exactly these studies, one set a seed, as many of the one as of the other and paired in
+    order.
 
-    Raises `ReportError` for other studies, `ConfigurationError` for other numbers of seeds, `UnknownNameError` for a metric, `JavaError` as METEOR does.
+    Raises `ReportError` for other studies, `ConfigurationError` for other numbers of seeds, `UnknownNameError` for a
+    metric, `JavaError` as METEOR does.
     """
     if len(a) != len(b) or not a:
-        raise ConfigurationError(f"a comparison needs as many seeds of one system as of the other, at least one, not {len(a)} and {len(b)}")
+        raise ConfigurationError(
+            f"a comparison needs as many seeds of one system as of the other, at least one, not {len(a)} and {len(b)}"
+        )
     references = {study.id: vocabulary.protocol.reference(study.report, vocabulary) for study in studies}
-    one, other = ([_scores(one_report_each(reports, "hypothesis"), references, studies, metrics) for reports in several] for several in (a, b))
+    one, other = (
+        [_scores(one_report_each(reports, "hypothesis"), references, studies, metrics) for reports in several]
+        for several in (a, b)
+    )
     found = []
     for name in one[0]:
         x, y = ([scores[name] for scores in several] for several in (one, other))
-        found.append(Comparison(name, over_seeds([s.value() for s in x]), over_seeds([s.value() for s in y]), paired_randomisation(x, y)))
+        found.append(
+            Comparison(
+                name, over_seeds([s.value() for s in x]), over_seeds([s.value() for s in y]), paired_randomisation(x, y)
+            )
+        )
     return found
 
 
 def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> None:
-    """That the runs in these folders were trained with the vocabulary (words and protocol) and on the dataset of these hashes, which are to score them.
+    """That the runs in these folders were trained with the vocabulary (words and protocol) and on the dataset of these
+    hashes, which are to score them.
 
-    Raises `ConfigurationError` naming the first that was not: its reports would be held against references that are cut or cleaned otherwise.
+    Raises `ConfigurationError` naming the first that was not: its reports would be held against references that are cut
+    or cleaned otherwise.
     """
     for folder in folders:
         try:
             said = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["identity"]
         except (OSError, ValueError, KeyError) as error:
-            raise ConfigurationError(f"{folder} is no run folder: its experiment.json cannot be read ({error})") from error
+            raise ConfigurationError(
+                f"{folder} is no run folder: its experiment.json cannot be read ({error})"
+            ) from error
         for what, wanted in (("vocabulary", vocabulary), ("dataset", dataset)):
             if said.get(what) != wanted:
                 named = "vocabulary or protocol" if what == "vocabulary" else what
                 raise ConfigurationError(
-                    f"{folder} was trained with another {named}: it says {said.get(what)!r}, the dataset here has {wanted!r}. "
+                    f"{folder} was trained with another {named}: it says {said.get(what)!r}, the dataset here has "
+                    f"{wanted!r}. "
                     "Compare runs with the dataset that they were trained on"
                 )
 
 
-def _scores(reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]) -> dict[str, Additive]:
+def _scores(
+    reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]
+) -> dict[str, Additive]:
     labeler = ReportLabeler()
     nlg = nlg_scores(references, reports, metrics=metrics).additive
     said = [labeler.label(reports[study.id]) for study in studies]
@@ -77,5 +102,10 @@ def comparison_markdown(names: tuple[str, str], found: Sequence[Comparison]) -> 
     rows = [[c.score, str(c.a), str(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in found]
     lines = markdown_table(["score", *names, "difference", "p"], rows)
     return "\n".join(
-        [*lines, "", f"p: paired randomisation over studies, {found[0].test.trials:,} trials; it says nothing of other seeds than these."]
+        [
+            *lines,
+            "",
+            f"p: paired randomisation over studies, {found[0].test.trials:,} trials; it says nothing of other seeds "
+            f"than these.",
+        ]
     )

@@ -1,8 +1,8 @@
 """Clinical efficacy: the findings of generated reports against the truth, over every label set, with side and severity.
 
-Two truths, and a result says which: `codes`, the experts' MeSH codes, which no labeler has touched; and `report`, the same labeler on the reference
-report, which is how the papers measure it. The first has a ceiling below 1 (not every code is in the FINDINGS), the second forgives what the labeler
-overlooks in both.
+Two truths, and a result says which: `codes`, the experts' MeSH codes, which no labeler has touched; and `report`, the
+same labeler on the reference report, which is how the papers measure it. The first has a ceiling below 1 (not every
+code is in the FINDINGS), the second forgives what the labeler overlooks in both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from rrg_lib.data.study import Study
+from rrg_lib.data.text.rule_labeler import Mention, ReportLabeler
 from rrg_lib.errors import UnknownNameError
 from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, FindingScores, Uncertain, clinical_scores
 from rrg_lib.evaluation.nlg import Reports, one_report_each, same_studies
-from rrg_lib.evaluation.statistics import Interval, interval
-from rrg_lib.hashing import content_hash
-from rrg_lib.markdown import markdown_table
-from rrg_lib.study import Study
-from rrg_lib.text.report_labeler import Mention, ReportLabeler
+from rrg_lib.evaluation.resampling import Interval, interval
+from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.markdown import markdown_table
 
 Against = Literal["codes", "report"]
 AGAINST: tuple[Against, ...] = ("codes", "report")
@@ -34,8 +34,9 @@ Said = dict[str, dict[Attribute, frozenset[str]]]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement on an attribute of findings that both have. `both` counts findings where both say something, `agree` those where they say the same;
-    `only_predicted` and `only_truth` count those where one says something and the other nothing."""
+    """Agreement on an attribute of findings that both have. `both` counts findings where both say something, `agree`
+    those where they say the same; `only_predicted` and `only_truth` count those where one says something and the other
+    nothing."""
 
     both: int
     agree: int
@@ -59,7 +60,11 @@ class Efficacy:
     def table(self) -> pd.DataFrame:
         """A row a label set and treatment of uncertain: micro and macro precision, recall, F1, and support."""
         rows = {
-            key: {f"{name} {field}": getattr(getattr(scores, name), field) for name in ("micro", "macro") for field in ("precision", "recall", "f1")}
+            key: {
+                f"{name} {field}": getattr(getattr(scores, name), field)
+                for name in ("micro", "macro")
+                for field in ("precision", "recall", "f1")
+            }
             | {"support": scores.micro.support}
             for key, scores in self.scores.items()
         }
@@ -67,9 +72,18 @@ class Efficacy:
 
     def by_class(self, label_set: str = "CheXpert-14", uncertain: str = "negative") -> pd.DataFrame:
         """A row a label: precision, recall, F1, support."""
-        return pd.DataFrame.from_dict({name: asdict(prf) for name, prf in self.scores[label_set, uncertain].per_finding.items()}, orient="index")
+        return pd.DataFrame.from_dict(
+            {name: asdict(prf) for name, prf in self.scores[label_set, uncertain].per_finding.items()}, orient="index"
+        )
 
-    def interval(self, label_set: str, uncertain: str = "negative", average: Literal["micro", "macro"] = "micro", *, seed: int = 0) -> Interval:
+    def interval(
+        self,
+        label_set: str,
+        uncertain: str = "negative",
+        average: Literal["micro", "macro"] = "micro",
+        *,
+        seed: int = 0,
+    ) -> Interval:
         """The 95 % bootstrap interval over studies of a micro- or macro-F1."""
         return interval(self.scores[label_set, uncertain].additive[average], seed=seed)
 
@@ -86,7 +100,8 @@ class Efficacy:
         }
 
     def markdown(self) -> str:
-        """The table, the classes of CheXpert-14, the agreement and what all was computed with, for a terminal or a notebook."""
+        """The table, the classes of CheXpert-14, the agreement and what all was computed with, for a terminal or a
+        notebook."""
         made = self.provenance
         rows = [(*key, *_cells(row)) for key, row in zip(self.scores, self.table().to_numpy().tolist(), strict=True)]
         lines = markdown_table(["label set", "uncertain is", *self.table().columns], rows)
@@ -96,18 +111,25 @@ class Efficacy:
         lines.append("")
         for name, a in self.agreement.items():
             rate = "–" if math.isnan(a.rate) else f"{a.rate:.3f}"
-            lines.append(f"- {name}: {rate} where both say it ({a.agree} of {a.both}); {a.only_predicted} say it alone, {a.only_truth} do not say it")
+            lines.append(
+                f"- {name}: {rate} where both say it ({a.agree} of {a.both}); {a.only_predicted} say it alone, "
+                f"{a.only_truth} do not say it"
+            )
         truth = "the experts' codes" if made["against"] == "codes" else "the labels of the reference reports"
         lines.append(
-            f"- truth: {truth}; {made['studies']['n']} studies {made['studies']['hash']}; labeler {made['labeler']['version']} {made['labeler']['hash']}"
+            f"- truth: {truth}; {made['studies']['n']} studies {made['studies']['hash']}; labeler "
+            f"{made['labeler']['version']} {made['labeler']['hash']}"
         )
         return "\n".join(lines) + "\n"
 
 
-def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Against = "codes", labeler: ReportLabeler | None = None) -> Efficacy:
+def clinical_efficacy(
+    reports: Reports, studies: Sequence[Study], *, against: Against = "codes", labeler: ReportLabeler | None = None
+) -> Efficacy:
     """Measures the findings of reports (study id -> text, raw or cleaned) for exactly these studies.
 
-    An empty report says nothing, and scores so. Raises `ReportError` for reports missing, too many or given twice, `UnknownNameError` for another truth.
+    An empty report says nothing, and scores so. Raises `ReportError` for reports missing, too many or given twice,
+    `UnknownNameError` for another truth.
     """
     if against not in AGAINST:
         raise UnknownNameError("truth", against, AGAINST)
@@ -115,16 +137,24 @@ def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Ag
     given = one_report_each(reports, "report")
     same_studies([study.id for study in studies], given, "reports")
     texts = [given[study.id] for study in studies]
-    predicted = {"drawn": [labeler.drawn(text) for text in texts], "observations": [labeler.observations(text) for text in texts]}
+    predicted = {
+        "drawn": [labeler.drawn(text) for text in texts],
+        "observations": [labeler.observations(text) for text in texts],
+    }
     if against == "codes":
         truth = {"drawn": [study.drawn for study in studies], "observations": [study.observations for study in studies]}
         truly = [said_by_codes(study) for study in studies]
     else:
-        truth = {"drawn": [labeler.drawn(s.report) for s in studies], "observations": [labeler.observations(s.report) for s in studies]}
+        truth = {
+            "drawn": [labeler.drawn(s.report) for s in studies],
+            "observations": [labeler.observations(s.report) for s in studies],
+        }
         truly = [said_by_report(labeler.mentions(study.report)) for study in studies]
     scores = {
         (name, uncertain): clinical_scores(
-            *(labels["drawn" if name == "drawn-13" else "observations"] for labels in (predicted, truth)), name, uncertain=uncertain
+            *(labels["drawn" if name == "drawn-13" else "observations"] for labels in (predicted, truth)),
+            name,
+            uncertain=uncertain,
         )
         for name in LABEL_SETS
         for uncertain in UNCERTAIN
@@ -134,16 +164,24 @@ def clinical_efficacy(reports: Reports, studies: Sequence[Study], *, against: Ag
         "against": against,
         "label_sets": {name: list(labels) for name, labels in LABEL_SETS.items()},
         "labeler": {"version": labeler.version, "hash": labeler.hash},
-        "studies": {"splits": sorted({study.split for study in studies}), "n": len(studies), "hash": content_hash([study.id for study in studies])},
+        "studies": {
+            "splits": sorted({study.split for study in studies}),
+            "n": len(studies),
+            "hash": content_hash([study.id for study in studies]),
+        },
         "reports": content_hash(sorted(given.items())),
     }
     return Efficacy(scores, {attribute: agreement(said, truly, attribute) for attribute in ATTRIBUTES}, provenance)
 
 
-def efficacy_numbers(reports: Reports, studies: Sequence[Study], labeler: ReportLabeler | None = None) -> dict[str, dict[str, float]]:
-    """What an evaluation keeps of clinical efficacy, by "LABEL SET, uncertain is X, against Y" and "side, against Y": micro and macro scores, agreement.
+def efficacy_numbers(
+    reports: Reports, studies: Sequence[Study], labeler: ReportLabeler | None = None
+) -> dict[str, dict[str, float]]:
+    """What an evaluation keeps of clinical efficacy, by "LABEL SET, uncertain is X, against Y" and "side, against Y":
+    micro and macro scores, agreement.
 
-    Against the codes over the studies that have some, and not at all where none has: there is no such truth. Raises as `clinical_efficacy` does.
+    Against the codes over the studies that have some, and not at all where none has: there is no such truth. Raises as
+    `clinical_efficacy` does.
     """
     labeler = labeler or ReportLabeler()
     coded, given = [study for study in studies if study.is_coded], one_report_each(reports, "report")
@@ -156,7 +194,10 @@ def efficacy_numbers(reports: Reports, studies: Sequence[Study], labeler: Report
         for (name, uncertain), row in zip(measured.scores, measured.table().to_dict("records"), strict=True):
             found[efficacy_key(name, uncertain, against)] = {key: float(value) for key, value in row.items()}
         for attribute, a in measured.agreement.items():
-            found[f"{attribute}, against {against}"] = {"rate": a.rate, **{key: float(value) for key, value in asdict(a).items()}}
+            found[f"{attribute}, against {against}"] = {
+                "rate": a.rate,
+                **{key: float(value) for key, value in asdict(a).items()},
+            }
     return found
 
 
@@ -166,8 +207,8 @@ def efficacy_key(label_set: str, uncertain: Uncertain = "negative", against: Aga
 
 
 def agreement(predicted: Sequence[Said], truth: Sequence[Said], attribute: Attribute) -> Agreement:
-    """Agreement on an attribute over the findings that both name, study by study. Where a finding is named with several values (two effusions, one
-    mild and one severe), one in common is enough."""
+    """Agreement on an attribute over the findings that both name, study by study. Where a finding is named with several
+    values (two effusions, one mild and one severe), one in common is enough."""
     both = agree = only_predicted = only_truth = 0
     for a, b in zip(predicted, truth, strict=True):
         for finding in a.keys() & b.keys():
@@ -195,7 +236,10 @@ def _gathered(found: Sequence[tuple[str | None, str | None, str | None]]) -> Sai
         sides = {side for other, side, _ in found if other == name and side}
         # One on the left and one on the right are what "bilateral" says in one word.
         sides = {"bilateral"} if {"left", "right"} <= sides else sides
-        gathered[name] = {"side": frozenset(sides), "severity": frozenset(grade for other, _, grade in found if other == name and grade)}
+        gathered[name] = {
+            "side": frozenset(sides),
+            "severity": frozenset(grade for other, _, grade in found if other == name and grade),
+        }
     return gathered
 
 

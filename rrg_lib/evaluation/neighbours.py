@@ -1,4 +1,5 @@
-"""Reports borrowed from a training study that is like the one at hand: by its labels, or by the very report that is asked for."""
+"""Reports borrowed from a training study that is like the one at hand: by its labels, or by the very report that is
+asked for."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rrg_lib.evaluation.constants import ConstantBleu
+from rrg_lib.evaluation.constant_reports import ConstantBleu
 
 #: How many training reports the text oracle compares word by word.
 NEAREST = 60
 
 
 def nearest_by_labels(labels: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
-    """For each row of `labels` (n, c): the indices of the rows of `others` (m, c) at the smallest Hamming distance, all of them, in order."""
+    """For each row of `labels` (n, c): the indices of the rows of `others` (m, c) at the smallest Hamming distance, all
+    of them, in order."""
     labels, others = np.asarray(labels, dtype=bool), np.asarray(others, dtype=bool)
     known: dict[bytes, np.ndarray] = {}
     found = []
@@ -32,16 +34,23 @@ def medoid(reports: Sequence[str]) -> int:
 
 
 def closest_texts(reports: Sequence[str], pool: Sequence[str], *, nearest: int = NEAREST) -> list[int]:
-    """For each report the index in `pool` of the one with the highest BLEU-4 for it, of the `nearest` with the highest word Jaccard.
+    """For each report the index in `pool` of the one with the highest BLEU-4 for it, of the `nearest` with the highest
+    word Jaccard.
 
-    The BLEU of one sentence is smoothed as the scorer does it: by constants so small that they only keep it from being 0.
+    The BLEU of one sentence is smoothed as the scorer does it: by constants so small that they only keep it from being
+    0.
     """
-    place = {word: i for i, word in enumerate(sorted({word for report in (*reports, *pool) for word in report.split()}))}
+    place = {
+        word: i for i, word in enumerate(sorted({word for report in (*reports, *pool) for word in report.split()}))
+    }
     asked, held = (_members(texts, place) for texts in (reports, pool))
     common = asked @ held.T
     either = asked.sum(1)[:, None] + held.sum(1) - common
     order = np.argsort(-common / np.maximum(either, 1), axis=1, kind="stable")[:, :nearest]
-    return [int(near[ConstantBleu([report])([pool[i] for i in near])[:, 3].argmax()]) for report, near in zip(reports, order, strict=True)]
+    return [
+        int(near[ConstantBleu([report])([pool[i] for i in near])[:, 3].argmax()])
+        for report, near in zip(reports, order, strict=True)
+    ]
 
 
 def _members(texts: Sequence[str], place: dict[str, int]) -> np.ndarray:

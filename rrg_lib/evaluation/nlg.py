@@ -1,7 +1,9 @@
-"""BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr, by pycocoevalcap's scorers, on strings split at blanks: as the published scores were computed.
+"""BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr, by pycocoevalcap's scorers, on strings split at blanks: as the published
+scores were computed.
 
-The released code ships a tokenizer (PTBTokenizer) and never calls it, so neither do we: " . " counts as a word. Each metric's corpus value comes from
-its scorer; beside it stand the terms whose sums give it (see `statistics`), for subsets and intervals.
+The released code ships a tokenizer (PTBTokenizer) and never calls it, so neither do we: " . " counts as a word. Each
+metric's corpus value comes from its scorer; beside it stand the terms whose sums give it (see `statistics`), for
+subsets and intervals.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from rrg_lib.errors import JavaError, ReportError, UnknownNameError
 from rrg_lib.evaluation.meteor import meteor, meteor_of
-from rrg_lib.evaluation.statistics import Additive, mean_of
+from rrg_lib.evaluation.resampling import Additive, mean_of
 
 BLEU = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
 #: Every metric, in the order of the published tables.
@@ -32,8 +34,9 @@ Reports = Mapping[str, str] | Iterable[tuple[str, str]]
 class NLGScores:
     """Scores of one set of hypotheses; metrics that were not asked for are absent.
 
-    `corpus` holds what is published (CIDEr lies between 0 and 10, the others between 0 and 1); `per_study` arrays (n,) in the order of `ids`, empty
-    unless asked for. BLEU and METEOR of a corpus are not the means of their per-study values; ROUGE-L and CIDEr are. `additive` gives any subset's.
+    `corpus` holds what is published (CIDEr lies between 0 and 10, the others between 0 and 1); `per_study` arrays (n,)
+    in the order of `ids`, empty unless asked for. BLEU and METEOR of a corpus are not the means of their per-study
+    values; ROUGE-L and CIDEr are. `additive` gives any subset's.
     """
 
     ids: tuple[str, ...]
@@ -50,16 +53,18 @@ class MeteorError(JavaError):
         self.scores = scores
 
 
-def nlg_scores(references: Reports, hypotheses: Reports, *, metrics: Sequence[str] = METRICS, per_study: bool = False) -> NLGScores:
-    """Scores of hypotheses against one reference each; both map a study id to a report (or are pairs of them), in any order.
+def nlg_scores(
+    references: Reports, hypotheses: Reports, *, metrics: Sequence[str] = METRICS, per_study: bool = False
+) -> NLGScores:
+    """Scores of hypotheses against one reference each; both map a study id to a report (or are pairs of them), in any
+    order.
 
-    Newlines and repeated blanks count as one blank. An empty hypothesis scores 0. CIDEr weighs n-grams by how rare they are *in these references*, so
-    its values compare only between systems scored on the same studies.
+    Newlines and repeated blanks count as one blank. An empty hypothesis scores 0. CIDEr weighs n-grams by how rare they
+    are *in these references*, so its values compare only between systems scored on the same studies.
 
     Raises:
-        UnknownNameError: a metric that is not of `METRICS`.
-        ReportError: an id twice, missing or too many; an empty reference; no study at all; a report that is not a string.
-        JavaError: no Java, before anything is scored.
+        UnknownNameError: a metric that is not of `METRICS`. ReportError: an id twice, missing or too many; an empty
+        reference; no study at all; a report that is not a string. JavaError: no Java, before anything is scored.
         MeteorError: Java failed under way; its `.scores` keep the rest.
     """
     metrics = known_metrics(metrics)
@@ -75,8 +80,14 @@ def nlg_scores(references: Reports, hypotheses: Reports, *, metrics: Sequence[st
         java = beside.submit(meteor().score, wanted, got) if "METEOR" in metrics else None
         if set(metrics) & set(BLEU):
             corpus, each, terms = _bleu(wanted, got)
-            found |= {metric: (corpus[n], each[n], additive) for n, (metric, additive) in enumerate(bleu_additive(terms).items())}
-        as_released = {study: [report] for study, report in references.items()}, {study: [hypotheses[study]] for study in ids}
+            found |= {
+                metric: (corpus[n], each[n], additive)
+                for n, (metric, additive) in enumerate(bleu_additive(terms).items())
+            }
+        as_released = (
+            {study: [report] for study, report in references.items()},
+            {study: [hypotheses[study]] for study in ids},
+        )
         for metric, scorer in (("ROUGE-L", Rouge), ("CIDEr", Cider)):
             if metric in metrics:
                 corpus, each = scorer().compute_score(*as_released)
@@ -109,12 +120,15 @@ def known_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
 
 
 def one_report_each(reports: Reports, kind: str) -> dict[str, str]:
-    """Reports by study id, words separated by single blanks. Raises `ReportError` for an id given twice, or a report that is not a string."""
+    """Reports by study id, words separated by single blanks. Raises `ReportError` for an id given twice, or a report
+    that is not a string."""
     found: dict[str, str] = {}
     twice = []
     for study, report in reports.items() if isinstance(reports, Mapping) else reports:
         if not isinstance(report, str):
-            raise ReportError(f"study {study!r}: the {kind} must be a string, not {type(report).__name__} {str(report)[:60]!r}")
+            raise ReportError(
+                f"study {study!r}: the {kind} must be a string, not {type(report).__name__} {str(report)[:60]!r}"
+            )
         if study in found:
             twice.append(study)
         found[study] = " ".join(report.split())
@@ -129,18 +143,31 @@ def same_studies(expected: Iterable[str], given: Iterable[str], kind: str) -> No
     if not expected:
         raise ReportError("no study to score: the references are empty")
     missing, extra = [i for i in expected if i not in given], [i for i in given if i not in expected]
-    faults = [f"{len(ids)} {what} ({named(ids)})" for what, ids in (("missing", missing), ("not among the studies", extra)) if ids]
+    faults = [
+        f"{len(ids)} {what} ({named(ids)})"
+        for what, ids in (("missing", missing), ("not among the studies", extra))
+        if ids
+    ]
     if faults:
-        raise ReportError(f"the {kind} must be of exactly the {len(expected)} studies that are scored: {' and '.join(faults)}")
+        raise ReportError(
+            f"the {kind} must be of exactly the {len(expected)} studies that are scored: {' and '.join(faults)}"
+        )
 
 
 def named(ids: Sequence[str], most: int = 3) -> str:
     """The first few ids, for a message."""
-    return ("study " if len(ids) == 1 else "studies ") + ", ".join(map(repr, ids[:most])) + (", …" if len(ids) > most else "")
+    return (
+        ("study " if len(ids) == 1 else "studies ")
+        + ", ".join(map(repr, ids[:most]))
+        + (", …" if len(ids) > most else "")
+    )
 
 
-def _bleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Sequence[float], Sequence[Sequence[float]], np.ndarray]:
-    """Corpus values (4), per-study values (4, n), and terms (n, 10): lengths of hypothesis and reference, n-grams in common, n-grams."""
+def _bleu(
+    references: Sequence[str], hypotheses: Sequence[str]
+) -> tuple[Sequence[float], Sequence[Sequence[float]], np.ndarray]:
+    """Corpus values (4), per-study values (4, n), and terms (n, 10): lengths of hypothesis and reference, n-grams in
+    common, n-grams."""
     scorer = BleuScorer(n=4)
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         scorer += (hypothesis, [reference])

@@ -1,8 +1,9 @@
-"""Per-study terms of scores as small text: what a stored result keeps so that two systems can be compared study by study, long after they are gone.
+"""Per-study terms of scores as small text: what a stored result keeps so that two systems can be compared study by
+study, long after they are gone.
 
-Every score is a function of sums over studies (`Additive`), so its terms are all that a paired test, a bootstrap or the score of a part needs. BLEU-1 to
-BLEU-4 share theirs, micro- and macro-F1 too. An array is kept as zlib-compressed little-endian numbers in base64: whole numbers exactly, others as
-32-bit floats (a relative error of 6e-8).
+Every score is a function of sums over studies (`Additive`), so its terms are all that a paired test, a bootstrap or the
+score of a part needs. BLEU-1 to BLEU-4 share theirs, micro- and macro-F1 too. An array is kept as zlib-compressed
+little-endian numbers in base64: whole numbers exactly, others as 32-bit floats (a relative error of 6e-8).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from rrg_lib.errors import AnnotationError
 from rrg_lib.evaluation.clinical import f1_of_counts, macro_f1_of_counts
 from rrg_lib.evaluation.meteor import meteor_of
 from rrg_lib.evaluation.nlg import BLEU, bleu_additive
-from rrg_lib.evaluation.report import FINDING_F1, FINDING_F1_KEYWORDS, FINDING_F1_MACRO
-from rrg_lib.evaluation.statistics import Additive, mean_of
+from rrg_lib.evaluation.resampling import Additive, mean_of
+from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS, FINDING_F1_MACRO
 
 _WHOLE = (np.uint8, np.uint16, np.int32)
 
@@ -35,7 +36,8 @@ def unpack_text(packed: str) -> str:
 
 
 def pack_array(values: np.ndarray) -> dict[str, Any]:
-    """An array as a JSON object; `unpack_array` gives it back. Raises `AnnotationError` for what is not finite, or no array of numbers."""
+    """An array as a JSON object; `unpack_array` gives it back. Raises `AnnotationError` for what is not finite, or no
+    array of numbers."""
     values = np.asarray(values)
     if not np.isfinite(values).all():
         raise AnnotationError("terms of scores must be finite numbers")

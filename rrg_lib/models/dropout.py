@@ -1,7 +1,8 @@
 """Dropout whose random numbers do not cost more than the layer they fall on.
 
-On a CPU `torch.nn.functional.dropout` draws one number after another, which takes a fifth of a training step of these small models. Here one 64-bit
-draw decides for four elements, with 16 bits each; so a probability is met within 1 / 131,072. On other devices PyTorch's own is used.
+On a CPU `torch.nn.functional.dropout` draws one number after another, which takes a fifth of a training step of these
+small models. Here one 64-bit draw decides for four elements, with 16 bits each; so a probability is met within 1 /
+131,072. On other devices PyTorch's own is used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """x with each element zero with probability `p` and the others divided by 1 - p (Srivastava et al. 2014); x itself when not training."""
+    """x with each element zero with probability `p` and the others divided by 1 - p (Srivastava et al. 2014); x itself
+    when not training."""
     if not training or p == 0.0:
         return x
     if x.device.type != "cpu" or p == 1.0:

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.dropout import Dropout
+from rrg_lib.models.layers import NormName
 from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
-from rrg_lib.models.memory.pair import PairConfig
-from rrg_lib.models.norms import NormName
+from rrg_lib.models.pair_alignment import PairConfig
 from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, SinusoidalPositions, causal_mask
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of the encoder-decoder. Defaults are the published ones for IU X-Ray; `vocab_size` counts the ids without 0."""
+    """Sizes of the encoder-decoder. Defaults are the published ones for IU X-Ray; `vocab_size` counts the ids without
+    0."""
 
     vocab_size: int = 760
     d_vf: int = 2048
@@ -34,14 +35,16 @@ class GeneratorConfig:
 
     def __post_init__(self):
         if self.d_model % self.heads:
-            raise ConfigurationError(f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model")
+            raise ConfigurationError(
+                f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model"
+            )
 
 
 @dataclass
 class Batch:
-    """What a generator learns from: `inputs`, patch features (B, S, d_vf) or, for a generator with its own extractor, uint8 views (B, V, H, W);
-    `tokens` (B, T) between 0s, padded with 0; `mask` (B, T) is 1 from the first token to the last, the final 0 included; `labels` (B, 14) for
-    memories that are gated by them."""
+    """What a generator learns from: `inputs`, patch features (B, S, d_vf) or, for a generator with its own extractor,
+    uint8 views (B, V, H, W); `tokens` (B, T) between 0s, padded with 0; `mask` (B, T) is 1 from the first token to the
+    last, the final 0 included; `labels` (B, 14) for memories that are gated by them."""
 
     inputs: Tensor
     tokens: Tensor
@@ -56,8 +59,9 @@ class Batch:
 
 @dataclass
 class Output:
-    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` by name, already weighted; the memory's responses; and what lies under the
-    logits: visual `patches` (B, S, d_vf), the `encoded` ones (B, S, d) without a memory's extra slots, the `words` (B, T - 1, d) as the decoder reads them."""
+    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` by name, already weighted; the memory's
+    responses; and what lies under the logits: visual `patches` (B, S, d_vf), the `encoded` ones (B, S, d) without a
+    memory's extra slots, the `words` (B, T - 1, d) as the decoder reads them."""
 
     logits: Tensor
     losses: dict[str, Tensor]
@@ -69,17 +73,24 @@ class Output:
 
 
 class WordTable:
-    """What the memory makes of a word at a place, kept once it was computed: in a finished model it depends on word and place alone, so the hypotheses of a
-    batch, and all batches after it, share it. One for each set of weights: `ReportGenerator.word_table`."""
+    """What the memory makes of a word at a place, kept once it was computed: in a finished model it depends on word and
+    place alone, so the hypotheses of a batch, and all batches after it, share it. One for each set of weights:
+    `ReportGenerator.word_table`."""
 
     def __init__(self):
-        self.places: dict[int, tuple[Tensor, Tensor]] = {}  # place -> vectors (V + 1, d) and which of them are known (V + 1,)
+        self.places: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # place -> vectors (V + 1, d) and which of them are known (V + 1,)
 
     def of(self, tokens: Tensor, place: int, embedding: nn.Embedding, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """tokens (B, W) at one place -> (B, W, d); `compute` gives (n, d) for n of them that are met for the first time."""
+        """tokens (B, W) at one place -> (B, W, d); `compute` gives (n, d) for n of them that are met for the first
+        time."""
         if place not in self.places:
             size = embedding.weight.shape
-            self.places[place] = embedding.weight.new_empty(size), torch.zeros(size[0], dtype=torch.bool, device=tokens.device)
+            self.places[place] = (
+                embedding.weight.new_empty(size),
+                torch.zeros(size[0], dtype=torch.bool, device=tokens.device),
+            )
         vectors, known = self.places[place]
         if not known[tokens].all():
             new = tokens.unique()
@@ -115,12 +126,17 @@ class DecoderState:
 class ReportGenerator(nn.Module):
     """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Fig. 2).
 
-    `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch features made before. `pair` aligns
-    reports with images while training; its parameters are kept with the others and take no part in writing a report.
+    `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch
+    features made before. `pair` aligns reports with images while training; its parameters are kept with the others and
+    take no part in writing a report.
     """
 
     def __init__(
-        self, config: GeneratorConfig, memory: MemoryConfig | None = None, extractor: nn.Module | None = None, pair: PairConfig | None = None
+        self,
+        config: GeneratorConfig,
+        memory: MemoryConfig | None = None,
+        extractor: nn.Module | None = None,
+        pair: PairConfig | None = None,
     ):
         super().__init__()
         c = self.config = config
@@ -133,7 +149,11 @@ class ReportGenerator(nn.Module):
         self.encoder = Encoder(c.d_model, c.d_ff, c.heads, c.layers, c.dropout, c.norm)
         self.decoder = Decoder(c.d_model, c.d_ff, c.heads, c.layers, c.dropout, c.norm)
         self.logits = nn.Linear(c.d_model, c.vocab_size + 1)
-        for part in (self.encoder, self.decoder, self.token_embedding):  # as released: xavier for every matrix of the Transformer
+        for part in (
+            self.encoder,
+            self.decoder,
+            self.token_embedding,
+        ):  # as released: xavier for every matrix of the Transformer
             for parameter in part.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
@@ -142,14 +162,16 @@ class ReportGenerator(nn.Module):
         self.pair = pair.build(c.vocab_size + 1, c.d_model, c.d_vf) if pair else None
 
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
-        """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1, XProNet Eq. 16). `trace` receives the cross-attention
-        (B, h, T - 1, S) of each layer."""
+        """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1, XProNet Eq. 16). `trace`
+        receives the cross-attention (B, h, T - 1, S) of each layer."""
         patches = self._patches(batch.inputs)
         slots = self._slots(batch.labels)
         encoded, image = self._encode(patches, slots["image"])
         tokens = batch.tokens[:, :-1]  # (B, L)
         words, text = self._consult(self._embed_tokens(tokens), slots["text"], "text")  # (B, L, d)
-        logits = self.logits(self.decoder(words, encoded, causal_mask(tokens), trace=trace, prefix=self._prefix()))  # (B, L, V + 1)
+        logits = self.logits(
+            self.decoder(words, encoded, causal_mask(tokens), trace=trace, prefix=self._prefix())
+        )  # (B, L, V + 1)
         losses = self.memory.losses(image, text, tokens > 0, batch.labels) if self.memory else {}
         output = Output(logits, losses, image, text, patches, encoded[:, : patches.shape[1]], words)
         if self.pair is not None:
@@ -157,7 +179,8 @@ class ReportGenerator(nn.Module):
         return output
 
     def encode(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Response | None]:
-        """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the patches."""
+        """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the
+        patches."""
         return self._encode(self._patches(inputs), self._slots(labels)["image"])
 
     def _encode(self, patches: Tensor, slots: Slots | None) -> tuple[Tensor, Response | None]:
@@ -167,22 +190,30 @@ class ReportGenerator(nn.Module):
         return (encoded if extra is None else torch.cat([encoded, extra], dim=1)), response
 
     @torch.no_grad()
-    def start(self, inputs: Tensor, labels: Tensor | None = None, *, max_length: int | None = None, table: WordTable | None = None) -> DecoderState:
-        """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by default). `table` is this
-        generator's `word_table`, with its weights as they are now."""
+    def start(
+        self,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        max_length: int | None = None,
+        table: WordTable | None = None,
+    ) -> DecoderState:
+        """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by
+        default). `table` is this generator's `word_table`, with its weights as they are now."""
         slots = self._slots(labels)
         encoded, _ = self._encode(self._patches(inputs), slots["image"])
         caches = self.decoder.caches(encoded, max_length or self.config.max_length, self._prefix())
         return DecoderState(caches, slots["text"], len(inputs), table=table)
 
     def word_table(self) -> WordTable | None:
-        """An empty table to write many batches with; None without a memory, and for one that is gated by each study's labels."""
+        """An empty table to write many batches with; None without a memory, and for one that is gated by each study's
+        labels."""
         return None if self.memory is None or self.memory_config.gated else WordTable()
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones: a factor of CMN Eq. 1. The memory is asked about the new
-        tokens alone."""
+        """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones: a factor of CMN Eq. 1.
+        The memory is asked about the new tokens alone."""
         place = state.position
 
         def embedded(tokens: Tensor) -> Tensor:
@@ -208,11 +239,15 @@ class ReportGenerator(nn.Module):
         if inputs.dtype != torch.uint8:
             if inputs.shape[-1] != self.config.d_vf:
                 raise ConfigurationError(
-                    f"patches have {inputs.shape[-1]} numbers, this generator reads {self.config.d_vf}: use the extractor it was trained with"
+                    f"patches have {inputs.shape[-1]} numbers, this generator reads {self.config.d_vf}: use the "
+                    f"extractor it was trained with"
                 )
             return inputs
         if self.extractor is None:
-            raise ConfigurationError("views were given to a generator that reads patch features: extract them first, or build it with an extractor")
+            raise ConfigurationError(
+                "views were given to a generator that reads patch features: extract them first, or build it with an "
+                "extractor"
+            )
         return self.extractor(inputs).patches
 
     def _embed_tokens(self, tokens: Tensor) -> Tensor:
@@ -237,15 +272,19 @@ class ReportGenerator(nn.Module):
 
 
 def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1), tokens and mask (B, T). XProNet Eq. 19
-    prints the mean over the words of one report; both releases take the mean over all words of the batch, so does this."""
+    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1),
+    tokens and mask (B, T). XProNet Eq. 19 prints the mean over the words of one report; both releases take the mean
+    over all words of the batch, so does this."""
     total, words = summed_report_loss(logits, tokens, mask)
     return total / words
 
 
 def summed_report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum that `report_loss` is the mean of, and the number of words: a batch shared among processes has one mean."""
-    least = torch.promote_types(logits.dtype, torch.float32)  # autocast does that on a GPU; on a processor the sum would lose digits
+    """The sum that `report_loss` is the mean of, and the number of words: a batch shared among processes has one
+    mean."""
+    least = torch.promote_types(
+        logits.dtype, torch.float32
+    )  # autocast does that on a GPU; on a processor the sum would lose digits
     log_probs = logits.log_softmax(-1, dtype=least).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
     weight = mask[:, 1:].to(log_probs.dtype)
     return -(log_probs * weight).sum(), weight.sum()

@@ -1,7 +1,8 @@
-"""The Transformer under all four systems, in the form of the released code: pre-norm layers, a final norm, sinusoidal positions.
+"""The Transformer under all four systems, in the form of the released code: pre-norm layers, a final norm, sinusoidal
+positions.
 
-Everything works on a query of any length against keys and values that were projected once, so that training (all positions at once) and
-decoding (one position, cached keys and values) run the same lines.
+Everything works on a query of any length against keys and values that were projected once, so that training (all
+positions at once) and decoding (one position, cached keys and values) run the same lines.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rrg_lib.models.dropout import Dropout, dropout
-from rrg_lib.models.norms import NormName, layer_norm
+from rrg_lib.models.layers import NormName, layer_norm
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -94,12 +95,14 @@ class EncoderLayer(nn.Module):
 
 
 def _through(layer: nn.Module, again: bool, *inputs: object) -> Tensor:
-    """A layer's output; with `again` its activations are not kept, but computed again for the gradient (Chen et al. 2016), dropout as it was."""
+    """A layer's output; with `again` its activations are not kept, but computed again for the gradient (Chen et al.
+    2016), dropout as it was."""
     return checkpoint(layer, *inputs, use_reentrant=False) if again else layer(*inputs)
 
 
 class Encoder(nn.Module):
-    """(B, S, d) -> (B, S, d). `checkpointed` trades time for memory while training: of each layer only the input is kept."""
+    """(B, S, d) -> (B, S, d). `checkpointed` trades time for memory while training: of each layer only the input is
+    kept."""
 
     checkpointed = False
 
@@ -118,8 +121,8 @@ class Encoder(nn.Module):
 class LayerCache:
     """Keys and values of one decoder layer while decoding B studies with W hypotheses each, up to T tokens long.
 
-    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled, the first `prefix` of them by learnt tokens; `source` (B, h, S, d_k) is
-    shared by the hypotheses of a study.
+    `past` holds (B, W, h, T, d_k), of which the first `length` positions are filled, the first `prefix` of them by
+    learnt tokens; `source` (B, h, S, d_k) is shared by the hypotheses of a study.
     """
 
     past: KeysValues
@@ -135,7 +138,8 @@ class LayerCache:
         return KeysValues(self.past.keys[..., : t + 1, :], self.past.values[..., : t + 1, :])
 
     def reorder(self, parents: Tensor) -> None:
-        """Hypothesis w of study b continues what hypothesis `parents[b, w]` began; their number may change. parents (B, W')"""
+        """Hypothesis w of study b continues what hypothesis `parents[b, w]` began; their number may change. parents (B,
+        W')"""
         studies = torch.arange(len(parents), device=parents.device)[:, None]
         if parents.shape[1] != self.past.keys.shape[1]:
             self.past = KeysValues(self.past.keys[studies, parents], self.past.values[studies, parents])
@@ -146,7 +150,9 @@ class LayerCache:
 
     def select(self, studies: Tensor) -> None:
         """Only these studies from now on; studies (b,)."""
-        self.past, self.source = (KeysValues(pair.keys[studies], pair.values[studies]) for pair in (self.past, self.source))
+        self.past, self.source = (
+            KeysValues(pair.keys[studies], pair.values[studies]) for pair in (self.past, self.source)
+        )
 
 
 class DecoderLayer(nn.Module):
@@ -170,12 +176,16 @@ class DecoderLayer(nn.Module):
         y = self.norms[0](x)
         past = self.self_attention.project(y)
         if prefix is not None:
-            past, mask = past.after(self.project_prefix(prefix)), F.pad(mask, (len(prefix), 0), value=True)  # every position may look at all of it
+            past, mask = (
+                past.after(self.project_prefix(prefix)),
+                F.pad(mask, (len(prefix), 0), value=True),
+            )  # every position may look at all of it
         x = x + self.dropout(self.self_attention(y, past, mask))
         return self._look_and_think(x, self.cross_attention.project(source), source_mask, trace)
 
     def project_prefix(self, prefix: Tensor) -> KeysValues:
-        """Learnt tokens (P, d) as this layer's keys and values (1, h, P, d_k): normalised and projected like a word, but never asking themselves."""
+        """Learnt tokens (P, d) as this layer's keys and values (1, h, P, d_k): normalised and projected like a word,
+        but never asking themselves."""
         return self.self_attention.project(self.norms[0](prefix[None]))
 
     def step(self, x: Tensor, cache: LayerCache, source_mask: Tensor | None) -> Tensor:
@@ -183,9 +193,13 @@ class DecoderLayer(nn.Module):
         y = self.norms[0](x)[:, :, None]  # (B, W, 1, d): each hypothesis is a sequence of its own
         past = cache.append(self.self_attention.project(y))
         x = x + self.dropout(self.self_attention(y, past)[:, :, 0])
-        return self._look_and_think(x, cache.source, source_mask)  # the W hypotheses ask the same patches, like a sequence of W queries
+        return self._look_and_think(
+            x, cache.source, source_mask
+        )  # the W hypotheses ask the same patches, like a sequence of W queries
 
-    def _look_and_think(self, x: Tensor, source: KeysValues, source_mask: Tensor | None, trace: list[Tensor] | None = None) -> Tensor:
+    def _look_and_think(
+        self, x: Tensor, source: KeysValues, source_mask: Tensor | None, trace: list[Tensor] | None = None
+    ) -> Tensor:
         y = self.norms[1](x)
         if trace is not None:
             trace.append(self.cross_attention.weights(y, source, source_mask))
@@ -212,14 +226,25 @@ class Decoder(nn.Module):
         trace: list[Tensor] | None = None,
         prefix: Tensor | None = None,
     ) -> Tensor:
-        """`trace`, when a list, receives each layer's cross-attention weights (B, h, L, S). `prefix` (P, d) are learnt tokens before the first word,
-        which every position may attend to in every layer (prefix keys and values, as in Li and Liang 2021)."""
+        """`trace`, when a list, receives each layer's cross-attention weights (B, h, L, S). `prefix` (P, d) are learnt
+        tokens before the first word, which every position may attend to in every layer (prefix keys and values, as in
+        Li and Liang 2021)."""
         for layer in self.layers:
-            x = _through(layer, self.checkpointed and self.training and trace is None, x, source, mask, source_mask, trace, prefix)
+            x = _through(
+                layer,
+                self.checkpointed and self.training and trace is None,
+                x,
+                source,
+                mask,
+                source_mask,
+                trace,
+                prefix,
+            )
         return self.norm(x)
 
     def caches(self, source: Tensor, max_length: int, prefix: Tensor | None = None) -> list[LayerCache]:
-        """Caches for one hypothesis a study over a source (B, S, d), room for `max_length` tokens; empty but for a `prefix` (P, d)."""
+        """Caches for one hypothesis a study over a source (B, S, d), room for `max_length` tokens; empty but for a
+        `prefix` (P, d)."""
         caches = []
         for layer in self.layers:
             projected = layer.cross_attention.project(source)
@@ -257,7 +282,8 @@ class SinusoidalPositions(nn.Module):
 
 
 def causal_mask(tokens: Tensor) -> Tensor:
-    """(B, L) ids -> (B, 1, L, L), True where a position may look: at itself and before, never at padding; position 0 (the begin mark) is always on."""
+    """(B, L) ids -> (B, 1, L, L), True where a position may look: at itself and before, never at padding; position 0
+    (the begin mark) is always on."""
     visible = tokens > 0
     visible[:, 0] = True
     length = tokens.shape[1]

@@ -1,9 +1,11 @@
-"""The ledger: every printed value and every claim of the four papers, beside what the released code does and what we measured, with a verdict.
+"""The ledger: every printed value and every claim of the four papers, beside what the released code does and what we
+measured, with a verdict.
 
-A verdict says no more than was done. *Reproduced* and *not reproduced* are for the paper's own data alone, or for what was counted; what is measured on
-drawn studies *holds* or *fails on IU-Phantom*, or makes there *no difference that matters*, which is no replication, and is *undecided* when seeds and
-studies vary by more than the difference. *Contradicted by its own table* needs a contradiction that the printed rounding cannot explain. Whatever needs
-data or a GPU that we have not had is *not run*, and says why.
+A verdict says no more than was done. *Reproduced* and *not reproduced* are for the paper's own data alone, or for what
+was counted; what is measured on drawn studies *holds* or *fails on IU-Phantom*, or makes there *no difference that
+matters*, which is no replication, and is *undecided* when seeds and studies vary by more than the difference.
+*Contradicted by its own table* needs a contradiction that the printed rounding cannot explain. Whatever needs data or a
+GPU that we have not had is *not run*, and says why.
 """
 
 from __future__ import annotations
@@ -16,10 +18,8 @@ from typing import TYPE_CHECKING
 
 from scipy import stats
 
-from rrg_lib.decoding import PROTOCOLS
-from rrg_lib.replication.deciding import MIN_SEEDS
-from rrg_lib.replication.exact import CMN, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED, STUDENT, check_value, run_check
-from rrg_lib.replication.ledger_claims import (
+from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.replication.claims import (
     DRAWN,
     FAILS,
     HOLDS,
@@ -36,12 +36,23 @@ from rrg_lib.replication.ledger_claims import (
     own_table,
     printed_labels,
 )
-from rrg_lib.replication.measured import Measured, measured
-from rrg_lib.replication.published import Published, published, same_elsewhere
-from rrg_lib.shipped import table
+from rrg_lib.replication.decision_rule import MIN_SEEDS
+from rrg_lib.replication.exact_checks import (
+    CMN,
+    CONSISTENT,
+    CONTRADICTED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    STUDENT,
+    check_value,
+    run_check,
+)
+from rrg_lib.replication.printed_values import Published, published, same_elsewhere
+from rrg_lib.replication.seed_scores import Measured, measured
+from rrg_lib.runtime.package_data import table
 
 if TYPE_CHECKING:
-    from rrg_lib.results import StoredResult
+    from rrg_lib.experiments.results import StoredResult
 
 #: Every verdict, in the order of the counts.
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, OPEN, HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED, CONSISTENT, CONTRADICTED, NOT_RUN)
@@ -49,8 +60,9 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, OPEN, HOLDS, FAILS, NO_DIFFERENCE, UNDEC
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One printed value or one claim. Empty text stands for "does not apply"; `own_table` compares a claim with the numbers printed beside it, `wording` says
-    whether the paper states a claim or we read it out of its tables, `protocol` what two scores must have in common to be compared."""
+    """One printed value or one claim. Empty text stands for "does not apply"; `own_table` compares a claim with the
+    numbers printed beside it, `wording` says whether the paper states a claim or we read it out of its tables,
+    `protocol` what two scores must have in common to be compared."""
 
     kind: str
     id: str
@@ -77,17 +89,19 @@ COLUMNS = tuple(f.name for f in fields(LedgerRow))
 
 
 def ledger(results: Sequence[StoredResult]) -> list[LedgerRow]:
-    """A row for every value of `data/published.csv`, then one for every claim of `data/claims.csv`; `results` are our stored ones."""
+    """A row for every value of `data/published.csv`, then one for every claim of `data/claims.csv`; `results` are our
+    stored ones."""
     return [*(_value_row(value, results) for value in published()), *(_claim_row(claim, results) for claim in claims())]
 
 
 def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[str, int]]:
-    """Rows per verdict, for values and for claims: {"value": {verdict: n}, "claim": {verdict: n}}, every verdict named."""
+    """Rows per verdict, for values and for claims: {"value": {verdict: n}, "claim": {verdict: n}}, every verdict
+    named."""
     found = Counter((row.kind, row.verdict) for row in rows)
     return {kind: {verdict: found[kind, verdict] for verdict in VERDICTS} for kind in ("value", "claim")}
 
 
-# --- printed values -------------------------------------------------------------------------------------------------------------------------------
+# --- printed values ---------------------------------------------------------------------------------------------------
 
 
 def _value_row(value: Published, results: Sequence[StoredResult]) -> LedgerRow:
@@ -115,10 +129,18 @@ def _value_row(value: Published, results: Sequence[StoredResult]) -> LedgerRow:
 def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult]) -> Measured | None:
     if preset is None:
         return None
-    own = measured(results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published")
-    drawn = [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS] if own is None else []
+    own = measured(
+        results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published"
+    )
+    drawn = (
+        [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS]
+        if own is None
+        else []
+    )
     enough = [found for found in drawn if found]
-    return own or max(enough, key=lambda found: min(found.spread.n, MIN_SEEDS), default=None)  # the first with seeds enough
+    return own or max(
+        enough, key=lambda found: min(found.spread.n, MIN_SEEDS), default=None
+    )  # the first with seeds enough
 
 
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> tuple[str, str]:
@@ -133,16 +155,16 @@ def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> 
             REPRODUCED if agrees else NOT_REPRODUCED
         ), f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds"
     earlier = same_elsewhere(value)
-    quoted = (
-        f"; {'equals' if abs(earlier.value - value.value) <= earlier.half + value.half else f'not the {earlier.text} of'} {earlier.place}"
-        if earlier
-        else ""
-    )
+    quoted = ""
+    if earlier:
+        same = abs(earlier.value - value.value) <= earlier.half + value.half
+        quoted = f"; {'equals' if same else f'not the {earlier.text} of'} {earlier.place}"
     return NOT_RUN, _why_not(value, preset) + quoted
 
 
 def another_training(ours: Measured) -> tuple[float, float]:
-    """Where one training more would score with 95 %, on other studies of the same kind: what a printed value, one training's, is held against."""
+    """Where one training more would score with 95 %, on other studies of the same kind: what a printed value, one
+    training's, is held against."""
     sd = ours.pool.sd if ours.pool.freedom else ours.spread.sd
     freedom = ours.pool.freedom or ours.spread.n - 1
     of_seeds = 0.0 if math.isnan(sd) else float(stats.t.ppf(0.975, freedom)) * sd * math.sqrt(1 + 1 / ours.spread.n)
@@ -160,11 +182,15 @@ def _why_not(value: Published, preset: str | None) -> str:
     if preset is None or "cited" in value.note or "replicated by the R2GenCMN" in value.note:
         return "another group's system, which this book does not build"
     if value.dataset == "mimic_cxr":
-        return f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile gpu --data-root FOLDER"
+        return (
+            f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile "
+            f"gpu "
+            f"--data-root FOLDER"
+        )
     return f"needs the real images and a GPU: rrg train iu_xray/{preset} --profile gpu --data-root FOLDER"
 
 
-# --- claims ---------------------------------------------------------------------------------------------------------------------------------------
+# --- claims -----------------------------------------------------------------------------------------------------------
 
 
 def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> LedgerRow:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from rrg_lib.markdown import markdown_table
 from rrg_lib.replication.ledger import COLUMNS, VERDICTS, LedgerRow, counts
 from rrg_lib.replication.ledger_tables import frame_markdown
-from rrg_lib.workspace import written_whole
+from rrg_lib.runtime.markdown import markdown_table
+from rrg_lib.runtime.workspace import written_whole
 
 
 def write_ledger(rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | None = None) -> tuple[Path, Path]:
-    """Writes `ledger.csv` and `ledger.md`, with the main table if it is given, into `folder` and returns their paths. Raises `StorageError`."""
+    """Writes `ledger.csv` and `ledger.md`, with the main table if it is given, into `folder` and returns their paths.
+    Raises `StorageError`."""
     as_csv, as_markdown = Path(folder) / "ledger.csv", Path(folder) / "ledger.md"
     with written_whole(as_csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -39,8 +40,10 @@ def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None)
     """The page: counts, the main table if it is given, every claim, then every printed value by paper and table."""
     lines = ["# The ledger", "", *counts_markdown(rows), ""]
     lines += [
-        "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not comparable with it. An interval reaches",
-        "from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies; *sd* is over seeds. Beside a number of MIMIC-CXR not",
+        "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not "
+        "comparable with it. An interval reaches",
+        "from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies; *sd* is over seeds. "
+        "Beside a number of MIMIC-CXR not",
         "even the reports are the same.",
         "",
     ]
@@ -50,7 +53,20 @@ def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None)
         "## Claims",
         "",
     ]
-    columns = ["claim", "paper", "verdict", "why", "its own table", "ours", "measured on", "seeds", "sd", "interval", "released code", "protocol"]
+    columns = [
+        "claim",
+        "paper",
+        "verdict",
+        "why",
+        "its own table",
+        "ours",
+        "measured on",
+        "seeds",
+        "sd",
+        "interval",
+        "released code",
+        "protocol",
+    ]
     cells = [
         [
             r.statement,

@@ -1,6 +1,7 @@
 """A chest: the numbers that differ from person to person, and the outlines that follow from them, in both views.
 
-Outlines are functions of one coordinate (a lung's outer edge is an x for every y), which is why a lung is three comparisons and no loop.
+Outlines are functions of one coordinate (a lung's outer edge is an x for every y), which is why a lung is three
+comparisons and no loop.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rrg_lib.data.drawing.film import COLUMNS, ROWS
-from rrg_lib.study import Finding
+from rrg_lib.data.study import Finding
 
 RIGHT, LEFT = 0, 1  # the patient's; the image's left is the patient's right
 MIDLINE = 128.0
 
 #: Heart width over inner chest width, by the severity of an enlarged heart; healthy hearts stay below 0.475.
-HEART_RATIOS = {"borderline": (0.52, 0.54), "mild": (0.55, 0.59), None: (0.56, 0.64), "moderate": (0.61, 0.66), "severe": (0.69, 0.75)}
+HEART_RATIOS = {
+    "borderline": (0.52, 0.54),
+    "mild": (0.55, 0.59),
+    None: (0.56, 0.64),
+    "moderate": (0.61, 0.66),
+    "severe": (0.69, 0.75),
+}
 #: Pixels by which a scoliotic spine leaves the midline.
 BENDS = {"borderline": (11, 13), "mild": (13, 17), None: (15, 21), "moderate": (19, 24), "severe": (26, 32)}
 
@@ -52,7 +59,8 @@ class Anatomy:
     kyphosis: float
     depth: float  # sternum to spine at the heart's level, lateral view
 
-    # Frontal view ------------------------------------------------------------------------------------------------------------
+    # Frontal view
+    # ------------------------------------------------------------------------------------------------------------
 
     def outer(self) -> np.ndarray:
         """(256,): distance of the ribs' inner edge from the midline, for every y."""
@@ -60,7 +68,8 @@ class Anatomy:
         return self.width * np.sqrt(1 - (1 - t) ** 2.6) - 6 * np.clip((ROWS - 190) / 60, 0, 1)
 
     def inner(self, side: int) -> np.ndarray:
-        """(256,): distance of the mediastinum's edge from the midline, for every y: great vessels, aortic knob, heart."""
+        """(256,): distance of the mediastinum's edge from the midline, for every y: great vessels, aortic knob,
+        heart."""
         width = np.full_like(ROWS, self.mediastinum) - 3 * np.clip((70 - ROWS) / 40, 0, 1)
         t = (ROWS - self.heart_top) / (self.heart_bottom() - self.heart_top)
         share = self.heart_share if side == LEFT else 1 - self.heart_share
@@ -68,7 +77,9 @@ class Anatomy:
         heart = share * self.heart_ratio * 2 * self.width * swell
         width = np.maximum(width, np.where(t > -0.06, heart, 0))
         if side == LEFT:
-            width += self.knob * np.exp(-(((ROWS - 80) / 11) ** 2)) + 0.6 * self.knob * np.exp(-(((ROWS - 104) / 9) ** 2))
+            width += self.knob * np.exp(-(((ROWS - 80) / 11) ** 2)) + 0.6 * self.knob * np.exp(
+                -(((ROWS - 104) / 9) ** 2)
+            )
         kernel = np.hanning(15).astype(np.float32)[1:-1]
         return np.convolve(np.pad(width, 6, mode="edge"), kernel / kernel.sum(), mode="valid")
 
@@ -83,7 +94,11 @@ class Anatomy:
 
     def spine_x(self) -> np.ndarray:
         """(256,): x of the spine's middle for every y."""
-        return MIDLINE + self.spine_bend * np.exp(-(((ROWS - self.spine_middle) / 52) ** 2)) + self.spine_tilt * (ROWS - 128) / 128
+        return (
+            MIDLINE
+            + self.spine_bend * np.exp(-(((ROWS - self.spine_middle) / 52) ** 2))
+            + self.spine_tilt * (ROWS - 128) / 128
+        )
 
     def rib_y(self, number: float, reach: np.ndarray) -> np.ndarray:
         """y of the middle of posterior rib `number` at `reach` of the way from midline to chest wall."""
@@ -94,11 +109,14 @@ class Anatomy:
         square = reach * reach
         return self.rib_drop * (0.25 * square + 0.75 * square * square)
 
-    # Lateral view: the patient faces the image's left ---------------------------------------------------------------------------
+    # Lateral view: the patient faces the image's left
+    # ---------------------------------------------------------------------------
 
     def spine_z(self) -> np.ndarray:
         """(256,): x of the vertebral bodies' middle in the lateral view, for every y."""
-        return 176 + self.kyphosis * np.sin(np.pi * np.clip((ROWS - 20) / 215, 0, 1)) - 8 * np.clip((60 - ROWS) / 60, 0, 1)
+        return (
+            176 + self.kyphosis * np.sin(np.pi * np.clip((ROWS - 20) / 215, 0, 1)) - 8 * np.clip((60 - ROWS) / 60, 0, 1)
+        )
 
     def sternum_z(self) -> np.ndarray:
         """(256,): x of the sternum's back in the lateral view, for every y."""
@@ -113,7 +131,12 @@ class Anatomy:
         """(256,): y of the diaphragm for every x of the lateral view: it hangs lowest at the back."""
         front, back = float(self.sternum_z()[180]), float(self.back_z()[200])
         t = np.clip((COLUMNS - front) / (back - front), 0, 1.1)
-        return self.dome[side] - 3 + self.sulcus[side] * 1.25 * np.clip((t - 0.42) / 0.58, 0, 1.2) ** 2 + 9 * np.clip((0.42 - t) / 0.42, 0, 1) ** 2
+        return (
+            self.dome[side]
+            - 3
+            + self.sulcus[side] * 1.25 * np.clip((t - 0.42) / 0.58, 0, 1.2) ** 2
+            + 9 * np.clip((0.42 - t) / 0.42, 0, 1) ** 2
+        )
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
@@ -147,7 +170,12 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
 def with_large_heart(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Anatomy:
     """The heart widened to the cardiothoracic ratio of the finding's severity."""
     ratio = rng.uniform(*HEART_RATIOS[finding.severity])
-    return replace(anatomy, heart_ratio=ratio, heart_share=min(anatomy.heart_share, 0.66), heart_top=anatomy.heart_top - 30 * (ratio - 0.45))
+    return replace(
+        anatomy,
+        heart_ratio=ratio,
+        heart_share=min(anatomy.heart_share, 0.66),
+        heart_top=anatomy.heart_top - 30 * (ratio - 0.45),
+    )
 
 
 def with_scoliosis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Anatomy:
@@ -168,4 +196,11 @@ def with_hyperinflation(anatomy: Anatomy, finding: Finding, rng: np.random.Gener
         sulcus[side] = sulcus[side] * (1 - 0.75 * min(amount, 1.0))
         aeration[side] += 0.12 * amount
     narrow = anatomy.heart_ratio if anatomy.heart_ratio > 0.5 else max(0.33, anatomy.heart_ratio - 0.07 * amount)
-    return replace(anatomy, dome=tuple(dome), sulcus=tuple(sulcus), aeration=tuple(aeration), heart_ratio=narrow, depth=anatomy.depth + 10 * amount)
+    return replace(
+        anatomy,
+        dome=tuple(dome),
+        sulcus=tuple(sulcus),
+        aeration=tuple(aeration),
+        heart_ratio=narrow,
+        depth=anatomy.depth + 10 * amount,
+    )

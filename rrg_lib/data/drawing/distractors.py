@@ -1,4 +1,5 @@
-"""What is on films of healthy people too, and looks a little like a finding: vessels end on, nipples, skin folds, bowel gas, markers."""
+"""What is on films of healthy people too, and looks a little like a finding: vessels end on, nipples, skin folds, bowel
+gas, markers."""
 
 from __future__ import annotations
 
@@ -36,7 +37,11 @@ def nipples(chest: Chest, rng: np.random.Generator) -> None:
     """A faint round shadow low in each lung, both at one height."""
     y, x = rng.uniform(160, 174), rng.uniform(50, 62)
     for side in (RIGHT, LEFT):
-        add(chest.frontal.tissue, disc(MIDLINE + sign(side) * (x + rng.uniform(-3, 3)), y + rng.uniform(-3, 3), 5, 4.5, soft=4), 0.08)
+        add(
+            chest.frontal.tissue,
+            disc(MIDLINE + sign(side) * (x + rng.uniform(-3, 3)), y + rng.uniform(-3, 3), 5, 4.5, soft=4),
+            0.08,
+        )
 
 
 def skin_fold(chest: Chest, rng: np.random.Generator) -> None:
@@ -67,8 +72,16 @@ def fissure(chest: Chest, rng: np.random.Generator) -> None:
 def bowel_gas(chest: Chest, rng: np.random.Generator) -> None:
     """The stomach's bubble under the left dome, and sometimes gas in the colon."""
     top = chest.anatomy.dome[LEFT]
-    add(chest.frontal.tissue, disc(MIDLINE + rng.uniform(36, 52), top + rng.uniform(16, 24), rng.uniform(8, 20), rng.uniform(5, 9), soft=5), -0.22)
-    add(chest.lateral.tissue, disc(rng.uniform(90, 130), top + rng.uniform(18, 26), rng.uniform(8, 16), rng.uniform(5, 8), soft=5), -0.16)
+    add(
+        chest.frontal.tissue,
+        disc(MIDLINE + rng.uniform(36, 52), top + rng.uniform(16, 24), rng.uniform(8, 20), rng.uniform(5, 9), soft=5),
+        -0.22,
+    )
+    add(
+        chest.lateral.tissue,
+        disc(rng.uniform(90, 130), top + rng.uniform(18, 26), rng.uniform(8, 16), rng.uniform(5, 8), soft=5),
+        -0.16,
+    )
     if rng.random() < 0.3:
         add(chest.frontal.tissue, disc(MIDLINE + rng.uniform(-60, 80), 245, 12, 8, soft=5), -0.16)
 

@@ -37,21 +37,28 @@ class Pose:
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
-    """Patients do not stand straight in the middle, nor equally near: up to 7 degrees, a tenth of the size, and a twelfth of the film.
+    """Patients do not stand straight in the middle, nor equally near: up to 7 degrees, a tenth of the size, and a
+    twelfth of the film.
 
-    With half of that a linear model of the pixels could tell much of what is drawn: a pixel was then always the same place of the body.
+    With half of that a linear model of the pixels could tell much of what is drawn: a pixel was then always the same
+    place of the body.
     """
     return Pose(np.deg2rad(rng.uniform(-7, 7)), rng.uniform(0.94, 1.14), (rng.uniform(-22, 22), rng.uniform(-18, 18)))
 
 
 def expose(density: np.ndarray, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """(256, 256) uint8 of a view's density. Draws from `rng` do not depend on the density, so a finding does not change the noise."""
+    """(256, 256) uint8 of a view's density. Draws from `rng` do not depend on the density, so a finding does not change
+    the noise."""
     gain, gamma, grain = rng.uniform(0.82, 1.12), rng.uniform(0.8, 1.4), rng.uniform(0.01, 0.03)
     turn, moved = pose.matrix()[:, :2], pose.matrix()[:, 2]
     back = np.linalg.inv(turn)  # the image library asks where each pixel comes from
     coefficients = np.concatenate([back, (_MARGIN - back @ moved)[:, None]], axis=1).ravel().tolist()
-    wide = Image.fromarray(np.pad(density.astype(np.float32), _MARGIN))  # beyond the film the collimator lets nothing through
-    film = _scatter(np.asarray(wide.transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)))
+    wide = Image.fromarray(
+        np.pad(density.astype(np.float32), _MARGIN)
+    )  # beyond the film the collimator lets nothing through
+    film = _scatter(
+        np.asarray(wide.transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+    )
     film *= gain + 0.05 * texture(rng, (SIZE, SIZE), 64)
     film = np.clip(film / 1.1, 0, 1) ** gamma
     film += grain * (0.25 + film) * rng.standard_normal((SIZE, SIZE), dtype=np.float32)

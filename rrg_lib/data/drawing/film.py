@@ -1,4 +1,5 @@
-"""The film: soft masks of discs, clouds, strokes and polygons on a 256 × 256 grid, the layers of a view, and their exposure."""
+"""The film: soft masks of discs, clouds, strokes and polygons on a 256 × 256 grid, the layers of a view, and their
+exposure."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Patch(NamedTuple):
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     def extent(self, level: float = 0.3) -> tuple[int, int, int, int]:
-        """`(x0, y0, x1, y1)`, half open, around the pixels that reach `level` of the largest; the whole window when none does."""
+        """`(x0, y0, x1, y1)`, half open, around the pixels that reach `level` of the largest; the whole window when
+        none does."""
         inside = self.mask >= max(level * float(self.mask.max(initial=0)), 1e-6)
         ys, xs = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         if not len(ys):
@@ -41,7 +43,8 @@ def _blank() -> np.ndarray:
 
 @dataclass
 class Layers:
-    """One view before exposure; every layer is (256, 256) float32. `air` is how much air a ray meets, the others how much of it they stop."""
+    """One view before exposure; every layer is (256, 256) float32. `air` is how much air a ray meets, the others how
+    much of it they stop."""
 
     tissue: np.ndarray = field(default_factory=_blank)
     bone: np.ndarray = field(default_factory=_blank)
@@ -98,11 +101,15 @@ def ring(cx: float, cy: float, radius: float, width: float) -> Patch:
     return Patch(edge(width / 2 - np.abs(1 - distance) * radius, 1.0).astype(np.float32), top, left)
 
 
-def cloud(cx: float, cy: float, rx: float, ry: float, rng: np.random.Generator, *, angle: float = 0.0, ragged: float = 0.7) -> Patch:
+def cloud(
+    cx: float, cy: float, rx: float, ry: float, rng: np.random.Generator, *, angle: float = 0.0, ragged: float = 0.7
+) -> Patch:
     """A patchy ellipse: dense in the middle, eaten away at the edge by a texture of weight `ragged`."""
     radius, top, left = _radius(cx, cy, rx, ry, angle, 1.25)
     grain = texture(rng, radius.shape, 9)
-    return Patch(np.clip(1.25 - radius * 1.1 + ragged * grain, 0, 1).astype(np.float32) * edge(1.25 - radius, 0.3), top, left)
+    return Patch(
+        np.clip(1.25 - radius * 1.1 + ragged * grain, 0, 1).astype(np.float32) * edge(1.25 - radius, 0.3), top, left
+    )
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:

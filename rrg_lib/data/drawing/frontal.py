@@ -12,7 +12,8 @@ _STEPS = 64  # samples of a rib's or vertebra's profile
 
 
 def draw_frontal(anatomy: Anatomy, rng: np.random.Generator) -> Layers:
-    """The layers of the frontal view; `rng` is the source of what the anatomy does not say (vessels, ribs' differences, the shoulders)."""
+    """The layers of the frontal view; `rng` is the source of what the anatomy does not say (vessels, ribs' differences,
+    the shoulders)."""
     view = Layers()
     outer = anatomy.outer()[:, None]
     x = COLUMNS[None, :] - MIDLINE
@@ -38,7 +39,9 @@ def draw_frontal(anatomy: Anatomy, rng: np.random.Generator) -> Layers:
 def _soft_tissue(view: Layers, anatomy: Anatomy, rng: np.random.Generator) -> None:
     chest = anatomy.width + anatomy.wall
     neck, shoulder = rng.uniform(30, 38), rng.uniform(8, 22)
-    half = np.interp(ROWS, [0, shoulder, shoulder + 26, 80, 130, 255], [neck, neck + 6, 126, chest + 16, chest, chest + 4])[:, None]
+    half = np.interp(
+        ROWS, [0, shoulder, shoulder + 26, 80, 130, 255], [neck, neck + 6, 126, chest + 16, chest, chest + 4]
+    )[:, None]
     x = np.abs(COLUMNS[None, :] - MIDLINE)
     body = edge(half - x, 4)
     view.tissue += body * (0.50 + 0.10 * np.clip((half - x) / 40, 0, 1)) + 0.06 * body * np.clip((Y - 120) / 130, 0, 1)
@@ -49,9 +52,12 @@ def _soft_tissue(view: Layers, anatomy: Anatomy, rng: np.random.Generator) -> No
 
 
 def _ribs(view: Layers, anatomy: Anatomy, rng: np.random.Generator, reach: np.ndarray) -> None:
-    """All ribs at once: their phase (how many ribs above a pixel) looks up a profile with bright edges. `reach` is 0 at midline, 1 at the wall."""
+    """All ribs at once: their phase (how many ribs above a pixel) looks up a profile with bright edges. `reach` is 0 at
+    midline, 1 at the wall."""
     ribs = 16
-    profile = np.interp(np.arange(_STEPS) / _STEPS, [0, 0.05, 0.1, 0.22, 0.34, 0.39, 0.44], [0, 0.9, 1, 0.55, 0.85, 0.7, 0])
+    profile = np.interp(
+        np.arange(_STEPS) / _STEPS, [0, 0.05, 0.1, 0.22, 0.34, 0.39, 0.44], [0, 0.9, 1, 0.55, 0.85, 0.7, 0]
+    )
     back = (profile[None, :] * rng.uniform(0.8, 1.2, (ribs, 1))).astype(np.float32)
     front = np.roll(back, 1, axis=0) * 0.55
     cage = edge((1.06 - reach) * 60, 5) * edge(Y - anatomy.apex - 4, 6)
@@ -68,11 +74,16 @@ def _look_up(table: np.ndarray, phase: np.ndarray) -> np.ndarray:
 
 
 def _vertebra() -> np.ndarray:
-    """(32, 32): one vertebra seen from the front, rows from its upper edge over the disc below, columns over its width."""
+    """(32, 32): one vertebra seen from the front, rows from its upper edge over the disc below, columns over its
+    width."""
     y, x = np.mgrid[0:32, 0:32].astype(np.float32) / 31
     x = np.abs(2 * x - 1)
     body = edge(0.80 - y, 0.06) * edge(0.96 - x, 0.08)
-    rim = np.exp(-(((y - 0.05) / 0.05) ** 2)) + np.exp(-(((y - 0.76) / 0.05) ** 2)) + 0.7 * np.exp(-(((x - 0.92) / 0.06) ** 2)) * (y < 0.8)
+    rim = (
+        np.exp(-(((y - 0.05) / 0.05) ** 2))
+        + np.exp(-(((y - 0.76) / 0.05) ** 2))
+        + 0.7 * np.exp(-(((x - 0.92) / 0.06) ** 2)) * (y < 0.8)
+    )
     pedicles = np.exp(-(((x - 0.58) / 0.13) ** 2) - ((y - 0.3) / 0.13) ** 2)
     process = np.exp(-((x / 0.10) ** 2) - ((y - 0.72) / 0.2) ** 2)
     return 0.55 * body + 0.35 * np.clip(rim, 0, 1) * edge(0.99 - x, 0.05) + 0.35 * pedicles + 0.3 * process
@@ -125,7 +136,8 @@ def _clavicles(view: Layers, anatomy: Anatomy, rng: np.random.Generator) -> None
 
 
 def vessels(anatomy: Anatomy, rng: np.random.Generator, *, count: int = 9, width: float = 2.6) -> np.ndarray:
-    """(256, 256): pulmonary vessels branching from the hila and thinning outwards; more and wider ones make a congested lung."""
+    """(256, 256): pulmonary vessels branching from the hila and thinning outwards; more and wider ones make a congested
+    lung."""
     lines, widths = [], []
     for side in (RIGHT, LEFT):
         s = sign(side)
@@ -146,5 +158,16 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator, *, count: int = 9, width
     layer = np.zeros((SIZE, SIZE), np.float32)
     add(layer, strokes(lines, widths), 0.8)
     for side in (RIGHT, LEFT):  # the hila themselves
-        add(layer, disc(MIDLINE + sign(side) * (anatomy.mediastinum + 6), 106 - 5 * (side == LEFT), 9, 17, angle=sign(side) * -0.3, soft=10), 0.75)
+        add(
+            layer,
+            disc(
+                MIDLINE + sign(side) * (anatomy.mediastinum + 6),
+                106 - 5 * (side == LEFT),
+                9,
+                17,
+                angle=sign(side) * -0.3,
+                soft=10,
+            ),
+            0.75,
+        )
     return layer

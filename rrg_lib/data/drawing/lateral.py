@@ -15,7 +15,10 @@ def draw_lateral(anatomy: Anatomy, rng: np.random.Generator) -> Layers:
     """The layers of the lateral view."""
     view = Layers()
     front, back = anatomy.sternum_z()[:, None], anatomy.back_z()[:, None]
-    skin_front, skin_back = front - anatomy.wall * 0.8 - 4 - 10 * anatomy.breast * np.exp(-(((Y - 140) / 40) ** 2)), back + 18
+    skin_front, skin_back = (
+        front - anatomy.wall * 0.8 - 4 - 10 * anatomy.breast * np.exp(-(((Y - 140) / 40) ** 2)),
+        back + 18,
+    )
     body = edge(X - skin_front, 4) * edge(skin_back - X, 4)
     view.tissue += body * (0.5 + 0.08 * np.clip((X - skin_front) / 40, 0, 1) * np.clip((skin_back - X) / 30, 0, 1))
     view.tissue += 0.20 * body * edge(70 - Y, 70)  # shoulders and raised arms
@@ -65,7 +68,8 @@ def _sternum_and_trachea(view: Layers, anatomy: Anatomy) -> None:
 
 
 def vertebrae(anatomy: Anatomy) -> list[tuple[float, float, float]]:
-    """`(x, y, lean)` of each vertebra from top to bottom: its middle and the direction of the spine there, in radians."""
+    """`(x, y, lean)` of each vertebra from top to bottom: its middle and the direction of the spine there, in
+    radians."""
     line, levels = anatomy.spine_z(), np.arange(34, 250, anatomy.vertebra)
     slope = np.gradient(line)
     return [(float(line[int(y)]), float(y), float(np.arctan(slope[int(y)]))) for y in levels]
@@ -73,7 +77,9 @@ def vertebrae(anatomy: Anatomy) -> list[tuple[float, float, float]]:
 
 def vertebra_corners(x: float, y: float, lean: float, half_width: float, half_height: float) -> np.ndarray:
     """(4, 2): front top, back top, back bottom, front bottom."""
-    corners = np.array([(-half_width, -half_height), (half_width, -half_height), (half_width, half_height), (-half_width, half_height)])
+    corners = np.array(
+        [(-half_width, -half_height), (half_width, -half_height), (half_width, half_height), (-half_width, half_height)]
+    )
     c, s = np.cos(lean), np.sin(lean)
     return corners @ np.array([(c, -s), (s, c)]) + (x, y)
 

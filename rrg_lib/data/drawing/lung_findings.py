@@ -8,7 +8,7 @@ from rrg_lib.data.drawing.anatomy import LEFT, MIDLINE, RIGHT, sign
 from rrg_lib.data.drawing.film import COLUMNS, ROWS, Layers, Patch, add, bend, cloud, disc, edge, fade, strokes, texture
 from rrg_lib.data.drawing.frontal import vessels
 from rrg_lib.data.drawing.places import FRONTAL, LATERAL, Chest, Region, amount, lung_point, sides, spot
-from rrg_lib.study import Finding
+from rrg_lib.data.study import Finding
 
 Y = ROWS[:, None]
 _BASE = ((0.8, 0.94), (0.25, 0.75), (0.45, 0.8))
@@ -17,17 +17,23 @@ _BASE = ((0.8, 0.94), (0.25, 0.75), (0.45, 0.8))
 def opacity(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Region]:
     """Less air: a patchy cloud, streaks, a rounded density or, for interstitial markings, a net over the whole lung."""
     words = {*finding.place, finding.head}
-    if words & {"interstitial", "bronchovascular", "reticular", "diffuse"} or (finding.head == "Markings" and not finding.place):
+    if words & {"interstitial", "bronchovascular", "reticular", "diffuse"} or (
+        finding.head == "Markings" and not finding.place
+    ):
         return _interstitial(chest, finding, rng)
     regions = []
     for side in sides(finding, rng):
         for _ in range(int(rng.integers(2, 4)) if words & {"multiple", "scattered"} else 1):
-            size = amount(finding, rng.uniform(13, 19), spread=0.15, rng=rng) * (0.75 if words & {"round", "focal"} else 1.0)
+            size = amount(finding, rng.uniform(13, 19), spread=0.15, rng=rng) * (
+                0.75 if words & {"round", "focal"} else 1.0
+            )
             at = spot(chest.anatomy, finding, side, rng, radius=size)
             thin = amount(finding, 0.62) if finding.severity else 0.62
             shape = (size * rng.uniform(1.0, 1.4), size * rng.uniform(0.75, 1.0), rng.uniform(-0.5, 0.5))
             for view, layers, x in ((FRONTAL, chest.frontal, at.x), (LATERAL, chest.lateral, at.z)):
-                patch = cloud(x, at.y, shape[0], shape[1], rng, angle=shape[2], ragged=0.35 if "round" in words else 0.75)
+                patch = cloud(
+                    x, at.y, shape[0], shape[1], rng, angle=shape[2], ragged=0.35 if "round" in words else 0.75
+                )
                 add(layers.tissue, patch, 0.22 * thin if view == FRONTAL else 0.17 * thin)
                 fade(layers.air, patch, 0.45 * thin)
                 if "streaky" in words:
@@ -86,12 +92,15 @@ def atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> lis
 
 
 def effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Region]:
-    """Fluid in the pleural space: the costophrenic angle is filled up to a level that climbs along the chest wall (the meniscus)."""
+    """Fluid in the pleural space: the costophrenic angle is filled up to a level that climbs along the chest wall (the
+    meniscus)."""
     anatomy, regions = chest.anatomy, []
     blunted = finding.head == "Costophrenic Angle"
     usual = rng.uniform(15, 20) if blunted else rng.uniform(22, 30) if "small" in finding.place else rng.uniform(28, 46)
     height = (
-        usual * ({"borderline": 0.75, "moderate": 1.5, "severe": 2.0}.get(finding.severity or "", 1.0)) * (2.2 if "large" in finding.place else 1.0)
+        usual
+        * ({"borderline": 0.75, "moderate": 1.5, "severe": 2.0}.get(finding.severity or "", 1.0))
+        * (2.2 if "large" in finding.place else 1.0)
     )
     for side in sides(finding, rng, both=0.35):
         bottom = anatomy.dome[side] + anatomy.sulcus[side] * 0.9
@@ -106,7 +115,12 @@ def effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[R
         regions.append(Region(FRONTAL, _drown(chest.frontal, fluid, 0.97, 0.10)))
         back = anatomy.back_z()[:, None] - COLUMNS[None, :]
         low = anatomy.dome[side] + anatomy.sulcus[side] * 1.1
-        surface = low - 0.62 * height - 0.75 * height * np.exp(-np.clip(back, 0, None) / (4 + 0.15 * height)) + 0.10 * np.clip(back - 40, 0, None)
+        surface = (
+            low
+            - 0.62 * height
+            - 0.75 * height * np.exp(-np.clip(back, 0, None) / (4 + 0.15 * height))
+            + 0.10 * np.clip(back - 40, 0, None)
+        )
         regions.append(Region(LATERAL, _drown(chest.lateral, edge(Y - surface, 3) * edge(back, 3), 0.8, 0.07)))
     return regions
 
@@ -128,12 +142,23 @@ def pneumothorax(chest: Chest, finding: Finding, rng: np.random.Generator) -> li
         t = np.clip((ROWS - anatomy.apex - fall) / (200 - anatomy.apex - fall), 0, 1)
         reach = np.clip((125 - ROWS) / 70, 0, 1) if apical else np.clip((215 - ROWS) / 80, 0.25, 1)
         pleura = (np.sqrt(1 - (1 - t) ** 2.6) * anatomy.width - depth * reach * 0.9)[:, None]
-        u, outer, inner = sign(side) * (COLUMNS[None, :] - MIDLINE), anatomy.outer()[:, None], anatomy.inner(side)[:, None]
-        free = edge(u - np.maximum(pleura, inner), 2) * edge(outer - u, 3) * edge(anatomy.diaphragm(side)[None, :] - Y, 3)
+        u, outer, inner = (
+            sign(side) * (COLUMNS[None, :] - MIDLINE),
+            anatomy.outer()[:, None],
+            anatomy.inner(side)[:, None],
+        )
+        free = (
+            edge(u - np.maximum(pleura, inner), 2) * edge(outer - u, 3) * edge(anatomy.diaphragm(side)[None, :] - Y, 3)
+        )
         free *= (outer - pleura) > 2.5
         chest.frontal.markings *= 1 - free
         chest.frontal.air += 0.22 * free
-        line = np.exp(-(((u - pleura) / 1.3) ** 2)) * ((outer - pleura) > 3) * edge(u - inner, 2) * (anatomy.apex + fall < Y)
+        line = (
+            np.exp(-(((u - pleura) / 1.3) ** 2))
+            * ((outer - pleura) > 3)
+            * edge(u - inner, 2)
+            * (anatomy.apex + fall < Y)
+        )
         chest.frontal.tissue += 0.24 * line
         regions.append(Region(FRONTAL, Patch(free.astype(np.float32), 0, 0).extent(0.5)))
     return regions
@@ -145,7 +170,11 @@ def nodule(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Reg
     count = int(rng.integers(3, 6)) if {"multiple", "scattered"} & {*finding.place} else 1
     lungs = sides(finding, rng, both=0.7 if count > 1 else 0.0)
     for number in range(max(count, len(lungs))):
-        radius = rng.uniform(13, 17) if finding.head == "Mass" else amount(finding, rng.uniform(7, 9.5) if count == 1 else rng.uniform(5.5, 7.5))
+        radius = (
+            rng.uniform(13, 17)
+            if finding.head == "Mass"
+            else amount(finding, rng.uniform(7, 9.5) if count == 1 else rng.uniform(5.5, 7.5))
+        )
         radius = float(np.clip(radius, 5, 24))
         at = spot(chest.anatomy, finding, lungs[number % len(lungs)], rng, radius=radius)
         regions += _ball(chest, at, radius, 0.28, soft=2.5)
@@ -156,7 +185,13 @@ def granuloma(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[
     """Small dense calcified points, sharper and brighter than a nodule."""
     regions = []
     several = {"multiple", "scattered"} & {*finding.place}
-    count = int(rng.integers(3, 6)) if several else int(rng.integers(2, 4)) if finding.head == "Granulomatous Disease" else 1
+    count = (
+        int(rng.integers(3, 6))
+        if several
+        else int(rng.integers(2, 4))
+        if finding.head == "Granulomatous Disease"
+        else 1
+    )
     lungs = sides(finding, rng, both=0.6 if count > 1 else 0.0)
     for number in range(max(count, len(lungs))):
         radius = float(np.clip(amount(finding, rng.uniform(3.4, 4.6)), 3.1, 5.5))

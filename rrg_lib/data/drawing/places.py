@@ -9,7 +9,7 @@ import numpy as np
 
 from rrg_lib.data.drawing.anatomy import LEFT, MIDLINE, RIGHT, Anatomy, sign
 from rrg_lib.data.drawing.film import Layers
-from rrg_lib.study import Finding
+from rrg_lib.data.study import Finding
 
 FRONTAL, LATERAL = 0, 1
 
@@ -60,7 +60,8 @@ _SIDED = {"middle lobe": RIGHT, "lingula": LEFT, "retrocardiac": LEFT}
 
 
 def sides(finding: Finding, rng: np.random.Generator, *, both: float = 0.0) -> tuple[int, ...]:
-    """The sides a finding lies on; where the code is silent, the lobe decides, else chance (`both` is the chance of both sides)."""
+    """The sides a finding lies on; where the code is silent, the lobe decides, else chance (`both` is the chance of
+    both sides)."""
     if finding.side == "bilateral":
         return RIGHT, LEFT
     if finding.side is not None:
@@ -71,7 +72,9 @@ def sides(finding: Finding, rng: np.random.Generator, *, both: float = 0.0) -> t
     return (RIGHT, LEFT) if rng.random() < both else (int(rng.integers(2)),)
 
 
-def spot(anatomy: Anatomy, finding: Finding, side: int, rng: np.random.Generator, *, radius: float = 0.0, default=ANYWHERE) -> Spot:
+def spot(
+    anatomy: Anatomy, finding: Finding, side: int, rng: np.random.Generator, *, radius: float = 0.0, default=ANYWHERE
+) -> Spot:
     """A point for a finding of that radius, inside the lung with all of it where there is room."""
     down, out, back = next((PLACES[place] for place in finding.place if place in PLACES), default)
     if "posterior" in finding.place:
@@ -82,14 +85,19 @@ def spot(anatomy: Anatomy, finding: Finding, side: int, rng: np.random.Generator
 
 
 def lung_point(anatomy: Anatomy, side: int, down: float, out: float, back: float, radius: float = 0.0) -> Spot:
-    """The point at those fractions of the lung: `down` from apex to diaphragm, `out` from mediastinum to chest wall, `back` from sternum to back."""
+    """The point at those fractions of the lung: `down` from apex to diaphragm, `out` from mediastinum to chest wall,
+    `back` from sternum to back."""
     floor = anatomy.dome[side] - 2
     y = anatomy.apex + down * (floor - anatomy.apex)
     y = float(np.clip(y, anatomy.apex + 8 + 0.6 * radius, floor - 0.5 * radius))
     inner, outer = float(anatomy.inner(side)[int(y)]), float(anatomy.outer()[int(y)])
     u = inner + out * (outer - inner)
     if out > 0:
-        u = float(np.clip(u, min(inner + 0.5 * radius, (inner + outer) / 2), max(outer - 1.1 * radius - 2, (inner + outer) / 2)))
+        u = float(
+            np.clip(
+                u, min(inner + 0.5 * radius, (inner + outer) / 2), max(outer - 1.1 * radius - 2, (inner + outer) / 2)
+            )
+        )
     front, rear = float(anatomy.sternum_z()[int(y)]) + 3, float(anatomy.back_z()[int(y)]) - 3
     z = float(np.clip(front + back * (rear - front), front + 0.7 * radius, rear - 0.7 * radius))
     return Spot(side, MIDLINE + sign(side) * u, y, z)

@@ -8,7 +8,7 @@ from rrg_lib.data.drawing import frontal, lateral
 from rrg_lib.data.drawing.anatomy import MIDLINE, sign
 from rrg_lib.data.drawing.film import add, disc, fade, polygon, strokes
 from rrg_lib.data.drawing.places import FRONTAL, LATERAL, Chest, Region, around, sides
-from rrg_lib.study import Finding
+from rrg_lib.data.study import Finding
 
 
 def fracture(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[Region]:
@@ -25,10 +25,22 @@ def fracture(chest: Chest, finding: Finding, rng: np.random.Generator) -> list[R
         if "clavicle" in words:
             line = frontal.clavicle(chest.anatomy, side)
             x, y = line[9]
-            regions.append(_step(chest.frontal.bone, FRONTAL, x, y, s * np.arctan2(line[10][1] - line[8][1], abs(line[10][0] - line[8][0])), 9, rng))
+            regions.append(
+                _step(
+                    chest.frontal.bone,
+                    FRONTAL,
+                    x,
+                    y,
+                    s * np.arctan2(line[10][1] - line[8][1], abs(line[10][0] - line[8][0])),
+                    9,
+                    rng,
+                )
+            )
         elif "humerus" in words:
             x, y = MIDLINE + s * (chest.anatomy.width + 27), chest.anatomy.apex + 30
-            regions.append(_step(chest.frontal.bone, FRONTAL, float(np.clip(x, 14, 242)), y, np.pi / 2 - s * 0.3, 15, rng))
+            regions.append(
+                _step(chest.frontal.bone, FRONTAL, float(np.clip(x, 14, 242)), y, np.pi / 2 - s * 0.3, 15, rng)
+            )
         else:
             regions += _ribs(chest, finding, side, rng)
     return regions
@@ -42,14 +54,21 @@ def _ribs(chest: Chest, finding: Finding, side: int, rng: np.random.Generator) -
         reach = float(rng.uniform(0.55, 0.82))
         y = float(anatomy.rib_y(number, np.float32(reach)))
         outer = float(anatomy.outer()[int(np.clip(y, 0, 255))])
-        slope = float(anatomy.rib_fall(np.float32(reach + 0.05)) - anatomy.rib_fall(np.float32(reach - 0.05))) / (0.1 * outer)
+        slope = float(anatomy.rib_fall(np.float32(reach + 0.05)) - anatomy.rib_fall(np.float32(reach - 0.05))) / (
+            0.1 * outer
+        )
         x = MIDLINE + sign(side) * reach * outer
-        regions.append(_step(chest.frontal.bone, FRONTAL, x, y, sign(side) * np.arctan(slope), anatomy.rib_spacing * 0.42, rng))
+        regions.append(
+            _step(chest.frontal.bone, FRONTAL, x, y, sign(side) * np.arctan(slope), anatomy.rib_spacing * 0.42, rng)
+        )
     return regions
 
 
-def _step(bone: np.ndarray, view: int, x: float, y: float, angle: float, width: float, rng: np.random.Generator) -> Region:
-    """A break in a bone that runs through `(x, y)` at `angle`: a dark gap, one end displaced across, a lump of callus at each."""
+def _step(
+    bone: np.ndarray, view: int, x: float, y: float, angle: float, width: float, rng: np.random.Generator
+) -> Region:
+    """A break in a bone that runs through `(x, y)` at `angle`: a dark gap, one end displaced across, a lump of callus
+    at each."""
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     centre, shift = np.array([x, y]), rng.choice((-1, 1)) * rng.uniform(0.45, 0.6) * width
     fade(bone, strokes([np.stack([centre - 2 * along, centre + 12 * along])], 1.15 * width), 0.85)
@@ -80,7 +99,13 @@ def worn_spine(chest: Chest, finding: Finding, rng: np.random.Generator) -> list
     """Degenerative spine: bright endplates and bony spurs reaching over narrowed discs, best seen from the side."""
     anatomy = chest.anatomy
     bodies = lateral.vertebrae(anatomy)
-    usual = 3 if finding.severity in ("borderline", "mild") else 6 if finding.severity in ("moderate", "severe") or "diffuse" in finding.place else 4
+    usual = (
+        3
+        if finding.severity in ("borderline", "mild")
+        else 6
+        if finding.severity in ("moderate", "severe") or "diffuse" in finding.place
+        else 4
+    )
     first = int(rng.integers(7, 9)) if "lumbar vertebrae" in finding.place else int(rng.integers(3, max(4, 10 - usual)))
     size = {"severe": 7.5, "moderate": 6.5}.get(finding.severity or "", 7.0 if "large" in finding.place else 5.5)
     chosen = bodies[first : first + usual]
@@ -89,13 +114,28 @@ def worn_spine(chest: Chest, finding: Finding, rng: np.random.Generator) -> list
         _, _, back, front = lateral.vertebra_corners(x, y, lean, 10.5 + y / 100, 0.39 * anatomy.vertebra)
         gap = np.array([0, 0.22 * anatomy.vertebra])
         plates.append(np.stack([front + 0.5 * gap, back + 0.5 * gap]))
-        spurs.append(polygon([front - (0, 5), front + 0.5 * gap - (size, 2), front + 0.5 * gap - (size, -2), front + gap + (0, 5)]))
+        spurs.append(
+            polygon(
+                [front - (0, 5), front + 0.5 * gap - (size, 2), front + 0.5 * gap - (size, -2), front + gap + (0, 5)]
+            )
+        )
         middle, wide = float(anatomy.spine_x()[int(np.clip(y, 0, 255))]), float(frontal.vertebra_half_width(y))
         level = y + 0.5 * anatomy.vertebra
         front_plates.append(np.array([(middle - wide, level), (middle + wide, level)]))
         for tip in (-1, 1):
             beak, root = middle + tip * (wide + size), middle + tip * (wide - 1)
-            front_spurs.append(polygon([(root, level - 6), (beak, level - 1.5), (beak, level + 1.5), (root, level + 6)]))
-    seen = [add(chest.lateral.bone, strokes(plates, 3.4), 0.20), *(add(chest.lateral.bone, spur, 0.22) for spur in spurs)]
-    from_front = [add(chest.frontal.bone, strokes(front_plates, 3.0), 0.12), *(add(chest.frontal.bone, spur, 0.17) for spur in front_spurs)]
-    return [Region(LATERAL, around(*(p.extent() for p in seen))), Region(FRONTAL, around(*(p.extent() for p in from_front)))]
+            front_spurs.append(
+                polygon([(root, level - 6), (beak, level - 1.5), (beak, level + 1.5), (root, level + 6)])
+            )
+    seen = [
+        add(chest.lateral.bone, strokes(plates, 3.4), 0.20),
+        *(add(chest.lateral.bone, spur, 0.22) for spur in spurs),
+    ]
+    from_front = [
+        add(chest.frontal.bone, strokes(front_plates, 3.0), 0.12),
+        *(add(chest.frontal.bone, spur, 0.17) for spur in front_spurs),
+    ]
+    return [
+        Region(LATERAL, around(*(p.extent() for p in seen))),
+        Region(FRONTAL, around(*(p.extent() for p in from_front))),
+    ]

@@ -2,7 +2,8 @@
 
     features ──query──▶ memory ──respond──▶ responses ──fuse──▶ features'
 
-A system is a subclass of `CrossModalMemory` and a `MemoryConfig` that builds it. The generator knows nothing else about it.
+A system is a subclass of `CrossModalMemory` and a `MemoryConfig` that builds it. The generator knows nothing else about
+it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.dropout import dropout as drop
-from rrg_lib.models.memory.best_slots import best_scores, weighted_sum
+from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.models.transformer import merge_heads, split_heads
 
 if TYPE_CHECKING:
-    from rrg_lib.batches import TrainingStudies
+    from rrg_lib.models.batches import TrainingStudies
 
 Modality = Literal["image", "text"]
 
 
 @dataclass
 class Slots:
-    """What may be asked: `keys` and `values` (B or 1, h, N, d_k), projected once per batch; `mask` (B, N) is False where a slot is padding."""
+    """What may be asked: `keys` and `values` (B or 1, h, N, d_k), projected once per batch; `mask` (B, N) is False
+    where a slot is padding."""
 
     keys: Tensor
     values: Tensor
@@ -35,13 +37,18 @@ class Slots:
 
     def select(self, studies: Tensor) -> Slots:
         """Those of these studies, (b,); what all studies share stays shared."""
-        chosen = {name: value[studies] for name in ("keys", "values", "mask") if (value := getattr(self, name)) is not None and len(value) > 1}
+        chosen = {
+            name: value[studies]
+            for name in ("keys", "values", "mask")
+            if (value := getattr(self, name)) is not None and len(value) > 1
+        }
         return replace(self, **chosen)
 
 
 @dataclass
 class Response:
-    """What the memory answered: `vectors` (B, L, d), and for the figures the softmax `weights` and slot `indices` behind them, (B, h, L, K)."""
+    """What the memory answered: `vectors` (B, L, d), and for the figures the softmax `weights` and slot `indices`
+    behind them, (B, h, L, K)."""
 
     vectors: Tensor
     weights: Tensor
@@ -49,20 +56,25 @@ class Response:
 
 
 def read_slots(
-    query: Tensor, slots: Slots, top_k: int, *, scale: float, dropout: float = 0.0, weighting: Literal["softmax", "linear"] = "softmax"
+    query: Tensor,
+    slots: Slots,
+    top_k: int,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+    weighting: Literal["softmax", "linear"] = "softmax",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ask each head's K best slots: CMN Eq. 7-10 and 12-13, heads kept apart.
 
     Args:
-        query: (B, h, L, d_k).
-        slots: keys and values (B or 1, h, N, d_k).
-        top_k: K, at most N.
-        scale: factor on the dot products (Eq. 7: 1/sqrt(d)).
-        dropout: probability of dropping a weight, as released; 0 when not training.
-        weighting: of the K scores, their softmax (CMN Eq. 9-10) or their share of the sum, which may be negative (XProNet Eq. 11).
+        query: (B, h, L, d_k). slots: keys and values (B or 1, h, N, d_k). top_k: K, at most N. scale: factor on the dot
+        products (Eq. 7: 1/sqrt(d)). dropout: probability of dropping a weight, as released; 0 when not training.
+        weighting: of the K scores, their softmax (CMN Eq. 9-10) or their share of the sum, which may be negative
+        (XProNet Eq. 11).
 
-    Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first. Nothing of size (B, h, L, N, d_k) or
-    (B, h, L, K, d_k) ever exists, and of (B, h, L, N) only a part at a time: see `rrg_lib.models.memory.best_slots`.
+    Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first.
+    Nothing of size (B, h, L, N, d_k) or (B, h, L, K, d_k) ever exists, and of (B, h, L, N) only a part at a time: see
+    `rrg_lib.models.memory.top_k`.
     """
     batch, heads, length, d_k = query.shape
     mask = slots.mask
@@ -77,21 +89,26 @@ def read_slots(
     answers = weighted_sum(drop(weights, dropout), indices, slots.values.flatten(0, 1))
 
     def apart(x: Tensor) -> Tensor:
-        return x.view(heads, batch, length, x.shape[-1]).transpose(0, 1) if shared else x.view(batch, heads, length, x.shape[-1])
+        return (
+            x.view(heads, batch, length, x.shape[-1]).transpose(0, 1)
+            if shared
+            else x.view(batch, heads, length, x.shape[-1])
+        )
 
     return apart(answers), apart(weights), apart(indices)
 
 
 def linear_weights(scores: Tensor, least: float = 1e-6) -> Tensor:
-    """D / sum D over the last axis (XProNet Eq. 11 as printed); masked slots weigh 0. Ours: a sum nearer to 0 than `least` is moved there, so that the
-    weights stay finite where scores of both signs cancel."""
+    """D / sum D over the last axis (XProNet Eq. 11 as printed); masked slots weigh 0. Ours: a sum nearer to 0 than
+    `least` is moved there, so that the weights stay finite where scores of both signs cancel."""
     scores = scores.masked_fill(scores == torch.finfo(scores.dtype).min, 0.0)
     total = scores.sum(dim=-1, keepdim=True)
     return scores / torch.where(total.abs() < least, torch.where(total < 0, -least, least), total)
 
 
 class MemoryProjections(nn.Module):
-    """The four linear maps of a multi-head memory read, shared by image and text: query and key (CMN Eq. 4-6), value (CMN Eq. 11), output (as released)."""
+    """The four linear maps of a multi-head memory read, shared by image and text: query and key (CMN Eq. 4-6), value
+    (CMN Eq. 11), output (as released)."""
 
     def __init__(self, d_model: int, heads: int, dropout: float):
         super().__init__()
@@ -108,7 +125,9 @@ class MemoryProjections(nn.Module):
         """(B, L, d) -> Response. `scale_dim` is the d of 1/sqrt(d): d_k when None, as released."""
         query = split_heads(self.query(features), self.heads)
         scale = 1 / math.sqrt(scale_dim or query.shape[-1])
-        answers, weights, indices = read_slots(query, slots, top_k, scale=scale, dropout=self.dropout if self.training else 0.0)
+        answers, weights, indices = read_slots(
+            query, slots, top_k, scale=scale, dropout=self.dropout if self.training else 0.0
+        )
         return Response(self.output(merge_heads(answers)), weights, indices)
 
 
@@ -121,10 +140,12 @@ class CrossModalMemory(nn.Module):
     shares_slots: bool = False
 
     def prepare(self, training: TrainingStudies) -> None:
-        """Initialise what the memory holds from the training studies. Called once, before training; never when a checkpoint is loaded."""
+        """Initialise what the memory holds from the training studies. Called once, before training; never when a
+        checkpoint is loaded."""
 
     def slots(self, labels: Tensor | None, modality: Modality) -> Slots:
-        """What may be asked, projected once per batch, never once per query. `labels` (B, 14) gate the memory of systems that need them."""
+        """What may be asked, projected once per batch, never once per query. `labels` (B, 14) gate the memory of
+        systems that need them."""
         raise NotImplementedError
 
     def respond(self, features: Tensor, slots: Slots) -> Response:
@@ -150,10 +171,12 @@ class CrossModalMemory(nn.Module):
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new system edits nothing else.
+    """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new
+    system edits nothing else.
 
-    `gated` says whether a study's labels choose what it may ask. Only then does a run ask where they come from: `label_source` in training, "expert"
-    (the codes), "reports", "impression" or "both" (our labeler on these) or a label file, and `DecodingConfig.labels_at_test` when a report is to be written.
+    `gated` says whether a study's labels choose what it may ask. Only then does a run ask where they come from:
+    `label_source` in training, "expert" (the codes), "reports", "impression" or "both" (our labeler on these) or a
+    label file, and `DecodingConfig.labels_at_test` when a report is to be written.
     """
 
     kind: ClassVar[str]

@@ -5,8 +5,9 @@
         Eq. 9-10   w_i = exp(D_i) / sum_{j in top-K} exp(D_j)
         Eq. 11-13  v_i = m_i W_v,  r = sum_{i in top-K} w_i v_i
 
-Paper, release and ours: the release asks once per head (8 heads, each its own top-K, d = d_k) and adds biases, an output projection and dropout on the
-weights. Eq. 14-15 feed r *instead of* the features; the release *adds* it. Both are here: `fusion`, `scale`. As released by default.
+Paper, release and ours: the release asks once per head (8 heads, each its own top-K, d = d_k) and adds biases, an
+output projection and dropout on the weights. Eq. 14-15 feed r *instead of* the features; the release *adds* it. Both
+are here: `fusion`, `scale`. As released by default.
 """
 
 from __future__ import annotations
@@ -17,13 +18,22 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, Response, Slots, check_top_k
+from rrg_lib.models.memory.base import (
+    CrossModalMemory,
+    MemoryConfig,
+    MemoryProjections,
+    Modality,
+    Response,
+    Slots,
+    check_top_k,
+)
 
 
 @dataclass(frozen=True)
 class CMNConfig(MemoryConfig):
-    """`shared`: one matrix asked by both modalities (CMN) or one for each (BASE+MEM). `fusion`: "add" as released, "replace" as Eq. 14-15 print it.
-    `scale`: Eq. 7's d is d_k ("head", as released) or d_model ("model", as printed)."""
+    """`shared`: one matrix asked by both modalities (CMN) or one for each (BASE+MEM). `fusion`: "add" as released,
+    "replace" as Eq. 14-15 print it. `scale`: Eq. 7's d is d_k ("head", as released) or d_model ("model", as
+    printed)."""
 
     kind: ClassVar[str] = "cmn"
     slots: int = 2048
@@ -46,14 +56,18 @@ class CMNSlots(Slots):
 
 
 class CMNMemory(CrossModalMemory):
-    """M, a matrix (N, d) or one for each modality, that patches and tokens ask and whose answer they add to themselves."""
+    """M, a matrix (N, d) or one for each modality, that patches and tokens ask and whose answer they add to
+    themselves."""
 
     def __init__(self, config: CMNConfig, d_model: int, heads: int):
         super().__init__()
         self.config, self.shares_slots = config, config.shared
         modalities = ["shared"] if config.shared else ["image", "text"]
-        # N(0, (1/d)^2), as released: so small that at the start every slot answers alike and the memory is one learned constant.
-        self.matrices = nn.ParameterDict({m: nn.Parameter(torch.randn(config.slots, d_model) / d_model) for m in modalities})
+        # N(0, (1/d)^2), as released: so small that at the start every slot answers alike and the memory is one learned
+        # constant.
+        self.matrices = nn.ParameterDict(
+            {m: nn.Parameter(torch.randn(config.slots, d_model) / d_model) for m in modalities}
+        )
         # BASE+MEM was not released. Ours: two separate memories, nothing shared between the modalities.
         self.projections = nn.ModuleDict({m: MemoryProjections(d_model, heads, config.dropout) for m in modalities})
         self.scale_dim = d_model if config.scale == "model" else None
@@ -72,5 +86,6 @@ class CMNMemory(CrossModalMemory):
         return self.projections[slots.owner].read(features, slots, self.config.top_k, self.scale_dim)
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
-        """What encoder and decoder read (CMN Eq. 14-15): the answer instead of the features, as printed, or added to them, as released."""
+        """What encoder and decoder read (CMN Eq. 14-15): the answer instead of the features, as printed, or added to
+        them, as released."""
         return features + response.vectors if self.config.fusion == "add" else response.vectors

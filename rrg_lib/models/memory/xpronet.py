@@ -1,8 +1,11 @@
-"""Cross-modal prototype networks (XProNet; Wang et al., ECCV 2022): a memory of prototypes a class, of which a study asks only its own classes'.
+"""Cross-modal prototype networks (XProNet; Wang et al., ECCV 2022): a memory of prototypes a class, of which a study
+asks only its own classes'.
 
-    XProNet Eq. 4-7     pv = k-means of [image features ; report features], N_p a class     (rrg_lib.prototypes)
+    XProNet Eq. 4-7     pv = k-means of [image features ; report features], N_p a class
+    (rrg_lib.models.memory.prototypes)
             Eq. 8       p  = pv W_pv                                                        D numbers become d
-            Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d                           over the prototypes of the study's classes
+            Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d                           over the prototypes of the
+            study's classes
             Eq. 11      w_i = D_i / sum_{j in top-gamma} D_j
             Eq. 12-13   e_i = p*_i W_e,  r = sum_{i in top-gamma} w_i e_i
             Eq. 14      x' = FCN([x ; r])
@@ -22,8 +25,9 @@
 
 With linear weights the scale of Eq. 10 cancels out: only its sign would matter.
 
-Three options are ours and take one suspect away each, to ask what XProNet loses to its baseline by: `residual` lets the features pass beside the fusion,
-x' = x + FCN([x ; r]), so that the patches keep what tells them apart; `gate` False opens every class to every study; `sides` "image" leaves the words alone.
+Three options are ours and take one suspect away each, to ask what XProNet loses to its baseline by: `residual` lets the
+features pass beside the fusion, x' = x + FCN([x ; r]), so that the patches keep what tells them apart; `gate` False
+opens every class to every study; `sides` "image" leaves the words alone.
 """
 
 from __future__ import annotations
@@ -37,11 +41,19 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive
-from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, Response, Slots, read_slots
+from rrg_lib.models.memory.base import (
+    CrossModalMemory,
+    MemoryConfig,
+    MemoryProjections,
+    Modality,
+    Response,
+    Slots,
+    read_slots,
+)
 from rrg_lib.models.transformer import merge_heads, split_heads
 
 if TYPE_CHECKING:
-    from rrg_lib.batches import TrainingStudies
+    from rrg_lib.models.batches import TrainingStudies
 
 _CHOICES = {
     "heads": ("multi", "single"),
@@ -55,16 +67,19 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class XProNetConfig(MemoryConfig):
-    """`classes` × `prototypes` (N_p) rows of `image_dim` + `text_dim` numbers (D), of which a query asks the `gamma` that fit best.
+    """`classes` × `prototypes` (N_p) rows of `image_dim` + `text_dim` numbers (D), of which a query asks the `gamma`
+    that fit best.
 
-    `initialise` "random" is the ablation without prototype initialisation (w/o PI), `theta` 1 the one without the improved loss (w/o IMLCS).
-    `image_weight` is lambda and `text_weight` delta of Eq. 20. The other options are those of the module's table. `label_source`: where the pseudo
-    labels of the training studies come from, one of `rrg_lib.pseudo_labels.LABEL_SOURCES` or a label file. `text_encoder`: report features of the prototypes,
-    "tfidf" or a BERT, a folder or a name on the hub (CheXbert's were the paper's). `gamma` may exceed `prototypes`: a study of one class then has fewer
-    to ask, and the rest of its gamma weigh 0.
+    `initialise` "random" is the ablation without prototype initialisation (w/o PI), `theta` 1 the one without the
+    improved loss (w/o IMLCS). `image_weight` is lambda and `text_weight` delta of Eq. 20. The other options are those
+    of the module's table. `label_source`: where the pseudo labels of the training studies come from, one of
+    `rrg_lib.experiments.pseudo_labels.LABEL_SOURCES` or a label file. `text_encoder`: report features of the
+    prototypes, "tfidf" or a BERT, a folder or a name on the hub (CheXbert's were the paper's). `gamma` may exceed
+    `prototypes`: a study of one class then has fewer to ask, and the rest of its gamma weigh 0.
 
-    `residual`, `gate` and `sides` are ours, off as published: the features pass beside the fusion; every study asks all classes (its labels then shape the
-    contrastive loss alone); "image" asks the memory about patches only, and there is no contrastive loss on the words then.
+    `residual`, `gate` and `sides` are ours, off as published: the features pass beside the fusion; every study asks all
+    classes (its labels then shape the contrastive loss alone); "image" asks the memory about patches only, and there is
+    no contrastive loss on the words then.
 
     Raises `ConfigurationError` for an option that is none, or for a gamma, a size or a theta that cannot be.
     """
@@ -98,14 +113,23 @@ class XProNetConfig(MemoryConfig):
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ConfigurationError(f"{name} is {value!r}: it can be {' or '.join(choices)}")
-        if min(self.classes, self.prototypes, self.image_dim + self.text_dim) < 1 or min(self.image_dim, self.text_dim) < 0:
+        if (
+            min(self.classes, self.prototypes, self.image_dim + self.text_dim) < 1
+            or min(self.image_dim, self.text_dim) < 0
+        ):
             raise ConfigurationError(
-                f"classes {self.classes}, prototypes {self.prototypes}, image_dim {self.image_dim} and text_dim {self.text_dim} hold no prototype"
+                f"classes {self.classes}, prototypes {self.prototypes}, image_dim {self.image_dim} and text_dim "
+                f"{self.text_dim} hold no prototype"
             )
         if not 1 <= self.gamma <= self.classes * self.prototypes:
-            raise ConfigurationError(f"gamma is {self.gamma}: a query can ask between 1 and all {self.classes * self.prototypes} prototypes")
+            raise ConfigurationError(
+                f"gamma is {self.gamma}: a query can ask between 1 and all {self.classes * self.prototypes} prototypes"
+            )
         if self.theta < 1:
-            raise ConfigurationError(f"theta is {self.theta}: below 1 the less two studies have in common the more alike they would have to be")
+            raise ConfigurationError(
+                f"theta is {self.theta}: below 1 the less two studies have in common the more alike they would have to "
+                f"be"
+            )
 
     @property
     def width(self) -> int:
@@ -117,7 +141,8 @@ class XProNetConfig(MemoryConfig):
 
 
 class XProNetMemory(CrossModalMemory):
-    """The prototype matrix PM (C·N_p, D), rows of a class together. `Response.indices` are its rows; row C·N_p stands for "nothing to ask".
+    """The prototype matrix PM (C·N_p, D), rows of a class together. `Response.indices` are its rows; row C·N_p stands
+    for "nothing to ask".
 
     Both modalities ask the same projected prototypes; each that asks has its own fusion.
     """
@@ -127,7 +152,8 @@ class XProNetMemory(CrossModalMemory):
     def __init__(self, config: XProNetConfig, d_model: int, heads: int):
         super().__init__()
         c = self.config = config
-        # Random until `prepare`. The size of the features that it is made of: 1 a number (see rrg_lib.prototypes).
+        # Random until `prepare`. The size of the features that it is made of: 1 a number (see
+        # rrg_lib.models.memory.prototypes).
         self.prototypes = nn.Parameter(torch.randn(c.classes * c.prototypes, c.width))
         self.reduction = nn.Linear(c.width, d_model)  # Eq. 8
         self.projections = MemoryProjections(d_model, heads if c.heads == "multi" else 1, c.dropout)
@@ -136,23 +162,33 @@ class XProNetMemory(CrossModalMemory):
         asking = ("image", "text") if c.sides == "both" else ("image",)
         self.fusion = nn.ModuleDict({modality: nn.Linear(2 * d_model, d_model) for modality in asking})
         if "text" in asking:
-            nn.init.xavier_uniform_(self.fusion["text"].weight)  # as released: it is part of the Transformer there, the image's is not
+            nn.init.xavier_uniform_(
+                self.fusion["text"].weight
+            )  # as released: it is part of the Transformer there, the image's is not
 
     def prepare(self, training: TrainingStudies) -> None:
-        """Initialise the prototypes from the training studies (Eq. 4-7), unless they are to be random; what they were is kept in the run's folder.
+        """Initialise the prototypes from the training studies (Eq. 4-7), unless they are to be random; what they were
+        is kept in the run's folder.
 
         Raises `ConfigurationError` when the extractor's features or the labels are not as wide as the memory.
         """
         c = self.config
         if c.initialise == "random":
             return
-        from rrg_lib.prototypes import class_prototypes  # imports scikit-learn, which takes a second
+        from rrg_lib.models.memory.prototypes import class_prototypes  # imports scikit-learn, which takes a second
 
-        made = class_prototypes(training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise, text_encoder=c.text_encoder)
+        made = class_prototypes(
+            training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise, text_encoder=c.text_encoder
+        )
         if made.vectors.shape != (c.classes, c.prototypes, c.width):
-            found = f"{made.vectors.shape[0]} classes of {made.vectors.shape[-1] - c.text_dim} image and {c.text_dim} text numbers"
+            found = (
+                f"{made.vectors.shape[0]} classes of {made.vectors.shape[-1] - c.text_dim} image and "
+                f"{c.text_dim} "
+                f"text numbers"
+            )
             raise ConfigurationError(
-                f"the training studies give prototypes of {found}; the memory holds classes={c.classes}, image_dim={c.image_dim}: set those"
+                f"the training studies give prototypes of {found}; the memory holds classes={c.classes}, "
+                f"image_dim={c.image_dim}: set those"
             )
         if training.folder is not None:
             made.save(training.folder / "prototypes.safetensors")
@@ -160,10 +196,11 @@ class XProNetMemory(CrossModalMemory):
             self.prototypes.copy_(torch.from_numpy(made.vectors).flatten(0, 1))
 
     def open_slots(self, labels: Tensor | None) -> Tensor:
-        """(B, C) labels -> (B, C·N_p + 1), True where a study may ask; (1, …), all classes open, without labels or without a gate.
+        """(B, C) labels -> (B, C·N_p + 1), True where a study may ask; (1, …), all classes open, without labels or
+        without a gate.
 
-        The last place is open for a study without a label, and only for it: it finds a vector of zeros there, as in the release.
-        Raises `ConfigurationError` for labels of another number of classes.
+        The last place is open for a study without a label, and only for it: it finds a vector of zeros there, as in the
+        release. Raises `ConfigurationError` for labels of another number of classes.
         """
         c = self.config
         if labels is None or not c.gate:
@@ -171,7 +208,9 @@ class XProNetMemory(CrossModalMemory):
             mask[:, -1] = False
             return mask
         if labels.shape[-1] != c.classes:
-            raise ConfigurationError(f"a study has {labels.shape[-1]} labels, the memory prototypes for {c.classes} classes")
+            raise ConfigurationError(
+                f"a study has {labels.shape[-1]} labels, the memory prototypes for {c.classes} classes"
+            )
         own = labels > 0.5  # (B, C)
         return torch.cat([own.repeat_interleave(c.prototypes, dim=1), ~own.any(dim=1, keepdim=True)], dim=1)
 
@@ -181,14 +220,20 @@ class XProNetMemory(CrossModalMemory):
         content = torch.cat([reduced, reduced.new_zeros(1, reduced.shape[1])])[None]  # and "nothing to ask"
         keys = self.projections.key(content)  # p*: Eq. 9
         values = self.projections.value(content if self.config.values == "prototype" else keys)  # Eq. 12
-        return Slots(split_heads(keys, self.projections.heads), split_heads(values, self.projections.heads), self.open_slots(labels))
+        return Slots(
+            split_heads(keys, self.projections.heads),
+            split_heads(values, self.projections.heads),
+            self.open_slots(labels),
+        )
 
     def respond(self, features: Tensor, slots: Slots) -> Response:
         c, linear = self.config, self.projections
         query = split_heads(linear.query(features), linear.heads)  # (B, h, L, d_k): Eq. 9
         scale = 1 / math.sqrt(query.shape[-1]) if c.scale == "sqrt" else 1 / features.shape[-1]  # Eq. 10
         dropout = linear.dropout if self.training else 0.0
-        answers, weights, indices = read_slots(query, slots, c.gamma, scale=scale, dropout=dropout, weighting=c.weights)  # Eq. 11, 13
+        answers, weights, indices = read_slots(
+            query, slots, c.gamma, scale=scale, dropout=dropout, weighting=c.weights
+        )  # Eq. 11, 13
         return Response(linear.output(merge_heads(answers)), weights, indices)
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
@@ -199,12 +244,15 @@ class XProNetMemory(CrossModalMemory):
         return features + fused if self.config.residual else fused
 
     def losses(self, image: Response, text: Response, token_mask: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """XProNet Eq. 17 for the mean response of each modality, weighted by lambda and delta of XProNet Eq. 20; none without labels."""
+        """XProNet Eq. 17 for the mean response of each modality, weighted by lambda and delta of XProNet Eq. 20; none
+        without labels."""
         if labels is None:
             return {}
         c = self.config
         options = {"margin": c.margin, "theta": c.theta, "clamp": c.clamp}
-        losses = {"contrastive_image": c.image_weight * multi_label_contrastive(masked_mean(image.vectors), labels, **options)}
+        losses = {
+            "contrastive_image": c.image_weight * multi_label_contrastive(masked_mean(image.vectors), labels, **options)
+        }
         if "text" in self.fusion:
             words = masked_mean(text.vectors, None if c.padding else token_mask)
             losses["contrastive_text"] = c.text_weight * multi_label_contrastive(words, labels, **options)

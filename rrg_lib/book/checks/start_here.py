@@ -1,0 +1,256 @@
+"""What the exercises of chapter 00 call. Silent when the answer is right; otherwise a `CheckError` that names the
+likely mistake."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from rrg_lib.book.checks import CheckError, answered
+from rrg_lib.book.checks.explanations import compare, explanation
+from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.study import Study
+
+#: Written for the check: ids in one order, reports in another.
+_REPORTS = {"c": "heart is large .", "d": "no effusion .", **dict.fromkeys("abef", "lungs are clear .")}
+
+
+def distinct(answer: Callable[[Mapping[str, str]], float], *, other: int = 0) -> None:
+    """Exercise 0.1: the share of reports that no other study got."""
+    draw = random.Random(other)
+    more = {f"e{i}": draw.choice([f"text {n} ." for n in range(9)]) for i in range(draw.randint(9, 20) if other else 0)}
+    reports = _REPORTS | more
+    counts, studies = Counter(reports.values()), len(reports)
+    alone = sum(count == 1 for count in counts.values())
+    got = answered("unique", answer, dict(reports))
+    if got == len(counts) / studies:
+        raise CheckError(
+            "that is the number of different texts over the number of studies; only what no other study got is unique"
+        )
+    if got == alone:
+        raise CheckError("a share is wanted, a number between 0 and 1: divide by the number of studies")
+    if got == 1 - alone / studies != alone / studies:
+        raise CheckError("that is the share of reports that another study got too")
+    if got != alone / studies:
+        raise CheckError(
+            f"for {studies} reports of which {studies - alone} have a double, {alone} are unique; you say {got!r}"
+        )
+    alike, one = answered("unique", answer, {"x": "same", "y": "same"}), answered("unique", answer, {"x": "one"})
+    if alike == 1 / 2:
+        raise CheckError("a text that two studies got was counted once: neither of the two is unique")
+    if alike != 0 or one != 1:
+        raise CheckError("when all studies get the same report none is unique, and a report alone is")
+
+
+def abnormal(answer: Callable[[Sequence[Study]], float], *, other: int = 0) -> None:
+    """Exercise 0.2: the share of abnormal studies."""
+    draw = random.Random(other)
+    for normal, ill, strange in ((3, 5, 4), (2 + draw.randint(0, 9), 1, 3), (0, 3, 0), (4, 0, 0)):
+        codes = (
+            ["normal"] * normal
+            + ["Cardiomegaly/mild", "Pleural Effusion/left"][: 1 + other % 2] * ill
+            + ["Calcinosis/lung"] * strange
+        )
+        findings = [(parse_code(code),) for code in codes]
+        if ill > 1:
+            findings[normal] = (*findings[normal], parse_code("Opacity/lung/base/left"))
+        studies = tuple(
+            Study(f"made-{i}", "test", "", found) for i, found in enumerate(draw.sample(findings, len(findings)))
+        )
+        got, right = answered("abnormal", answer, studies), sum(study.is_abnormal for study in studies) / len(studies)
+        slips = {
+            1 - right: "that is the share of normal studies: turn it round",
+            sum(bool(study.findings) for study in studies) / len(studies): (
+                "every study has a code, 'normal' among them: ask `study.is_abnormal`, which looks for the 13 drawn "
+                "findings"
+            ),
+            sum(study.findings[0].head != "normal" for study in studies) / len(studies): (
+                "a code other than 'normal' may be of something that is not drawn: ask `study.is_abnormal`, which "
+                "looks for the 13 drawn findings"
+            ),
+            right * len(studies): "that is their number; a share is wanted: divide by the number of studies",
+            sum(sum(study.drawn) for study in studies)
+            / len(studies): "that counts findings: a study with two is one abnormal study",
+        }
+        if got == right:
+            continue
+        hint = next(
+            (hint for wrong, hint in slips.items() if isinstance(got, float | int) and math.isclose(got, wrong)),
+            "does it look at those it is given?",
+        )
+        raise CheckError(f"{got!r} is not the share of abnormal studies among these {len(studies)}: {hint}")
+
+
+def view_of_box(answer: Callable[[str], str], *, other: int = 0) -> None:
+    """Exercise 0.3: on which side of the picture is a finding of the patient's side?"""
+    got = tuple(
+        answered("side_of_the_picture", answer, side) for side in ("left", "right")
+    )  # two sides: there is nothing else to ask
+    if got == ("left", "right"):
+        raise CheckError("a film is looked at as if the patient faced you, so the sides of the two are not the same")
+    if got[0] == got[1] and got[0] in ("left", "right"):
+        raise CheckError(
+            f"the patient's left and right can't both be {got[0]} in the picture: look at which side was asked"
+        )
+    if got != ("right", "left") == tuple(str(side).strip(" .").lower() for side in got):
+        raise CheckError("that is meant right, but it must be the bare word in small letters")
+    if got != ("right", "left"):
+        raise CheckError("answer 'left' or 'right' for each of the patient's two sides")
+
+
+MEASURED = ("A's lead in words that are right, of those said", "A's lead in words that are said, of those wanted")
+REASONS = ("more often right", "says more", "neither")
+Texts = list[str]
+#: Written for the check; the first ones are said of most.
+_SENTENCES = (
+    "the heart is normal .",
+    "the lungs are clear .",
+    "no effusion and no pneumothorax .",
+    "the spine is bent .",
+    "a small nodule in the left lung .",
+    "old fracture of a rib and of another rib .",
+    "fluid on the right side .",
+)
+
+
+def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], str]], *, other: int = 0) -> None:
+    """Exercise 0.4: `answer(references, a, b)`, texts in the same order of patients: by how much A leads B in the share
+    of the words said that are right and in the share of the words wanted that are said; and "more often right" if the
+    first is above 0, else "says more" if the second is, or "neither"."""
+    name, cases = "why_it_leads", _systems(other)
+    found = [explanation(name, answered(name, answer, *map(list, case)), MEASURED, REASONS) for case in cases]
+    right = [_leads(*case) for case in cases]
+
+    def instead(share: Callable[[Texts, Texts], tuple[float, float]]) -> list[list[float]]:
+        return [_leads(*case, share=share) for case in cases]
+
+    slips = {
+        "these are the leads of B over A: A's are asked for": [[-lead for lead in row] for row in right],
+        "the two leads are exchanged: first of the words that are *said*, then of those that are *wanted*": [
+            row[::-1] for row in right
+        ],
+        "these are A's own shares: subtract B's": [list(_shares(references, a)) for references, a, _ in cases],
+        "that is in percent; a share lies between 0 and 1": [[100 * lead for lead in row] for row in right],
+        "you counted different words; a word that is said twice counts twice, if the reference has it twice": instead(
+            _of_different
+        ),
+        "a word is right as often as the reference has it: who says 'heart' three times is right once where it stands "
+        "once": instead(_unclipped),
+        "a word is right if the reference of the *same* patient has it; you took the words of all references "
+        "together": instead(_of_all),
+        "you took each patient's share and the mean of these; add up the words of all patients first, then "
+        "divide": instead(_mean_of_shares),
+        "a report of the next patient was compared; the lists are in the same order": instead(
+            lambda of, by: _shares(of, [*by[1:], by[0]])
+        ),
+    }
+    reasons = [_reason(*row) for row in right]
+    readings = {
+        "to say more of what is wanted is easy for who says more; where A is more often right as well, that is the "
+        "explanation": [
+            "says more" if wanted > 0 else "more often right" if said > 0 else "neither" for said, wanted in right
+        ],
+        "the larger of the two leads is not what is asked: where A is more often right, it knows something that B does "
+        "not": ["neither" if max(row) <= 0 else REASONS[row.index(max(row))] for row in right],
+        "a lead below 0 is no lead, however large: what then is A ahead in?": [
+            REASONS[0] if abs(row[0]) > abs(row[1]) else REASONS[1] for row in right
+        ],
+        "where A is behind in both, there is nothing that it does better": [
+            reason if reason != "neither" else "says more" for reason in reasons
+        ],
+        "more often right is who leads in the words *said*; says more who leads in the words *wanted*": [
+            {"more often right": "says more", "says more": "more often right", "neither": "neither"}[reason]
+            for reason in reasons
+        ],
+    }
+    compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+
+
+def _reason(said: float, wanted: float) -> str:
+    return "more often right" if said > 0 else "says more" if wanted > 0 else "neither"
+
+
+def _shares(references: Texts, reports: Texts) -> tuple[float, float]:
+    """Of the words that are said, the share that is right; of those that are wanted, the share that is said."""
+    return _divided(
+        [
+            (Counter(report.split()), Counter(reference.split()))
+            for reference, report in zip(references, reports, strict=True)
+        ]
+    )
+
+
+def _divided(pairs: Sequence[tuple[Counter[str], Counter[str]]]) -> tuple[float, float]:
+    right = sum((said & wanted).total() for said, wanted in pairs)
+    return right / sum(said.total() for said, _ in pairs), right / sum(wanted.total() for _, wanted in pairs)
+
+
+def _of_different(references: Texts, reports: Texts) -> tuple[float, float]:
+    return _divided(
+        [
+            (Counter({*report.split()}), Counter({*reference.split()}))
+            for reference, report in zip(references, reports, strict=True)
+        ]
+    )
+
+
+def _unclipped(references: Texts, reports: Texts) -> tuple[float, float]:
+    pairs = [(report.split(), reference.split()) for reference, report in zip(references, reports, strict=True)]
+    right = sum(word in wanted for said, wanted in pairs for word in said)
+    return right / sum(len(said) for said, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)
+
+
+def _of_all(references: Texts, reports: Texts) -> tuple[float, float]:
+    return _divided([(Counter(" ".join(reports).split()), Counter(" ".join(references).split()))])
+
+
+def _mean_of_shares(references: Texts, reports: Texts) -> tuple[float, float]:
+    shares = [_shares([reference], [report]) for reference, report in zip(references, reports, strict=True)]
+    return sum(said for said, _ in shares) / len(shares), sum(wanted for _, wanted in shares) / len(shares)
+
+
+def _leads(
+    references: Texts, a: Texts, b: Texts, *, share: Callable[[Texts, Texts], tuple[float, float]] = _shares
+) -> list[float]:
+    return [x - y for x, y in zip(share(references, a), share(references, b), strict=True)]
+
+
+#: What A and B are like in a case: the share of their sentences that are the patient's own, and how many they say; and
+#: what the leads must be besides. None of the reasons is always right where the same lead is the larger one, or where
+#: both have the same sign.
+_KINDS: tuple[tuple[str, tuple[float, int], tuple[float, int], Callable[[float, float], bool]], ...] = (
+    ("more often right", (0.9, 2), (0.3, 5), lambda said, wanted: wanted < 0),
+    ("more often right", (0.9, 4), (0.1, 4), lambda said, wanted: 0 < wanted < said - 0.02),
+    ("more often right", (0.6, 5), (0.4, 1), lambda said, wanted: wanted > said + 0.02),
+    ("says more", (0.4, 5), (0.6, 2), lambda said, wanted: -said < wanted - 0.02),
+    ("says more", (0.2, 4), (0.9, 2), lambda said, wanted: -said > wanted + 0.02),
+    ("neither", (0.2, 5), (0.9, 4), lambda said, wanted: said < wanted - 0.02),
+    ("neither", (0.5, 2), (0.8, 4), lambda said, wanted: wanted < said - 0.02),
+)
+
+
+def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
+    """References and the reports of two systems, of as many patients; no lead is close to 0."""
+    draw, cases = random.Random(other), []
+    for reason, *systems, fits in _KINDS:
+        while True:
+            wanted = [
+                draw.choices(_SENTENCES, weights=(5, 5, 5, 1, 1, 1, 1), k=draw.randint(2, 5))
+                for _ in range(draw.randint(6, 9))
+            ]
+            written = [[_report(draw, own, *system) for own in wanted] for system in systems]
+            case = ([" ".join(own) for own in wanted], *written)
+            leads = _leads(*case)
+            if _reason(*leads) == reason and min(map(abs, leads)) > 0.02 and fits(*leads):
+                break
+        cases.append(case)
+    return draw.sample(cases, len(cases))
+
+
+def _report(draw: random.Random, own: Sequence[str], looks: float, sentences: int) -> str:
+    return " ".join(
+        own[i] if i < len(own) and draw.random() < looks else draw.choice(_SENTENCES)
+        for i in range(max(1, sentences + draw.randint(-1, 1)))
+    )

@@ -1,0 +1,271 @@
+"""Every figure of the four papers that ours can stand beside, by name: what is printed, and ours from stored results
+and trained runs.
+
+Nothing is trained to draw one. Where a run or a stored result is missing, the figure says "not run" and which command
+would change that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rrg_lib.book.figures import memory_querying_responding as chapter_04
+from rrg_lib.book.figures import replication_ledger as figures
+from rrg_lib.book.figures import trained_runs as looks
+from rrg_lib.book.figures import xpronet_prototypes as chapter_05
+from rrg_lib.book.figures.style import finish
+from rrg_lib.data.study import OBSERVATIONS
+from rrg_lib.errors import CheckpointError, UnknownNameError
+from rrg_lib.experiments.results import StoredResult
+from rrg_lib.experiments.run import Run
+from rrg_lib.replication.claims import DRAWN
+from rrg_lib.replication.exact_checks import CMN, STUDENT, XPRONET, memory_cost
+from rrg_lib.replication.ledger import LedgerRow, ledger
+from rrg_lib.replication.printed_values import Published, published
+from rrg_lib.replication.seed_scores import swept
+from rrg_lib.runtime.workspace import workspace
+
+Results = Sequence[StoredResult]
+MCSAM = "MCSAM (JBHI 2024)"
+#: The memory sizes whose parameters are counted.
+SIZES = (64, 256, 512, 1024, 2048, 4096)
+
+
+class Drawn(NamedTuple):
+    """A figure and what is missing in it: "" where ours stands beside what is printed."""
+
+    figure: Figure
+    missing: str
+
+
+FIGURES: dict[str, Callable[[Results, Path | None], Drawn]] = {}
+
+
+def named(draw: Callable[[Results, Path | None], Drawn]) -> Callable[[Results, Path | None], Drawn]:
+    """Registers a figure under its function's name."""
+    FIGURES[draw.__name__] = draw
+    return draw
+
+
+def draw(name: str, results: Results, where: Path | None = None) -> Drawn:
+    """One figure of `FIGURES`, kept at `where` if given. Raises `UnknownNameError` listing the nearest names."""
+    if name not in FIGURES:
+        raise UnknownNameError("figure", name, FIGURES)
+    return FIGURES[name](results, where)
+
+
+def _printed(paper: str, where: str) -> list[Published]:
+    return [value for value in published() if (value.paper, value.where) == (paper, where)]
+
+
+def _settings(preset: str, setting: str) -> str:
+    name = f"memory.{setting}"
+    return (
+        f"No result with another {name} is stored. rrg train iu_phantom/{preset} --profile laptop --set "
+        f"{name}=…; "
+        f"then evaluate and keep it."
+    )
+
+
+# --- CMN --------------------------------------------------------------------------------------------------------------
+
+
+@named
+def cmn_table_2(results: Results, where: Path | None) -> Drawn:
+    return _table(CMN, "Table 2", "iu_xray", results, where)
+
+
+@named
+def cmn_figure_3(results: Results, where: Path | None) -> Drawn:
+    (said,) = _printed(CMN, "Figure 3")
+    (cost,) = (value for value in published() if value.metric.startswith("extra parameters"))
+    counted = {n: list(memory_cost(n).values())[:2] for n in SIZES}
+    table = pd.DataFrame(counted, index=["all that CMN adds to BASE", "the matrix alone"]).T
+    ours, why = swept(results, "cmn", "memory.slots", DRAWN, "BLEU-4"), _settings("cmn", "slots")
+    marks = {said.value: "BLEU-4 stops growing"}
+    return Drawn(
+        figures.memory_size(table, (4096, cost.value), ours=ours, why=why, said=marks, name=where), "" if ours else why
+    )
+
+
+@named
+def cmn_figure_4(results: Results, where: Path | None) -> Drawn:
+    (best,) = _printed(CMN, "Figure 4")
+    ours, why = swept(results, "cmn", "memory.top_k", DRAWN, "BLEU-4"), _settings("cmn", "top_k")
+    title, said = (
+        "CMN, Figure 4: how many slots are asked (MIMIC-CXR)",
+        {best.value: f"K = {best.value:g}:\nbest (text)"},
+    )
+    return Drawn(figures.sweep(title, "K", "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+
+
+@named
+def cmn_figure_5(results: Results, where: Path | None) -> Drawn:
+    return _case("cmn", "CMN, Figure 5: words and the regions they are written by", where)
+
+
+@named
+def cmn_figure_6(results: Results, where: Path | None) -> Drawn:
+    title = "CMN, Figure 6: the memory laid out, and who asks it"
+    try:
+        run = looks.trained_run("cmn")
+        found = looks.slots(run)
+    except CheckpointError as error:
+        return _missing(title, error, where)
+    return _titled(chapter_04.slot_map(found.matrix, found.image, found.text, found.words), title, run, where)
+
+
+# --- XProNet ----------------------------------------------------------------------------------------------------------
+
+
+@named
+def xpronet_table_2(results: Results, where: Path | None) -> Drawn:
+    return _table(XPRONET, "Table 2", "iu_xray", results, where)
+
+
+@named
+def xpronet_figure_1(results: Results, where: Path | None) -> Drawn:
+    (shared,) = _printed(XPRONET, "Figure 1")
+    printed = f"one word and its patch share {shared.value:g} of their 10 best;\nof how many open ones is not said"
+    title = "XProNet, Figure 1: prototypes that a word and a patch share"
+    try:
+        run = looks.trained_run("xpronet")
+        table = looks.meetings(run)
+    except CheckpointError as error:
+        return _missing(title, error, where, printed)
+    return _titled(chapter_05.shared_by_chance(table), title, run, where, printed)
+
+
+@named
+def xpronet_figure_2(results: Results, where: Path | None) -> Drawn:
+    title = "XProNet, Figure 2: the prototypes laid out by class"
+    try:
+        run = looks.trained_run("xpronet")
+        vectors = looks.prototypes(run)
+    except CheckpointError as error:
+        return _missing(title, error, where)
+    return _titled(chapter_05.prototype_map(vectors, OBSERVATIONS), title, run, where)
+
+
+@named
+def xpronet_figure_4(results: Results, where: Path | None) -> Drawn:
+    return _case("xpronet", "XProNet, Figure 4: a case, its words and their regions", where)
+
+
+@named
+def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
+    printed = {float(value.system.partition("=")[2]): value.value for value in _printed(XPRONET, "Figure 5")}
+    ours, why = swept(results, "xpronet", "memory.gamma", DRAWN, "BLEU-4"), _settings("xpronet", "gamma")
+    figure = figures.sweep(
+        "XProNet, Figure 5: how many prototypes are asked (IU X-Ray)",
+        "γ",
+        "BLEU-4",
+        printed=printed,
+        ours=ours,
+        why=why,
+        name=where,
+    )
+    return Drawn(figure, "" if ours else why)
+
+
+@named
+def xpronet_figure_6(results: Results, where: Path | None) -> Drawn:
+    (best,) = _printed(XPRONET, "Figure 6")
+    ours, why = swept(results, "xpronet", "memory.theta", DRAWN, "BLEU-4"), _settings("xpronet", "theta")
+    title, said = (
+        "XProNet, Figure 6: the exponent's base of the contrastive loss (MIMIC-CXR)",
+        {best.value: f"θ = {best.value:g}:\nbest (text)"},
+    )
+    return Drawn(figures.sweep(title, "θ", "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+
+
+# --- MCSAM and the student paper --------------------------------------------------------------------------------------
+
+
+@named
+def mcsam_summary(results: Results, where: Path | None) -> Drawn:
+    return _table(MCSAM, "summary", "mimic_cxr", results, where)
+
+
+@named
+def student_table_1(results: Results, where: Path | None) -> Drawn:
+    return _table(STUDENT, "Table 1", "iu_xray", results, where)
+
+
+@named
+def student_table_2(results: Results, where: Path | None) -> Drawn:
+    return _table(STUDENT, "Table 2", "iu_xray", results, where)
+
+
+@named
+def student_table_3(results: Results, where: Path | None) -> Drawn:
+    return _table(STUDENT, "Table 3", "iu_xray", results, where)
+
+
+@named
+def student_table_4(results: Results, where: Path | None) -> Drawn:
+    return _table(STUDENT, "Table 4", "iu_xray", results, where)
+
+
+# --- the common forms -------------------------------------------------------------------------------------------------
+
+
+PICTURE = "a picture without numbers"
+
+
+def _titled(figure: Figure, title: str, run: Run, where: Path | None, printed: str = PICTURE) -> Drawn:
+    """A chapter's figure under the title of the paper's: what is printed of it, and of which run ours is."""
+    what = run.experiment
+    of = f"ours: {what.name}, {what.profile}, seed {what.training.seed}" + (
+        "; radiographs are drawn" if what.dataset == DRAWN else ""
+    )
+    figure.suptitle(f"{title}\nprinted: {printed}\n{of}", fontsize=9, x=0.01, ha="left")
+    return Drawn(finish(figure, where), "")
+
+
+def _missing(title: str, error: CheckpointError | str, where: Path | None, printed: str = PICTURE) -> Drawn:
+    why = str(error).replace(str(workspace()), "build")  # a figure is no place for a path of somebody's machine
+    return Drawn(figures.not_run(title, why, printed=printed, name=where), why)
+
+
+def _case(preset: str, title: str, where: Path | None) -> Drawn:
+    try:
+        run = looks.trained_run(preset)
+        found = looks.case(run)
+    except CheckpointError as error:
+        return _missing(title, error, where)
+    if found is None or not found.rows:
+        return _missing(title, "No test study has boxes of findings that its report asserts.", where)
+    return _titled(chapter_04.word_regions(found.views, found.rows), title, run, where)
+
+
+def _table(paper: str, place: str, dataset: str, results: Results, where: Path | None) -> Drawn:
+    rows = [
+        r
+        for r in ledger(results)
+        if r.kind == "value" and (r.paper, r.where, r.dataset) == (paper, place, dataset) and "gain" not in r.metric
+    ]
+    table = pd.DataFrame([_line(row) for row in rows])
+    of = "; ".join(dict.fromkeys(row.ours_on for row in rows if row.ours_on))
+    note = f"ours, {of}: drawn radiographs, not comparable" if DRAWN in of else f"ours, {of}" if of else "ours: not run"
+    lacking = [system for system, part in table.groupby("system", sort=False) if part["ours"].isna().all()]
+    why = "; ".join(dict.fromkeys(f"{row.system}: {row.why}" for row in rows if row.system in lacking))
+    return Drawn(figures.scores(f"{paper}, {place}, {dataset}", table, note, name=where), why)
+
+
+def _line(row: LedgerRow) -> dict[str, object]:
+    low, high = (float(end) for end in row.interval.strip("[]").split(", ")) if row.interval else (np.nan, np.nan)
+    return {
+        "system": row.system,
+        "metric": row.metric,
+        "printed": float(row.statement),
+        "ours": float(row.ours or "nan"),
+        "low": low,
+        "high": high,
+    }

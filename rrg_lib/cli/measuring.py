@@ -1,0 +1,317 @@
+"""The commands that measure: trained systems, baselines, reports of anybody's, the labeler itself, and the papers'
+claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rrg_lib.cli.options import (
+    DataRoot,
+    Decoding,
+    Labels,
+    Name,
+    ProfileName,
+    Quiet,
+    RunFolder,
+    Seed,
+    Settings,
+    SplitName,
+    app,
+    named_decoding,
+    named_run,
+)
+from rrg_lib.data.study import SPLITS
+from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
+from rrg_lib.experiments.presets import DATASETS
+from rrg_lib.models.decoding import EDITION_0_1, PROTOCOLS
+from rrg_lib.runtime.workspace import workspace
+
+if TYPE_CHECKING:
+    from rrg_lib.experiments.presets import Experiment
+
+
+@app.command()
+def evaluate(
+    name: Name,
+    reports: Annotated[
+        Path | None, typer.Option(help="A CSV with the columns id and report to score instead of the run's own.")
+    ] = None,
+    split: SplitName = "test",
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            help="Print all trivial baselines beside the system; written and scored once, a minute or two, then found "
+            "again."
+        ),
+    ] = True,
+    profile: ProfileName = "ci",
+    seed: Seed = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    run: RunFolder = None,
+    labels: Labels = None,
+    decoding: Decoding = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a system beside the trivial baselines, with intervals, normal and abnormal studies apart."""
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.experiments.reports import load_reports
+
+    made = named_run(name, profile, seed, settings, data_root, run, quiet)
+    how = named_decoding(made, labels, decoding)
+    given = load_reports(reports) if reports else None
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    evaluation = made.evaluate(
+        split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=how
+    )
+    typer.echo(evaluation.markdown())
+    if given is None:
+        typer.echo(f"kept in {made.folder / f'scores-{made.named(split, how)}.json'}")
+
+
+@app.command()
+def attention(
+    names: Annotated[
+        list[str], typer.Argument(metavar="DATASET/PRESET…", help="Trained systems, one or several, on drawn studies.")
+    ],
+    split: SplitName = "test",
+    profile: ProfileName = "ci",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
+    labels: Labels = None,
+    decoding: Annotated[
+        str, typer.Option(help=f"How the system's own reports are searched: {', '.join(PROTOCOLS)}.")
+    ] = "greedy",
+    out: Annotated[Path | None, typer.Option(help="Also write a JSON file a run into this folder.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Where trained systems look: how much of a finding word's attention falls into the finding's box, against chance
+    and against other studies' maps."""
+    from rrg_lib.experiments import attention_results as quality
+
+    measured = []
+    for name in names:
+        for each in seed or [None]:
+            made = named_run(name, profile, each, None, None, None, quiet)
+            if labels:
+                named_decoding(made, labels)  # refuses labels for a memory that is told none
+            for kind in [labels] if labels else quality.label_kinds(made):
+                measured.append(quality.measure(made, decoding, split, labels=kind))
+    typer.echo(quality.markdown(measured))
+    for path in [quality.keep(one, out) for one in measured] if out else ():
+        typer.echo(f"in {path}")
+
+
+@app.command()
+def label(
+    reports: Annotated[Path, typer.Argument(help="A CSV with the columns id and report.")],
+    out: Annotated[Path, typer.Option(help="Where to write the labels: a CSV of id and the 14 observations.")],
+) -> None:
+    """Read the 14 observations from reports: 1 positive, 0 negative, -1 uncertain, nothing where not mentioned."""
+    from rrg_lib.data.text.rule_labeler import ReportLabeler, save_observations
+    from rrg_lib.evaluation.nlg import one_report_each
+    from rrg_lib.experiments.reports import load_reports
+
+    labeler = ReportLabeler()
+    given = one_report_each(load_reports(reports), "report")
+    save_observations(out, {study: labeler.observations(report) for study, report in given.items()})
+    typer.echo(f"{len(given)} reports, labeler {labeler.version} {labeler.hash}, in {out}")
+
+
+@app.command()
+def efficacy(
+    reports: Annotated[
+        Path, typer.Argument(help="A CSV with the columns id and report, of exactly the studies of the split.")
+    ],
+    split: SplitName = "test",
+    against: Annotated[
+        str,
+        typer.Option(help="codes: the experts' codes. report: the labels of the reference reports, as in the papers."),
+    ] = "codes",
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")] = None,
+) -> None:
+    """Clinical efficacy of reports on a split of IU X-Ray: precision, recall and F1 over each label set, and agreement
+    on side and severity."""
+    from rrg_lib.evaluation.efficacy import clinical_efficacy
+    from rrg_lib.experiments.reports import load_reports
+    from rrg_lib.runtime.workspace import write_json
+
+    found = clinical_efficacy(load_reports(reports), _studies(split), against=against)
+    typer.echo(found.markdown())
+    if out:
+        write_json(out, found.to_json())
+
+
+@app.command()
+def audit(
+    split: SplitName = "test",
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")] = None,
+) -> None:
+    """How far to trust the labeler: its answers on the references themselves, against the experts' codes, and the
+    ceiling."""
+    from rrg_lib.evaluation.labeler_audit import audit as audited
+    from rrg_lib.runtime.workspace import write_json
+
+    found = audited(_studies(split))
+    typer.echo(found.markdown())
+    if out:
+        write_json(out, found.to_json())
+
+
+def _studies(split: str):
+    from rrg_lib.data.iu_xray import studies
+
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    return studies(split)
+
+
+@app.command()
+def baselines(
+    dataset: Annotated[str, typer.Argument(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
+    split: SplitName = "test",
+    only: Annotated[list[str] | None, typer.Option(help="Only this baseline. Repeatable.")] = None,
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the
+    minutes it takes."""
+    from rrg_lib.evaluation.baseline_table import evaluate_baselines
+    from rrg_lib.evaluation.baselines import Task
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.experiments.run import prepared
+
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    studies = {name: [opened.study(i) for i in opened.split_indices(name)] for name in SPLITS}
+    task = Task(studies["train"], studies["val"], studies[split], opened.vocabulary)
+    typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
+
+
+@app.command()
+def compare(
+    name: Name,
+    other: Annotated[
+        str, typer.Argument(metavar="DATASET/PRESET", help="The system to compare with, on the same dataset.")
+    ],
+    profile: ProfileName = "ci",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several; by default the released one.")] = None,
+    split: SplitName = "test",
+    meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = False,
+    decoding: Decoding = None,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Test whether two trained systems differ on the same studies: paired randomisation, all seeds together. Reads the
+    reports that `evaluate` wrote."""
+    from rrg_lib.evaluation.comparison import compare_reports, comparison_markdown, same_protocol
+    from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
+    from rrg_lib.experiments.presets import experiment
+    from rrg_lib.experiments.reports import load_reports
+    from rrg_lib.experiments.run import prepared, run_folder
+
+    what = {each: [experiment(each, profile, seed=s) for s in seed or [None]] for each in (name, other)}
+    (dataset, *others) = {experiments[0].dataset for experiments in what.values()}
+    if others:
+        raise ConfigurationError(
+            f"{name} and {other} are of two datasets: what is scored on other studies cannot be compared"
+        )
+    how = decoding or (
+        "tuned"
+        if all(_written(e, split, "tuned").is_file() for experiments in what.values() for e in experiments)
+        else "as its settings say"
+    )
+    files = {each: [_written(e, split, how) for e in experiments] for each, experiments in what.items()}
+    for missing, path in (
+        (e, path) for each, experiments in what.items() for e, path in zip(experiments, files[each], strict=True)
+    ):
+        if not path.is_file():
+            seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
+            chosen = f"rrg tune {seeded}, then: " if how == "tuned" else ""
+            asked = f" --decoding {how}" if decoding else ""
+            raise ReportError(
+                f"{run_folder(missing)} has no {how if decoding else ''} reports of {split} yet; run: rrg train "
+                f"{seeded}, then: {chosen}"
+                f"rrg evaluate {seeded} --split {split}{asked}".replace("  ", " ")
+            )
+    reports = {each: [load_reports(path) for path in paths] for each, paths in files.items()}
+    opened = prepared(dataset, data_root=data_root, progress=not quiet)
+    folders = [run_folder(e) for experiments in what.values() for e in experiments]
+    same_protocol(folders, vocabulary=opened.vocabulary.hash, dataset=opened.hash)
+    studies = [opened.study(i) for i in opened.split_indices(split)]
+    wanted = METRICS if meteor else WITHOUT_JAVA
+    typer.echo(f"decoding: {how}\n")
+    typer.echo(
+        comparison_markdown(
+            (name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)
+        )
+    )
+
+
+@app.command("results")
+def stored_results(
+    dataset: Annotated[str, typer.Option(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
+    profile: ProfileName = "laptop",
+    decoding: Annotated[
+        str, typer.Option(help=f"How reports were searched: {', '.join((*PROTOCOLS, EDITION_0_1))}.")
+    ] = "tuned",
+    all_settings: Annotated[
+        bool, typer.Option("--all", help="Also runs whose settings are not their preset's: sweeps.")
+    ] = False,
+    baselines: Annotated[bool, typer.Option(help="Print the trivial baselines too.")] = True,
+) -> None:
+    """The results that the book ships, as a table: one protocol of decoding at a time, means over seeds, 95 % intervals
+    of the means over studies."""
+    from rrg_lib.experiments.results import stored, table
+    from rrg_lib.runtime.markdown import markdown_table
+
+    if decoding not in (known := (*PROTOCOLS, EDITION_0_1)):
+        raise UnknownNameError("decoding", decoding, known)
+    found = [result for result in stored(profile, dataset, decoding) if all_settings or result.is_preset]
+    if not found:
+        raise ConfigurationError(
+            f"nothing is stored of {dataset} in the profile {profile}, decoding {decoding}; tools/results.py run makes "
+            f"results"
+        )
+    frame = table(found, baselines=baselines)
+    rows = [[name, *cells] for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    typer.echo("\n".join(markdown_table(["system", *frame.columns], rows)))
+
+
+def _written(what: Experiment, split: str, how: str) -> Path:
+    """Where the reports of an experiment's run are that were searched so. In a small profile `greedy` is the
+    experiment's own way, in `gpu` `published`."""
+    from rrg_lib.experiments.run import run_folder
+
+    own = {1: "greedy", 3: "published"}.get(what.decoding.beam_size) if what.decoding.plain else None
+    return run_folder(what) / f"reports-{split}{f'-{how}' if how in PROTOCOLS and how != own else ''}.csv"
+
+
+@app.command()
+def ledger(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for ledger.csv and ledger.md; by default build/ledger.")
+    ] = None,
+    counts_only: Annotated[bool, typer.Option("--counts", help="Print the verdicts' counts alone.")] = False,
+    main_only: Annotated[
+        bool, typer.Option("--main", help="Print the main table alone: printed and ours, system by system.")
+    ] = False,
+) -> None:
+    """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
+    from rrg_lib.experiments.results import stored
+    from rrg_lib.replication.ledger import ledger as made
+    from rrg_lib.replication.ledger_files import counts_markdown, ledger_markdown, write_ledger
+    from rrg_lib.replication.ledger_tables import frame_markdown, main_table
+
+    results = stored()
+    rows = made(results)
+    main = main_table(rows, results)
+    paths = write_ledger(rows, out or workspace() / "ledger", main)
+    whole = ledger_markdown(rows, main).splitlines()
+    typer.echo("\n".join(counts_markdown(rows) if counts_only else frame_markdown(main) if main_only else whole))
+    typer.echo(f"in {paths[0]} and {paths[1].name}")

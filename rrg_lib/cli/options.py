@@ -1,0 +1,103 @@
+"""What the commands share: the application itself, their common options, and the run that these name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.experiments.presets import DATASETS, PRESETS, PROFILES
+from rrg_lib.models.decoding import PROTOCOLS
+
+if TYPE_CHECKING:
+    from rrg_lib.experiments.run import Run
+    from rrg_lib.models.decoding import DecodingConfig
+
+app = typer.Typer(
+    name="rrg",
+    help="Rebuild, train and measure systems that write the findings of a chest X-ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Try: rrg train iu_phantom/cmn --profile ci, then: rrg evaluate iu_phantom/cmn --profile ci",
+)
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}."
+    ),
+]
+ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own; or one that was prepared."),
+]
+Layout = Annotated[str | None, typer.Option(help="Layout of the real images; by default told from the folder.")]
+Views = Annotated[str | None, typer.Option(help="Which views of a study: as_released, frontal_first or frontal.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PART.FIELD=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable."),
+]
+RunFolder = Annotated[
+    Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")
+]
+SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="What a memory gated by labels is told: classifier (the default), none, or reference (a leak; or "
+        "reference_SOURCE).",
+    ),
+]
+Decoding = Annotated[
+    str | None,
+    typer.Option(
+        "--decoding",
+        help=f"How reports are searched: {', '.join(PROTOCOLS)}. By default as `rrg tune` chose, else as the settings "
+        f"say.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def named_run(
+    name: str,
+    profile: str,
+    seed: int | None,
+    settings: list[str] | None,
+    data_root: Path | None,
+    folder: Path | None,
+    quiet: bool,
+    trained: bool = True,
+):
+    from rrg_lib.experiments.presets import experiment
+    from rrg_lib.experiments.run import Run
+
+    return Run.of(
+        experiment(name, profile, settings or (), seed),
+        data_root=data_root,
+        folder=folder,
+        progress=not quiet,
+        trained=trained,
+    )
+
+
+def named_decoding(made: Run, labels: str | None, decoding: str | None = None) -> DecodingConfig:
+    """How a run is to write: in the protocol that is asked for; by default as was chosen for its weights on the
+    validation studies, and as its experiment says where nothing was. With other labels at test time if asked for.
+    Raises `ConfigurationError` for a memory that is told none."""
+    from rrg_lib.experiments.tuning import tuned
+
+    if labels is not None and made.labels is None:
+        raise ConfigurationError(
+            f"--labels {labels}: the memory of {made.experiment.name} is not gated by labels; leave --labels out"
+        )
+    if decoding is None and tuned(made) is None:
+        return replace(made.experiment.decoding, labels_at_test=labels or made.experiment.decoding.labels_at_test)
+    return made.decoding(decoding or "tuned", labels)

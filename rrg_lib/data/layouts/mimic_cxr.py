@@ -1,0 +1,190 @@
+"""MIMIC-CXR-JPG 2.x: the official tables of split, metadata and labels, the images in `files/`, and the reports of
+MIMIC-CXR as a tree or a zip."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
+from rrg_lib.data.layouts.csv_tables import find_table, read_table
+from rrg_lib.data.layouts.paths import check_inside, listing
+from rrg_lib.data.study import OBSERVATIONS, SPLITS, Finding, Study
+from rrg_lib.data.text.sections import findings_section
+from rrg_lib.errors import AnnotationError, DataRootError
+from rrg_lib.runtime.package_data import table
+
+SOURCE = "MIMIC-CXR-JPG (Johnson et al. 2019), PhysioNet Credentialed Health Data License"
+SPLIT, METADATA, LABELS = (
+    "mimic-cxr-2*-split.csv",
+    "mimic-cxr-2*-metadata.csv",
+    ("mimic-cxr-2*-chexpert.csv", "mimic-cxr-2*-negbio.csv"),
+)
+ZIP, FILES = "mimic-cxr-reports.zip", "files"
+_SPLITS = {"train": "train", "validate": "val", "test": "test"}
+_NUMBER, _DICOM = re.compile(r"\d{8}"), re.compile(r"[0-9a-f-]{8,64}")
+_REPORT_LIMIT = 2**20  # bytes; a report has a few thousand
+
+
+def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
+    """The studies of the official split that have FINDINGS, train then val then test; ids are `s` and the number of the
+    study.
+
+    Views are all images of a study in the order of the split table, or by the rule where the metadata tells their
+    position. The labels of the CheXpert labeler (else NegBio's) stand as findings where they are positive; what it was
+    not sure of counts as absent. A study whose report has no FINDINGS section is left out and counted.
+
+    Raises:
+        DataRootError: the split table, the images or the reports are not there.
+        AnnotationError: a broken table, an id that is none, a study in two splits; names file and line.
+    """
+    split = find_table(root, SPLIT)
+    if split is None or not (root / FILES).is_dir():
+        raise DataRootError(
+            f"{root}: looked for {SPLIT}[.gz] and {FILES}/ (the layout of MIMIC-CXR-JPG); {listing(root)}"
+        )
+    report = _report_reader(root)
+    positions = _positions(find_table(root, METADATA))
+    findings = _labels(next(filter(None, (find_table(root, name) for name in LABELS)), None))
+    images = (root / FILES).resolve()
+    members: dict[str, tuple[str, str, list[str]]] = {}  # study -> split, patient, images
+    for line, row in read_table(split, ["dicom_id", "study_id", "subject_id", "split"]):
+        dicom, study, patient, part = (row[name].strip() for name in ("dicom_id", "study_id", "subject_id", "split"))
+        if (
+            not (_DICOM.fullmatch(dicom) and _NUMBER.fullmatch(study) and _NUMBER.fullmatch(patient))
+            or part not in _SPLITS
+        ):
+            raise AnnotationError(
+                f"{split}, line {line}: ({dicom!r}, {study!r}, {patient!r}, {part!r}) is no row of the split; "
+                "expected the id of an image, eight digits of study and patient, and train, validate or test"
+            )
+        known = members.setdefault(study, (part, patient, []))
+        if known[:2] != (part, patient):
+            raise AnnotationError(
+                f"{split}, line {line}: study {study} was in {known[0]!r} of patient {known[1]} before. Get the file "
+                f"again"
+            )
+        known[2].append(dicom)
+    studies, left_out = [], Counter()
+    for part in SPLITS:
+        for study, (own, patient, dicoms) in members.items():
+            if _SPLITS[own] != part:
+                continue
+            folder = f"p{patient[:2]}/p{patient}"
+            text = report(f"{folder}/s{study}.txt")
+            section = findings_section(text) if text is not None else ""
+            paths = [f"{folder}/s{study}/{dicom}.jpg" for dicom in dicoms]
+            views = ordered(
+                paths,
+                {path: positions[dicom] for path, dicom in zip(paths, dicoms, strict=True) if dicom in positions},
+                rule,
+            )
+            if section and views:
+                for path in views:
+                    check_inside(f"{images}:", path, images)
+                studies.append(Study(f"s{study}", part, section, findings.get(study, ()), views, SOURCE))
+            else:
+                left_out[
+                    "no report" if text is None else "no FINDINGS section" if not section else "no frontal view"
+                ] += 1
+    if not studies:
+        raise DataRootError(
+            f"{root}: none of its {len(members)} studies can be used ({dict(left_out)}); are the reports there? "
+            f"{listing(root)}"
+        )
+    places = {
+        path: positions[Path(path).stem] for study in studies for path in study.views if Path(path).stem in positions
+    }
+    return Collection(tuple(studies), images, places, left_out)
+
+
+def _report_reader(root: Path) -> Callable[[str], str | None]:
+    """From `p10/p10000032/s50414267.txt` to the text of the report, None where there is none."""
+    for place in (root / "mimic-cxr-reports" / FILES, root / "reports" / FILES, root / FILES):
+        if next(place.glob("p1?/p*/s*.txt"), None) is not None:
+            return partial(_report, place.resolve())
+    if not (root / ZIP).is_file():
+        raise DataRootError(
+            f"{root}: looked for the reports of MIMIC-CXR, {ZIP} or {FILES}/p10/p…/s….txt; {listing(root)}. Put the "
+            f"archive there"
+        )
+    try:
+        archive = zipfile.ZipFile(root / ZIP)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise AnnotationError(f"{root / ZIP}: is no zip archive, or damaged ({error}). Get the file again") from error
+    names = {info.filename: info for info in archive.infolist()}
+
+    def read(name: str) -> str | None:
+        if (info := names.get(f"{FILES}/{name}")) is None:
+            return None
+        if info.file_size > _REPORT_LIMIT:
+            raise AnnotationError(
+                f"{root / ZIP}: {info.filename} says it has {info.file_size:,} bytes, a report at most "
+                f"{_REPORT_LIMIT:,}"
+            )
+        try:
+            return _text(archive.read(info), root / ZIP / info.filename)
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+            raise AnnotationError(
+                f"{root / ZIP}: {info.filename} is damaged ({error}). Get the archive again"
+            ) from error
+
+    return read
+
+
+def _report(place: Path, name: str) -> str | None:
+    if not (place / name).is_file():
+        return None
+    check_inside(f"{place}:", name, place)
+    return _text((place / name).read_bytes(), place / name)
+
+
+def _text(data: bytes, path: Path) -> str:
+    if len(data) > _REPORT_LIMIT:
+        raise AnnotationError(
+            f"{path}: has {len(data):,} bytes, a report at most {_REPORT_LIMIT:,}. Get the file again"
+        )
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _positions(metadata: Path | None) -> dict[str, str]:
+    """image -> "frontal" or "lateral", where the metadata tells; nothing without the table."""
+    if metadata is None:
+        return {}
+    rows = read_table(metadata, ["dicom_id", "ViewPosition"])
+    return {row["dicom_id"].strip(): known for _, row in rows if (known := position(row["ViewPosition"]))}
+
+
+@cache
+def _drawn_names() -> dict[str, str]:
+    """CheXpert observation -> the one of the 13 findings that most codes of it stand for."""
+    counts: dict[str, Counter] = {}
+    for row in table("mesh_findings"):
+        if row["chexpert_observation"] and row["drawn_finding"]:
+            counts.setdefault(row["chexpert_observation"], Counter())[row["drawn_finding"]] += int(row["count"] or 0)
+    return {observation: drawn.most_common(1)[0][0] for observation, drawn in counts.items()}
+
+
+def _labels(path: Path | None) -> dict[str, tuple[Finding, ...]]:
+    """study -> what the labeler found in its report; nothing without the table."""
+    if path is None:
+        return {}
+    found = {}
+    for line, row in read_table(path, ["study_id", *OBSERVATIONS]):
+        try:
+            positive = [name for name in OBSERVATIONS if row[name].strip() and float(row[name]) == 1]
+        except ValueError as error:
+            raise AnnotationError(
+                f"{path}, line {line}: {error}; expected 1.0, 0.0, -1.0 or nothing for every observation"
+            ) from error
+        found[row["study_id"].strip().removesuffix(".0")] = tuple(_finding(name) for name in positive)
+    return found
+
+
+@cache
+def _finding(name: str) -> Finding:
+    return Finding(f"labeler/{name}", name, _drawn_names().get(name), name)

@@ -1,0 +1,93 @@
+"""A folder of one's own: images, and `studies.csv`, which says which of them belong together and what was reported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
+from rrg_lib.data.layouts.csv_tables import find_table, given, read_table
+from rrg_lib.data.layouts.paths import check_inside, listing
+from rrg_lib.data.study import SPLITS, Study
+from rrg_lib.errors import AnnotationError, DataRootError
+
+TABLE = "studies.csv"
+COLUMNS = "image (required), and, if you have them, study, report, split, patient, view, codes"
+
+
+@dataclass
+class _Rows:
+    """What the rows of one study say together."""
+
+    line: int
+    said: dict[str, str] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+
+
+def read_own_folder(root: Path, rule: ViewRule) -> Collection:
+    """The studies of `root/studies.csv`, a row an image, in the order of the table within each split.
+
+    `image` is a path relative to `root`. Rows of one `study` are its views; without that column every image is a study,
+    called by its name. `report`, `split`, `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is
+    nothing said. `codes` are experts' MeSH codes as those of IU X-Ray, with semicolons between them
+    (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train,
+    val or test (70, 10, 20 %) by a hash of its name: a patient is never in two. `view` is frontal or lateral (or PA,
+    AP, LL, …). A study without a report is left out and counted.
+
+    Raises:
+        DataRootError: no `studies.csv`, or no report in it. AnnotationError: a broken table, a path that leads out, an
+        image twice, rows of a study that disagree; names the line.
+    """
+    path = find_table(root, TABLE)
+    if path is None:
+        raise DataRootError(f"{root}: looked for {TABLE}, a table with the columns {COLUMNS}; {listing(root)}")
+    root = root.resolve()
+    found: dict[str, _Rows] = {}
+    positions, lines = {}, {}
+    for line, row in read_table(path, ["image"]):
+        image = given(row["image"])
+        if not image:
+            raise AnnotationError(f"{path}, line {line}: names no image; expected a path relative to {root}")
+        check_inside(f"{path}, line {line}: image", image, root)
+        if image in lines:
+            raise AnnotationError(
+                f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two"
+            )
+        lines[image] = line
+        rows = found.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
+        rows.images.append(image)
+        if known := position(row.get("view")):
+            positions[image] = known
+        for name in ("report", "split", "patient", "codes"):
+            if (said := given(row.get(name))) and rows.said.setdefault(name, said) != said:
+                raise AnnotationError(
+                    f"{path}, line {line}: says another {name} of the study than before (line {rows.line}). Keep one"
+                )
+    studies, left_out = {split: [] for split in SPLITS}, Counter()
+    for study_id, rows in found.items():
+        split = rows.said.get("split") or _split(rows.said.get("patient") or study_id)
+        if split not in SPLITS:
+            raise AnnotationError(
+                f"{path}, line {rows.line}: the split is {split!r}; expected one of {', '.join(SPLITS)}"
+            )
+        views = ordered(rows.images, positions, rule)
+        if rows.said.get("report") and views:
+            codes = tuple(parse_code(code.strip()) for code in rows.said.get("codes", "").split(";") if code.strip())
+            studies[split].append(Study(study_id, split, rows.said["report"], codes, views, TABLE))
+        else:
+            left_out["no frontal view" if rows.said.get("report") else "no report"] += 1
+    if not any(studies.values()):
+        raise DataRootError(
+            f"{path}: none of its {len(found)} studies has a report to learn from or to be measured by. "
+            "To write reports for images: rrg generate DATASET/PRESET --image FILE"
+        )
+    return Collection(tuple(study for split in SPLITS for study in studies[split]), root, positions, left_out)
+
+
+def _split(name: str) -> str:
+    """70 % train, 10 % val, 20 % test, by name alone: more studies later do not move those of before."""
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    return "train" if share < 0.7 else "val" if share < 0.8 else "test"

@@ -1,0 +1,61 @@
+"""The FINDINGS of a MIMIC-CXR report: free text with headings in capitals, written by many hands."""
+
+from __future__ import annotations
+
+import re
+
+_HEADING = re.compile(r"^[ \t]*([A-Z][A-Z0-9 /&(),'.-]*?)[ \t]*:(?=\s|$)", re.MULTILINE)
+#: A heading that is no all-capitals line, as some write it.
+_MIXED = re.compile(
+    r"^[ \t]*(Findings?|Impression|Conclusion|Indication|Comparison|Technique|Recommendations?)[ \t]*:", re.MULTILINE
+)
+#: Titles of the parts of a report. What follows an addendum's comments on a report; a wet read is what was said before
+#: there was one.
+_TITLE = re.compile(r"^[ \t]*(FINAL REPORT|FINAL ADDENDUM|ADDENDUM|WET READ)\b[^\n:]*:?", re.MULTILINE)
+#: Headings inside the findings: an organ a line.
+_ORGAN = re.compile(
+    "AIRWAYS?|AORTA|BONES?|CARDIAC|CARDIOMEDIASTINAL|CARDIOMEDIASTINUM|CATHETERS?|CHEST|DEVICES?|DIAPHRAGM|EFFUSIONS?|HEART|HILA|HILUM|LINES?|LUNGS?|"
+    "MEDIASTINAL|MEDIASTINUM|OSSEOUS|OTHER|PLEURA|PLEURAL|PNEUMOTHORAX|SILHOUETTE|SIZE|SKELETON|SOFT|SPACES|SPINE|STRUCTURES|SUPPORT|TISSUES?|TUBES?|"
+    "WALL|UPPER|ABDOMEN|AND"
+)
+
+
+def findings_section(report: str) -> str:
+    """The text under FINDINGS, its white space collapsed; "" when there is none.
+
+    - A merged heading ("FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION") counts as FINDINGS. IMPRESSION alone does not.
+    - The section ends at the next heading (capitals and a colon at the start of a line); organ headings (LUNGS:, HEART
+    AND MEDIASTINUM:) stay in it.
+    - Of several FINDINGS the last that says something is taken, as the section files of the collection do.
+    - An addendum's FINDINGS are taken only when the report itself has none; so are those of a wet read.
+    """
+    starts = [(match.start(), match.end(), match[1]) for match in _TITLE.finditer(report)]
+    edges = [(0, "FINAL REPORT"), *((end, title) for _, end, title in starts)]
+    ends = [*(start for start, _, _ in starts), len(report)]
+    own, others = "", ""
+    for (start, title), end in zip(edges, ends, strict=True):
+        found = _findings_of(report[start:end])
+        if title == "FINAL REPORT":
+            own = found or own
+        else:
+            others = found or others
+    return own or others
+
+
+def _findings_of(part: str) -> str:
+    headings = sorted(
+        (match.start(), match.end(), match[1].upper())
+        for pattern in (_HEADING, _MIXED)
+        for match in pattern.finditer(part)
+        if not _is_organ(match[1])
+    )
+    found = ""
+    for i, (_, start, name) in enumerate(headings):
+        if re.search(r"\bFINDINGS?\b", name):
+            end = headings[i + 1][0] if i + 1 < len(headings) else len(part)
+            found = " ".join(part[start:end].split()) or found
+    return found
+
+
+def _is_organ(heading: str) -> bool:
+    return all(map(_ORGAN.fullmatch, re.findall(r"[A-Z]+", heading)))

@@ -1,0 +1,244 @@
+"""From a trained generator to a report: greedy and beam search, over any generator that has `start` and `step`.
+
+The beam search returns, token for token, what the released search returns, without its cost: keys and values are
+cached, the memory is asked about the newest token alone (with a `WordTable` once for each word at a place), all studies
+and hypotheses go in one batch, studies that are done leave it, and it stops as soon as no live hypothesis can still
+win.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.generator import DecoderState, ReportGenerator, WordTable
+
+LabelsAtTest = Literal[
+    "classifier", "none", "reference", "reference_expert", "reference_reports", "reference_impression", "reference_both"
+]
+#: How a stored result was searched: as the published scores were; the likeliest word at each step; or as chosen on the
+#: validation studies (`rrg tune`).
+Protocol = Literal["published", "greedy", "tuned"]
+#: In the order of the tables.
+PROTOCOLS: tuple[Protocol, ...] = ("tuned", "greedy", "published")
+#: The protocol of results that edition 0.1 stored: greedy, epochs chosen by `keywords-0`, on other devices than those
+#: of this edition.
+EDITION_0_1 = "edition 0.1"
+END = 0
+#: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist
+#: than seats.
+_FINISHED = 1000.0
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How to search. The defaults are those of the published scores: beam 3, no penalty, nothing blocked.
+
+    `end_bias` is added to the logit of the end mark at every step, before the softmax: a negative one makes reports
+    longer, 0 changes nothing. `length_penalty`: "wu" divides a hypothesis' score by ((5 + length) / 6)^alpha, "average"
+    by its length. `block_ngrams` n > 0 forbids to repeat an n-gram; `trigram_penalty` takes that much off the
+    log-probability of a token each time it would repeat a trigram (the release's greedy search: 2 ln 2).
+    `forbid_repeat`: no token twice in a row (released as "decoding constraint").
+
+    `labels_at_test`: what a memory that is gated by labels is told of a study whose report is to be written.
+    "classifier": what an image classifier sees in it; "none": nothing, every class may be asked; "reference": the
+    labels of the study itself. XProNet was released and, as its README shows, published with "reference", which nobody
+    has before the report is written. "reference_SOURCE" are leaks too: the study's own labels from another source than
+    the memory trained with (`rrg_lib.experiments.pseudo_labels.LABEL_SOURCES`). Other memories are told nothing.
+    """
+
+    beam_size: int = 3
+    max_length: int = 60
+    end_bias: float = 0.0
+    length_penalty: Literal["none", "wu", "average"] = "none"
+    alpha: float = 0.0
+    block_ngrams: int = 0
+    trigram_penalty: float = 0.0
+    forbid_repeat: bool = False
+    labels_at_test: LabelsAtTest = "classifier"
+
+    def __post_init__(self):
+        if self.beam_size < 1 or self.max_length < 1:
+            raise ConfigurationError(
+                f"beam_size is {self.beam_size} and max_length {self.max_length}: both must be at least 1"
+            )
+        if not math.isfinite(self.end_bias):
+            raise ConfigurationError(
+                f"end_bias is {self.end_bias}: it must be a finite number, which is added to the end mark's logit"
+            )
+        if self.length_penalty not in ("none", "wu", "average"):
+            raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
+        if self.labels_at_test not in get_args(LabelsAtTest):
+            raise ConfigurationError(
+                f"labels_at_test is {self.labels_at_test!r}: it can be {', '.join(get_args(LabelsAtTest))}"
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Whether the search is greedy or beam search and nothing else."""
+        return self.searches_like(replace(DecodingConfig(), beam_size=self.beam_size, max_length=self.max_length))
+
+    def searches_like(self, other: DecodingConfig) -> bool:
+        """Whether both search alike, whatever labels a memory is told."""
+        return replace(self, labels_at_test=other.labels_at_test) == other
+
+    def penalty(self, length: int) -> float:
+        """What a summed log-probability is divided by."""
+        return {"none": 1.0, "wu": ((5 + length) / 6) ** self.alpha, "average": float(length)}[self.length_penalty]
+
+
+@dataclass
+class Hypotheses:
+    """The best report of each study: `tokens` (B, T) after the begin mark, padded with 0, and its `scores` (B,),
+    penalised sums of log-probabilities. `n_best` (B, keep, T) and `n_best_scores` (B, keep) hold the runners-up; a
+    place that was never filled has score -inf."""
+
+    n_best: Tensor
+    n_best_scores: Tensor
+    steps: int
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.n_best[:, 0]
+
+    @property
+    def scores(self) -> Tensor:
+        return self.n_best_scores[:, 0]
+
+
+def repeated_ngrams(tokens: Tensor, n: int, vocab: int) -> Tensor:
+    """How often each next token would repeat an n-gram that already stands in (R, t) tokens: counts (R, vocab)."""
+    rows, t = tokens.shape
+    counts = torch.zeros(rows, vocab, device=tokens.device)
+    if t >= n:
+        windows = tokens.unfold(1, n, 1)  # (R, t - n + 1, n)
+        same_start = (windows[..., :-1] == tokens[:, None, t - n + 1 :]).all(-1)
+        counts.scatter_add_(1, windows[..., -1], same_start.float())
+    return counts
+
+
+def _next_log_probs(logits: Tensor, said: Tensor, config: DecodingConfig) -> Tensor:
+    """logits (B, W, V + 1) and the tokens said so far (B, W, t) -> log-probabilities after the end mark's bias and
+    after blocking."""
+    logits = logits.float()
+    if config.end_bias:
+        logits = torch.cat([logits[..., :1] + config.end_bias, logits[..., 1:]], dim=-1)  # END is 0
+    log_probs = logits.log_softmax(-1)
+    rows, vocab = said.flatten(0, 1), log_probs.shape[-1]
+    if config.trigram_penalty:
+        log_probs = log_probs - config.trigram_penalty * repeated_ngrams(rows, 3, vocab).view_as(log_probs)
+    if config.block_ngrams:
+        log_probs = log_probs.masked_fill(
+            repeated_ngrams(rows, config.block_ngrams, vocab).view_as(log_probs) > 0, -torch.inf
+        )
+    if config.forbid_repeat and said.shape[-1]:
+        log_probs = log_probs.scatter(-1, said[..., -1:], -torch.inf)
+    return log_probs
+
+
+def _unfinished(finished: Tensor) -> Tensor | None:
+    """The studies (b',) that are worth going on with alone, once at least half of the (B,) are finished; None before
+    that, and when all are."""
+    left = int((~finished).sum())
+    return (~finished).nonzero()[:, 0] if 0 < left <= len(finished) // 2 else None
+
+
+@torch.inference_mode()
+def greedy_search(generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None) -> Hypotheses:
+    """The likeliest token at every step; stops when every report has ended, and works on the unfinished alone once they
+    are few."""
+    config = config or DecodingConfig(beam_size=1)
+    device, batch = generator.logits.weight.device, state.batch
+    tokens = torch.zeros(batch, config.max_length, dtype=torch.long, device=device)
+    scores = torch.zeros(batch, 1, device=device)
+    live = torch.arange(batch, device=device)  # which studies the rows below are of
+    said = tokens.new_zeros(batch, 1, 0)
+    last = torch.full((batch, 1), END, dtype=torch.long, device=device)
+    ended = torch.zeros(batch, 1, dtype=torch.bool, device=device)
+    length = 0
+    while length < config.max_length and not ended.all():
+        if (left := _unfinished(ended[:, 0])) is not None:
+            live, said, last, ended = live[left], said[left], last[left], ended[left]
+            state.select(left)
+        logits, state = generator.step(last, state)
+        best, last = _next_log_probs(logits, said, config).max(-1)  # (b, 1)
+        last, best = last.masked_fill(ended, END), best.masked_fill(ended, 0.0)
+        tokens[live, length], length = last[:, 0], length + 1
+        said = torch.cat([said, last[..., None]], -1)
+        scores[live] += best
+        ended |= last == END
+    return Hypotheses(tokens[:, None], scores, length)
+
+
+@torch.inference_mode()
+def beam_search(
+    generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None, *, keep: int = 1
+) -> Hypotheses:
+    """The released beam search, token for token, stopped as early as is safe.
+
+    Scores are sums of log-probabilities. They only fall, so a study is done once its `keep` best finished hypotheses
+    score at least what the best live one could still reach: its present sum, divided by the largest penalty to come.
+    Once the studies that are not are few, it goes on with them alone.
+    """
+    config = config or DecodingConfig()
+    width, length = config.beam_size, config.max_length
+    device, batch = generator.logits.weight.device, state.batch
+    found = torch.zeros(batch, keep, length, dtype=torch.long, device=device)
+    found_scores = torch.full((batch, keep), -torch.inf, device=device)
+    live = torch.arange(batch, device=device)  # which studies the rows below are of
+    said = torch.zeros(batch, 1, 0, dtype=torch.long, device=device)  # (b, W, t)
+    sums = torch.zeros(batch, 1, device=device)  # (b, W); a single empty hypothesis at first
+    last = torch.full((batch, 1), END, dtype=torch.long, device=device)
+    for t in range(1, length + 1):
+        logits, state = generator.step(last, state)
+        candidates = sums[..., None] + _next_log_probs(logits, said, config)  # (b, W, V + 1)
+        sums, chosen = candidates.flatten(1).topk(min(width, candidates[0].numel()), dim=-1)
+        parents, last = chosen // candidates.shape[-1], chosen % candidates.shape[-1]
+        said = torch.cat([said.gather(1, parents[..., None].expand(-1, -1, t - 1)), last[..., None]], dim=-1)
+
+        ended = last == END if t < length else torch.ones_like(last, dtype=torch.bool)
+        scores = torch.where(ended, sums / config.penalty(t), -torch.inf)
+        pool = torch.cat(
+            [found_scores[live], scores], dim=1
+        )  # earlier ones first: a stable sort lets them win ties, as released
+        done_scores, order = pool.sort(dim=1, descending=True, stable=True)
+        done_scores, order = done_scores[:, :keep], order[:, :keep, None].expand(-1, -1, length)
+        padded = torch.nn.functional.pad(said, (0, length - t))
+        found[live], found_scores[live] = torch.cat([found[live], padded], dim=1).gather(1, order), done_scores
+
+        sums = torch.where(ended, sums - _FINISHED, sums)
+        finished = done_scores[:, -1] >= sums.max(dim=1).values / config.penalty(length)
+        if finished.all():
+            break
+        if (left := _unfinished(finished)) is not None:
+            live, said, sums, last, parents = live[left], said[left], sums[left], last[left], parents[left]
+            state.select(left)
+        state.reorder(parents)
+    return Hypotheses(found, found_scores, t)
+
+
+def generate(
+    generator: ReportGenerator,
+    inputs: Tensor,
+    labels: Tensor | None = None,
+    config: DecodingConfig | None = None,
+    table: WordTable | None = None,
+) -> Hypotheses:
+    """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise.
+    The generator's mode is put back. `labels` (B, 14) are for a memory gated by them; where they come from is the
+    caller's to say (`labels_at_test` is not read here). `table` is the generator's `word_table`, given to all batches
+    that are written with the same weights."""
+    config = config or DecodingConfig()
+    training = generator.training
+    generator.eval()
+    try:
+        with torch.inference_mode():
+            state = generator.start(inputs, labels, max_length=config.max_length, table=table)
+            return (greedy_search if config.beam_size == 1 else beam_search)(generator, state, config)
+    finally:
+        generator.train(training)

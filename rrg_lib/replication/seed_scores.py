@@ -1,0 +1,451 @@
+"""What our stored results say of a system, as the rule of `rrg_lib.replication.decision_rule` wants it: means over
+seeds, study by study where that was kept.
+
+**One system may have two names.** `xpronet_wo_cmpnet` is BASE trained as XProNet; in a profile that freezes the
+extractor and sets the learning rate itself nothing of that is left, and it *is* `base`. `effective` drops what cannot
+change a run; results that are equal in the rest are one system. Runs of one seed are then reruns: they count as one
+seed (their mean), and tell what running again does (`rerun_sd`). Results that share their weights (XProNet told other
+labels) share a training.
+
+**Paired where possible.** Results of this edition keep the terms of their scores study by study; two of them are
+compared on the same resamples of studies. Edition 0.1 kept intervals alone, and of its finding-F1 only the one by
+`keywords-0`: whatever is compared with such a result is compared by that, as if the studies were not the same, and the
+answer says "edition 0.1: greedy, unpaired". That asks for more than a paired test would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
+from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS
+from rrg_lib.experiments.presets import DATASETS, Experiment, experiment
+from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
+from rrg_lib.runtime.hashing import content_hash
+
+if TYPE_CHECKING:
+    from rrg_lib.experiments.results import StoredResult
+
+#: Which profile's results are shown, the first that is there.
+PROFILE_ORDER = ("gpu", "laptop", "ci")
+#: The protocol of results that edition 0.1 stored: greedy search, and no terms.
+EDITION_0_1 = "edition 0.1"
+#: The protocols that a name asks for: results of edition 0.1 were searched greedily, and stand in where a system was
+#: not trained again.
+_PROTOCOLS = {"greedy": ("greedy", EDITION_0_1)}
+UNPAIRED = "edition 0.1: greedy, unpaired"
+#: How many standard deviations a stored interval reaches to both sides.
+_REACH = float(stats.norm.ppf((1 + LEVEL) / 2))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Our runs of one system on one dataset in one profile and protocol, a seed each: the spread of a score over seeds,
+    and of their mean the 95 % interval over studies, `low` to `high`, and its standard deviation `s_studies`. `names`
+    are the presets that it is. `protocols` are the different ways in which they were measured: one, or they don't
+    belong together. `drawn` has the mean on resampled studies, (R,), None where no terms were stored; `other` is the
+    same system by the score that edition 0.1 kept intervals of. NaN stands for intervals that were not stored."""
+
+    dataset: str
+    profile: str
+    protocol: str
+    labels: str | None
+    score: str
+    spread: Spread
+    low: float
+    high: float
+    s_studies: float
+    protocols: tuple[str, ...]
+    pool: Pool
+    names: tuple[str, ...] = ()
+    studies: int = 0
+    drawn: np.ndarray | None = field(default=None, compare=False, repr=False)
+    other: Measured | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def where(self) -> str:
+        return f"{self.dataset}, {self.profile}, {self.protocol}" + (f", labels: {self.labels}" if self.labels else "")
+
+    @property
+    def measured_by(self) -> str:
+        return "; ".join(self.protocols)
+
+
+def order(a: Measured, b: Measured) -> Order:
+    """How A compares with B, by the rule of `deciding`. Raises `ConfigurationError` where no smallest difference of the
+    score is declared."""
+    if _searched(a) != _searched(b) or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
+        return Order("not measured alike", a.spread.mean - b.spread.mean, seeds=min(a.spread.n, b.spread.n))
+    paired = a.drawn is not None and b.drawn is not None
+    if not paired and math.isnan(a.s_studies + b.s_studies) and a.other and b.other:
+        return order(a.other, b.other)
+    variance = float(np.nanvar(a.drawn - b.drawn, ddof=1)) if paired else a.s_studies**2 + b.s_studies**2
+    note = "" if paired else UNPAIRED if EDITION_0_1 in (a.protocol, b.protocol) else "unpaired"
+    if a.score == FINDING_F1_KEYWORDS and not paired:
+        note += ", by keywords-0"
+    arms = [Arm(m.spread.mean, m.spread.n, m.pool) for m in (a, b)]
+    return judge(*arms, variance, delta=smallest_difference(a.score), studies=a.studies, note=note)
+
+
+def _searched(m: Measured) -> str:
+    return "greedy" if m.protocol == EDITION_0_1 else m.protocol
+
+
+# --- one system, two names --------------------------------------------------------------------------------------------
+
+
+def effective(what: Experiment) -> str:
+    """A hash of what decides an experiment's numbers, its seed apart: equal for experiments that are the same under two
+    names.
+
+    Left out are the preset's name; the extractor's learning rate where it is frozen; the memory's weight decay where
+    there is no memory; the steps of a schedule that has none, and the warm-up of one that ignores it; patience that is
+    never tried; how often is saved, and how studies are read."""
+    data = what.to_json()
+    training = data["training"]
+    idle = {"seed", "save_every", "workers"}
+    idle |= {"lr_visual"} if what.extractor.frozen else set()
+    idle |= {"weight_decay_memory"} if what.memory is None else set()
+    idle |= {"step_epochs", "step_factor"} if what.training.schedule != "step" else set()
+    idle |= {"patience"} if what.training.patience >= what.training.epochs else set()
+    return content_hash(
+        {**data, "preset": None, "training": {name: value for name, value in training.items() if name not in idle}}
+    )
+
+
+@cache
+def _effective_of_preset(name: str, profile: str) -> str:
+    return effective(experiment(name, profile))
+
+
+class _Run(NamedTuple):
+    """A stored result with what is asked of it again and again."""
+
+    result: StoredResult
+    system: str
+    seed: int
+
+    @property
+    def labels(self) -> str | None:
+        return self.result.labels_at_test
+
+
+_indexed: list[tuple[tuple[StoredResult, ...], list[_Run]]] = []
+
+
+def _index(results: Sequence[StoredResult]) -> list[_Run]:
+    """The results with their systems: a hash of each takes long enough to keep those of the last few lists."""
+    for known, runs in _indexed:
+        if len(known) == len(results) and all(a is b for a, b in zip(known, results, strict=True)):
+            return runs
+    runs = [_Run(r, effective(r.experiment), r.experiment.training.seed) for r in results]
+    _indexed.append((tuple(results), runs))
+    del _indexed[:-4]
+    return runs
+
+
+def same_systems(results: Sequence[StoredResult]) -> list[tuple[str, ...]]:
+    """The names under which one system is stored more than once: "iu_phantom/base, laptop" and
+    "iu_phantom/xpronet_wo_cmpnet, laptop"."""
+    names: dict[str, dict[str, None]] = {}
+    for run in _index(results):
+        names.setdefault(run.system, {})[_named(run.result)] = None
+    return [tuple(found) for found in names.values() if len(found) > 1]
+
+
+def _named(result: StoredResult) -> str:
+    e = result.experiment
+    if result.is_preset:
+        return f"{e.name}, {e.profile}"
+    own = experiment(e.name, e.profile).to_json()
+    changed = {
+        f"{part}.{name}": value
+        for part, values in e.to_json().items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if (part, name) != ("training", "seed") and value != (own[part] or {}).get(name)
+    }
+    return f"{e.name}, {e.profile}, {', '.join(f'{name}={value}' for name, value in changed.items())}"
+
+
+def trainings(results: Sequence[StoredResult]) -> list[StoredResult]:
+    """One result of each training: of those that share their weights the one by which systems are compared (labels by
+    the classifier), else the first."""
+    found: dict[str, StoredResult] = {}
+    for r in results:
+        if r.weights not in found or (r.labels_at_test == "classifier" != found[r.weights].labels_at_test):
+            found[r.weights] = r
+    return list(found.values())
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------------
+
+
+def measured(
+    results: Sequence[StoredResult],
+    preset: str,
+    dataset: str,
+    score: str,
+    *,
+    profile: str | None = None,
+    labels: str | None = None,
+    protocol: str = "greedy",
+) -> Measured | None:
+    """Our seeds of a preset, as it is, on a dataset: of `profile`, or of the largest that was run, searched as
+    `protocol` says. None where nothing is stored.
+
+    "greedy", which everything was searched by, takes results of edition 0.1 where a system was not trained again. A
+    memory that is gated by labels was told the classifier's unless `labels` says otherwise. Runs of other settings do
+    not count, runs of another name with the same settings do. Raises `ConfigurationError` for a seed that is stored
+    twice under one name.
+    """
+    for name in ((profile,) if profile else PROFILE_ORDER) if dataset in DATASETS else ():  # a claim may speak of none
+        if found := _summary(
+            results, _effective_of_preset(f"{dataset}/{preset}", name), score, dataset, name, labels, protocol
+        ):
+            return found
+    return None
+
+
+def measured_as(
+    results: Sequence[StoredResult],
+    what: Experiment,
+    score: str,
+    *,
+    labels: str | None = None,
+    protocol: str = "greedy",
+) -> Measured | None:
+    """Our seeds of an experiment with whatever settings it has, its own seed among them or not. None where nothing is
+    stored. Raises as `measured`."""
+    return _summary(results, effective(what), score, what.dataset, what.profile, labels, protocol)
+
+
+def swept(
+    results: Sequence[StoredResult],
+    preset: str,
+    setting: str,
+    dataset: str,
+    score: str,
+    *,
+    profile: str | None = None,
+    labels: str | None = None,
+    protocol: str = "greedy",
+) -> dict[Any, Measured]:
+    """Value of a setting ("memory.top_k") -> our seeds with it, all other settings those of the preset; smallest first.
+    Only of a profile where the preset's own value is stored too; empty where nothing else is stored than that."""
+    part, _, name = setting.partition(".")
+    for which in ((profile,) if profile else PROFILE_ORDER) if dataset in DATASETS else ():
+        asked = (preset, dataset, which)
+        runs = [
+            r.result
+            for r in _index(results)
+            if (r.result.experiment.preset, r.result.experiment.dataset, r.result.experiment.profile) == asked
+        ]
+        runs = [r for r in runs if hasattr(getattr(r.experiment, part), name)]
+        own = _without(experiment(f"{dataset}/{preset}", which), part, name)
+        by_value = {
+            getattr(getattr(r.experiment, part), name): r.experiment
+            for r in runs
+            if _without(r.experiment, part, name) == own
+        }
+        found = {
+            value: measured_as(results, what, score, labels=labels, protocol=protocol)
+            for value, what in sorted(by_value.items())
+        }
+        found = {value: summary for value, summary in found.items() if summary}
+        if len(found) > 1 and getattr(getattr(experiment(f"{dataset}/{preset}", which), part), name) in found:
+            return found
+    return {}
+
+
+def _without(what: Experiment, part: str, name: str) -> str:
+    """The experiment's settings but one and the seed, as a hash."""
+    data = what.to_json()
+    data = {**data, "training": {**data["training"], "seed": None}}
+    return content_hash({**data, part: {**data[part], name: None}})
+
+
+def _summary(
+    results: Sequence[StoredResult],
+    system: str,
+    score: str,
+    dataset: str,
+    profile: str,
+    labels: str | None,
+    protocol: str,
+) -> Measured | None:
+    runs = [run for run in _index(results) if run.system == system and run.labels in (None, labels or "classifier")]
+    found: list[_Run] = []
+    for name in _PROTOCOLS.get(protocol, (protocol,)):  # the first that has seeds enough, else the one with most
+        here = [run for run in runs if run.result.protocol == name and score in run.result.evaluation.scores]
+        if min(len({run.seed for run in here}), MIN_SEEDS) > min(len({run.seed for run in found}), MIN_SEEDS):
+            found = here
+    return _measured(results, found, score, dataset, profile, found[0].result.protocol) if found else None
+
+
+def _measured(
+    results: Sequence[StoredResult], here: Sequence[_Run], score: str, dataset: str, profile: str, protocol: str
+) -> Measured:
+    by_seed: dict[int, list[StoredResult]] = {}
+    for run in here:
+        by_seed.setdefault(run.seed, []).append(run.result)
+    for seed, of in by_seed.items():
+        if len({r.experiment.preset for r in of}) < len(of):
+            names = ", ".join(r.name for r in of)
+            raise ConfigurationError(
+                f"seed {seed} of {_named(of[0])} is stored twice ({names}); keep one of them in data/results"
+            )
+    runs = [run.result for run in here]
+    spread = over_seeds([fmean(r.evaluation.scores[score] for r in of) for of in by_seed.values()])
+    drawn = None
+    if all(score in r.terms for r in runs):
+        drawn = np.mean([np.mean([_resampled(r, score) for r in of], axis=0) for of in by_seed.values()], axis=0)
+        s_studies, (low, high) = (
+            float(np.nanstd(drawn, ddof=1)),
+            np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]),
+        )
+    else:  # the means of the seeds' bounds: they erred on the same studies, so averaging makes the interval no shorter
+        bounds = [r.evaluation.rows[0].intervals.get(score, (math.nan, math.nan)) for r in runs]
+        s_studies = math.sqrt(fmean(((high - low) / 2 / _REACH) ** 2 for low, high in bounds))
+        low, high = (fmean(b[side] for b in bounds) for side in (0, 1))
+    other = _measured(results, here, FINDING_F1_KEYWORDS, dataset, profile, protocol) if score == FINDING_F1 else None
+    return Measured(
+        dataset=dataset,
+        profile=profile,
+        protocol=protocol,
+        labels=here[0].labels,
+        score=score,
+        spread=spread,
+        low=float(low),
+        high=float(high),
+        s_studies=s_studies,
+        protocols=tuple(sorted({_measured_by(r, score) for r in runs})),
+        pool=seed_pool(results, score, dataset, profile, protocol),
+        names=tuple(dict.fromkeys(r.experiment.preset for r in runs)),
+        studies=runs[0].evaluation.provenance["studies"]["n"],
+        drawn=drawn,
+        other=other,
+    )
+
+
+@cache
+def _weights(n: int) -> np.ndarray:
+    return bootstrap_weights(n)
+
+
+def _resampled(result: StoredResult, score: str) -> np.ndarray:
+    """(R,) a score on resampled studies, the same resamples for every result of as many studies."""
+    terms = result.terms[score]
+    return terms.resampled(_weights(len(terms)))
+
+
+def _measured_by(result: StoredResult, score: str) -> str:
+    """What must be equal for two scores to be compared: how references were made, the studies, the images, and who
+    labelled."""
+    made: Mapping[str, Any] = result.evaluation.provenance
+    parts = [
+        f"{made['protocol']['name']} {made['protocol']['hash']}",
+        f"vocabulary {made['vocabulary']}",
+        f"studies {made['studies']['hash']}",
+    ]
+    parts.append(f"data {result.provenance['identity']['dataset']}")
+    if score.startswith(FINDING_F1):
+        labeler = made["keywords" if score == FINDING_F1_KEYWORDS else "labeler"]
+        parts.append(f"labeler {labeler['version']} {labeler['hash']}")
+    return ", ".join(parts)
+
+
+# --- what seeds and reruns do -----------------------------------------------------------------------------------------
+
+
+def seed_pool(results: Sequence[StoredResult], score: str, dataset: str, profile: str, protocol: str) -> Pool:
+    """The spread of seeds of everything that was trained on this dataset in this profile and searched in this protocol:
+    a system under two names is one, reruns of a seed are one seed, results that share their weights are one
+    training."""
+    key, scores = (dataset, profile, protocol), {}
+    kept = {id(r) for r in trainings([run.result for run in _index(results) if _kind(run.result) == key])}
+    for run in _index(results):
+        if id(run.result) in kept and score in run.result.evaluation.scores:
+            scores.setdefault(run.system, {}).setdefault(run.seed, []).append(run.result.evaluation.scores[score])
+    return pooled([[fmean(again) for again in seeds.values()] for seeds in scores.values()], ", ".join(key))
+
+
+def _kind(r: StoredResult) -> tuple[str, str, str]:
+    return r.experiment.dataset, r.experiment.profile, r.protocol
+
+
+def rerun_pool(results: Sequence[StoredResult], again: Sequence[StoredResult], score: str) -> Pool:
+    """What running again does with the seed unchanged: the spread of runs of one system and seed, those under another
+    name among them and `again` (`twins()`), pooled over seeds. They are no further seeds."""
+    scores: dict[tuple[str, int, str], list[float]] = {}
+    for run in _index([*trainings(results), *again]):
+        if score in run.result.evaluation.scores:
+            scores.setdefault((run.system, run.seed, run.result.protocol), []).append(
+                run.result.evaluation.scores[score]
+            )
+    return pooled([found for found in scores.values()], "one seed each, run again")
+
+
+# --- families ---------------------------------------------------------------------------------------------------------
+
+_FAMILIES = {None: "BASE", "cmn": "CMN", "xpronet": "XProNet", "mcsam": "MCSAM"}
+
+
+def family(what: Experiment) -> str:
+    """The kind of system, whatever its settings: "BASE", "BASE+MEM", "CMN", "XProNet", "MCSAM", "CMN + pair
+    alignment"."""
+    memory = what.to_json()["memory"]
+    name = _FAMILIES[memory["kind"] if memory else None]
+    if name == "CMN" and not what.memory.shared:
+        name = "BASE+MEM"
+    return name + (" + pair alignment" if what.pair else "")
+
+
+class Families(NamedTuple):
+    """All trainings of one kind of system, whatever their settings, against all of another, on the same studies: the
+    `difference` of the means with its 90 % interval (Welch), so that at 5 % a difference above `high` is excluded, and
+    one below `low`. It says nothing of other studies."""
+
+    a: Spread
+    b: Spread
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def families(
+    results: Sequence[StoredResult],
+    a: str,
+    b: str,
+    score: str,
+    *,
+    dataset: str = "iu_phantom",
+    profile: str = "laptop",
+    protocol: str = "greedy",
+) -> Families | None:
+    """One family against another; None where one has fewer than two trainings. A training counts once, whatever labels
+    its memory was told afterwards."""
+    here = [
+        r
+        for r in results
+        if (r.experiment.dataset, r.experiment.profile) == (dataset, profile) and score in r.evaluation.scores
+    ]
+    here = trainings([r for r in here if r.protocol in _PROTOCOLS.get(protocol, (protocol,))])
+    one, two = ([r.evaluation.scores[score] for r in here if family(r.experiment) == name] for name in (a, b))
+    if min(len(one), len(two)) < 2:
+        return None
+    found = stats.ttest_ind(one, two, equal_var=False)
+    low, high = found.confidence_interval(0.9)
+    return Families(
+        over_seeds(one), over_seeds(two), fmean(one) - fmean(two), float(low), float(high), float(found.pvalue)
+    )

@@ -1,0 +1,53 @@
+"""What the project ships in `data/`: published numbers, the IU X-Ray split, the finding maps. Read-only, packaged as
+`rrg_data`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@cache
+def table(name: str) -> tuple[dict[str, str], ...]:
+    """The rows of `data/NAME.csv`, each a dictionary of strings."""
+    with resources.files("rrg_data").joinpath(f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def results() -> dict[str, Any]:
+    """Every stored result of `data/results/*.json`, by file name without its ending."""
+    return _records("results")
+
+
+def attention() -> dict[str, Any]:
+    """Every stored measurement of `data/attention/*.json`, by file name without its ending."""
+    return _records("attention")
+
+
+def benchmarks() -> dict[str, Any]:
+    """Every stored benchmark of `data/benchmarks/*.json`, by file name without its ending."""
+    return _records("benchmarks")
+
+
+def twins() -> dict[str, Any]:
+    """Every stored result of `data/twins/*.json`: runs made again with the same seed."""
+    return _records("twins")
+
+
+def extractor(name: str) -> bytes | None:
+    """The weights of `data/extractors/NAME`, through which the stored results of a profile see; None where there is no
+    such file."""
+    entry = resources.files("rrg_data").joinpath("extractors", name)
+    return entry.read_bytes() if entry.is_file() else None
+
+
+def _records(name: str) -> dict[str, Any]:
+    folder = resources.files("rrg_data").joinpath(name)
+    return {
+        entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if entry.name.endswith(".json")
+    }

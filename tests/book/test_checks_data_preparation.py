@@ -1,0 +1,266 @@
+"""The exercises of chapter 01: the solved form passes, and each typical wrong answer is told its own mistake."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from rrg_lib.book.checks import CheckError
+from rrg_lib.book.checks import data_preparation as checks
+from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.study import SEVERITIES, SIDES
+from rrg_lib.data.text.cleaning import clean_clinical, clean_r2gen
+
+
+def refused(check, answer, hint: str) -> None:
+    with pytest.raises(CheckError, match=hint):
+        check(answer)
+
+
+# --- 1.1: side and severity -------------------------------------------------------------------------------------------
+
+
+def solved_code(code):
+    qualifiers = code.split("/")[1:]
+    return next((word for word in qualifiers if word in SIDES), None), next(
+        (word for word in qualifiers if word in SEVERITIES), None
+    )
+
+
+def by_position(code):
+    parts = code.split("/")
+    return (parts[-2] if len(parts) > 2 else None), (parts[-1] if len(parts) > 1 else None)
+
+
+WRONG_CODES = {
+    "nothing": (lambda code: None, "it returns nothing"),
+    "constant": (lambda code: ("left", "mild"), "the side is None"),
+    "empty text": (lambda code: tuple(word or "" for word in solved_code(code)), "not an empty text"),
+    "by position": (by_position, "wherever it stands"),
+    "last is severity": (
+        lambda code: (parse_code(code).side, code.split("/")[-1] if "/" in code else None),
+        "qualifier, but no severity",
+    ),
+    "inside words": (
+        lambda code: tuple(next((w for w in words if w in code), None) for words in (SIDES, SEVERITIES)),
+        "split the code at '/'",
+    ),
+    "only the last": (
+        lambda code: (parse_code(code).side, code.split("/")[-1] if code.split("/")[-1] in SEVERITIES else None),
+        "wherever it stands",
+    ),
+    "swapped": (lambda code: solved_code(code)[::-1], "the side comes first"),
+    "index error": (lambda code: (code.split("/")[1], None), "IndexError|the side is"),
+}
+
+
+@pytest.mark.exercise("1.1", "right")
+@pytest.mark.parametrize("answer", [solved_code, lambda code: (parse_code(code).side, parse_code(code).severity)])
+def test_every_right_code_parser_passes(answer):
+    checks.side_and_severity(answer)
+
+
+@pytest.mark.exercise("1.1", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_CODES.values(), ids=WRONG_CODES)
+def test_a_wrong_code_parser_is_told_why(answer, hint):
+    refused(checks.side_and_severity, answer, hint)
+
+
+# --- 1.2: the cleaner that keeps decimals -----------------------------------------------------------------------------
+
+
+def solved_cleaner(report):
+    return clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)).replace("·", ".")
+
+
+def with_a_word_for_the_point(report):
+    hidden = re.sub(r"(\d)\.(\d)", r"\1decimalpoint\2", report)
+    return ".".join(clean_r2gen(hidden).split("decimalpoint"))
+
+
+def mixed(report):
+    """Decimals by the clinical protocol, everything else as released: right only where the check's decimals look."""
+    return clean_clinical(report) if re.search(r"\d\.\d", report) else clean_r2gen(report)
+
+
+WRONG_CLEANERS = {
+    "nothing": (lambda report: None, "it returns nothing"),
+    "released": (clean_r2gen, "the decimal point is gone"),
+    "constant": (lambda report: "a 1.5 cm nodule . no effusion .", "expected"),
+    "mark left over": (lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "·", report)), "is left over"),
+    "as a sentence": (lambda report: " ".join(report.lower().replace(".", " . ").split()), "no end of a sentence"),
+    "every point": (
+        lambda report: clean_r2gen(report.replace(".", "·")).replace("·", "."),
+        "Only a point between two digits",
+    ),
+    "a mark that is deleted": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "@", report)).replace("@", "."),
+        "deletes your mark as well",
+    ),
+    "a word of the language": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "point", report)).replace("point", "."),
+        "the word 'point' is gone",
+    ),
+    "a shorter one": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "dot", report)).replace("dot", "."),
+        "the word 'dot' is gone",
+    ),
+    "clinical": (clean_clinical, "expected"),
+    "mixed": (mixed, "expected"),
+    "hyphens too": (lambda report: solved_cleaner(report.replace("-", " ")), "There is no decimal in it"),
+}
+
+
+@pytest.mark.exercise("1.2", "right")
+@pytest.mark.parametrize("answer", [solved_cleaner, with_a_word_for_the_point])
+def test_every_right_cleaner_passes(answer):
+    checks.keeps_decimals(answer)
+
+
+@pytest.mark.exercise("1.2", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_CLEANERS.values(), ids=WRONG_CLEANERS)
+def test_a_wrong_cleaner_is_told_why(answer, hint):
+    refused(checks.keeps_decimals, answer, hint)
+
+
+# --- 1.3: the rate of unknown words -----------------------------------------------------------------------------------
+
+
+def tokens(reports, vocabulary):
+    return [token for report in reports for token in vocabulary.protocol.clean(report).split()]
+
+
+def share(words, known):
+    return sum(word not in known for word in words) / len(words)
+
+
+def in_encoded(reports, vocabulary, *, cut, marks):
+    ids = [i for report in reports for i in vocabulary.encode(report, cut=cut)]
+    return ids.count(vocabulary.ids["<unk>"]) / len([i for i in ids if marks or i])
+
+
+WRONG_RATES = {
+    "nothing": (lambda reports, vocabulary: None, "it returns nothing"),
+    "constant": (lambda reports, vocabulary: 0.0115, "Unknown tokens over all tokens"),
+    "percent": (lambda reports, v: 100 * share(tokens(reports, v), v.ids), "in percent"),
+    "distinct words": (lambda reports, v: share(set(tokens(reports, v)), v.ids), "distinct words"),
+    "not cleaned": (lambda reports, v: share(" ".join(reports).split(), v.ids), "split the raw report"),
+    "reports": (
+        lambda reports, v: sum(share(tokens([r], v), v.ids) > 0 for r in reports) / len(reports),
+        "share of reports",
+    ),
+    "mean of rates": (
+        lambda reports, v: sum(share(tokens([r], v), v.ids) for r in reports) / len(reports),
+        "averaged over reports",
+    ),
+    "with marks": (lambda reports, v: in_encoded(reports, v, cut=False, marks=True), "0s around a report"),
+    "cut": (lambda reports, v: in_encoded(reports, v, cut=True, marks=False), "cut reports"),
+}
+
+
+@pytest.mark.exercise("1.3", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda reports, v: share(tokens(reports, v), v.ids),
+        lambda reports, v: in_encoded(reports, v, cut=False, marks=False),
+    ],
+)
+def test_every_right_rate_passes(answer):
+    checks.unknown_rate(answer)
+
+
+@pytest.mark.exercise("1.3", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_RATES.values(), ids=WRONG_RATES)
+def test_a_wrong_rate_is_told_why(answer, hint):
+    refused(checks.unknown_rate, answer, hint)
+
+
+# --- 1.5: the share of copies -----------------------------------------------------------------------------------------
+
+WRONG_SHARES = {
+    "nothing": (lambda texts, pool: None, "it returns nothing"),
+    "constant": (lambda texts, pool: 0.469, "whole text is in the pool"),
+    "percent": (lambda texts, pool: 100 * sum(t in pool for t in texts) / len(texts), "in percent"),
+    "count": (lambda texts, pool: sum(t in pool for t in texts), "That is a count"),
+    "distinct": (lambda texts, pool: len(set(texts) & set(pool)) / len(set(texts)), "distinct texts"),
+    "once": (lambda texts, pool: len(set(texts) & set(pool)) / len(texts), "repeated text once"),
+    "other direction": (lambda texts, pool: sum(t in texts for t in pool) / len(pool), "other direction"),
+    "part": (
+        lambda texts, pool: sum(any(t in other for other in pool) for t in texts) / len(texts),
+        "compare whole texts",
+    ),
+}
+
+
+@pytest.mark.exercise("1.5", "right")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda texts, pool: sum(text in set(pool) for text in texts) / len(texts),
+        lambda texts, pool: np.isin(texts, pool).mean(),
+    ],
+)
+def test_every_right_share_passes(answer):
+    checks.copied_share(answer)
+
+
+@pytest.mark.exercise("1.5", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_SHARES.values(), ids=WRONG_SHARES)
+def test_a_wrong_share_is_told_why(answer, hint):
+    refused(checks.copied_share, answer, hint)
+
+
+# --- 1.6: the window --------------------------------------------------------------------------------------------------
+
+
+def right_window(values, centre, width):
+    return 255 * np.clip((values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+WRONG_WINDOWS = {
+    "nothing": (lambda v, c, w: None, "it returns nothing"),
+    "constant": (lambda v, c, w: np.full(v.shape, 128.0), "Follow the equation"),
+    "a number": (lambda v, c, w: 7.0, "expected an array"),
+    "not clipped": (lambda v, c, w: 255 * ((v.astype(float) - (c - 0.5)) / (w - 1) + 0.5), "clip to 0 and 1"),
+    "0 to 1": (lambda v, c, w: right_window(v, c, w) / 255, "scale to 255"),
+    "turned over": (lambda v, c, w: 255 - right_window(v, c, w), "turned over"),
+    "the exact one": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / w + 0.5, 0, 1), "c - 0.5 and w - 1"),
+    "from the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / (w - 1), 0, 1), "add one half"),
+    "swapped": (lambda v, c, w: right_window(v, w, c), "wrong way round"),
+    "unsigned": (lambda v, c, w: 255 * np.clip((v - np.uint16(c)) / (w - 1) + 0.5, 0, 1), "3 minus 5 is 65,534"),
+    "by the width": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / w + 0.5, 0, 1), "divides by w - 1"),
+    "at the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / (w - 1) + 0.5, 0, 1), "c - 0.5, not at c"),
+    "floats, half forgotten": (lambda v, c, w: 255 * np.clip(v.astype(float) / w, 0, 1), "from the inside out"),
+}
+
+
+@pytest.mark.exercise("1.6", "right")
+@pytest.mark.parametrize("answer", [right_window, lambda v, c, w: np.rint(right_window(v, c, w)).astype(np.uint8)])
+def test_every_right_window_passes_rounded_or_not(answer):
+    checks.windowed(answer)
+
+
+@pytest.mark.exercise("1.6", "wrong")
+@pytest.mark.parametrize(("answer", "hint"), WRONG_WINDOWS.values(), ids=WRONG_WINDOWS)
+def test_a_wrong_window_is_told_why(answer, hint):
+    refused(checks.windowed, answer, hint)
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_stops_is_told_so():
+    def stops(*args):
+        raise KeyError("lungs")
+
+    for check in (
+        checks.side_and_severity,
+        checks.keeps_decimals,
+        checks.unknown_rate,
+        checks.copied_share,
+        checks.windowed,
+    ):
+        refused(check, stops, "it stops with KeyError")

@@ -1,0 +1,218 @@
+"""Chapter 10's checks: the solved form passes, the usual mistakes fail, each with its own hint."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from decimal import Decimal
+from functools import partial
+
+import numpy as np
+import pytest
+from places import ROOT
+from scipy import stats
+
+from rrg_lib.book.checks import CheckError
+from rrg_lib.book.checks import replication_ledger as checks
+from rrg_lib.replication.decision_rule import Arm, Pool, judge
+
+SOURCE = ROOT / "notebooks" / "10_replication_ledger.py"
+EXERCISES = ("rounding_verdict", "average_gain", "share_of_slots", "order_verdict")
+
+
+def solved() -> dict:
+    """The chapter's own answers."""
+    text = SOURCE.read_text(encoding="utf-8")
+    scope = {"math": math, "np": np}
+    for name in EXERCISES:
+        cell = next(cell for cell in re.split(r"^# %%.*$", text, flags=re.MULTILINE) if f"\ndef {name}(" in cell)
+        assert "### BEGIN SOLUTION" in cell and f"checks.{name}({name})" in text
+        exec(cell, scope)
+    return {name: scope[name] for name in EXERCISES}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solved_form_passes_and_blank_and_constant_ones_fail(name):
+    getattr(checks, name)(solved()[name])
+    for constant in ("consistent", "contradicted", "above", "no difference", "undecided", 0.0, 19.6, None):
+        with pytest.raises(CheckError):
+            getattr(checks, name)(lambda *inputs, constant=constant: constant)
+
+    def blank(*inputs):
+        raise NotImplementedError
+
+    with pytest.raises(CheckError, match="still blank"):
+        getattr(checks, name)(blank)
+
+
+def by_decimals(better, worse):
+    highest, lowest = (
+        Decimal(x) + sign * Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1)
+        for x, sign in ((better, 1), (worse, -1))
+    )
+    return "contradicted" if highest < lowest else "consistent"
+
+
+def by_statistics(a, b, s_studies, s_seeds, t, t_1, delta):
+    if len(a) < 3 or len(b) < 3:
+        return "undecided"
+    s = math.hypot(s_studies, s_seeds / len(a) ** 0.5, s_seeds / len(b) ** 0.5)
+    apart = statistics.fmean(a) - statistics.fmean(b)
+    low, high = apart - t_1 * s, apart + t_1 * s
+    if abs(apart) > t * s:
+        return "above" if apart > 0 else "below"
+    return "no difference" if -delta < low and high < delta else "undecided"
+
+
+@pytest.mark.exercise("10", "right")
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        (checks.rounding_verdict, by_decimals),
+        (
+            checks.average_gain,
+            lambda s, b: float(np.mean([100 * (s[metric] - base) / base for metric, base in b.items()])),
+        ),
+        (checks.share_of_slots, lambda slots, d, base, maps: 100 / base * d * (slots + maps * (d + 1))),
+        (checks.order_verdict, by_statistics),
+    ],
+)
+def test_a_right_answer_passes(check, answer):
+    check(answer)
+
+
+def rounded(better, worse, unit=0.5, text=str, swap=False, whole=3, ends=True):
+    if swap:
+        better, worse = worse, better
+    if whole is None:
+        half = [unit * 10.0 ** -len(text(x).partition(".")[2]) for x in (better, worse)]
+    else:
+        half = [unit * 10.0**-whole] * 2
+    a, b = float(better) + half[0], float(worse) - half[1]
+    return "contradicted" if (round(a, 9) < round(b, 9) if ends else a < b) else "consistent"
+
+
+def touching(better, worse):
+    highest, lowest = (
+        Decimal(x) + sign * Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1)
+        for x, sign in ((better, 1), (worse, -1))
+    )
+    return "contradicted" if highest <= lowest else "consistent"
+
+
+@pytest.mark.exercise("10.1", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda a, b: "contradicted" if float(a) < float(b) else "consistent", "You compare the numbers as they stand"),
+        (partial(rounded, whole=None, swap=True), "You compare the wrong way round"),
+        (partial(rounded, whole=None, unit=1), "half a unit of the last digit"),
+        (partial(rounded, whole=None, text=lambda x: str(float(x))), "Count the digits of the text"),
+        (partial(rounded, whole=3), "own number of digits"),
+        (partial(rounded, whole=None, ends=False), "your computer's binary fractions make ends that touch differ"),
+        (touching, "Two intervals that only touch allow it"),
+        (lambda a, b: "fails", "return 'consistent' or 'contradicted'"),
+    ],
+)
+def test_rounding_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.rounding_verdict(answer)
+
+
+@pytest.mark.exercise("10.2", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (
+            lambda s, b: 100 * (np.mean(list(s.values())) / np.mean(list(b.values())) - 1),
+            "large metrics then drown small ones",
+        ),
+        (lambda s, b: 100 * np.mean([s[m] - b[m] for m in b]), "these are points"),
+        (lambda s, b: 100 * np.mean([s[m] / b[m] for m in b]), "the 1 is missing"),
+        (lambda s, b: 100 * np.mean([1 - b[m] / s[m] for m in b]), "gained *over the base*"),
+        (lambda s, b: 100 * np.mean([b[m] / s[m] - 1 for m in b]), "the two are swapped"),
+        (lambda s, b: np.mean([s[m] / b[m] - 1 for m in b]), "a hundred times"),
+        (lambda s, b: 100 * (s["BLEU-4"] / b["BLEU-4"] - 1), "one metric alone"),
+        (lambda s, b: 100 * sum(s[m] / b[m] - 1 for m in b), "divide by their number"),
+        (lambda s, b: "19.6 %", "return one number"),
+    ],
+)
+def test_gain_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.average_gain(answer)
+
+
+@pytest.mark.exercise("10.3", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda n, d, base, maps: 100 * (n * d + maps * d * d) / base, "has a bias too"),
+        (lambda n, d, base, maps: 100 * n * d / base, "the linear maps are missing"),
+        (lambda n, d, base, maps: 100 * (n * d + d * d + d) / base, "you count the maps once"),
+        (
+            lambda n, d, base, maps: 100 * (n * d + maps * (d * d + d)) / (base + n * d + maps * (d * d + d)),
+            "what was there *before*",
+        ),
+        (lambda n, d, base, maps: (n * d + maps * (d * d + d)) / base, "a hundred times"),
+        (lambda n, d, base, maps: 400 * (n * d + maps * (d * d + d)) / base, "these are bytes"),
+        (lambda n, d, base, maps: 100 * (n + maps * (d * d + d)) / base, "a slot is a vector"),
+    ],
+)
+def test_share_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.share_of_slots(answer)
+
+
+@pytest.mark.exercise("10.4", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (partial(checks._order, fewest=1), "fewer than three seeds"),
+        (partial(checks._order, otherwise="no difference"), "not told apart is not the same as alike"),
+        (partial(checks._order, equal=False), "that is an answer, 'no difference'"),
+        (partial(checks._order, below="undecided"), "on the other side is 'below'"),
+        (partial(checks._order, over_n=False), "is that of a seed over n"),
+        (partial(checks._order, of_b=False), "B's mean varies as well"),
+        (partial(checks._order, same_n=True), "its own number of seeds: 1/n_a + 1/n_b"),
+        (partial(checks._order, studies=False), "the studies are missing"),
+        (partial(checks._order, seeds=False), "the seeds are missing"),
+        (partial(checks._order, roots=True), "you add the roots"),
+        (partial(checks._order, use_t=False), "the factor is missing"),
+        (partial(checks._order, studies_over_n=True), "averaging seeds does not shrink"),
+        (partial(checks._order, studies_twice=True), "it counts once, not for A and for B"),
+        (partial(checks._order, own_seeds=True), "of these few seeds is hardly known"),
+        (partial(checks._order, swap=True), "the order is turned round"),
+        (partial(checks._order, one_sided=False), "its quantile is t_1"),
+        (partial(checks._order, room=False), "needs room"),
+        (partial(checks._order, gap=False), "not its margin alone"),
+        (partial(checks._order, sign=True), "one that is negative may be too small to matter as well"),
+        (partial(checks._order, equal_first=True), "ask for an order first"),
+        (partial(checks._order, delta_order=True), "delta does not decide an order"),
+        (lambda *inputs: "holds", "return 'above', 'below', 'no difference', 'undecided'"),
+    ],
+)
+def test_order_mistakes(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.order_verdict(answer)
+
+
+def test_the_exercise_is_the_ledgers_rule():
+    """With the ledger's own quantiles the chapter's answer and `deciding.judge` agree on random systems, all four
+    answers among them."""
+    rng, answer, met = np.random.default_rng(0), solved()["order_verdict"], Counter()
+    for _ in range(400):
+        pool = Pool(float(rng.uniform(0, 0.008)), 40, 20, "made")
+        a, b = (rng.normal(0.12 + shift, 0.004, rng.integers(2, 6)).tolist() for shift in (rng.normal(0, 0.008), 0.0))
+        studies = float(rng.uniform(0.0005, 0.006))
+        arms = [Arm(float(np.mean(x)), len(x), pool) for x in (a, b)]
+        found = judge(*arms, studies**2, delta=0.01, studies=590)
+        s = (studies**2 + pool.sd**2 * (1 / len(a) + 1 / len(b))) ** 0.5
+        t, t_1 = (
+            (stats.t.ppf(q, found.freedom) for q in (0.975, 0.95)) if found.answer != "too few seeds" else (1.96, 1.64)
+        )
+        assert np.isnan(found.margin) or t * s == pytest.approx(found.margin)
+        met[said := answer(a, b, studies, pool.sd, t, t_1, 0.01)] += 1
+        assert said == {"too few seeds": "undecided"}.get(found.answer, found.answer)
+    assert min(met[verdict] for verdict in checks.VERDICTS) > 10

@@ -1,0 +1,44 @@
+"""The command line as a newcomer meets it: help, and errors that name the mistake, print no traceback and exit with
+2."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from command_line import rrg
+
+from rrg_lib import cli
+
+
+@pytest.mark.parametrize(
+    "command", sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
+)
+def test_every_command_explains_itself(monkeypatch, capsys, command):
+    code, out, _ = rrg(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("train", "iu_phantom/cmm"), "unknown preset 'cmm'; nearest:"),
+        (("train", "iu_phantom/cmn", "--profile", "laptob"), "unknown profile 'laptob'; nearest: laptop"),
+        (("prepare", "iu_fantom"), "iu_fantom"),
+        (("prepare", "iu_xray", "--data-root", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("prepare", "iu_phantom", "--layout", "kaggle"), "layout is 'kaggle'.*draws its pictures"),
+        (("prepare", "phantom", "--max-rejected", "2"), "max_rejected is 2.0; expected a share"),
+        (("doctor", "/nowhere/at/all"), "/nowhere/at/all: looked for annotation.json"),
+        (("pretrain", "--profile", "big"), "unknown profile 'big'"),
+        (("generate", "iu_phantom/cmn"), "--study ID, or --image FILE"),
+        (("evaluate", "iu_phantom/cmn"), "has not been trained.*rrg train iu_phantom/cmn"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_status_2(monkeypatch, capsys, tmp_path, arguments, says):
+    monkeypatch.setenv("RRG_HOME", str(tmp_path))
+    code, _, err = rrg(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert err.startswith("rrg: ")
+    assert "Traceback" not in err
+    assert re.search(says, err, re.DOTALL), err

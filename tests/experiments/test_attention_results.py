@@ -1,0 +1,179 @@
+"""Where trained systems look, measured, stored and printed: on forty sampled studies and a tiny generator; and what the
+repository ships."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rrg_lib import cli
+from rrg_lib.cli import measuring
+from rrg_lib.data.prepare import prepare
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_table
+from rrg_lib.experiments import run as run_module
+from rrg_lib.experiments.attention_results import (
+    CONTROL,
+    OWN,
+    REFERENCE,
+    keep,
+    label_kinds,
+    markdown,
+    measure,
+    stored,
+    values,
+)
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.run import Run
+from rrg_lib.runtime import package_data
+
+TINY = [
+    "generator.d_model=16",
+    "generator.d_ff=16",
+    "generator.heads=2",
+    "generator.layers=1",
+    "training.epochs=1",
+    "extractor.weights=null",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def trained(home):
+    """CMN and BASE+MEM, trained for an epoch, by preset."""
+    studies = prepare("phantom", count=40, out=home / "phantom", workers=1, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RRG_HOME", str(home))
+        patch.setattr(run_module, "prepared", lambda *a, **k: studies)
+        made = {
+            p: Run.of(experiment(f"phantom/{p}", "ci", [*TINY, "memory.slots=8", "memory.top_k=2"]), progress=False)
+            for p in ("cmn", "mem")
+        }
+        for run in made.values():
+            run.train()
+        yield made
+
+
+def test_the_words_are_the_references_or_its_own_and_the_rows_are_the_tables_means(trained):
+    run = trained["cmn"]
+    found = measure(run)
+    rows = found.rows.set_index(["words", "look", "finding"]).sort_index()
+    batches = run.batches("test")
+    texts = {run.dataset.ids[i]: run.dataset.reference(i) for i in batches.indices}
+    table = box_table(run.generator(), batches, texts)
+    assert set(rows.loc[REFERENCE].index.get_level_values(0)) == {SHARED_SLOTS, CROSS_ATTENTION} and len(table)
+    for look, group in table.groupby("look"):
+        whole = rows.loc[(REFERENCE, look, "all")]
+        assert whole["inside"] == pytest.approx(group["inside"].mean()) and whole["n"] == len(group)
+        each = rows.loc[(REFERENCE, look)].drop("all")
+        assert each["n"].sum() == whole["n"] and (each["n"] * each["inside"]).sum() / whole["n"] == pytest.approx(
+            whole["inside"]
+        )
+    assert (run.folder / "reports-test.csv").is_file(), "its own reports were written"
+    made = found.provenance
+    assert (
+        made["identity"] == run.identity
+        and made["checkpoint"]["epoch"] == 0
+        and made["studies"]["n"] == len(batches.indices)
+    )
+    assert made["reports"][REFERENCE] != made["reports"][OWN]
+
+
+def test_kept_and_read_again_it_is_the_same(trained, tmp_path, monkeypatch):
+    found = measure(trained["cmn"])
+    path = keep(found, tmp_path)
+    assert path.name == f"{trained['cmn'].folder.name}-greedy.json"
+    monkeypatch.setattr(package_data, "attention", lambda: {path.stem: json.loads(path.read_text())})
+    [again] = stored("ci", "phantom")
+    assert stored("laptop") == [] == stored(dataset="iu_phantom")
+    assert markdown([again]) == markdown([found]) and again.experiment == found.experiment
+    np.testing.assert_allclose(
+        again.rows.select_dtypes("number"), found.rows[again.rows.select_dtypes("number").columns].astype(float)
+    )
+
+
+def test_seeds_are_averaged_and_their_intervals_joined(trained):
+    one = measure(trained["cmn"])
+    other = replace(
+        one, rows=one.rows.assign(ratio=one.rows["ratio"] + 0.2, low=one.rows["low"] - 1, high=one.rows["high"] - 0.1)
+    )
+    first, both = values([one]), values([one, other])
+    assert (both["seeds"] == 2).all()
+    np.testing.assert_allclose(both["ratio"], first["ratio"] + 0.1)
+    np.testing.assert_allclose(both["low"], first["low"] - 1)
+    np.testing.assert_allclose(both["high"], first["high"])
+
+
+def test_two_memories_share_no_slots_and_the_table_says_so(trained):
+    looks = set(values([measure(trained["mem"])]).index.get_level_values("look"))
+    assert looks == {CROSS_ATTENTION, SHARED_SLOTS + CONTROL}
+    assert SHARED_SLOTS in values([measure(trained["cmn"])]).index.get_level_values("look")
+
+
+def test_measurements_of_other_drawings_or_words_make_no_table(trained):
+    one = measure(trained["cmn"])
+    for change in (
+        {"identity": {**one.provenance["identity"], "dataset": "another"}},
+        {"reports": {**one.provenance["reports"], REFERENCE: "another protocol"}},
+    ):
+        with pytest.raises(ConfigurationError, match="not measured alike"):
+            values([one, replace(one, provenance={**one.provenance, **change})])
+
+
+def test_studies_without_boxes_are_refused(trained, monkeypatch):
+    monkeypatch.setattr(type(trained["cmn"].dataset), "boxes", lambda self, i: ())
+    with pytest.raises(ConfigurationError, match="the test studies of phantom have no boxes"):
+        measure(trained["cmn"])
+
+
+def test_only_a_gated_memory_is_measured_with_every_kind_of_labels(trained):
+    run = trained["cmn"]
+    assert label_kinds(run) == (run.experiment.decoding.labels_at_test,)
+    gated = Run.of(experiment("phantom/xpronet", "ci", [*TINY, "extractor.weights=findings"][:-1]), progress=False)
+    assert label_kinds(gated) == ("classifier", "none", "reference")
+
+
+def test_what_is_shipped_belongs_to_the_stored_results():
+    """A measurement and a result of one name are of one checkpoint: the same drawing, settings and epoch."""
+    measured, results = package_data.attention(), package_data.results()
+    assert measured
+    for name in measured.keys() & results.keys():
+        looked, scored = measured[name]["run"], results[name]["run"]
+        assert looked["identity"] == scored["identity"], name
+        assert looked["checkpoint"]["epoch"] == scored["checkpoint"]["epoch"], name
+        assert looked["reports"]["own"] == results[name]["provenance"]["hypotheses"], (
+            f"{name}: measured on other reports than were scored"
+        )
+    for quality in stored():
+        whole = quality.rows[quality.rows["finding"] == "all"]
+        assert (
+            set(whole["words"]) == {REFERENCE, OWN}
+            and (whole["low"] <= whole["ratio"]).all()
+            and (whole["ratio"] <= whole["high"]).all()
+        )
+    values(
+        [quality for quality in stored() if quality.experiment.dataset == "iu_phantom"]
+    )  # they may stand in one table
+
+
+def test_the_command_prints_the_table_and_keeps_a_file_a_run(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measuring, "named_run", lambda name, *_: trained[name.partition("/")[2]])
+    monkeypatch.setattr(sys, "argv", ["rrg", "attention", "phantom/cmn", "phantom/mem", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    said = capsys.readouterr().out
+    assert said.startswith(markdown([measure(run) for run in trained.values()]))
+    assert {path.stem for path in tmp_path.glob("*.json")} == {f"{run.folder.name}-greedy" for run in trained.values()}
+    monkeypatch.setattr(sys, "argv", ["rrg", "attention", "phantom/cmn", "--labels", "none"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2 and "is not gated by labels" in capsys.readouterr().err

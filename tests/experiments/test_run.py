@@ -1,0 +1,241 @@
+"""A run from prepared studies to scores, as the commands do it, on forty sampled studies and a tiny generator."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from places import ROOT
+from small_runs import tiny
+
+from rrg_lib.data.study import DRAWN_FINDINGS
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA
+from rrg_lib.evaluation.resampling import interval
+from rrg_lib.experiments import results
+from rrg_lib.experiments import run as run_module
+from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.reports import load_reports
+from rrg_lib.experiments.results import keep, stored, table
+from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.models.visual.extractor import VisualExtractor
+from rrg_lib.models.visual.finding_extractor import FindingExtractor
+from rrg_lib.runtime import package_data
+
+pytestmark = pytest.mark.usefixtures("in_this_home")
+
+
+def test_a_run_folder_holds_what_it_takes_to_repeat_it(trained):
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {"experiment.json", "vocabulary.json", "last.safetensors", "best.safetensors", "history.json"} <= names
+    described = json.loads((trained.folder / "experiment.json").read_text())
+    assert described["experiment"] == trained.experiment.to_json()
+    assert described["identity"]["vocabulary"] == trained.dataset.vocabulary.hash
+    assert described["identity"]["dataset"] == trained.dataset.hash
+
+
+def test_a_finished_run_returns_at_once_and_unchanged(trained):
+    before = (trained.folder / "last.safetensors").read_bytes()
+    assert len(trained.train().history) == 2
+    assert (trained.folder / "last.safetensors").read_bytes() == before
+
+
+def test_evaluation_keeps_scores_with_their_provenance(trained):
+    evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
+    kept = json.loads((trained.folder / "scores-test.json").read_text())
+    assert kept["rows"][0]["parts"]["all"]["scores"]["BLEU-4"] == evaluation.scores["BLEU-4"]
+    assert kept["run"]["checkpoint"]["chosen_on"] == "val"
+    assert kept["provenance"]["vocabulary"] == trained.dataset.vocabulary.hash
+    with open(trained.folder / "reports-test.csv", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [
+            trained.dataset.ids[i] for i in trained.dataset.split_indices("test")
+        ]
+
+
+def test_given_reports_are_scored_and_leave_the_runs_own_scores_alone(trained):
+    trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
+    before = (trained.folder / "scores-test.json").read_bytes()
+    references = {trained.dataset.ids[i]: trained.dataset.reference(i) for i in trained.dataset.split_indices("test")}
+    assert trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, reports=references).scores[
+        "BLEU-4"
+    ] == pytest.approx(1.0)
+    assert (trained.folder / "scores-test.json").read_bytes() == before
+    with pytest.raises(ReportError, match="missing"):
+        trained.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, reports=dict(list(references.items())[1:]))
+
+
+def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained, tmp_path, monkeypatch):
+    with pytest.raises(ConfigurationError, match=r"no scores of val yet; run: rrg evaluate phantom/cmn --split val"):
+        keep(trained, tmp_path, "greedy", "val")
+    evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
+    path = keep(trained, tmp_path, "greedy")
+    assert {kept.name for kept in tmp_path.iterdir()} == {path.name, "baselines-phantom.json"}
+    monkeypatch.setattr(
+        package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
+    )
+    assert stored("gpu") == [] == stored(dataset="iu_phantom")
+    [result] = stored("ci", "phantom")
+    assert (
+        result.name.removesuffix("-greedy") == run_folder(trained.experiment).name != "phantom-cmn-ci-seed7580"
+    )  # its settings are not the preset's
+    assert (result.protocol, result.weights) == ("greedy", run_folder(trained.experiment).name)
+    written = dict(load_reports(trained.folder / "reports-test.csv"))
+    assert result.reports(trained.dataset.vocabulary) == written, "the stored numbers of words are the reports"
+    for score, value in evaluation.scores.items():
+        assert result.terms[score].value() == pytest.approx(value, rel=1e-6, nan_ok=True), (
+            f"{score} is the score of the stored terms"
+        )
+    assert result.length_ratio == pytest.approx(
+        evaluation.terms["BLEU-4"].terms[:, 0].sum() / evaluation.terms["BLEU-4"].terms[:, 1].sum()
+    )
+    assert (result.experiment, result.evaluation.scores) == (trained.experiment, evaluation.scores)
+    assert len(result.history) == 2 and result.best_epoch in (1, 2) and result.minutes > 0
+    shown = table([result])
+    assert list(shown.index.str.partition(":").get_level_values(0)) == [result.system, "a1", "b", "c"]
+    assert result.system.startswith(
+        "phantom/cmn, ci, settings "
+    )  # and so `summary`, which is of the presets as they are, leaves it out
+    assert results.summary(["cmn"], "ci", "phantom").empty and results.summary([], "gpu").empty
+    assert shown["BLEU-1"].iloc[0] == f"{evaluation.scores['BLEU-1']:.3f}" and shown["METEOR"].iloc[0] == "–"
+    other = replace(
+        result, evaluation=replace(evaluation, provenance={**evaluation.provenance, "vocabulary": "another"})
+    )
+    with pytest.raises(ConfigurationError, match="not measured alike"):
+        table([result, other])
+
+
+def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
+    trained.evaluate("test", metrics=WITHOUT_JAVA)
+    keep(trained, tmp_path, "greedy")
+    monkeypatch.setattr(
+        package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
+    )
+    [one] = stored()
+    row = one.evaluation.rows[0]
+    part = row.parts["all"]
+    better = replace(
+        row, parts={**row.parts, "all": replace(part, scores={**part.scores, "BLEU-4": part.scores["BLEU-4"] + 0.2})}
+    )
+    seeded = replace(one.experiment, training=replace(one.experiment.training, seed=1))
+    other = replace(one, experiment=seeded, evaluation=replace(one.evaluation, rows=(better, *one.evaluation.rows[1:])))
+    shown = table([one, other]).iloc[0]
+    low, high = interval([one.terms["BLEU-4"], other.terms["BLEU-4"]])
+    assert shown["seeds"] == "2" and shown["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f} [{low:.3f}, {high:.3f}]"
+    without = [replace(each, evaluation=replace(each.evaluation, terms={})) for each in (one, other)]
+    assert table(without).iloc[0]["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f}", (
+        "the mean's interval needs the terms of each seed"
+    )
+    redrawn = replace(
+        one, provenance={**one.provenance, "identity": {**one.provenance["identity"], "dataset": "another drawing"}}
+    )
+    with pytest.raises(ConfigurationError, match="not measured alike"):
+        table([one, redrawn])
+
+
+def test_a_report_for_a_study_equals_the_one_written_with_its_split(trained):
+    i = trained.dataset.split_indices("test")[0]
+    assert trained.report_of_views(trained.dataset.views(i)) == trained.write("test")[trained.dataset.ids[i]]
+
+
+def test_image_files_get_a_report_and_bad_ones_a_name(trained, tmp_path):
+    picture, wrong = tmp_path / "frontal.png", tmp_path / "page.png"
+    Image.fromarray(np.array(trained.dataset.views(0)[0])).save(picture)
+    wrong.write_text("<html>not found</html>")
+    assert isinstance(trained.report_of_images([picture]), str)
+    assert isinstance(trained.report_of_images([picture, picture]), str)
+    with pytest.raises(ImageError, match=r"page\.png"):
+        trained.report_of_images([picture, wrong])
+    with pytest.raises(ConfigurationError, match=r"3 images.*1 to 2 views"):
+        trained.report_of_images([picture] * 3)
+
+
+def test_a_run_opens_from_its_folder_alone(trained):
+    again = Run.open(trained.folder, progress=False)
+    assert again.experiment == trained.experiment
+    assert again.write("val") == trained.write("val")
+
+
+def test_a_folder_that_is_no_run_says_what_to_do(tmp_path):
+    with pytest.raises(DataRootError, match=r"no experiment\.json.*rrg train"):
+        Run.open(tmp_path)
+
+
+def test_a_run_that_was_not_trained_says_the_command():
+    with pytest.raises(CheckpointError, match="rrg train phantom/base"):
+        Run.of(tiny("base"), trained=True, progress=False)
+
+
+@pytest.mark.parametrize("entry", ["vocabulary", "preset", "extractor"])
+def test_a_checkpoint_of_something_else_is_refused(trained, monkeypatch, entry):
+    other = {**trained.identity, entry: "another"}
+    monkeypatch.setattr(Run, "identity", property(lambda self: other))
+    with pytest.raises(CheckpointError, match=f"made with another {entry}.*'another' is wanted"):
+        trained.generator()
+
+
+def test_overrides_get_a_folder_of_their_own():
+    assert run_folder(experiment("phantom/cmn")).name == "phantom-cmn-ci-seed7580"
+    assert run_folder(tiny()).name != run_folder(tiny("cmn", "training.lr=1e-4")).name
+
+
+def test_without_java_training_does_not_even_begin(monkeypatch, tmp_path):
+    def none():
+        raise RuntimeError("asked for Java first")
+
+    monkeypatch.setattr(run_module, "require_java", none)
+    with pytest.raises(RuntimeError, match="asked for Java first"):
+        Run.of(tiny("base"), folder=tmp_path / "run", progress=False).train()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("text", "found"), [("study,text\na,b\n", "study, text"), ("", "nothing")])
+def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
+    path = tmp_path / "reports.csv"
+    path.write_text(text)
+    with pytest.raises(
+        ReportError, match=rf"reports\.csv: expected a CSV with the columns id and report, found {found}"
+    ):
+        load_reports(path)
+
+
+def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result():
+    by_name = {result.name: result for result in results.stored()}
+    twins = results.twins()
+    assert len(twins) >= 7
+    for twin in twins:
+        own = by_name[re.sub(r"-(h100|cpu)(-again\d*)?$", "", twin.name)]
+        assert own.experiment == twin.experiment
+        assert own.evaluation.provenance["studies"] == twin.evaluation.provenance["studies"]
+
+
+def test_stored_results_of_one_protocol_were_trained_on_one_kind_of_device():
+    for protocol in {result.protocol for result in results.stored()}:
+        assert len({result.device for result in results.stored(protocol=protocol)}) == 1, protocol
+
+
+def test_another_vocabulary_or_a_result_without_reports_is_refused(trained):
+    new = [result for result in results.stored() if not result.of_edition_0_1]
+    with pytest.raises(ConfigurationError, match=r"are numbers of the vocabulary \w+, not of"):
+        new[0].reports(trained.dataset.vocabulary)
+    old = next(result for result in results.stored() if result.of_edition_0_1)
+    with pytest.raises(ConfigurationError, match="which kept no reports"):
+        old.reports(trained.dataset.vocabulary)
+
+
+def test_the_extractor_that_stored_results_see_through_comes_with_the_package(tmp_path, monkeypatch):
+    """IU-Phantom's laptop extractor is found by its recipe and its data; nothing is trained, and no other dataset gets
+    it."""
+    [path] = (ROOT / "data" / "extractors").glob("*.safetensors")
+    kept = FindingExtractor.load(path)
+    stored_with = {
+        r.provenance["identity"]["extractor"] for r in results.stored("laptop", "iu_phantom") if not r.of_edition_0_1
+    }
+    assert stored_with == {VisualExtractor("small", weights=str(path), frozen=True).hash}
+    assert kept.findings == DRAWN_FINDINGS
+    assert package_data.extractor("small-laptop-of-another-dataset.safetensors") is None
+    assert package_data.extractor(path.name) == path.read_bytes()

@@ -1,0 +1,129 @@
+"""`rrg tune`: the decoding of a run is chosen on the validation studies alone, from a declared grid, and written down
+with everything that was tried."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rrg_lib.errors import CheckpointError, ConfigurationError, UnknownNameError
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.tuning import BAND, DECODING, GRID, Grid, Tried, Tuned, tune, tuned
+from rrg_lib.models.decoding import DecodingConfig
+
+pytestmark = pytest.mark.usefixtures("in_this_home")
+
+SMALL = Grid(beam_sizes=(1, 3), end_biases=(0.0, -2.0), alphas=(0.0, 1.0), block_ngrams=(0, 3))
+
+
+def tried(score, ratio, **decoding):
+    return Tried(
+        DecodingConfig(**decoding), {"BLEU-4": score, "finding-F1": 0.0, "length ratio": ratio, "distinct": 1.0}
+    )
+
+
+def test_a_grid_is_every_combination_that_differs_plain_ways_first():
+    ways = list(SMALL.settings(DecodingConfig(max_length=9, labels_at_test="none")))
+    assert len(ways) == len(set(ways)) == 2 * 2 + 2 * 2 * 2  # a length penalty changes nothing of a greedy search
+    assert ways[0] == DecodingConfig(beam_size=1, max_length=9, labels_at_test="none")
+    assert {way.max_length for way in ways} == {9} and {way.labels_at_test for way in ways} == {"none"}
+    assert replace(SMALL, alphas=(0.0,)).hash != SMALL.hash == Grid(**vars(SMALL)).hash
+    with pytest.raises(ConfigurationError, match="end_biases is empty"):
+        Grid(end_biases=())
+    with pytest.raises(ConfigurationError, match="they must fall"):
+        Grid(end_biases=(-1.0, 0.0))
+    assert len(list(GRID.settings(DecodingConfig()))) == 48
+
+
+def test_the_highest_score_of_the_right_length_is_chosen_and_of_equals_the_plainest():
+    low, high = BAND
+    found = Tuned(
+        (
+            tried(0.1, 0.9),
+            tried(0.3, 1.0, end_bias=-1.0),
+            tried(0.3, low, end_bias=-2.0),
+            tried(0.9, high + 0.01, end_bias=-3.0),
+        ),
+        "",
+        {},
+        0,
+    )
+    assert found.chosen.decoding.end_bias == -1.0
+    nothing_inside = Tuned(
+        (tried(0.9, 0.2), tried(0.1, low - 0.1, end_bias=-1.0), tried(0.5, 2.0, end_bias=-2.0)), "", {}, 0
+    )
+    assert nothing_inside.chosen.decoding.end_bias == -1.0, "where nothing is inside the band, the nearest to it"
+
+
+def test_a_run_is_tuned_on_its_validation_studies_and_everything_is_kept(trained, monkeypatch):
+    asked = []
+    batches = Run.batches
+    monkeypatch.setattr(
+        Run, "batches", lambda run, split, limit=None: asked.append(split) or batches(run, split, limit)
+    )
+    (trained.folder / DECODING).unlink(missing_ok=True)
+    assert tuned(trained) is None
+    with pytest.raises(
+        CheckpointError, match=r"no decoding chosen for its weights\. Run: rrg tune phantom/cmn --profile ci"
+    ):
+        trained.decoding("tuned")
+
+    found = tune(trained, SMALL, progress=False)
+
+    assert set(asked) == {"val"}, "the test studies are not looked at"
+    assert len(found.tried) == 12 - sum(
+        one.length_ratio > BAND[1] and one.decoding.end_bias == 0 for one in found.tried
+    )
+    kept = json.loads((trained.folder / DECODING).read_text())
+    assert (kept["hash"], kept["grid"], kept["chosen_on"]) == (found.hash, SMALL.hash, "val")
+    assert Tuned.from_json(kept) == found == tuned(trained)
+    assert trained.decoding("tuned").searches_like(found.chosen.decoding)
+    assert tune(trained, SMALL, progress=False).seconds == found.seconds, "a second call finds the first one's choice"
+    written = trained.write("val", decoding=found.tried[-1].decoding)
+    assert len(set(written.values())) == found.tried[-1].scores["distinct"], (
+        "the scores are those of the reports that the run writes"
+    )
+
+
+def test_no_lower_bias_is_tried_once_reports_are_too_long(trained, monkeypatch):
+    monkeypatch.setattr("rrg_lib.experiments.tuning.BAND", (0.0, 1e-9))
+    grid = Grid(beam_sizes=(1,), end_biases=(50.0, -50.0, -51.0), alphas=(0.0,), block_ngrams=(0, 3))
+    tried = tune(trained, grid, progress=False).tried
+    assert [(one.decoding.block_ngrams, one.decoding.end_bias) for one in tried] == [
+        (0, 50.0),
+        (0, -50.0),
+        (3, 50.0),
+        (3, -50.0),
+    ]
+
+
+def test_a_choice_is_for_its_weights_alone(trained, monkeypatch):
+    tune(trained, SMALL, progress=False)
+    monkeypatch.setattr("rrg_lib.experiments.tuning.weights_of", lambda run: {"experiment": "another"})
+    assert tuned(trained) is None
+    (trained.folder / DECODING).write_text("{}")
+    with pytest.raises(
+        CheckpointError, match=r"decoding\.json cannot be read .*delete it and run: rrg tune phantom/cmn"
+    ):
+        tuned(trained)
+    (trained.folder / DECODING).unlink()
+
+
+def test_every_protocol_writes_files_of_its_own(trained):
+    found = tune(trained, Grid(end_biases=(-4.0,), beam_sizes=(1,), alphas=(0.0,), block_ngrams=(3,)), progress=False)
+    published, greedy = trained.decoding("published"), trained.decoding("greedy")
+    assert (
+        (published.beam_size, greedy.beam_size) == (3, 1)
+        and published.plain
+        and greedy.plain
+        and not found.chosen.decoding.plain
+    )
+    assert trained.named("test", greedy) == "test", "its experiment's own way"
+    assert trained.named("test", published) == "test-published"
+    assert trained.named("test", trained.decoding("tuned")) == "test-tuned"
+    assert trained.named("test", replace(greedy, block_ngrams=5)).startswith("test-decoding-")
+    with pytest.raises(UnknownNameError, match="greedi"):
+        trained.decoding("greedi")
+    (trained.folder / DECODING).unlink()

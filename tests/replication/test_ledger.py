@@ -1,0 +1,584 @@
+"""Every printed value and every claim has a row, and a verdict that says no more than was done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_results import result, seeds
+
+from rrg_lib.errors import AnnotationError, ConfigurationError
+from rrg_lib.evaluation.resampling import Interval, bootstrap_weights
+from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS, SCORES
+from rrg_lib.experiments.presets import PRESETS, experiment
+from rrg_lib.experiments.results import EDITION_0_1, stored, twins
+from rrg_lib.replication import claims as module
+from rrg_lib.replication.claim_measurements import MEASUREMENTS
+from rrg_lib.replication.claims import FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, OPEN, UNDECIDED, claims, parsed, slope_of
+from rrg_lib.replication.exact_checks import CHECKS, CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
+from rrg_lib.replication.ledger import VERDICTS, counts, ledger
+from rrg_lib.replication.printed_values import published
+from rrg_lib.replication.seed_scores import (
+    UNPAIRED,
+    effective,
+    families,
+    family,
+    measured,
+    measured_as,
+    order,
+    rerun_pool,
+    same_systems,
+    seed_pool,
+    swept,
+    trainings,
+)
+from rrg_lib.runtime import package_data
+
+
+def claim(rows, name: str):
+    (row,) = (row for row in rows if row.id == name)
+    return row
+
+
+def test_every_value_and_every_claim_has_a_row_and_the_counts_are_theirs():
+    rows = ledger(stored())
+    assert (
+        Counter(row.kind for row in rows)
+        == {"value": len(published()), "claim": len(claims())}
+        == {"value": 371, "claim": 58}
+    )
+    assert len({row.id for row in rows}) == len(rows)
+    assert {row.verdict for row in rows} <= set(VERDICTS) and all(row.why for row in rows)
+    found = counts(rows)
+    assert all(sum(found[kind].values()) == n for kind, n in (("value", 371), ("claim", 58))) and set(
+        found["claim"]
+    ) == set(VERDICTS)
+    for value, row in zip(published(), rows, strict=False):
+        assert (row.paper, row.where, row.dataset, row.system, row.metric) == (
+            value.paper,
+            value.where,
+            value.dataset,
+            value.system,
+            value.metric,
+        )
+        assert float(row.statement) == pytest.approx(value.value, rel=1e-5)
+
+
+def test_claims_that_need_no_training_have_their_verdicts_whatever_is_stored():
+    for results in ([], stored()):
+        rows = ledger(results)
+        contradicted = {row.id for row in rows if row.verdict == CONTRADICTED and row.kind == "claim"}
+        assert contradicted == {
+            "cmn-gains-mimic",
+            "cmn-table1-mimic",
+            "cmn-images-mimic",
+            "xpronet-cmpnet-most",
+            "student-cmn",
+            "student-ekagen",
+        }
+        assert {row.id for row in rows if row.verdict == NOT_REPRODUCED and row.kind == "claim"} == {
+            "cmn-parameters",
+            "cmn-table1-iu",
+            "cmn-sparse",
+        }
+        assert not [row for row in rows if row.verdict == REPRODUCED]  # nothing of the papers' own data was trained on
+        assert counts(rows)["value"][NOT_REPRODUCED] == 13 and counts(rows)["value"][CONSISTENT] == 4
+
+
+def test_the_conclusion_of_the_student_paper_is_held_against_its_tables():
+    """4 of 6 metrics below CMN, all 6 below EKAGen. Precision rises with focal loss, as it says; that F1 falls
+    contradicts nothing that it says."""
+    rows = ledger([])
+    assert "below on BLEU-2, BLEU-3, BLEU-4, ROUGE-L" in claim(rows, "student-cmn").why
+    assert (
+        claim(rows, "student-ekagen").why.count(
+            "above on 0 of 6; below on BLEU-1, BLEU-2, BLEU-3, BLEU-4, METEOR, ROUGE-L"
+        )
+        == 2
+    )
+    precision = claim(rows, "student-focal-precision")
+    assert (
+        precision.verdict == CONSISTENT
+        and "weighted precision +2.94 points" in precision.why
+        and "weighted F1 -0.71 points" in precision.why
+    )
+
+
+def test_an_order_on_drawn_studies_holds_fails_or_is_undecided():
+    def verdict(cmn, base, **options):
+        row = claim(ledger([*seeds("cmn", *cmn, **options), *seeds("base", *base, **options)]), "cmn-cmn-base-iu")
+        return row.verdict, row
+
+    assert verdict((0.15, 0.151, 0.149), (0.12, 0.121, 0.119))[0] == HOLDS
+    assert verdict((0.12, 0.121, 0.119), (0.15, 0.151, 0.149))[0] == FAILS
+    assert verdict((0.125, 0.126, 0.124), (0.12, 0.121, 0.119))[0] == UNDECIDED  # the studies alone vary by more
+    assert verdict((0.20, 0.15, 0.10), (0.12, 0.121, 0.119))[0] == UNDECIDED  # and here the seeds do
+    assert verdict((0.12, 0.121, 0.119), (0.12, 0.1211, 0.119), half=0.0004)[0] == NO_DIFFERENCE
+    found, row = verdict((0.15, 0.151), (0.12, 0.121))
+    assert found == UNDECIDED and row.why == "2 of the 3 seeds that an order needs"
+    row = verdict((0.15, 0.151, 0.149), (0.12, 0.121, 0.119))[1]
+    assert (
+        row.ours.startswith("cmn > base, BLEU-1: 0.150 - 0.120 = +0.030; ") and row.ours.count(": 0.150 - 0.120") == 6
+    )
+    assert (row.ours_on, row.seeds, row.sd.split("; ")[0]) == (
+        "iu_phantom, laptop, edition 0.1",
+        "3, 3",
+        "0.001, 0.001",
+    )
+    assert (
+        row.interval.startswith("[0.140, 0.160], [0.110, 0.130]")
+        and row.protocol.startswith("r2gen ")
+        and row.own_table.startswith(CONSISTENT)
+    )
+    assert f"({UNPAIRED})" in row.why and "corrected for 6" in row.why and row.wording == "our reading"
+
+
+def test_every_score_that_a_claim_speaks_of_must_agree():
+    """ "In every NLG metric": one that is below refutes it, one that is not told apart leaves it open. BLEU-4 alone
+    decides neither."""
+    base = seeds("base", 0.12, 0.121, 0.119)
+
+    def with_rouge(score):
+        better = seeds("cmn", 0.15, 0.151, 0.149)
+        return [_changed(run, "ROUGE-L", score) for run in better]
+
+    for score, verdict in ((0.15, HOLDS), (0.12, UNDECIDED), (0.09, FAILS)):
+        row = claim(ledger([*with_rouge(score), *base]), "cmn-cmn-base-iu")
+        assert row.verdict == verdict, score
+    assert "cmn > base, ROUGE-L: below: -0.030, margin 0.014" in row.why and "BLEU-4: above" in row.why
+
+
+def _changed(run, metric, score, half=0.01):
+    row = run.evaluation.rows[0]
+    part = replace(row.parts["all"], scores={**row.parts["all"].scores, metric: score})
+    row = replace(
+        row, parts={**row.parts, "all": part}, intervals={**row.intervals, metric: Interval(score - half, score + half)}
+    )
+    return replace(run, evaluation=replace(run.evaluation, rows=(row, *run.evaluation.rows[1:])))
+
+
+def test_a_chain_holds_link_by_link():
+    """CMN > BASE+MEM > BASE by BLEU-4."""
+
+    def verdict(cmn, mem, base):
+        runs = [
+            run
+            for name, mean in (("cmn", cmn), ("mem", mem), ("base", base))
+            for run in seeds(name, mean, mean + 0.001, mean - 0.001)
+        ]
+        return claim(ledger(runs), "cmn-order-iu").verdict
+
+    assert [verdict(*means) for means in ((0.18, 0.15, 0.12), (0.18, 0.12, 0.15), (0.18, 0.15, 0.149))] == [
+        HOLDS,
+        FAILS,
+        UNDECIDED,
+    ]
+    two = claim(ledger([*seeds("cmn", 0.18, 0.18, 0.18), *seeds("base", 0.12, 0.12, 0.12)]), "cmn-order-iu")
+    assert two.verdict == NOT_RUN and two.why.startswith("nothing is stored of mem; decided by")
+
+
+def test_studies_are_paired_where_their_terms_are_kept():
+    """Two systems whose scores go up and down with the studies: unpaired nothing can be said, paired the difference is
+    sure. Resamples are common."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0.12, 0.2, 590)  # what a study is worth to anybody
+
+    def runs(paired):
+        found = []
+        for preset, shift in (("cmn", 0.01), ("base", 0.0)):
+            for seed in range(3):
+                each = hard + shift + rng.normal(0, 0.02, 590)
+                found.append(
+                    result(preset, each.mean(), seed, half=1.96 * 0.2 / 590**0.5, terms=each if paired else None)
+                )
+        return found
+
+    one, two = (
+        order(*(measured(made, name, "iu_phantom", "BLEU-4") for name in ("cmn", "base")))
+        for made in (runs(True), runs(False))
+    )
+    assert (one.answer, one.note) == ("above", "") and (two.answer, two.note) == ("undecided", UNPAIRED)
+    made = runs(True)
+    a, b = (measured(made, name, "iu_phantom", "BLEU-4") for name in ("cmn", "base"))
+    weights = bootstrap_weights(590)
+    gap = np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[:3]], axis=0) - np.mean(
+        [r.terms["BLEU-4"].terms[:, 0] for r in made[3:]], axis=0
+    )
+    variance = (weights @ gap / 590).var(ddof=1) + a.pool.sd**2 * 2 / 3
+    assert (
+        order(a, b).margin / variance**0.5 == pytest.approx(1.96, abs=0.3) and a.pool == b.pool and a.pool.freedom == 4
+    )
+    assert (a.low, a.high) == pytest.approx(
+        np.quantile(weights @ np.mean([r.terms["BLEU-4"].terms[:, 0] for r in made[:3]], axis=0) / 590, [0.025, 0.975])
+    )
+
+
+def test_finding_f1_of_edition_0_1_is_compared_by_what_has_intervals():
+    """Its finding-F1 has a value and no interval, the one by keywords-0 has both."""
+    a, b = (measured(stored(), name, "iu_phantom", FINDING_F1) for name in ("xpronet_wo_pi", "mcsam_wo_tokens"))
+    found = order(a, b)
+    keywords = order(
+        *(measured(stored(), name, "iu_phantom", FINDING_F1_KEYWORDS) for name in ("xpronet_wo_pi", "mcsam_wo_tokens"))
+    )
+    assert np.isnan(a.s_studies) and found.note == f"{UNPAIRED}, by keywords-0" and found == keywords
+
+
+def test_one_system_may_have_two_names_and_one_training_three_kinds_of_labels():
+    """In laptop w/o CMPNet is BASE, w/o IMLCS is XProNet with theta 1; in gpu, where the extractor learns, w/o CMPNet
+    is another system."""
+    results = stored()
+    pairs = same_systems(results)
+    assert ("iu_phantom/base, laptop", "iu_phantom/xpronet_wo_cmpnet, laptop") in pairs
+    assert ("iu_phantom/xpronet, laptop, memory.theta=1.0", "iu_phantom/xpronet_wo_imlcs, laptop") in pairs
+    of = {
+        name: {p: effective(experiment(f"iu_phantom/{p}", name)) for p in ("base", "xpronet_wo_cmpnet", "cmn", "mem")}
+        for name in ("laptop", "gpu")
+    }
+    assert (
+        of["laptop"]["base"] == of["laptop"]["xpronet_wo_cmpnet"]
+        and of["gpu"]["base"] != of["gpu"]["xpronet_wo_cmpnet"]
+    )
+    assert len(set(of["laptop"].values())) == 3 and of["laptop"]["base"] == effective(
+        experiment("iu_phantom/base", "laptop", seed=1)
+    )
+    names = ("base", "xpronet_wo_cmpnet")
+    old = [r for r in results if r.protocol == EDITION_0_1]
+    both = [measured(old, name, "iu_phantom", "BLEU-4") for name in names]
+    assert both[0] == both[1] and both[0].spread.n == 3 and both[0].names == names
+    one = [r.evaluation.scores["BLEU-4"] for r in old if r.experiment.preset in names]
+    assert len(one) == 6 and both[0].spread.mean == pytest.approx(np.mean(one))
+    assert len(old) == 150 and len(trainings(old)) == 132
+    assert measured(old, "xpronet_wo_imlcs", "iu_phantom", "BLEU-4").names == ("xpronet", "xpronet_wo_imlcs")
+
+
+def test_the_pool_of_seeds_and_what_running_again_does():
+    """Edition 0.1: 42 systems of three seeds have 84 degrees of freedom. Reruns of one seed are no seeds; they vary
+    about as much."""
+    old = [r for r in stored() if r.protocol == EDITION_0_1]
+    pool = seed_pool(old, FINDING_F1_KEYWORDS, "iu_phantom", "laptop", EDITION_0_1)
+    assert (pool.systems, pool.freedom) == (42, 84) and pool.sd == pytest.approx(0.036, abs=0.001)
+    assert seed_pool(old, "BLEU-4", "iu_phantom", "laptop", EDITION_0_1).sd == pytest.approx(0.009, abs=0.001)
+    again = rerun_pool(old, twins(), FINDING_F1_KEYWORDS)
+    assert again.sd == pytest.approx(0.035, abs=0.005) and again.freedom == 13
+    runs = [*seeds("base", 0.1, 0.2, 0.3), *seeds("xpronet_wo_cmpnet", 0.2, 0.3, 0.4)]
+    assert measured(runs, "base", "iu_phantom", "BLEU-4").spread == pytest.approx((0.25, 0.1, 3))
+    assert seed_pool(runs, "BLEU-4", "iu_phantom", "laptop", EDITION_0_1)[:3] == pytest.approx((0.1, 2, 1))
+
+
+def test_families_put_all_trainings_of_a_kind_together():
+    """33 trainings of CMN against 6 of BASE: a gain in finding-F1 above about .02 is excluded on these studies; 45 of
+    XProNet are lower by .08."""
+    old = [r for r in stored() if r.protocol == EDITION_0_1]
+    assert Counter(family(r.experiment) for r in trainings(old)) == {
+        "XProNet": 45,
+        "CMN": 33,
+        "MCSAM": 30,
+        "CMN + pair alignment": 15,
+        "BASE": 6,
+        "BASE+MEM": 3,
+    }
+    cmn = families(old, "CMN", "BASE", FINDING_F1)
+    assert (cmn.a.n, cmn.b.n) == (33, 6) and cmn.high == pytest.approx(0.013, abs=0.002) and cmn.p > 0.05
+    xpronet = families(old, "XProNet", "BASE", FINDING_F1)
+    assert (
+        xpronet.difference == pytest.approx(-0.084, abs=0.002)
+        and xpronet.p < 0.001
+        and xpronet.low < xpronet.difference < xpronet.high
+    )
+    assert families(old, "CMN", "nothing", FINDING_F1) is None
+
+
+def test_a_trend_is_the_slope_over_all_trainings():
+    """Six sizes, 18 trainings: BLEU-4 does not rise with the number of slots."""
+    rng = np.random.default_rng(0)
+    x, y = np.repeat(np.arange(6.0), 3), rng.normal(0, 1, 18) + 0.3 * np.repeat(np.arange(6.0), 3)
+    table = y.reshape(6, 3)
+    found = slope_of(np.arange(6.0), table.mean(1), np.full(6, 3.0), table.std(1, ddof=1))
+    design = np.stack([np.ones(18), x], axis=1)
+    (_, slope), (rest,), *_ = np.linalg.lstsq(design, y, rcond=None)
+    assert found.slope == pytest.approx(slope) and found.freedom == 16
+    assert found.se == pytest.approx((rest / 16 / ((x - x.mean()) ** 2).sum()) ** 0.5)
+    row = claim(ledger([r for r in stored() if r.protocol == EDITION_0_1]), "cmn-memory-grows")
+    assert (
+        row.verdict in (NO_DIFFERENCE, UNDECIDED)
+        and "changes by -0.0004 ± 0.0024 with each doubling" in row.why
+        and "18 trainings" in row.why
+    )
+    rising = [
+        run
+        for slots, mean in ((64, 0.1), (256, 0.12), (512, 0.13), (1024, 0.14))
+        for run in seeds("cmn", mean, mean + 0.001, mean - 0.001, **({} if slots == 512 else {"memory.slots": slots}))
+    ]
+    assert claim(ledger(rising), "cmn-memory-grows").verdict == HOLDS
+
+
+def test_no_claim_that_stored_numbers_speak_to_is_not_run():
+    """What is left needs MIMIC-CXR, other groups' systems, a sweep that was not made, or people."""
+    rows = [row for row in ledger(stored()) if row.kind == "claim" and row.verdict == NOT_RUN]
+    assert {row.id for row in rows} == {
+        "cmn-mem-base-mimic",
+        "cmn-cmn-mem-mimic",
+        "cmn-ce-cmn",
+        "cmn-previous-iu",
+        "cmn-previous-mimic",
+        "xpronet-best-iu",
+        "xpronet-pi-mimic",
+        "xpronet-imlcs-mimic",
+        "xpronet-cmpnet-mimic",
+        "mcsam-bank-size",
+        "mcsam-external",
+    }
+
+
+def test_what_was_measured_of_attention_prototypes_and_rare_classes():
+    rows = ledger([])
+    space, regions = claim(rows, "cmn-shared-space"), claim(rows, "cmn-word-regions")
+    assert space.verdict == NO_DIFFERENCE and "; mem " in space.why and "no difference larger than 0.05" in space.why
+    assert regions.verdict == HOLDS and "base" in regions.why and "without any memory" in regions.why
+    shared = claim(rows, "xpronet-shared")
+    assert (
+        shared.verdict == NO_DIFFERENCE
+        and "over another study's patches: -0.001" in shared.why
+        and shared.dataset == "-"
+    )
+    assert (
+        claim(rows, "student-focal-rare").verdict == NO_DIFFERENCE
+        and "Pneumothorax" in claim(rows, "student-focal-rare").why
+    )
+    assert all(row["made_by"].startswith("tools/measurements.py ") for row in package_data.table("measurements"))
+
+
+def test_a_best_setting_is_decided_by_what_was_swept():
+    """K = 32 against every other K that is stored, three seeds each; other settings must be the preset's."""
+
+    def runs(k, mean):
+        settings = {} if k == 32 else {"memory.top_k": k}
+        return [run for run in seeds("cmn", mean, mean + 0.001, mean - 0.001, **settings)]
+
+    best = [*runs(32, 0.15), *runs(8, 0.12), *runs(64, 0.11)]
+    found = swept(best, "cmn", "memory.top_k", "iu_phantom", "BLEU-4")
+    assert {k: m.spread.mean for k, m in found.items()} == pytest.approx({8: 0.12, 32: 0.15, 64: 0.11}) and list(
+        found
+    ) == [8, 32, 64]
+    assert [claim(ledger(best), name).verdict for name in ("cmn-k32", "cmn-k-too-many")] == [HOLDS, HOLDS]
+    worse = ledger([*runs(32, 0.15), *runs(8, 0.18), *runs(64, 0.149)])
+    assert (
+        claim(worse, "cmn-k32").verdict == FAILS and "memory.top_k 32 > 8, BLEU-4: below" in claim(worse, "cmn-k32").why
+    )
+    assert claim(worse, "cmn-k-too-many").verdict == UNDECIDED
+    alone = claim(ledger(runs(32, 0.15)), "cmn-k32")
+    assert (alone.verdict, alone.ours) == (NOT_RUN, "") and alone.why.startswith(
+        "no other value of memory.top_k is stored than the preset's"
+    )
+    two_settings = [*runs(32, 0.15), *seeds("cmn", 0.1, 0.1, 0.1, **{"memory.top_k": 8, "memory.slots": 64})]
+    assert swept(two_settings, "cmn", "memory.top_k", "iu_phantom", "BLEU-4") == {}
+
+
+def test_an_experiments_seeds_are_those_with_its_very_settings():
+    """Two settings changed at once, which `swept` leaves out, are found; a seed changes nothing, one more setting
+    does."""
+    settings = {"memory.top_k": 8, "memory.slots": 64}
+    runs = [
+        *seeds("cmn", 0.12, 0.13, 0.14),
+        *seeds("cmn", 0.2, 0.21, 0.22, **settings),
+        *seeds("cmn", 0.3, 0.31, 0.32, **{"memory.top_k": 8}),
+    ]
+    for what, mean in ((runs[3].experiment, 0.21), (runs[0].experiment, 0.13), (runs[6].experiment, 0.31)):
+        found = measured_as(runs, what, "BLEU-4")
+        assert (found.spread.mean, found.spread.n) == (pytest.approx(mean), 3)
+    assert measured_as(runs[:3], runs[3].experiment, "BLEU-4") is None
+
+
+def test_a_seed_that_is_stored_twice_is_named():
+    with pytest.raises(ConfigurationError, match=r"seed 0 of iu_phantom/cmn, laptop is stored twice \(cmn-0, cmn-0\)"):
+        ledger([*seeds("cmn", 0.1), *seeds("cmn", 0.2)])
+
+
+def test_only_the_papers_own_data_reproduces():
+    drawn = ledger(seeds("cmn", 0.170, 0.171, 0.169))
+    own = ledger(seeds("cmn", 0.170, 0.171, 0.169, dataset="iu_xray", profile="gpu"))
+    small = ledger(seeds("cmn", 0.170, 0.171, 0.169, dataset="iu_xray", profile="laptop"))
+    other = ledger(seeds("cmn", 0.150, 0.151, 0.149, dataset="iu_xray", profile="gpu"))
+    at = next(
+        i
+        for i, v in enumerate(published())
+        if (v.where, v.dataset, v.system, v.metric) == ("Table 2", "iu_xray", "CMN", "BLEU-4")
+    )
+    assert [rows[at].verdict for rows in (drawn, own, small, other)] == [NOT_RUN, REPRODUCED, NOT_RUN, NOT_REPRODUCED]
+    assert (
+        drawn[at].ours == "0.170"
+        and drawn[at].ours_on == "iu_phantom, laptop, edition 0.1"
+        and "rrg train iu_xray/cmn --profile gpu" in drawn[at].why
+    )
+    assert own[at].ours_on == "iu_xray, gpu, published" and small[at].ours == ""
+    runs = [
+        *seeds("cmn", 0.15, 0.151, 0.149, dataset="iu_xray", profile="gpu"),
+        *seeds("base", 0.12, 0.121, 0.119, dataset="iu_xray", profile="gpu"),
+    ]
+    assert claim(ledger(runs), "cmn-cmn-base-iu").verdict == REPRODUCED
+    assert claim(ledger([r for r in runs if r.experiment.training.seed < 2]), "cmn-cmn-base-iu").verdict == OPEN
+
+
+def test_scores_that_were_stored_without_intervals_decide_nothing():
+    def bare(run):
+        row = replace(run.evaluation.rows[0], intervals={})
+        return replace(run, evaluation=replace(run.evaluation, rows=(row, *run.evaluation.rows[1:])))
+
+    runs = [*seeds("cmn", 0.17, 0.17, 0.17), *seeds("base", 0.1, 0.1, 0.1)]
+    own = [
+        *seeds("cmn", 0.17, 0.17, 0.17, dataset="iu_xray", profile="gpu"),
+        *seeds("base", 0.1, 0.1, 0.1, dataset="iu_xray", profile="gpu"),
+    ]
+    assert claim(ledger([bare(run) for run in runs]), "cmn-cmn-base-iu").verdict == UNDECIDED
+    rows = ledger([bare(run) for run in own])
+    assert claim(rows, "cmn-cmn-base-iu").why == "stored without intervals: evaluate again"
+    assert (
+        not [row for row in rows if row.kind == "value" and row.verdict == REPRODUCED]
+        and counts(rows)["value"][NOT_REPRODUCED] == 13
+    )
+
+
+def test_a_gated_memory_is_compared_by_what_it_was_told():
+    """On drawn studies the classifier's labels count; the printed rows of XProNet were told the references', so on its
+    own data those do."""
+    both = [*seeds("xpronet", 0.1, labels="classifier"), *seeds("xpronet", 0.2, labels="reference")]
+    assert measured(both, "xpronet", "iu_phantom", "BLEU-4").spread.mean == 0.1
+    assert (
+        measured(both, "xpronet", "iu_phantom", "BLEU-4", labels="reference").where
+        == "iu_phantom, laptop, edition 0.1, labels: reference"
+    )
+    at = next(
+        i
+        for i, v in enumerate(published())
+        if (v.where, v.dataset, v.system, v.metric) == ("Table 1", "iu_xray", "XProNet", "BLEU-4")
+    )
+    assert ledger(both)[at].ours == "0.100"
+    own = [
+        *seeds("xpronet", 0.1, dataset="iu_xray", profile="gpu"),
+        *seeds("xpronet", 0.2, dataset="iu_xray", profile="gpu", labels="reference"),
+    ]
+    assert (ledger(own)[at].ours, ledger(own)[at].verdict) == ("0.200", REPRODUCED)
+
+
+def test_runs_of_other_settings_or_measured_otherwise_are_not_mixed_in():
+    runs = [*seeds("cmn", 0.15, 0.151, 0.149), *seeds("cmn", 0.9, 0.9, 0.9, **{"memory.slots": 64})]
+    assert measured(runs, "cmn", "iu_phantom", "BLEU-4").spread == pytest.approx((0.15, 0.001, 3))
+    assert (
+        measured(runs, "mem", "iu_phantom", "BLEU-4") is None
+        and measured(runs, "cmn", "iu_phantom", "accuracy") is None
+    )
+    assert (
+        measured([*runs, *seeds("cmn", 0.3, profile="gpu", protocol="greedy")], "cmn", "iu_phantom", "BLEU-4").profile
+        == "gpu"
+    )
+    other = [
+        replace(r, evaluation=replace(r.evaluation, provenance={**r.evaluation.provenance, "vocabulary": "another"}))
+        for r in seeds("base", 0.1, 0.1, 0.1)
+    ]
+    row = claim(ledger([*runs, *other]), "cmn-cmn-base-iu")
+    assert row.verdict == NOT_RUN and row.why.startswith("not measured alike: cmn > base, BLEU-1")
+    mixed = [*seeds("cmn", 0.15), replace(other[0], name="x", experiment=result("cmn", 0.1, 1).experiment)]
+    assert len(measured(mixed, "cmn", "iu_phantom", "BLEU-4").protocols) == 2
+    apart = claim(ledger([*seeds("cmn", 0.15), *seeds("base", 0.12, profile="ci")]), "cmn-cmn-base-iu")
+    assert apart.verdict == NOT_RUN and apart.why.startswith("cmn and base were not run in one profile")
+
+
+def test_what_was_not_run_says_why():
+    rows = ledger([])
+    why = {row.why.partition(";")[0] for row in rows if row.verdict == NOT_RUN and row.kind == "value"}
+    assert {
+        "needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/mcsam --profile gpu --data-root FOLDER",
+        "another group's system, which this book does not build",
+        "a count of MIMIC-CXR, which needs credentialed access",
+    } <= why
+    others = {row.system for row in rows if row.kind == "value" and row.why.startswith("another group's system")}
+    assert {"RATCHET", "KERP", "EKAGen (RN-101)", "R2GEN"} <= others and not others & {
+        "BASE",
+        "CMN",
+        "R2GenCMN, replicated",
+        "XProNet",
+    }
+    assert "needs the real images and a GPU: rrg train iu_xray/xpronet_wo_pi --profile gpu --data-root FOLDER" in why
+    assert claim(rows, "mcsam-bank").why.startswith("nothing is stored of mcsam and mcsam_random_bank; decided by")
+    quoted = [row for row in rows if row.kind == "value" and row.paper.startswith("Student") and row.where == "Table 2"]
+    assert len(quoted) == 18 and all("equals R2GenCMN (ACL 2021), Table 2" in row.why for row in quoted)
+
+
+def test_the_data_files_name_what_exists():
+    for row in package_data.table("published_systems"):
+        assert row["preset"] in {*PRESETS, ""}
+        assert any((value.paper, value.system) == (row["paper"], row["system"]) for value in published()), row
+    assert all(
+        any((v.paper, v.system) == (row["paper"], row["system"]) for v in published())
+        for row in package_data.table("released_code")
+    )
+    papers = {value.paper for value in published()}
+    for row in claims():
+        assert row.paper in papers and row.claim and row.decided_by, row.id
+        assert row.check in {"measurement": MEASUREMENTS}.get(row.kind, {"": None, **CHECKS}), row.id
+        assert {*row.better, *row.worse} <= {*PRESETS} and {*row.metrics} <= {*SCORES}, row.id
+        assert not row.setting or hasattr(PRESETS[row.better[0]].memory, row.setting.removeprefix("memory.")), row.id
+    assert {*CHECKS, *MEASUREMENTS} == {row.check for row in claims()} - {""}  # no check that no claim asks for
+    quoted = {row["system"] for row in package_data.table("published_systems") if row["iu_xray"] == "quoted"}
+    assert {"ST", "ATT2IN", "ADAATT", "COATT", "HRGR", "CMAS-RL", "SentSAT+KG", "KERP"} <= quoted and not quoted & {
+        "XProNet",
+        "R2GEN",
+    }
+
+
+_ROW = {**dict.fromkeys(package_data.table("claims")[0], ""), "id": "a", "wording": "stated", "kind": "none"}
+
+
+def test_an_id_given_twice_is_named(monkeypatch):
+    monkeypatch.setattr(module, "table", lambda name: (_ROW, {**_ROW, "id": "b"}, _ROW))
+    with pytest.raises(AnnotationError, match="the id 'a' stands twice"):
+        module.claims.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"kind": "rank"}, "kind is 'rank'; write one of order"),
+        ({"wording": ""}, "wording is ''; write one of stated"),
+        ({"kind": "order", "better": "cmn", "metrics": "BLEU-4"}, "a claim of kind 'order' needs worse"),
+        (
+            {"kind": "order", "better": "cmn;mem", "worse": "base", "metrics": "BLEU-4"},
+            "2 better systems for 1 worse ones",
+        ),
+        ({"better": "cmn"}, "a claim of kind 'none' has no use for better"),
+        (
+            {
+                "kind": "best setting",
+                "better": "cmn",
+                "setting": "memory.top_k",
+                "value": "x",
+                "against": "all",
+                "metrics": "BLEU-4",
+            },
+            "value is 'x'",
+        ),
+        (
+            {
+                "kind": "best setting",
+                "better": "cmn",
+                "setting": "memory.top_k",
+                "value": "8",
+                "against": "9",
+                "metrics": "BLEU-4",
+            },
+            "against is '9'",
+        ),
+        ({"printed_better": "CMN", "printed_worse": "BASE"}, "a printed order needs table"),
+        (
+            {"table": "T", "printed_better": "A;B", "printed_worse": "C"},
+            "printed_better names one row, or one for each",
+        ),
+    ],
+)
+def test_a_claim_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(AnnotationError, match=f"data/claims.csv, a: {said}"):
+        parsed({**_ROW, **wrong})
+    with pytest.raises(AnnotationError, match="expected the columns id, paper"):
+        parsed({"id": "a"})

@@ -1,0 +1,293 @@
+"""The site's tools, on tiny chapters and pages made here: what a chapter becomes, what stops the build and in which
+words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import site_api
+import site_chapters
+import site_links
+import site_pages
+import website
+from places import ROOT
+from site_text import SiteError, figure, plain, table
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SEE = "Look. *What to see: the **red** line falls\nfor $x>0$.*"
+DRAW = 'figures.slot_scores(D, I, name="04_slot_scores")'
+IMPORTS = (
+    "from rrg_lib.book.checks import memory_querying_responding as checks\nfrom rrg_lib.book.figures "
+    "import "
+    "memory_querying_responding as figures"
+)
+EXERCISE = "Text before.\n\n**Exercise 4.1** (10 min). Write `top_k_read`. Mind the scale."
+SOLVED = (
+    'def top_k_read(q, k, v, K):\n    """Asks."""\n    ### BEGIN SOLUTION\n    return secret(q)\n    ### END SOLUTION'
+)
+
+
+def text(source: str):
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def code(source: str, pictures: int = 0, said: str = ""):
+    outputs = [nbformat.v4.new_output("stream", name="stdout", text=said)] if said else []
+    outputs += [
+        nbformat.v4.new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"}) for _ in range(pictures)
+    ]
+    return nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1)
+
+
+def chapter(folder: Path, *cells, name: str = "04_tiny.ipynb") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    nbformat.write(nbformat.v4.new_notebook(cells=[text("# 4 · Tiny"), code(IMPORTS), *cells]), path)
+    return path
+
+
+def words_of(notebook) -> list[tuple[str, str]]:
+    return [
+        (c.metadata.mystnb.image.alt, c.metadata.mystnb.figure.caption)
+        for c in notebook.cells
+        if "image" in c.metadata.get("mystnb", {})
+    ]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_gets_the_chapters_sentence_as_caption_and_the_drawing_functions_as_description(tmp_path):
+    notebook, _ = site_chapters.page(chapter(tmp_path, text(SEE), code(DRAW, 1)))
+    ((alt, caption),) = words_of(notebook)
+    assert caption == "What to see: the **red** line falls\nfor $x>0$."
+    assert alt.startswith("One query's scores over all slots")
+    assert [c.source for c in notebook.cells if c.cell_type == "markdown"] == ["# 4 · Tiny", "Look."]  # said once
+
+
+def test_italics_right_after_a_figure_are_its_caption_and_other_texts_are_not(tmp_path):
+    notebook, _ = site_chapters.page(chapter(tmp_path, code("show()", 1), text("*Each line is one film.* And so on.")))
+    assert words_of(notebook) == [("Each line is one film.", "Each line is one film.")]
+    with pytest.raises(SiteError):
+        site_chapters.page(chapter(tmp_path, code("show()", 1), text("**Bold**, and no italics.")))
+    with pytest.raises(SiteError):
+        site_chapters.page(chapter(tmp_path, code("show()", 1), text("First this.\n\n*Each line is one film.*")))
+
+
+def test_several_pictures_of_one_cell_each_have_words_and_no_output_is_lost(tmp_path):
+    notebook, _ = site_chapters.page(chapter(tmp_path, text(SEE), code("two()", 2, said="numbers")))
+    assert [alt[-8:] for alt, _ in words_of(notebook)] == ["(1 of 2)", "(2 of 2)"]
+    shown = [c for c in notebook.cells if c.get("outputs")]
+    assert [len(c.outputs) for c in shown] == [2, 1]
+    assert "remove-input" in shown[1].metadata.tags and "remove-input" not in shown[0].metadata.get("tags", [])
+
+
+def test_a_figure_without_words_stops_the_build_and_is_named(tmp_path):
+    with pytest.raises(
+        SiteError, match=r"04_tiny\.ipynb: the figure of In \[1\] .*slot_scores.* has no words; write \"\*What to see"
+    ):
+        site_chapters.page(chapter(tmp_path, text("No sentence."), code(DRAW, 1)))
+
+
+def test_a_missing_figure_stops_the_build_and_is_named(tmp_path):
+    with pytest.raises(
+        SiteError,
+        match=r"04_tiny\.ipynb: the figure '04_slot_scores' of In \[1\] is missing.*make notebooks CHAPTERS=04",
+    ):
+        site_chapters.page(chapter(tmp_path, text(SEE), code(DRAW)))
+    site_chapters.page(chapter(tmp_path, code(f"def later():\n    return {DRAW}")))  # drawn by whoever calls it
+
+
+def test_all_faults_of_all_chapters_are_told_at_once(tmp_path):
+    chapter(tmp_path / "in", code(DRAW, 1), name="04_a.ipynb")
+    chapter(tmp_path / "in", code(DRAW), name="05_b.ipynb")
+    with pytest.raises(SiteError, match=r"(?s)04_a.*has no words.*05_b.*is missing"):
+        website.chapters(tmp_path / "in", tmp_path / "out")
+
+
+# --- exercises --------------------------------------------------------------------------------------------------------
+
+
+def test_an_exercise_shows_its_blank_form_and_folds_hints_and_solution_away(tmp_path):
+    before = chapter(tmp_path, text(EXERCISE), code(SOLVED), code("checks.top_k_read(top_k_read)"))
+    kept = before.read_bytes()
+    notebook, (exercise,) = site_chapters.page(before)
+    assert before.read_bytes() == kept
+    hints, blank, solved = notebook.cells[3:6]
+    assert (
+        hints.source.startswith("<details")
+        and "square root of d\\_k" in hints.source
+        and "Exercise 4.1:" not in hints.source
+    )
+    assert "secret" not in blank.source and '"""Asks."""' in blank.source and "...  # yours" in blank.source
+    assert "hide-input" in solved.metadata.tags and "secret" in solved.source and "SOLUTION" not in solved.source
+    assert (exercise.number, exercise.minutes, exercise.asks) == ("4.1", 10, "Write `top_k_read`. Mind the scale")
+    assert "\n(exercise-4-1)=\n**Exercise 4.1**" in notebook.cells[2].source
+    assert len(exercise.hints) >= 8
+
+
+def test_hints_end_at_the_next_exercise(tmp_path):
+    cells = [
+        text(EXERCISE),
+        code(SOLVED),
+        code("checks.top_k_read(top_k_read)"),
+        text("**Exercise 4.3** (5 min). Count."),
+        code("checks.shared_with(f)"),
+    ]
+    _, (first, second) = site_chapters.page(chapter(tmp_path, *cells))
+    assert not set(first.hints) & set(second.hints) and any("head" in hint for hint in second.hints)
+
+
+def test_a_hint_leaves_its_values_out(tmp_path):
+    assert any(
+        "runs over …, not" in hint
+        for hint in site_chapters.hints_of("rrg_lib.book.checks.memory_querying_responding", "top_k_read")
+    )
+
+
+# --- the built pages --------------------------------------------------------------------------------------------------
+
+
+def built(folder: Path, body: str, **files: str) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    (folder / "index.html").write_text(f"<html><body><article>{body}</article></body></html>", encoding="utf-8")
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(content, encoding="utf-8")
+    return site_links.check(folder).faults
+
+
+ELSEWHERE = "from another host; ship the file in site/_static"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="gone.html">x</a>', "index.html: the link 'gone.html' is dead: there is no such page"),
+        ('<a href="other.html#no">x</a>', "index.html: the link 'other.html#no' is dead: that page has no such place"),
+        ('<a href="#no">x</a>', "index.html: the link '#no' is dead: that page has no such place"),
+        ('<a href="../outside.html">x</a>', "index.html: the link '../outside.html' is dead: there is no such page"),
+        ('<a href="https://not an address">x</a>', "index.html: the link 'https://not an address' is no address"),
+        ('<img src="gone.png" alt="A film">', "index.html: gone.png is missing"),
+        (
+            '<img src="data:image/png;base64,AA" alt=" ">',
+            "index.html: the picture 'data:image/png;base64,AA' has no description (alt)",
+        ),
+        ("<figure><p></p></figure>", "index.html: a figure has no caption"),
+        (
+            '<script src="https://cdn.example.org/m.js"></script>',
+            f"index.html: fetches https://cdn.example.org/m.js {ELSEWHERE}",
+        ),
+        (
+            '<link rel="stylesheet" href="//fonts.example.org/f.css">',
+            f"index.html: fetches //fonts.example.org/f.css {ELSEWHERE}",
+        ),
+    ],
+)
+def test_what_a_reader_would_stumble_over_is_named(tmp_path, body, fault):
+    (tmp_path / "outside.html").write_text("there, but not in the site", encoding="utf-8")
+    assert built(tmp_path / "site", body, other_html="<p id='yes'></p>") == [fault]
+
+
+def test_a_sound_page_passes_and_links_to_others_are_only_read(tmp_path):
+    links = '<a href="other.html#yes">a</a> <a href="https://example.org/paper">b</a>'
+    sound = links + '<figure><img src="p.png" alt="A film"><figcaption>See.</figcaption></figure>'
+    assert built(tmp_path, sound, other_html="<p id='yes'></p>", p_png="x", a_css="a { background: url(p.png) }") == []
+    assert site_links.check(tmp_path).outside == 1
+    assert built(tmp_path, sound, a_css="@import 'https://fonts.example.org/f.css';") == [
+        "a.css: fetches https://fonts.example.org/f.css from another host"
+    ]
+
+
+CONF = 'extensions = ["myst_nb"]\nnb_execution_mode = "off"\nhtml_theme = "basic"\nhtml_static_path = ["_static"]\n'
+
+
+def tiny_pages(folder: Path, body: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "conf.py").write_text(CONF, encoding="utf-8")
+    (folder / "index.md").write_text(f"# Tiny\n\n{body}\n\n```{{toctree}}\nchapters/04_tiny\n```\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def only_chapters(monkeypatch):
+    """The pages that are made of data take seconds and are not what these tests are about."""
+    monkeypatch.setattr(site_pages, "write", lambda *args: None)
+    monkeypatch.setattr(site_api, "write", lambda *args: None)
+
+
+def test_a_site_is_replaced_whole_or_not_at_all(tmp_path, only_chapters, capfd):
+    chapter(tmp_path / "notebooks", text(SEE), code(DRAW, 1))
+    out = tmp_path / "site"
+    report = website.build(
+        tmp_path / "notebooks", out, tiny_pages(tmp_path / "pages", "[the chapter](chapters/04_tiny.ipynb)")
+    )
+    page = (out / "chapters" / "04_tiny.html").read_text(encoding="utf-8")
+    assert (
+        report.pictures == 1
+        and "<figcaption>" in page
+        and "One query" in page
+        and (out / "_static/mathjax/tex-chtml.js").is_file()
+    )
+    for body, named in (
+        ("![A film](gone.png)", "gone.png"),
+        ("[x](nowhere.md)", "nowhere.md"),
+        ("[x](#nowhere)", "nowhere"),
+    ):
+        with pytest.raises(SiteError, match="the warnings above are errors"):
+            website.build(tmp_path / "notebooks", out, tiny_pages(tmp_path / "pages", body))
+        said = capfd.readouterr().err
+        assert "index.md" in said and named in said
+    with pytest.raises(SiteError, match=r"index\.html: the link 'gone\.html' is dead"):
+        website.build(tmp_path / "notebooks", out, tiny_pages(tmp_path / "pages", '<a href="gone.html">x</a>'))
+    assert (out / "chapters" / "04_tiny.html").read_text(encoding="utf-8") == page
+    assert {path.name for path in tmp_path.iterdir()} == {"notebooks", "pages", "site"}  # nothing half-made is left
+
+
+def test_serving_what_is_not_built_says_what_to_do(tmp_path, capsys):
+    assert website.main(["serve", "--out", str(tmp_path)]) == 1
+    assert "run: make site" in capsys.readouterr().err
+
+
+# --- pages made of data -----------------------------------------------------------------------------------------------
+
+
+def test_texts_from_data_are_never_markup():
+    assert plain("a_b*c <b> [x](y) $z$ `k_i`") == r"a\_b\*c \<b\> \[x\](y) \$z\$ `k_i`"
+    assert "| a \\| b |" in table(["x"], [["a | b"]], "T")
+    with pytest.raises(SiteError, match="a\\.png: a figure needs a description"):
+        figure("a.png", " ", "words")
+
+
+def test_timings_are_shown_with_where_they_were_measured(tmp_path):
+    assert "No build has been measured" in site_pages.timings_page(tmp_path)
+    (tmp_path / "data").mkdir()
+    record = {
+        "seconds": 12.5,
+        "machine": {"cores": 2},
+        "chapters": [{"chapter": "04_tiny", "seconds": 12.5, "status": "ok"}],
+    }
+    (tmp_path / "data" / "timings.json").write_text(json.dumps(record), encoding="utf-8")
+    page = site_pages.timings_page(tmp_path)
+    assert "| 04\\_tiny | 12.5 | ok |" in page and "data/timings.json" in page and "cores" in page
+
+
+def test_every_work_of_the_citation_file_can_be_cited():
+    page = site_pages.cite_page(ROOT / "CITATION.cff")
+    assert page.count("```bibtex") == 4 and page.count("{") == page.count("}")
+    assert (
+        "author = {Zhihong Chen and Yaling Shen and Yan Song and Xiang Wan}" in page
+        and "Proceedings of ECCV 2022" in page
+    )
+
+
+def test_the_api_has_a_page_for_every_package_and_no_private_module(tmp_path):
+    modules = site_api.write(tmp_path / "api")
+    assert "rrg_lib.models.memory.base" in modules and not any("._" in module for module in modules)
+    index = (tmp_path / "api" / "index.md").read_text(encoding="utf-8")
+    assert all(
+        f"\n{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}\n" in index
+        for path in (ROOT / "rrg_lib").rglob("__init__.py")
+    )
