@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rrg_lib.models.batches import StudyBatches
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
 from rrg_lib.training import Trainer, TrainingConfig
 
 WORDS, PATCHES, D_VF = 12, 6, 10
-CONFIG = GeneratorConfig(
+CONFIG = TransformerConfig(
     vocab_size=WORDS, d_vf=D_VF, d_model=32, d_ff=32, heads=2, layers=1, feature_dropout=0.1, max_length=8
 )
 MEMORY = CMNConfig(slots=9, top_k=3)

@@ -10,7 +10,7 @@ from toy import CONFIG, D_VF, MEMORY, PATCHES, generator
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate, greedy_search, repeated_ngrams
-from rrg_lib.models.generator import Batch
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig
 
 MEMORIES = {
@@ -195,7 +195,7 @@ class Watched:
     """A generator that notes how many studies each step is for."""
 
     def __init__(self, model):
-        self.model, self.logits, self.studies = model, model.logits, []
+        self.model, self.device, self.studies = model, model.device, []
 
     def step(self, tokens, state):
         self.studies.append(len(tokens))

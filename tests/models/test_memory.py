@@ -10,9 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy import CONFIG, D_VF, PATCHES, generator
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch, Slots
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
-from rrg_lib.models.memory.base import Slots, read_slots
+from rrg_lib.models.memory.base import read_slots
+from rrg_lib.models.report_loss import report_loss
 
 
 def naive_read(query, keys, values, top_k, scale):
@@ -75,7 +77,7 @@ def test_no_tensor_over_scores_times_width_is_ever_made():
     """Forwards and backwards, nothing larger than the (B, h, L, N) scores exists; the released code makes (B, h, L, N,
     d_k) of them."""
     batch, length, slots, d_model, heads = 4, 20, 64, 64, 4
-    config = GeneratorConfig(
+    config = TransformerConfig(
         vocab_size=CONFIG.vocab_size, d_vf=8, d_model=d_model, d_ff=64, heads=heads, layers=1, max_length=length
     )
     model = ReportGenerator(config, CMNConfig(slots=slots, top_k=16))
@@ -138,7 +140,7 @@ def test_at_the_start_the_memory_is_one_learned_constant():
 def test_published_sizes_have_the_published_number_of_parameters():
     """paper_vs_code: 16,553,209 parameters at the IU vocabulary, of which the matrix 1,048,576 and its linears
     1,050,624."""
-    cmn = ReportGenerator(GeneratorConfig(), CMNConfig())
+    cmn = ReportGenerator(TransformerConfig(), CMNConfig())
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
     assert count(cmn) == 16_553_209
     assert cmn.memory.matrices["shared"].numel() == 1_048_576
