@@ -57,9 +57,10 @@ from rrg_lib.experiments.reports import write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.tuning import BAND, tune
 from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, generate
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
-from rrg_lib.models.generator import report_loss as library_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.layers import ReleasedLayerNorm
+from rrg_lib.models.report_loss import report_loss as library_loss
 from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, SinusoidalPositions, merge_heads, split_heads
 from rrg_lib.models.transformer import causal_mask as library_mask
 from rrg_lib.models.visual.extractor import VisualExtractor
@@ -222,7 +223,7 @@ tuple(query.shape), tuple(ours.shape)
 # > $\mathrm{norm}(\mathbf x) = \mathbf a \odot \dfrac{\mathbf x - \bar x}{s + \epsilon} + \mathbf b, \qquad s = \sqrt{\tfrac{1}{d-1}\sum_i (x_i - \bar x)^2}$
 #
 # *The papers say "Transformer" · the released code divides by $d-1$ and adds $\epsilon$ to the deviation; PyTorch's divides by $d$ and adds
-# $\epsilon$ to the variance · we do as released, and `GeneratorConfig(norm="torch")` chooses the other.*
+# $\epsilon$ to the variance · we do as released, and `TransformerConfig(norm="torch")` chooses the other.*
 #
 # **Exercise 3.2** (4 min). Write the released one (`weight` is $\mathbf a$, `bias` is $\mathbf b$).
 
@@ -447,7 +448,7 @@ say(
 # Count the parameters of each part, from the model itself, at the published size.
 
 # %%
-published = ReportGenerator(GeneratorConfig()).eval()
+published = ReportGenerator(TransformerConfig()).eval()
 
 
 def count(*modules):

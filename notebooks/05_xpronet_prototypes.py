@@ -66,8 +66,8 @@ from rrg_lib.experiments.reports import validation_scores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive, similarity_targets
-from rrg_lib.models.generator import report_loss
 from rrg_lib.models.memory.prototypes import Prototypes, pooled_images, report_features, standard
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 from rrg_lib.replication.seed_scores import measured as measured_of
 from rrg_lib.replication.seed_scores import measured_as, order, swept

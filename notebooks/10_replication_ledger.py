@@ -52,7 +52,7 @@ from rrg_lib.book.figures.paper_figures import draw
 from rrg_lib.book.prose import say
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.experiments import results
-from rrg_lib.models.generator import GeneratorConfig
+from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
 from rrg_lib.replication.claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
@@ -260,7 +260,7 @@ checks.share_of_slots(share_of_slots)
 
 # %% tags=["nbval-check-output"]
 d, base = (
-    GeneratorConfig().d_model,
+    TransformerConfig().d_model,
     parameters(None),
 )  # BASE with its ResNet-101, counted from the code at the published size
 print(f"BASE {base:,}; CMN with 4,096 slots {parameters(CMNConfig(slots=4096)):,}")

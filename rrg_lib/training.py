@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
+from rrg_lib.models.interface import Batch, Captioner
+from rrg_lib.models.report_loss import summed_report_loss
 from rrg_lib.runtime.checkpoint import (
     check_same,
     load_into,
@@ -34,7 +35,7 @@ PRECISIONS = ("no", "tf32", "fp16", "bf16")
 
 #: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the
 #: scores that it will give, and `missing`, those that it cannot compute on these studies, with the reason.
-ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
+ScoreFunction = Callable[[Captioner], dict[str, float]]
 #: What the loop itself knows of an epoch.
 _OWN_SCORES = ("train_loss", "validation_loss")
 
@@ -202,7 +203,7 @@ class Trainer:
 
     def __init__(
         self,
-        generator: ReportGenerator,
+        generator: Captioner,
         train: DataLoader,
         validation: DataLoader,
         config: TrainingConfig,
@@ -241,7 +242,7 @@ class Trainer:
             self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda"
         ):  # a fine-tuned extractor's, over the whole batch
             generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
-        generator.encoder.checkpointed = generator.decoder.checkpointed = config.checkpoint
+        generator.recompute_activations(config.checkpoint)
         if config.compile:
             generator.compile(dynamic=True)
         # The loaders are not prepared: they give each process its part of every batch themselves
@@ -252,7 +253,7 @@ class Trainer:
         self.best = (-1, -math.inf)
 
     @property
-    def plain(self) -> ReportGenerator:
+    def plain(self) -> Captioner:
         """The generator without what `accelerate` wraps around it."""
         return self.accelerator.unwrap_model(self.generator)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.decoding import DecodingConfig
-from rrg_lib.models.generator import GeneratorConfig
+from rrg_lib.models.generator import TransformerConfig
+from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
 from rrg_lib.models.pair_alignment import PairConfig
 from rrg_lib.runtime.hashing import content_hash
@@ -37,15 +38,18 @@ class ExtractorConfig:
 @dataclass(frozen=True)
 class Preset:
     """One row of a published table. `row` names it; `memory` None is BASE; `pair` aligns reports with images beside any
-    memory."""
+    memory. Raises `ConfigurationError` for a part that its generator does not take."""
 
     name: str
     row: str
     memory: MemoryConfig | None = None
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: GeneratorConfig = field(default_factory=TransformerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     pair: PairConfig | None = None
+
+    def __post_init__(self):
+        self.generator.check(memory=self.memory, pair=self.pair)
 
 
 #: CMN, section 3.3: the learning rates and the decay that the paper prints.
@@ -167,7 +171,7 @@ register(
 
 @dataclass(frozen=True)
 class Profile:
-    """How a preset is scaled: fields to replace in its parts. A memory takes those of `memory` that it has. `studies`
+    """How a preset is scaled: fields to replace in its parts. Generator and memory take those that they have. `studies`
     limits the training split."""
 
     name: str
@@ -243,7 +247,8 @@ class Experiment:
         return content_hash({name: value for name, value in data.items() if value is not None})
 
     def to_json(self) -> dict[str, Any]:
-        data = json.loads(json.dumps({**asdict(self), "memory": self.memory.to_json() if self.memory else None}))
+        memory = self.memory.to_json() if self.memory else None
+        data = json.loads(json.dumps({**asdict(self), "generator": self.generator.to_json(), "memory": memory}))
         if not (self.memory and self.memory.gated):
             del data["decoding"]["labels_at_test"]  # nobody is told
         return data
@@ -254,7 +259,7 @@ class Experiment:
         return Experiment(
             **{name: data[name] for name in ("dataset", "preset", "profile", "studies")},
             extractor=ExtractorConfig(**data["extractor"]),
-            generator=GeneratorConfig(**data["generator"]),
+            generator=GeneratorConfig.from_json(data["generator"]),
             memory=MemoryConfig.from_json(data["memory"]),
             training=training,
             decoding=DecodingConfig(**data["decoding"]),
@@ -282,17 +287,13 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
         )
     _known("dataset", dataset, DATASETS)
     preset, scale = PRESETS[_known("preset", preset_name, PRESETS)], PROFILES[_known("profile", profile, PROFILES)]
-    memory = preset.memory
-    if memory is not None:
-        has = {f.name for f in fields(memory)}
-        memory = replace(memory, **{key: value for key, value in scale.memory.items() if key in has})
     found = Experiment(
         dataset=dataset,
         preset=preset_name,
         profile=profile,
         extractor=scale.extractor,
-        generator=replace(preset.generator, **scale.generator),
-        memory=memory,
+        generator=_scaled(preset.generator, scale.generator),
+        memory=None if preset.memory is None else _scaled(preset.memory, scale.memory),
         training=replace(preset.training, **scale.training),
         decoding=replace(preset.decoding, **scale.decoding),
         studies=scale.studies,
@@ -303,6 +304,12 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
     for text in overrides:
         found = _override(found, text)
     return found
+
+
+def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
+    """A part of a preset with those settings of a profile that it has."""
+    has = {f.name for f in fields(part)}
+    return replace(part, **{name: value for name, value in changes.items() if name in has})
 
 
 def _override(found: Experiment, text: str) -> Experiment:
@@ -324,7 +331,8 @@ def _override(found: Experiment, text: str) -> Experiment:
             )
         return replace(found, studies=value)
     if part is None:
-        raise ConfigurationError(f"{text!r}: the preset {found.preset!r} has no {part_name}")
+        has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(found, name))))
+        raise ConfigurationError(f"{text!r}: the preset {found.preset!r} has no {part_name}; it has {has}")
     old = getattr(part, _known(f"setting of {part_name}", key, [f.name for f in fields(part)]))
     if (
         old is not None

@@ -41,7 +41,7 @@ from rrg_lib.experiments.reports import DECODE_BATCH, ValidationScores, missing_
 from rrg_lib.experiments.tuning import tuned
 from rrg_lib.models.batches import StudyBatches, TrainingStudies
 from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, LabelsAtTest, Protocol, generate
-from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.interface import Captioner
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.feature_cache import cached_features
 from rrg_lib.models.visual.finding_extractor import (
@@ -240,13 +240,14 @@ class Run:
             self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels, this_process()
         )
 
-    def new_generator(self, *, prepared: bool = True) -> ReportGenerator:
+    def new_generator(self, *, prepared: bool = True) -> Captioner:
         """The generator before training, its weights drawn by the experiment's seed, its memory initialised from the
         training studies; not so with `prepared=False`, for one whose weights come from a checkpoint."""
         what = self.experiment
         torch.manual_seed(what.training.seed)
         config = replace(what.generator, vocab_size=self.dataset.vocabulary.size, d_vf=self.extractor.dim)
-        generator = ReportGenerator(config, what.memory, None if self.extractor.frozen else self.extractor, what.pair)
+        extractor = None if self.extractor.frozen else self.extractor
+        generator = config.build(extractor, memory=what.memory, pair=what.pair)
         if prepared and generator.memory is not None:
             generator.memory.prepare(
                 TrainingStudies(
@@ -303,7 +304,7 @@ class Run:
         )
         return trainer.fit()
 
-    def generator(self) -> ReportGenerator:
+    def generator(self) -> Captioner:
         """The best generator of the run, in evaluation mode. Raises `CheckpointError` if it is not trained or belongs
         to another experiment."""
         path = self.folder / "best.safetensors"

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.dropout import Dropout
+from rrg_lib.models.layers import Dropout
 
 Inputs = Literal["image", "report", "both"]
 Labels = Literal["single", "multi"]

@@ -23,17 +23,15 @@ Whether alignment made reports and images comparable is to be measured with a ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.interface import Batch, Output
 from rrg_lib.runtime.distributed import gathered
-
-if TYPE_CHECKING:  # the generator builds this module
-    from rrg_lib.models.generator import Batch, Output
 
 FORMS = ("positives", "margin", "infonce")
 IMAGES = ("encoded", "patches")
@@ -119,8 +117,8 @@ def pair_loss(cosines: Tensor, same: Tensor, config: PairConfig) -> Tensor:
     report (B, B) are not negatives. Student paper, pair loss: `form` "positives" is as printed."""
     matching = cosines.diagonal()
     if config.form == "infonce":
-        own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-        scores = (cosines / config.temperature).masked_fill(same & ~own, -torch.inf)
+        pairs = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+        scores = (cosines / config.temperature).masked_fill(same & ~pairs, -torch.inf)
         target = torch.arange(len(cosines), device=cosines.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
     loss = (1 - matching).mean()

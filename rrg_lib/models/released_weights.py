@@ -90,17 +90,17 @@ def from_released(
     (`rrg_lib.experiments.pseudo_labels.LABEL_ORDERS`); the prototypes are put into the order of `OBSERVATIONS`. None
     leaves them where they are.
     """
-    found = {
+    weights = {
         ours: tensor
         for name, tensor in state.items()
         if not name.startswith("visual_extractor.") and (ours := our_name(name, model))
     }
     if class_order is not None:
-        if sorted(class_order) != sorted(OBSERVATIONS) or len(found.get("memory.prototypes", ())) % len(OBSERVATIONS):
+        if sorted(class_order) != sorted(OBSERVATIONS) or len(weights.get("memory.prototypes", ())) % len(OBSERVATIONS):
             raise CheckpointError(
                 f"the class order {', '.join(class_order)} does not fit the prototypes: expected the "
                 f"{len(OBSERVATIONS)} observations"
             )
-        classes = found["memory.prototypes"].unflatten(0, (len(OBSERVATIONS), -1))  # (14, N_p, D)
-        found["memory.prototypes"] = classes[[list(class_order).index(name) for name in OBSERVATIONS]].flatten(0, 1)
-    return found
+        classes = weights["memory.prototypes"].unflatten(0, (len(OBSERVATIONS), -1))  # (14, N_p, D)
+        weights["memory.prototypes"] = classes[[list(class_order).index(name) for name in OBSERVATIONS]].flatten(0, 1)
+    return weights

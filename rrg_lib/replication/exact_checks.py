@@ -19,7 +19,7 @@ from rrg_lib.data.iu_xray import records, studies
 from rrg_lib.data.study import SPLITS
 from rrg_lib.data.text.cleaning import clean_r2gen
 from rrg_lib.errors import UnknownNameError
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
 from rrg_lib.replication.printed_values import Published, compare, published, relative_gain, same_elsewhere, values_of
 
@@ -69,7 +69,7 @@ def parameters(memory: MemoryConfig | None, *, vocabulary: int = MIMIC_VOCABULAR
     """Learnt numbers of a published generator with its ResNet-101, counted on the meta device: nothing is allocated.
     `classifier` counts the ImageNet classifier too, which the released extractor drops."""
     with torch.device("meta"):
-        generator = ReportGenerator(GeneratorConfig(vocab_size=vocabulary), memory)
+        generator = ReportGenerator(TransformerConfig(vocab_size=vocabulary), memory)
     features, dropped = _resnet()
     return _count(generator) + features + (dropped if classifier else 0)
 
@@ -90,7 +90,7 @@ def _count(module: torch.nn.Module) -> int:
 
 def memory_cost(slots: int = 4096) -> dict[str, float]:
     """What `slots` memory vectors add, in per cent, by every reading of "extra parameters" that we could think of."""
-    matrix = slots * GeneratorConfig().d_model
+    matrix = slots * TransformerConfig().d_model
     base, released = parameters(None), parameters(CMNConfig())
     return {
         "everything CMN adds, over BASE": 100 * (parameters(CMNConfig(slots=slots)) - base) / base,
@@ -440,13 +440,13 @@ def slots_that_a_step_changes() -> Exact:
     by whatever asks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        memory = CMNConfig().build(GeneratorConfig().d_model, GeneratorConfig().heads)
+        memory = CMNConfig().build(TransformerConfig().d_model, TransformerConfig().heads)
         (matrix,) = memory.matrices.values()
         before = matrix.detach().clone()
         optimizer = torch.optim.Adam(
             memory.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-9, weight_decay=5e-5, amsgrad=True
         )
-        answers = memory.respond(torch.randn(4, 98, GeneratorConfig().d_model), memory.slots(None, "image")).vectors
+        answers = memory.respond(torch.randn(4, 98, TransformerConfig().d_model), memory.slots(None, "image")).vectors
         answers.square().mean().backward()
         asked = int((matrix.grad.abs().sum(dim=1) > 0).sum())
         optimizer.step()

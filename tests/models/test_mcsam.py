@@ -19,9 +19,10 @@ from rrg_lib.experiments.presets import ExtractorConfig, experiment
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import StudyBatches, TrainingStudies
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import Batch, report_loss
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory.mcsam import MCSAMConfig, contrastive_alignment, direct_alignment
 from rrg_lib.models.memory.topics import find_topics
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import Decoder, causal_mask
 from rrg_lib.training import build_optimizer
 

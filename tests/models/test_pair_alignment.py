@@ -17,9 +17,11 @@ from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.experiments.image_report_retrieval import encode_studies, image_report_retrieval, neutral_image
 from rrg_lib.experiments.presets import PRESETS, Experiment, experiment
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import Batch, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory.cmn import CMNMemory
 from rrg_lib.models.pair_alignment import PairAlignment, PairConfig, pair_loss, same_report
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.runtime.checkpoint import load_into, load_tensors
 from rrg_lib.training import Trainer, TrainingConfig
 

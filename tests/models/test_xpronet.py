@@ -14,7 +14,7 @@ from toy import CONFIG, D_VF, PATCHES, generator
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import Batch
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import MemoryConfig, XProNetConfig
 from rrg_lib.models.memory.base import linear_weights
 

@@ -9,7 +9,7 @@ from toy import ToyDataset, generator, trainer
 
 from rrg_lib.errors import ConfigurationError, OutOfMemoryError
 from rrg_lib.models.batches import EpochOrder
-from rrg_lib.models.generator import report_loss
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.runtime.device import device_name, memory_advice, on_device, this_device
 from rrg_lib.training import TrainingConfig
 

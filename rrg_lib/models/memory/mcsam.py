@@ -35,13 +35,12 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import masked_mean
+from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.memory.base import (
     CrossModalMemory,
     MemoryConfig,
     MemoryProjections,
     Modality,
-    Response,
-    Slots,
     check_top_k,
     read_slots,
 )
@@ -236,8 +235,8 @@ def contrastive_alignment(visual: Tensor, report: Tensor, scale: Tensor | float)
     loss of a batch with copies can't reach 0.
     """
     scores = scale * visual @ report.T  # (B, B)
-    own = torch.arange(len(scores), device=scores.device)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    partners = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, partners) + F.cross_entropy(scores.T, partners)) / 2
 
 
 def direct_alignment(visual: Tensor, report: Tensor) -> Tensor:
