@@ -51,6 +51,8 @@ class TrainingConfig:
     `weight_decay_memory` for what belongs to the memory (None: as for the rest, as released). L2 decay and Adam
     together silence a memory: where hardly any gradient comes, the decay is all the gradient there is, and Adam makes
     full-sized steps of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
+    `clip_norm` limits the length of the whole gradient, `clip_value` each of its numbers (R2Gen and the LSTM captioners
+    were trained with the latter).
 
     For speed and room, off in every preset, because they change the last bits or the order of the studies:
     `mixed_precision` ("tf32" and "fp16" need a GPU), `compile` (torch.compile; minutes to begin with, and it wants a
@@ -72,6 +74,7 @@ class TrainingConfig:
     step_factor: float = 0.8
     warmup_steps: int = 0
     clip_norm: float | None = None
+    clip_value: float | None = None
     accumulate: int = 1
     mixed_precision: Literal["no", "tf32", "fp16", "bf16"] = "no"
     compile: bool = False
@@ -336,6 +339,8 @@ class Trainer:
             self.accelerator.backward(total / whole * self.accelerator.num_processes + sum(losses))
             if self.config.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
+            if self.config.clip_value is not None and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_value_(self.generator.parameters(), self.config.clip_value)
             self.optimizer.step()
             self.optimizer.zero_grad()
         return (own / whole + sum(loss.detach() for loss in losses)).item()

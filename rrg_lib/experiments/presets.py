@@ -13,11 +13,16 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.models.adaatt import AdaAttConfig
+from rrg_lib.models.att2in import Att2inConfig
 from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
 from rrg_lib.models.pair_alignment import PairConfig
+from rrg_lib.models.r2gen import R2GenConfig
+from rrg_lib.models.show_tell import ShowTellConfig
+from rrg_lib.models.topdown import TopDownConfig
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.training import TrainingConfig
 
@@ -167,6 +172,36 @@ register(
         pair=PairConfig(form="positives"),
     )
 )
+
+#: The captioning code's shipped configurations: Adam as it comes, every gradient value clipped, 0.8 every third epoch,
+#: the best epoch by validation CIDEr. Which settings the radiology papers gave these systems, they do not say.
+_CAPTIONING = TrainingConfig(
+    epochs=30,
+    batch_size=10,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    step_epochs=3,
+    clip_value=0.1,
+    monitor={"CIDEr": 1.0},
+)
+#: R2Gen's released script for IU X-Ray.
+_R2GEN = TrainingConfig(
+    lr=1e-4,
+    lr_visual=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    step_epochs=50,
+    step_factor=0.1,
+    clip_value=0.1,
+    seed=9223,
+)
+register(Preset("st", "CMN Table 3, ST", generator=ShowTellConfig(), training=_CAPTIONING))
+register(Preset("att2in", "CMN Table 3, ATT2IN", generator=Att2inConfig(), training=_CAPTIONING))
+register(Preset("adaatt", "CMN Table 3, ADAATT", generator=AdaAttConfig(), training=_CAPTIONING))
+register(Preset("topdown", "CMN Table 3, TOPDOWN", generator=TopDownConfig(), training=_CAPTIONING))
+register(Preset("r2gen", "CMN Table 3, R2GEN", generator=R2GenConfig(), training=_R2GEN))
 
 
 @dataclass(frozen=True)

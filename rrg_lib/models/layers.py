@@ -24,7 +24,11 @@ class ReleasedLayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.bias, _Standardised.apply(x, self.eps), self.weight)
+        return torch.addcmul(self.bias, self.standardised(x), self.weight)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """(x - mean) / (std + eps) over the last axis."""
+        return _Standardised.apply(x, self.eps)
 
 
 class _Standardised(torch.autograd.Function):
