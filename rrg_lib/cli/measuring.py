@@ -180,8 +180,8 @@ def baselines(
 ) -> None:
     """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the
     minutes it takes."""
-    from rrg_lib.evaluation.baseline_table import evaluate_baselines
     from rrg_lib.evaluation.baselines import Task
+    from rrg_lib.evaluation.evaluate import evaluate_baselines
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
     from rrg_lib.experiments.run import prepared
 

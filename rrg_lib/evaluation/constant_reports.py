@@ -12,7 +12,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from rrg_lib.evaluation.nlg import bleu_of
+from rrg_lib.evaluation.bleu import bleu_of
 
 #: A sentence is a tuple of words that ends with "."; a list of sentences is one report.
 Sentence = tuple[str, ...]
@@ -71,7 +71,7 @@ class ConstantBleu:
     def _of_chunk(self, candidates: list[list[int]]) -> np.ndarray:
         rows = _padded(candidates)
         length = np.array([len(candidate) for candidate in candidates])
-        terms = np.zeros((len(rows), 10))  # as in nlg._bleu
+        terms = np.zeros((len(rows), 10))  # as in bleu.bleu_terms
         terms[:, 0], terms[:, 1] = self._studies * length, self._reference_length
         begins = np.where(rows >= 0, 0, -1)
         for n in range(1, 5):

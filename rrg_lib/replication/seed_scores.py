@@ -26,8 +26,8 @@ import numpy as np
 from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
-from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS
 from rrg_lib.experiments.presets import DATASETS, Experiment, experiment
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
@@ -81,8 +81,8 @@ class Measured:
 
 
 def order(a: Measured, b: Measured) -> Order:
-    """How A compares with B, by the rule of `deciding`. Raises `ConfigurationError` where no smallest difference of the
-    score is declared."""
+    """How A compares with B, by the rule of `decision_rule`. Raises `ConfigurationError` where no smallest difference
+    of the score is declared."""
     if _searched(a) != _searched(b) or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
         return Order("not measured alike", a.spread.mean - b.spread.mean, seeds=min(a.spread.n, b.spread.n))
     paired = a.drawn is not None and b.drawn is not None
@@ -90,8 +90,8 @@ def order(a: Measured, b: Measured) -> Order:
         return order(a.other, b.other)
     variance = float(np.nanvar(a.drawn - b.drawn, ddof=1)) if paired else a.s_studies**2 + b.s_studies**2
     note = "" if paired else UNPAIRED if EDITION_0_1 in (a.protocol, b.protocol) else "unpaired"
-    if a.score == FINDING_F1_KEYWORDS and not paired:
-        note += ", by keywords-0"
+    if not paired and a.score in REGISTRY and (remark := REGISTRY[a.score].remark):
+        note += f", {remark}"
     arms = [Arm(m.spread.mean, m.spread.n, m.pool) for m in (a, b)]
     return judge(*arms, variance, delta=smallest_difference(a.score), studies=a.studies, note=note)
 
@@ -317,7 +317,8 @@ def _measured(
         bounds = [r.evaluation.rows[0].intervals.get(score, (math.nan, math.nan)) for r in runs]
         s_studies = math.sqrt(fmean(((high - low) / 2 / _REACH) ** 2 for low, high in bounds))
         low, high = (fmean(b[side] for b in bounds) for side in (0, 1))
-    other = _measured(results, here, FINDING_F1_KEYWORDS, dataset, profile, protocol) if score == FINDING_F1 else None
+    stand_in = REGISTRY[score].stand_in if score in REGISTRY else None
+    other = _measured(results, here, stand_in, dataset, profile, protocol) if stand_in else None
     return Measured(
         dataset=dataset,
         profile=profile,
@@ -358,8 +359,8 @@ def _measured_by(result: StoredResult, score: str) -> str:
         f"studies {made['studies']['hash']}",
     ]
     parts.append(f"data {result.provenance['identity']['dataset']}")
-    if score.startswith(FINDING_F1):
-        labeler = made["keywords" if score == FINDING_F1_KEYWORDS else "labeler"]
+    if score in REGISTRY and REGISTRY[score].labelled_by:
+        labeler = made[REGISTRY[score].labelled_by]
         parts.append(f"labeler {labeler['version']} {labeler['hash']}")
     return ", ".join(parts)
 
