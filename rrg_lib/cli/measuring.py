@@ -305,8 +305,13 @@ def ledger(
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
     from rrg_lib.experiments.results import stored
     from rrg_lib.replication.ledger import ledger as made
-    from rrg_lib.replication.ledger_files import counts_markdown, ledger_markdown, write_ledger
-    from rrg_lib.replication.ledger_tables import frame_markdown, main_table
+    from rrg_lib.replication.ledger_tables import (
+        counts_markdown,
+        frame_markdown,
+        ledger_markdown,
+        main_table,
+        write_ledger,
+    )
 
     results = stored()
     rows = made(results)
