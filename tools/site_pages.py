@@ -24,20 +24,13 @@ from rrg_lib.experiments.results import StoredResult, stored
 from rrg_lib.experiments.results import table as results_table
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown
+from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
 from rrg_lib.replication.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
 #: image.
-FIRST = (
-    "iu_phantom/base,",
-    "iu_phantom/cmn,",
-    "iu_phantom/xpronet, laptop, tuned, labels: classifier",
-    "iu_phantom/mcsam,",
-    "iu_phantom/cmn_pair,",
-    "a1:",
-    "b:",
-)
+FIRST, FIRST_BASELINES = ("base", "cmn", "xpronet", "mcsam", "cmn_pair"), ("a1", "b")
 #: Figures of the papers that ours stand beside and that no trained run on this machine is needed for.
 DRAWN = (
     "cmn_table_2",
@@ -87,12 +80,19 @@ def write(
 def results(kept: Sequence[StoredResult]) -> str:
     frame = results_table(kept)
     columns = [*(metric.name for metric in metrics_shown("site")), "distinct", "seeds"]
-    names = [name for begin in FIRST for name in frame.index if str(name).startswith(begin)]
-    short = {name: plain(str(name).removeprefix("iu_phantom/").replace(", laptop", "")) for name in names}
+    systems = {
+        r.experiment.preset: r.system
+        for r in kept
+        if r.experiment.dataset == DRAWN_STUDIES and r.labels_at_test in (None, "classifier")
+    }
+    baselines = {row.name: f"{row.name}: {row.description}" for row in kept[0].evaluation.rows[1:]}
+    names = [systems[preset] for preset in FIRST if preset in systems]
+    names += [baselines[name] for name in FIRST_BASELINES if name in baselines]
+    short = {name: plain(name.removeprefix(f"{DRAWN_STUDIES}/").replace(", laptop", "")) for name in names}
     rows = [[short[name], *(plain(frame.loc[name, column]) for column in columns)] for name in names]
-    if len(rows) < len(FIRST):
+    if len(rows) < (wanted := len(FIRST) + len(FIRST_BASELINES)):
         raise SiteError(
-            f"data/results: {len(rows)} of the {len(FIRST)} rows of the start page are stored; run `make results "
+            f"data/results: {len(rows)} of the {wanted} rows of the start page are stored; run `make results "
             f"PROFILE=laptop`"
         )
     praised = " and ".join(

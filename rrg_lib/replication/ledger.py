@@ -149,16 +149,16 @@ def _value_row(value: Published, results: Sequence[StoredResult]) -> ValueRow:
 def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult]) -> Measured | None:
     if preset is None:
         return None
-    own = measured(
+    replicated = measured(
         results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published"
     )
     drawn = (
         [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS]
-        if own is None
+        if replicated is None
         else []
     )
     # the first with seeds enough
-    return own or max(filter(None, drawn), key=lambda ours: min(ours.spread.n, MIN_SEEDS), default=None)
+    return replicated or max(filter(None, drawn), key=lambda ours: min(ours.spread.n, MIN_SEEDS), default=None)
 
 
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> Decision:
@@ -210,7 +210,7 @@ def _why_not(value: Published, preset: str | None) -> str:
 
 
 def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> ClaimRow:
-    own = own_table(claim)
+    beside = own_table(claim)
     trained = claim.kind not in ("check", "none")
     verdict, why, evidence = (
         by_results(claim, results) if trained else Decision(Verdict.NOT_RUN, f"decided by {claim.decided_by}")
@@ -219,14 +219,14 @@ def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> ClaimRow:
     if claim.check and claim.kind != "measurement":
         check = run_check(claim.check)
         if check.verdict in (Verdict.CONSISTENT, Verdict.CONTRADICTED):
-            own = OwnTable(check.verdict, check.why)
+            beside = OwnTable(check.verdict, check.why)
         if not trained:  # the check is all that decides it
             verdict, why, evidence = check.verdict, check.why, check
-    if own and own.verdict is Verdict.CONTRADICTED:
-        verdict, why = own.verdict, own.why + (f" (ours: {why})" if measured_here else "")
-    elif own and claim.wording == "stated" and verdict is Verdict.NOT_RUN and not measured_here:
-        verdict, why = Verdict.CONSISTENT, f"{own.why}; not measured: {why}"
-    return ClaimRow(claim, own, evidence, verdict, why)
+    if beside and beside.verdict is Verdict.CONTRADICTED:
+        verdict, why = beside.verdict, beside.why + (f" (ours: {why})" if measured_here else "")
+    elif beside and claim.wording == "stated" and verdict is Verdict.NOT_RUN and not measured_here:
+        verdict, why = Verdict.CONSISTENT, f"{beside.why}; not measured: {why}"
+    return ClaimRow(claim, beside, evidence, verdict, why)
 
 
 def _presets() -> dict[tuple[str, str], str]:

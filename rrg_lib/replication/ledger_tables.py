@@ -90,13 +90,13 @@ def shown(row: LedgerRow) -> ShownRow:
     if isinstance(row, ValueRow):
         printed = row.printed
         return ShownRow(**common, system=printed.system, metric=printed.metric, statement=printed.text, own_table="")
-    claim, own = row.claim, row.own_table
+    claim, beside = row.claim, row.own_table
     return ShownRow(
         **common,
         system=claim.system,
         metric=";".join(claim.metrics),
         statement=claim.claim,
-        own_table=f"{own.verdict}: {own.why}" if own else "",
+        own_table=f"{beside.verdict}: {beside.why}" if beside else "",
         wording=claim.wording,
     )
 

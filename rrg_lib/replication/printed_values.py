@@ -90,6 +90,12 @@ class Published:
         return _ORIGINS.get(self.note, Origin.OWN)
 
     @property
+    def setting(self) -> float | None:
+        """The value that a row of a sweep is printed for: 15 of "gamma=15"; None of a system."""
+        value = self.system.partition("=")[2]
+        return float(value) if value else None
+
+    @property
     def kind_of_place(self) -> Place:
         return next((place for place in Place if place.value == self.where.partition(" ")[0]), Place.TEXT)
 

@@ -160,7 +160,7 @@ def xpronet_figure_4(results: Results, where: Path | None) -> Drawn:
 
 @named
 def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
-    printed = {float(value.system.partition("=")[2]): value.value for value in _printed(XPRONET, "Figure 5")}
+    printed = {value.setting: value.value for value in _printed(XPRONET, "Figure 5")}
     ours, why = swept(results, "xpronet", "memory.gamma", DRAWN, "BLEU-4"), _settings("xpronet", "gamma")
     figure = figures.sweep(
         "XProNet, Figure 5: how many prototypes are asked (IU X-Ray)",
