@@ -15,7 +15,6 @@ import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,26 +37,14 @@ from rrg_lib.experiments.image_report_retrieval import encode_studies, neutral_i
 from rrg_lib.experiments.presets import experiment  # noqa: E402
 from rrg_lib.experiments.run import Run  # noqa: E402
 from rrg_lib.models.disease_classifier import ClassifierConfig  # noqa: E402
+from rrg_lib.replication.claim_measurements import PROFILE, Measurement  # noqa: E402
+from rrg_lib.replication.verdicts import DRAWN as DATASET  # noqa: E402
 from rrg_lib.runtime.workspace import written_whole  # noqa: E402
 
-PROFILE, DATASET = "laptop", "iu_phantom"
 #: Seeds of the small classifiers.
 CLASSIFIERS = range(10)
 #: A class is rare that fewer training studies have than this.
 RARE = 60
-
-
-class Measurement(NamedTuple):
-    """One row of the table."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    seeds: int
-    studies: int
-    of: str
-    made_by: str
 
 
 MAKERS: dict[str, Callable[[], Iterator[Measurement]]] = {}

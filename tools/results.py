@@ -22,7 +22,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from rrg_lib.evaluation.score_table import FINDING_F1
+from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.experiments import attention_results
 from rrg_lib.experiments.attention_results import label_kinds
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
