@@ -1,25 +1,32 @@
-"""One shard of a prepared dataset: an Arrow stream of some studies, written whole, that carries the means of its own
-verification."""
+"""The files of a prepared dataset: their names and format, the shards (Arrow streams of some studies, written whole,
+each with the means of its own verification), and the list of the images that were set aside."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from rrg_lib.data.rejected import Rejected
 from rrg_lib.data.sources import VIEWS, Picture, Source
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ImageError, StorageError
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.workspace import written_whole
+
+#: Raised whenever a prepared folder of an older version could be read wrongly.
+FORMAT = 1
+MANIFEST, VOCABULARY, REJECTED = "manifest.json", "vocabulary.json", "rejected.csv"
+#: The share of images that may be set aside before the run stops: a few of a large collection are damaged, more are a
+#: mistake in the whole of it.
+MAX_REJECTED = 0.05
 
 _TEXTS = pa.list_(pa.string())
 _FINDING = pa.struct([(field.name, _TEXTS if field.name == "place" else pa.string()) for field in fields(Finding)])
@@ -50,6 +57,16 @@ SCHEMA = pa.schema(
 #: Where the same pictures and words came from does not make them others: these columns are no part of the content hash.
 _PROVENANCE = ("source", "files", "provenance")
 _REQUEST, _DIGEST, _REJECTED = b"rrg:request", b"rrg:digest", b"rrg:rejected"
+
+
+class Rejected(NamedTuple):
+    """A file that could not be used; `dropped` when no other view of its study could either, so that the study is not
+    in the data."""
+
+    study: str
+    file: str
+    reason: str
+    dropped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +197,12 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
     return Shard(path.name, len(own), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
 
 
+def mapped_shard(path: Path) -> pa.Table:
+    """The shard's rows as views of the mapped file: nothing is copied. Raises `OSError` and `pa.ArrowException`."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        return reader.read_all()
+
+
 def shard_request(path: Path) -> str | None:
     """The request that the shard at `path` was made for; None when it can't be read."""
     try:
@@ -187,3 +210,21 @@ def shard_request(path: Path) -> str | None:
             return reader.schema.metadata[_REQUEST].decode()
     except (OSError, pa.ArrowException, KeyError, TypeError, UnicodeDecodeError):
         return None
+
+
+def save_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
+    """A table with the columns study, file, reason, dropped (the study: 0 or 1), written whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(Rejected._fields)
+        table.writerows((*entry[:3], int(entry.dropped)) for entry in rejected)
+
+
+def load_rejected(path: Path) -> tuple[Rejected, ...]:
+    """The table again; nothing when there is no such file, because nothing was set aside."""
+    if not path.is_file():
+        return ()
+    with open(path, encoding="utf-8", newline="") as file:
+        return tuple(
+            Rejected(row["study"], row["file"], row["reason"], row["dropped"] == "1") for row in csv.DictReader(file)
+        )

@@ -20,6 +20,7 @@ from rrg_lib.data.prepared_dataset import PreparedDataset
 from rrg_lib.data.sources import find_source
 from rrg_lib.data.study import Box
 from rrg_lib.errors import ConfigurationError, DataRootError, StorageError, UnknownNameError
+from rrg_lib.runtime.workspace import LOCK
 
 COUNT, SHARD = 24, 4
 
@@ -158,7 +159,6 @@ def test_a_damaged_dataset_is_refused_and_mended(damage, quick, tmp_path):
 
 
 def test_two_runs_at_once_share_the_work(quick, tmp_path):
-    pytest.importorskip("fcntl")
     other = threading.Thread(target=make, args=(tmp_path / "data",))
     other.start()
     make(tmp_path / "data")
@@ -182,7 +182,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(call, quick, tm
         patch.setattr(call, full)
         with pytest.raises(StorageError, match=r"could not write .*shard-00002\.arrow: No space left on device"):
             make(out)
-    assert sorted(path.name for path in out.iterdir()) == ["shard-00000.arrow", "shard-00001.arrow"]
+    assert sorted(path.name for path in out.iterdir()) == [LOCK, "shard-00000.arrow", "shard-00001.arrow"]
     assert make(out).hash == make(tmp_path / "again").hash
     assert contents(out) == contents(tmp_path / "again")
 
