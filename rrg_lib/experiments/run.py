@@ -276,7 +276,7 @@ class Run:
         if labels is not None and self.labels and self.labels.source == "expert":
             said.append(f"the memory's labels of the training studies are from {labels.source}")
         missing = missing_scores(self.dataset, self.dataset.split_indices("val"))
-        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).said]))
+        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
     def train(self) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first,
