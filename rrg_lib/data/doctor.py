@@ -53,7 +53,7 @@ class Complaint:
     what to do. `stops` when `prepare` would not go on."""
 
     count: int
-    what: str
+    subject: str
     examples: tuple[str, ...]
     advice: str
     stops: bool = False
@@ -62,12 +62,12 @@ class Complaint:
         shown = (
             f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
         )
-        return f"{_counted(self.count, self.what)}{shown}\n    {self.advice}"
+        return f"{_counted(self.count, self.subject)}{shown}\n    {self.advice}"
 
 
-def _counted(count: int, what: str) -> str:
+def _counted(count: int, subject: str) -> str:
     """ "1 image", "2,000 images" for what is "image|images"."""
-    return f"{count:,} {what.partition('|')[0] if count == 1 else what.rpartition('|')[2]}"
+    return f"{count:,} {subject.partition('|')[0] if count == 1 else subject.rpartition('|')[2]}"
 
 
 @dataclass
@@ -134,24 +134,24 @@ def examine(
                 there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True
             )
         }
-    found = Diagnosis(source, looks)
-    found.facts = _facts(source, studies, images, looks)
+    diagnosis = Diagnosis(source, looks)
+    diagnosis.facts = _facts(source, studies, images, looks)
     needed = sum(min(len(study.views), VIEWS) for study in studies)
-    found.complaints = [
+    diagnosis.complaints = [
         *_missing(source, sorted(missing), needed),
         *_films(looks, dict((path, study_id) for study_id, path in images)),
         *_reports(source, studies),
         *_published(source, studies),
     ]
-    return found
+    return diagnosis
 
 
 def _dataset(root: Path, layout: str | None) -> str:
     """The dataset whose layout the folder has; of R2Gen's, which has two, by the ids."""
-    found, place = find_layout(root, None, layout)
-    if len(found.datasets) == 1:
-        return found.datasets[0]
-    studies = found.read(place, "as_released").studies
+    reader, place = find_layout(root, None, layout)
+    if len(reader.datasets) == 1:
+        return reader.datasets[0]
+    studies = reader.read(place, "as_released").studies
     return "iu_xray" if any(iu_xray.image_key(f"{study.id}-1") for study in studies) else "mimic_cxr"
 
 
@@ -194,7 +194,7 @@ def _missing(source: RealImages, missing: list[str], needed: int) -> list[Compla
 
 
 def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
-    found = []
+    complaints = []
     if unreadable := {path: look.fault for path, look in looks.items() if look.fault}:
         examples = tuple(list(unreadable.values())[:3])
         stops = len(unreadable) > MAX_REJECTED * len(looks)
@@ -203,10 +203,12 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
             if not stops
             else "Get these files again: they are too many to set aside."
         )
-        found.append(Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops))
+        complaints.append(
+            Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops)
+        )
     if odd := {path: look.oddness for path, look in looks.items() if look.oddness}:
         examples = tuple(f"{path} ({why})" for path, why in list(odd.items())[:3])
-        found.append(
+        complaints.append(
             Complaint(
                 len(odd),
                 "image does not look like a film of a chest|images do not look like films of a chest",
@@ -220,9 +222,9 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
             alike[look.digest].append(path)
     if twice := [paths for paths in alike.values() if len(paths) > 1]:
         examples = tuple(" = ".join(f"{path} of {owner[path]}" for path in paths[:2]) for paths in twice[:3])
-        what = "image is there more than once, pixel for pixel|images are there more than once, pixel for pixel"
-        found.append(Complaint(len(twice), what, examples, "One of each is in the wrong place, or needless."))
-    return found
+        subject = "image is there more than once, pixel for pixel|images are there more than once, pixel for pixel"
+        complaints.append(Complaint(len(twice), subject, examples, "One of each is in the wrong place, or needless."))
+    return complaints
 
 
 def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
@@ -237,9 +239,9 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
         [study.id for study, one in known if getattr(study, part) != getattr(one, part)] for part in ("report", "split")
     )
     incomparable = "Scores on them can't be compared with published ones."
-    found = []
+    complaints = []
     if empty:
-        found.append(
+        complaints.append(
             Complaint(
                 len(empty),
                 "report is empty|reports are empty",
@@ -249,7 +251,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     if reworded:
-        found.append(
+        complaints.append(
             Complaint(
                 len(reworded),
                 "report is not that of the collection|reports are not those of the collection",
@@ -258,7 +260,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     if moved:
-        found.append(
+        complaints.append(
             Complaint(
                 len(moved),
                 "study is in another split than published|studies are in another split than published",
@@ -267,17 +269,17 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     splits = Counter(study.split for study in studies)
-    for split, what, without in (
+    for split, purpose, without in (
         ("val", "validation", "Training stops without them"),
         ("test", "testing", "There is nothing to measure a system on"),
     ):
         if splits["train"] and not splits[split]:
             advice = f"{without}. Give some the split {split!r}."
-            found.append(
-                Complaint(len(studies), f"study, and none for {what}|studies, and none for {what}", (), advice)
+            complaints.append(
+                Complaint(len(studies), f"study, and none for {purpose}|studies, and none for {purpose}", (), advice)
             )
     if studies and not any(study.split == "train" for study in studies):
-        found.append(
+        complaints.append(
             Complaint(
                 len(studies),
                 "study, and none for training|studies, and none for training",
@@ -286,7 +288,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
                 stops=True,
             )
         )
-    return found
+    return complaints
 
 
 def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:

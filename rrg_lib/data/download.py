@@ -4,7 +4,6 @@ or not at all."""
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import DownloadError, StorageError
+from rrg_lib.runtime.hashing import file_sha256
 from rrg_lib.runtime.workspace import write_json
 
 #: What was recorded of files fetched before, in the folder they are in.
@@ -74,38 +74,32 @@ def fetch(
     checksums = path.parent / CHECKSUMS
     recorded = json.loads(checksums.read_text(encoding="utf-8")) if checksums.is_file() else {}
     expected = sha256 or recorded.get(path.name)
-    if path.is_file() and (found := hash_of(path)) == (
-        expected or found
+    if path.is_file() and (digest := file_sha256(path)) == (
+        expected or digest
     ):  # one that the user put there is taken as the first one
-        write_json(checksums, recorded | {path.name: found})
-        return found
+        write_json(checksums, recorded | {path.name: digest})
+        return digest
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _complete(url, part, how, progress, sleep)
-        found = hash_of(part)
-        if expected and found != expected:
+        digest = file_sha256(part)
+        if expected and digest != expected:
             part.unlink()
             _note(part).unlink(missing_ok=True)
             raise DownloadError(
-                f"{url}: what came has the SHA-256 {found}, expected {expected}. It was deleted. Run again; if that "
+                f"{url}: what came has the SHA-256 {digest}, expected {expected}. It was deleted. Run again; if that "
                 f"does not help, the file was changed "
                 f"or the connection is not to be trusted (a hash recorded here before stands in {checksums})"
             )
-        write_json(checksums, recorded | {path.name: found})
+        write_json(checksums, recorded | {path.name: digest})
         part.replace(path)
         _note(part).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             f"could not write {part}: {error.strerror or error}. What arrived stays; free some space, then run again"
         ) from error
-    return found
-
-
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest
 
 
 def _note(part: Path) -> Path:

@@ -241,7 +241,7 @@ def _manifest(
         "image_size": SIZE,
         "views": VIEWS,
         "studies": len(studies),
-        "splits": {split: len(found) for split, found in ids.items()},
+        "splits": {split: len(members) for split, members in ids.items()},
         "shards": [{name: value for name, value in asdict(shard).items() if name != "rejected"} for shard in shards],
     }
 

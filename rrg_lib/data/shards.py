@@ -92,10 +92,10 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
             f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with "
             f"V at least 1"
         )
-    own = len(views)
-    if own < VIEWS:
-        views = np.concatenate([views, np.repeat(views[-1:], VIEWS - own, axis=0)])
-    provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - own}
+    num_views = len(views)
+    if num_views < VIEWS:
+        views = np.concatenate([views, np.repeat(views[-1:], VIEWS - num_views, axis=0)])
+    provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - num_views}
     return {
         "id": study.id,
         "split": study.split,
@@ -107,7 +107,7 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
         "findings": [asdict(finding) | {"place": list(finding.place)} for finding in study.findings],
         "boxes": [asdict(box) for box in picture.boxes if box.view < VIEWS],
         "views": views.tobytes(),
-        "num_views": own,
+        "num_views": num_views,
         "source": study.source,
         "files": list(study.views),
         "provenance": json.dumps(provenance, sort_keys=True, ensure_ascii=False),
@@ -177,11 +177,11 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
         metadata = table.schema.metadata
         rejected = tuple(Rejected(*entry) for entry in json.loads(metadata.get(_REJECTED, b"[]")))
         dropped = {entry.study for entry in rejected if entry.dropped}
-        own = table["id"].to_pylist()
+        stored_ids = table["id"].to_pylist()
         sound = (
             metadata[_REQUEST].decode() == request
             and table.schema.equals(SCHEMA)
-            and own == [name for name in ids if name not in dropped]
+            and stored_ids == [name for name in ids if name not in dropped]
         )
         content = digest(table.to_pylist()) if sound else ""
         if not sound or content != metadata[_DIGEST].decode():
@@ -194,7 +194,7 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
         ValueError,
     ):  # absent, cut short, or not ours: it is made again
         return None
-    return Shard(path.name, len(own), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
+    return Shard(path.name, len(stored_ids), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
 
 
 def mapped_shard(path: Path) -> pa.Table:

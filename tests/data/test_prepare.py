@@ -20,7 +20,7 @@ from rrg_lib.data.prepared_dataset import PreparedDataset
 from rrg_lib.data.sources import find_source
 from rrg_lib.data.study import Box
 from rrg_lib.errors import ConfigurationError, DataRootError, StorageError, UnknownNameError
-from rrg_lib.runtime.workspace import LOCK
+from rrg_lib.runtime.workspace import LOCK, locked
 
 COUNT, SHARD = 24, 4
 
@@ -65,6 +65,12 @@ def test_preparing_twice_draws_nothing_and_changes_nothing(whole, quick):
     before, stamps = contents(whole.folder), times(whole.folder)
     assert make(whole.folder).hash == whole.hash
     assert quick == [] and contents(whole.folder) == before and times(whole.folder) == stamps
+
+
+def test_what_is_whole_is_opened_without_waiting_for_anybody(whole):
+    """It may lie on a disk that cannot be written to."""
+    with locked(whole.folder):
+        assert make(whole.folder).hash == whole.hash
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_processes(whole, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,11 @@ def test_a_file_is_not_mapped_before_it_is_read_and_damage_is_found_then(tmp_pat
         opened.views(3)
 
 
+def test_opening_needs_neither_torch_nor_another_library_of_datasets():
+    code = "import sys, rrg_lib.data.prepare; print(*({'torch', 'datasets'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b""
+
+
 def test_opening_what_is_not_there_tells_the_command(tmp_path):
     with pytest.raises(
         DataRootError, match=r"looked for manifest\.json; the folder does not exist; .*Run: rrg prepare iu_phantom"
@@ -100,6 +107,13 @@ def test_the_shares_of_all_nodes_are_every_study_once(world_size, seed, whole):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     if world_size == 1:
         assert (shares[0] == whole.ids) == (seed is None)
+
+
+def test_a_node_reads_few_shards_and_never_the_whole(whole):
+    shard = {study_id: i // SHARD for i, study_id in enumerate(whole.ids)}
+    for rank in range(5):
+        shares = StudyStream(whole, rank=rank, world_size=5, seed=rank, buffer=1, columns=["id"])
+        assert len({shard[row["id"]] for row in shares}) <= 2
 
 
 def test_a_streams_order_follows_from_seed_and_epoch_alone(whole):

@@ -16,7 +16,7 @@ from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.run import Run, prepared
 
 REPORTS = {
-    "ill": " FINAL REPORT\n FINDINGS: There is a large left pleural effusion.\n The heart is enlarged.\n\n IMPRESSION: Ill.\n",
+    "ill": " FINAL REPORT\n FINDINGS: Large left pleural effusion.\n The heart is enlarged.\n IMPRESSION: Ill.",
     "well": " FINAL REPORT\n FINDINGS: The heart is normal in size.\n The lungs are clear.\n\n IMPRESSION: Well.\n",
     "unread": " FINAL REPORT\n IMPRESSION: Pneumothorax.\n",
 }

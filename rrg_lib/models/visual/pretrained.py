@@ -17,7 +17,6 @@ its numbers.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from collections import OrderedDict
@@ -33,6 +32,7 @@ from torch import Tensor
 
 from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.models.visual.networks import lite_package
+from rrg_lib.runtime.hashing import file_sha256
 
 _CHEST = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
 _DENSENET = _CHEST + "{}-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
@@ -131,9 +131,9 @@ def published_state(name: str, weights: str) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"no weights {weights!r} for {name}: {file.path} is not there and could not be fetched ({error}). {put}"
             ) from error
-    if file.sha256 and not (found := _sha256(file.path)).startswith(file.sha256):
+    if file.sha256 and not (digest := file_sha256(file.path)).startswith(file.sha256):
         raise CheckpointError(
-            f"{file.path} is not the published file: its SHA-256 begins with {found[:8]}, not {file.sha256}. Delete "
+            f"{file.path} is not the published file: its SHA-256 begins with {digest[:8]}, not {file.sha256}. Delete "
             f"it. {put}"
         )
     return read_state(file.path)
@@ -188,11 +188,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
         raise CheckpointError(f"{path} holds a {type(held).__name__}, not the named tensors of a network")
     return {str(key): value.detach() for key, value in held.items()}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- checkpoints of torch before 1.6 ----------------------------------------------------------------------------------
