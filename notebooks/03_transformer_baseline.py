@@ -102,7 +102,7 @@ def patches_of(inputs):
 
 
 effusion = DRAWN_FINDINGS.index("Effusion")
-look = next(i for i in dataset.split_indices("val") if dataset.labels[i, effusion])
+look = next(i for i in dataset.split_indices("val") if dataset.drawn_findings[i, effusion])
 views = dataset.views_array([look])
 with torch.no_grad():
     features = run.extractor(torch.from_numpy(views)).patches  # (1, S, d_vf)
@@ -824,7 +824,7 @@ say(
 
 # %%
 test = dataset.split_indices("test")
-labels = {i: [name for name, on in zip(DRAWN_FINDINGS, dataset.labels[i], strict=True) if on] for i in test}
+labels = {i: [name for name, on in zip(DRAWN_FINDINGS, dataset.drawn_findings[i], strict=True) if on] for i in test}
 shown = [next(i for i in test if not labels[i])]
 for finding in ("Cardiomegaly", "Effusion"):
     shown.append(next(i for i in test if finding in labels[i] and i not in shown))

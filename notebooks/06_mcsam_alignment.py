@@ -865,7 +865,7 @@ def cosines(pair, part):
     return np.diag(every).copy(), every[~np.eye(len(every), dtype=bool)]
 
 
-abnormal = dataset.labels[test.indices].any(1)
+abnormal = dataset.drawn_findings[test.indices].any(1)
 everyone = np.ones(len(test), dtype=bool)
 panels = {
     "before training": ("before training", everyone),

@@ -135,7 +135,7 @@ def focal_loss_and_rare_classes() -> Iterator[Measurement]:
     batches = {name: run.batches(name) for name in splits}
     neutral = neutral_image(generator, batches["train"])
     vectors = {name: encode_studies(generator, batches[name], neutral) for name in splits}
-    targets = single_labels(dataset.labels, rarest_first(dataset.labels[splits["train"]]))
+    targets = single_labels(dataset.drawn_findings, rarest_first(dataset.drawn_findings[splits["train"]]))
     names = (NORMAL, *DRAWN_FINDINGS)
     data = [LabelledStudies(vectors[name].image, vectors[name].report, targets[splits[name]]) for name in splits]
     counts = np.bincount(targets[splits["train"]], minlength=len(names))

@@ -36,8 +36,8 @@ VALIDATION_SCORES = (*WITHOUT_JAVA, "finding-F1", "distinct")
 
 def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str, str]:
     """Which of `VALIDATION_SCORES` cannot be computed on these studies, each with the reason."""
-    coded = [i for i in indices if dataset.labelled[i]]
-    if dataset.labels[coded].any():
+    coded = [i for i in indices if dataset.coded[i]]
+    if dataset.drawn_findings[coded].any():
         return {}
     has = (
         f"none of the {len(coded)} with expert codes has one of the 13 findings"
@@ -58,8 +58,8 @@ class ValidationScores:
     def __init__(self, batches: StudyBatches, labels: np.ndarray | None = None):
         self.batches, self.labels, self.labeler, dataset = batches, labels, ReportLabeler(), batches.dataset
         self.references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-        self.coded = [i for i in batches.indices if dataset.labelled[i]]
-        self.truth = dataset.labels[self.coded]
+        self.coded = [i for i in batches.indices if dataset.coded[i]]
+        self.truth = dataset.drawn_findings[self.coded]
         self.missing = missing_scores(dataset, batches.indices)
         self.names = tuple(name for name in VALIDATION_SCORES if name not in self.missing)
 

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 def prepared(name: str, *, data_root: Path | None = None, progress: bool = True, **options: Any) -> PreparedDataset:
     """The prepared dataset of that name, made first when it is not there."""
-    from rrg_lib.data.prepare import prepare  # imports `datasets`, which takes a second
+    from rrg_lib.data.prepare import prepare
 
     return prepare(name, data_root=data_root, progress=progress, **options)
 
@@ -266,7 +266,7 @@ class Run:
         experts did not, by what the best epoch is chosen. Kept in `experiment.json`; none for a collection that is
         coded throughout."""
         said, train = [], self.dataset.split_indices("train")
-        labels = findings_of_dataset(self.dataset, train) if not self.dataset.labelled[train].all() else None
+        labels = findings_of_dataset(self.dataset, train) if not self.dataset.coded[train].all() else None
         if labels is not None and self.experiment.extractor.weights == "findings":
             said.append(f"the extractor learns the findings of the training studies from {labels.source}")
             if not labels.drawn.any():
@@ -277,7 +277,7 @@ class Run:
         if labels is not None and self.labels and self.labels.source == "expert":
             said.append(f"the memory's labels of the training studies are from {labels.source}")
         missing = missing_scores(self.dataset, self.dataset.split_indices("val"))
-        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).said]))
+        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
     def train(self) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first,

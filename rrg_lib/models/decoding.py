@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.interface import Captioner, CaptionerState, WordTable
+from rrg_lib.runtime.choices import check_choices
 
 LabelsAtTest = Literal[
     "classifier", "none", "reference", "reference_expert", "reference_reports", "reference_impression", "reference_both"
@@ -71,12 +72,7 @@ class DecodingConfig:
             raise ConfigurationError(
                 f"end_bias is {self.end_bias}: it must be a finite number, which is added to the end mark's logit"
             )
-        if self.length_penalty not in ("none", "wu", "average"):
-            raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
-        if self.labels_at_test not in get_args(LabelsAtTest):
-            raise ConfigurationError(
-                f"labels_at_test is {self.labels_at_test!r}: it can be {', '.join(get_args(LabelsAtTest))}"
-            )
+        check_choices(self)
 
     @property
     def plain(self) -> bool:

@@ -31,10 +31,8 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.interface import Batch, Output
+from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
-
-FORMS = ("positives", "margin", "infonce")
-IMAGES = ("encoded", "patches")
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ class PairConfig:
     temperature: float = 0.07
 
     def __post_init__(self):
-        for name, value, known in (("form", self.form, FORMS), ("image", self.image, IMAGES)):
-            if value not in known:
-                raise ConfigurationError(f"pair.{name} is {value!r}: it can be {', '.join(known)}")
+        check_choices(self, of="pair.")
         if self.weight < 0 or self.temperature <= 0 or not -1 <= self.margin < 1:
             raise ConfigurationError(
                 f"pair.weight is {self.weight}, pair.temperature {self.temperature}, pair.margin {self.margin}: "

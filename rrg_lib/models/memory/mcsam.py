@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,7 @@ from rrg_lib.models.memory.base import (
 )
 from rrg_lib.models.memory.topics import find_topics
 from rrg_lib.models.transformer import merge_heads, split_heads
+from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
 
 if TYPE_CHECKING:
@@ -54,11 +55,6 @@ if TYPE_CHECKING:
 Initialisation = Literal["random", "kmeans", "label_kmeans", "ot_topics"]
 Retrieval = Literal["soft", "hard", "none"]
 Alignment = Literal["contrastive", "direct", "none"]
-_CHOICES = {
-    "initialisation": get_args(Initialisation),
-    "retrieval": get_args(Retrieval),
-    "alignment": get_args(Alignment),
-}
 #: The learnt temperature never goes below 1/100, as in CLIP (Radford et al. 2021).
 _LARGEST_SCALE = 100.0
 
@@ -89,9 +85,7 @@ class MCSAMConfig(MemoryConfig):
     dropout: float = 0.1
 
     def __post_init__(self):
-        for name, known in _CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise ConfigurationError(f"{name} is {value!r}: it can be {', '.join(known[:-1])} or {known[-1]}")
+        check_choices(self)
         if not self.temperature > 0 or self.memory_tokens < 0 or self.alignment_dim < 1:
             raise ConfigurationError(
                 f"temperature is {self.temperature}, memory_tokens {self.memory_tokens}, alignment_dim "

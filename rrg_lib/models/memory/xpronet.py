@@ -42,18 +42,10 @@ from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive
 from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
+from rrg_lib.runtime.choices import check_choices
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import TrainingStudies
-
-_CHOICES = {
-    "heads": ("multi", "single"),
-    "scale": ("sqrt", "full"),
-    "weights": ("softmax", "linear"),
-    "values": ("prototype", "key"),
-    "initialise": ("released", "kmeans", "random"),
-    "sides": ("both", "image"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,9 +93,7 @@ class XProNetConfig(MemoryConfig):
     sides: Literal["both", "image"] = "both"
 
     def __post_init__(self):
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ConfigurationError(f"{name} is {value!r}: it can be {' or '.join(choices)}")
+        check_choices(self)
         if (
             min(self.classes, self.prototypes, self.image_dim + self.text_dim) < 1
             or min(self.image_dim, self.text_dim) < 0
