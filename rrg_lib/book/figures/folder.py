@@ -31,7 +31,7 @@ from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.evaluation.resampling import Additive, interval
 from rrg_lib.evaluation.score_table import FINDING_F1, Row
 from rrg_lib.experiments.results import EDITION_0_1, StoredResult
-from rrg_lib.experiments.tuning import BAND
+from rrg_lib.experiments.tuned_decoding import BAND
 from rrg_lib.models.decoding import PROTOCOLS as SEARCHES
 from rrg_lib.replication.claims import DRAWN
 from rrg_lib.replication.ledger import counts, ledger
