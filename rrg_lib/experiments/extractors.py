@@ -7,13 +7,13 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from rrg_lib.data.finding_labels import findings_of_dataset
-from rrg_lib.data.prepared_dataset import PreparedDataset
 from rrg_lib.data.study import SPLITS, Split
 from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.experiments.presets import ExtractorConfig
@@ -29,6 +29,9 @@ from rrg_lib.models.visual.finding_extractor import (
 )
 from rrg_lib.runtime import package_data
 from rrg_lib.runtime.workspace import workspace, written_whole
+
+if TYPE_CHECKING:
+    from rrg_lib.data.prepared_dataset import PreparedDataset
 
 #: What a run folder calls the extractor it looks through, and what judges images where that has learnt no findings.
 EXTRACTOR, CLASSIFIER = "extractor.safetensors", "classifier.safetensors"
