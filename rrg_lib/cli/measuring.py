@@ -4,7 +4,7 @@ claims."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,6 @@ from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 from rrg_lib.experiments.presets import DATASETS
 from rrg_lib.models.decoding import EDITION_0_1, PROTOCOLS
 from rrg_lib.runtime.workspace import workspace
-
-if TYPE_CHECKING:
-    from rrg_lib.experiments.run_folders import RunFolder
 
 
 @app.command()
@@ -229,16 +226,16 @@ def compare(
         )
     runs = {each: [RunFolder(run_folder(e), e) for e in experiments] for each, experiments in asked.items()}
     every = [run for each in runs.values() for run in each]
-    protocol = decoding or ("tuned" if all(_reports_file(run, split, "tuned") for run in every) else None)
+    protocol = decoding or ("tuned" if all(run.written_reports(split, "tuned") for run in every) else None)
     for run in every:
-        if _reports_file(run, split, protocol) is None:
+        if run.written_reports(split, protocol) is None:
             chosen = f"rrg tune {run.command}, then: " if protocol == "tuned" else ""
             kind = f"{decoding} reports" if decoding else "reports"
             raise ReportError(
                 f"{run.folder} has no {kind} of {split} yet; run: rrg train {run.command}, then: {chosen}"
                 f"rrg evaluate {run.command} --split {split}" + (f" --decoding {decoding}" if decoding else "")
             )
-    reports = {each: [load_reports(_reports_file(run, split, protocol)) for run in of] for each, of in runs.items()}
+    reports = {each: [load_reports(run.written_reports(split, protocol)) for run in of] for each, of in runs.items()}
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
     same_protocol([run.folder for run in every], vocabulary=opened.vocabulary.hash, dataset=opened.hash)
     studies = [opened.study(i) for i in opened.split_indices(split)]
@@ -249,15 +246,6 @@ def compare(
             (name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=metrics)
         )
     )
-
-
-def _reports_file(run: RunFolder, split: str, protocol: str | None) -> Path | None:
-    """The reports of a split that a run has written in a protocol, or as its settings say; None where there are none or
-    nothing was tuned."""
-    if protocol == "tuned" and (not run.trained or run.tuned_decoding is None):
-        return None
-    path = run.reports_file(split, run.decoding(protocol) if protocol else run.experiment.decoding)
-    return path if path.is_file() else None
 
 
 @app.command("results")

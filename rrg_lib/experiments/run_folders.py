@@ -149,6 +149,14 @@ class RunFolder:
         """Where the reports of a split are kept that were searched so."""
         return self.folder / f"reports-{self.split_name(split, decoding)}.csv"
 
+    def written_reports(self, split: Split, protocol: Protocol | None) -> Path | None:
+        """The reports of a split that the run has written in a protocol, or as its experiment says (None); None where
+        there are none, or nothing was tuned."""
+        if protocol == "tuned" and (not self.trained or self.tuned_decoding is None):
+            return None
+        path = self.reports_file(split, self.decoding(protocol) if protocol else self.experiment.decoding)
+        return path if path.is_file() else None
+
     def scores_file(self, split: Split, decoding: DecodingConfig) -> Path:
         """Where their scores are kept."""
         return self.folder / f"scores-{self.split_name(split, decoding)}.json"

@@ -129,3 +129,15 @@ def test_every_protocol_writes_files_of_its_own(trained):
     with pytest.raises(UnknownNameError, match="greedi"):
         trained.decoding("greedi")
     (trained.folder / DECODING).unlink()
+
+
+def test_a_choice_that_is_the_experiments_own_way_is_in_its_own_file(trained):
+    """What writes reports and what reads them (`rrg compare`) ask one function for the name."""
+    plain = Grid(end_biases=(0.0,), beam_sizes=(1,), alphas=(0.0,), block_ngrams=(0,))
+    assert trained.written_reports("val", "tuned") is None, "nothing was chosen"
+    assert tune(trained, plain, progress=False).chosen.decoding.searches_like(trained.experiment.decoding)
+    trained.write("val", decoding=trained.decoding("tuned"))
+    path = trained.folder / "reports-val.csv"
+    assert [trained.written_reports("val", protocol) for protocol in ("tuned", "greedy", None)] == [path] * 3
+    assert trained.written_reports("val", "published") is None
+    (trained.folder / DECODING).unlink()
