@@ -50,7 +50,7 @@ from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.finding_extractor import FindingExtractor
-from rrg_lib.runtime.checkpoint import load_tensors
+from rrg_lib.runtime.checkpoint import check_same, load_tensors
 from rrg_lib.runtime.device import device_name, memory_advice, on_device
 from rrg_lib.runtime.distributed import one_after_another, this_process
 from rrg_lib.runtime.workspace import write_json
@@ -192,13 +192,16 @@ class Run(RunFolder):
         studies needs Java.
 
         Raises `ConfigurationError`, before anything is trained, where there is no training or no validation study, or a
-        monitor that does not exist.
+        monitor that does not exist; `CheckpointError` for a folder of another run, which is left as it is.
         """
         training, decoding = self.experiment.training, self.experiment.decoding
         check_splits(self.dataset)
+        last = self.folder / LAST
+        if last.exists():
+            check_same(last, load_tensors(last)[1], self.identity)
         self._describe()
         trainer = Trainer(
-            self.new_generator(prepared=not (self.folder / LAST).exists()),
+            self.new_generator(prepared=not last.exists()),
             self.batches("train", self.experiment.studies).loader(
                 training.batch_size, shuffle=True, **training.reading
             ),

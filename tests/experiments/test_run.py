@@ -179,6 +179,15 @@ def test_a_checkpoint_of_something_else_is_refused(trained, monkeypatch, entry):
         trained.generator()
 
 
+def test_training_leaves_the_folder_of_another_run_as_it_is(trained, monkeypatch):
+    before = {path.name: path.read_bytes() for path in trained.folder.iterdir()}
+    other = {**trained.identity, "dataset": "another"}
+    monkeypatch.setattr(Run, "identity", property(lambda self: other))
+    with pytest.raises(CheckpointError, match=r"last\.safetensors was made with another dataset"):
+        trained.train()
+    assert {path.name: path.read_bytes() for path in trained.folder.iterdir()} == before
+
+
 def test_overrides_get_a_folder_of_their_own():
     assert run_folder(experiment("phantom/cmn")).name == "phantom-cmn-ci-seed7580"
     assert run_folder(tiny()).name != run_folder(tiny("cmn", "training.lr=1e-4")).name
