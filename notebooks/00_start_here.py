@@ -81,7 +81,7 @@ drawn_studies({study.id: Drawing(dataset.views(number), dataset.boxes(number))},
 
 # %%
 for whose, text in {
-    "it says": run.report_of_views(dataset.views(number)),
+    "it says": run.system.report_of_views(dataset.views(number)),
     "reference": dataset.reference(number),
 }.items():
     print(fill(f"{whose + ':':<12}{text}", width=84, subsequent_indent=" " * 12))

@@ -48,7 +48,8 @@ from rrg_lib.data.study import DRAWN_FINDINGS, SPLITS
 from rrg_lib.evaluation.attention import box_cover, box_summary
 from rrg_lib.evaluation.grad_cam import grad_cam, map_table
 from rrg_lib.evaluation.linear_probe import finding_auroc, fit_probe, pixel_means, probe_difference, probe_scores
-from rrg_lib.experiments.run import finding_weights, prepared
+from rrg_lib.experiments.extractors import finding_weights
+from rrg_lib.experiments.run import prepared
 from rrg_lib.models.visual.extractor import EXTRACTORS, VisualExtractor, augmented_as_released
 from rrg_lib.models.visual.feature_cache import cached_features
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, PretrainingProfile, train_finding_extractor

@@ -55,7 +55,8 @@ from rrg_lib.experiments import results
 from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.reports import write_reports
 from rrg_lib.experiments.run import Run
-from rrg_lib.experiments.tuning import BAND, tune
+from rrg_lib.experiments.tuned_decoding import BAND
+from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, generate
 from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.interface import Batch
@@ -958,13 +959,13 @@ print(
 
 # %%
 tried = tune(run, progress=False)
-figures.ways_to_search(tried.tried, BAND, tried.chosen, name="03_ways_to_search")
+figures.ways_to_search(tried.trials, BAND, tried.chosen, name="03_ways_to_search")
 
 # %%
 chosen = tried.chosen
-f1s, lengths_tried = [one.scores["finding-F1"] for one in tried.tried], [one.length_ratio for one in tried.tried]
+f1s, lengths_tried = [one.scores["finding-F1"] for one in tried.trials], [one.length_ratio for one in tried.trials]
 say(
-    f"*What to see:* over {len(tried.tried)} ways of searching, finding-F1 goes from **{min(f1s):.3f}** to **{max(f1s):.3f}**, and the reports have from",
+    f"*What to see:* over {len(tried.trials)} ways of searching, finding-F1 goes from **{min(f1s):.3f}** to **{max(f1s):.3f}**, and the reports have from",
     f"{min(lengths_tried):.2f} to {max(lengths_tried):.2f} times the words of the references. Chosen: beam {chosen.decoding.beam_size}, end mark",
     f"{chosen.decoding.end_bias:+g}, {'no trigram twice' if chosen.decoding.block_ngrams else 'nothing blocked'}, in {tried.seconds:.0f} seconds.",
 )

@@ -56,10 +56,10 @@ from rrg_lib.evaluation.attention import (
     find_mentions,
     look,
 )
-from rrg_lib.experiments import results as stored_results
-from rrg_lib.experiments.attention_results import stored as stored_looks
+from rrg_lib.experiments import results as kept_results
+from rrg_lib.experiments.attention_results import stored_attention
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.reports import ValidationScores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import ReportGenerator, TransformerConfig
@@ -571,7 +571,7 @@ def on_validation(generator):
         total += torch.stack([report_loss(generator(part).logits, part.tokens, part.mask) * n, n])
     return {
         "validation_loss": (total[0] / total[1]).item(),
-        "finding-F1": validation_scores(validation)(generator)["finding-F1"],
+        "finding-F1": ValidationScores(validation)(generator)["finding-F1"],
     }
 
 
@@ -804,7 +804,7 @@ if drawn_words:
 # them. Chance is 1.
 
 # %%
-asked_looks = [quality for quality in stored_looks("laptop", DATASET) if quality.experiment.preset in runs]
+asked_looks = [quality for quality in stored_attention("laptop", DATASET) if quality.experiment.preset in runs]
 latest = {}
 for quality in asked_looks:  # of a seed that was trained in two editions, the one of this edition
     key = quality.experiment.preset, quality.experiment.training.seed
@@ -1002,7 +1002,7 @@ Markdown(
 # *What to see: the mean of a row beside the spread of its seeds, and BASE at the end.*
 
 # %%
-kept_runs = stored_results.stored("laptop", DATASET)
+kept_runs = kept_results.stored_results("laptop", DATASET)
 trained_sweeps = {
     (setting, score): swept(kept_runs, "cmn", f"memory.{setting}", DATASET, score, profile="laptop")
     for setting in ("slots", "top_k")

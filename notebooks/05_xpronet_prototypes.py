@@ -62,7 +62,7 @@ from rrg_lib.evaluation.resampling import bootstrap_weights, interval
 from rrg_lib.experiments import results
 from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.pseudo_labels import DRAWN_OBSERVATIONS, LABEL_SOURCES, observations_of_drawn, report_labels
-from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.reports import ValidationScores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive, similarity_targets
@@ -943,7 +943,7 @@ Markdown(
 # above, added up over the test studies of each seed.
 
 # %%
-laptop = results.stored("laptop", DATASET)
+laptop = results.stored_results("laptop", DATASET)
 KINDS = ("classifier", "none", "reference")
 
 
@@ -1232,7 +1232,7 @@ many = sorted(dataset.ids[i] for i in test if dataset.drawn_findings[i].sum() >=
 shown_study = dataset.index(many[0]) if many else test[0]
 codes_of = [name for name, there in zip(DRAWN_FINDINGS, dataset.drawn_findings[shown_study], strict=True) if there]
 stored_texts = {}
-for result in results.stored("laptop", DATASET):
+for result in results.stored_results("laptop", DATASET):
     e = result.experiment
     one_of_three = e.preset in ("base", "cmn", "xpronet") and result.is_preset and e.training.seed == 7580
     if one_of_three and result.tokens and result.protocol == "tuned" and result.labels_at_test in (None, "classifier"):
@@ -1330,7 +1330,7 @@ Markdown(
 # %%
 val = run.batches("val")
 told_val = run.labels.at_test(val.indices, decoding.labels_at_test)
-score_val = validation_scores(val, told_val)
+score_val = ValidationScores(val, told_val)
 
 
 @torch.no_grad()

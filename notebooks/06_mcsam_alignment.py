@@ -52,7 +52,7 @@ from rrg_lib.evaluation.resampling import bootstrap_weights
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.experiments import results as kept_results
 from rrg_lib.experiments.presets import PRESETS, experiment
-from rrg_lib.experiments.reports import validation_scores, write_reports
+from rrg_lib.experiments.reports import ValidationScores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.decoding import generate
@@ -964,7 +964,7 @@ def on_validation(generator):
         total += torch.stack([report_loss(generator(part).logits, part.tokens, part.mask) * n, n])
     return {
         "validation_loss": (total[0] / total[1]).item(),
-        "finding-F1": validation_scores(validation)(generator)["finding-F1"],
+        "finding-F1": ValidationScores(validation)(generator)["finding-F1"],
     }
 
 
@@ -1126,8 +1126,8 @@ Markdown(
 # The trivial baselines on the same studies, without which no score can be read:
 
 # %%
-stored = kept_results.stored("laptop", DATASET)
-kept_results.table(stored[:1]).iloc[1:] if stored else Markdown("No laptop results are stored.")
+stored = kept_results.stored_results("laptop", DATASET)
+kept_results.results_table(stored[:1]).iloc[1:] if stored else Markdown("No laptop results are stored.")
 
 # %%
 if stored:

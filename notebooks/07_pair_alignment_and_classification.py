@@ -48,7 +48,7 @@ from rrg_lib.book.figures import pair_alignment_and_classification as figures
 from rrg_lib.data.study import DRAWN_FINDINGS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.evaluation.retrieval import retrieval
-from rrg_lib.experiments import results as stored_results
+from rrg_lib.experiments import results as kept_results
 from rrg_lib.experiments.disease_classification import (
     METRICS,
     NORMAL,
@@ -883,7 +883,7 @@ Markdown(
 # trainings with lighter and heavier ones; 0 is CMN without the alignment:
 
 # %%
-trained_long = stored_results.stored("laptop", DATASET)
+trained_long = kept_results.stored_results("laptop", DATASET)
 weighed = {
     score: {0.0: measured_of(trained_long, "cmn", DATASET, score, profile="laptop")}
     | swept(trained_long, "cmn_pair", "pair.weight", DATASET, score, profile="laptop")
@@ -941,9 +941,9 @@ else:
 asked = ["cmn", "cmn_pair", "cmn_pair_as_printed"]
 searched = (
     "tuned",
-    stored_results.EDITION_0_1,
+    kept_results.EDITION_0_1,
 )  # as chosen on validation; greedily, by trainings of edition 0.1: compare within one of them
-laptop = pd.concat([stored_results.summary(asked, profile="laptop", protocol=how) for how in searched])
+laptop = pd.concat([kept_results.summary(asked, profile="laptop", protocol=how) for how in searched])
 have = [name for name in asked if any(row.startswith(f"iu_phantom/{name}, laptop") for row in laptop.index)]
 if len(laptop):
     display(laptop)

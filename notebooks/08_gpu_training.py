@@ -60,7 +60,7 @@ from rrg_lib.book.prose import say
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.reports import write_reports
-from rrg_lib.experiments.results import stored as trainings
+from rrg_lib.experiments.results import stored_results as trainings
 from rrg_lib.experiments.results import twins
 from rrg_lib.experiments.run import Run, prepared
 from rrg_lib.models.contrastive import multi_label_contrastive

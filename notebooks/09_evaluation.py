@@ -68,9 +68,10 @@ from rrg_lib.evaluation.resampling import bootstrap_weights, interval, over_seed
 from rrg_lib.evaluation.score_table import Evaluation
 from rrg_lib.experiments import attention_results
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.results import stored
+from rrg_lib.experiments.results import stored_results
 from rrg_lib.experiments.run import Run
-from rrg_lib.experiments.tuning import BAND, GRID, TARGET
+from rrg_lib.experiments.tuned_decoding import BAND, TARGET
+from rrg_lib.experiments.tuning import GRID
 from rrg_lib.models.decoding import PROTOCOLS
 from rrg_lib.replication.seed_scores import effective
 from rrg_lib.runtime import package_data
@@ -1076,7 +1077,8 @@ def with_its_own_labels(result):
 
 
 longer = {
-    how: [r for r in stored(dataset=DATASET, protocol=how) if r.is_preset and measured_alike(r)] for how in PROTOCOLS
+    how: [r for r in stored_results(dataset=DATASET, protocol=how) if r.is_preset and measured_alike(r)]
+    for how in PROTOCOLS
 }
 by_system = {}
 for result in longer["tuned"]:
@@ -1344,7 +1346,7 @@ looked[["n", "studies", "inside", "chance", "ratio", "low", "high", "own", "own_
 # but only what lies right of its own black mark comes from looking at this study.*
 
 # %%
-kept = attention_results.stored(dataset=DATASET)
+kept = attention_results.stored_attention(dataset=DATASET)
 of_this_edition = {
     q.experiment.name for q in kept if q.provenance.get("protocol") == "tuned"
 }  # trained again: the older seeds of these are left out
@@ -1356,7 +1358,9 @@ first_name = {}  # one experiment under two names (XProNet without its memory is
 for q in kept:
     first_name.setdefault(effective(q.experiment), q.experiment.preset)
 kept = [q for q in kept if first_name[effective(q.experiment)] == q.experiment.preset]
-measured = attention_results.values(kept).xs(attention_results.REFERENCE, level="words") if kept else pd.DataFrame()
+measured = (
+    attention_results.attention_table(kept).xs(attention_results.REFERENCE, level="words") if kept else pd.DataFrame()
+)
 label_figures.looks(measured, name="09_looks") if kept else None
 
 

@@ -92,7 +92,7 @@ from rrg_lib.runtime.package_data import table as shipped
 # is a hint about a mechanism. About the paper's table it says nothing.
 
 # %%
-stored = results.stored()
+stored = results.stored_results()
 values, claims = value_rows(stored), claim_rows(stored)
 rows = [*values, *claims]  # `rrg ledger` writes the same rows as ledger.csv and ledger.md
 by_id = {row.id: row for row in rows}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rrg_lib.evaluation.resampling import Interval, mean_of
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.results import EDITION_0_1, StoredResult, stored
+from rrg_lib.experiments.results import EDITION_0_1, StoredResult, stored_results
 
 NLG = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L")
 
@@ -27,14 +27,16 @@ def result(
 ):
     """A stored result like the shipped one of CMN, of another preset, seed and score: the same in each of `metrics`.
     `terms`: scores study by study."""
-    (like,) = (r for r in stored("laptop", "iu_phantom") if r.name == "iu_phantom-cmn-laptop-seed7580")
+    (like,) = (r for r in stored_results("laptop", "iu_phantom") if r.name == "iu_phantom-cmn-laptop-seed7580")
     row = like.evaluation.rows[0]
     part = replace(row.parts["all"], scores={**row.parts["all"].scores, **dict.fromkeys(metrics, score)})
     ends = dict.fromkeys(metrics, Interval(score - half, score + half))
     row = replace(row, parts={**row.parts, "all": part}, intervals={**row.intervals, **ends})
     what = experiment(f"{dataset}/{preset}", profile, [f"{key}={value}" for key, value in settings.items()], seed)
+    protocol = protocol or ("published" if profile == "gpu" else EDITION_0_1 if terms is None else "greedy")
     provenance = {
         **like.provenance,
+        "protocol": protocol,
         "decoding": {**like.provenance["decoding"], "labels_at_test": labels or "classifier"},
     }
     evaluation = replace(
@@ -42,15 +44,8 @@ def result(
         rows=(row, *like.evaluation.rows[1:]),
         terms={} if terms is None else {m: mean_of(terms) for m in metrics},
     )
-    protocol = protocol or ("published" if profile == "gpu" else EDITION_0_1 if terms is None else "greedy")
     return StoredResult(
-        f"{preset}-{seed}",
-        what,
-        evaluation,
-        like.history,
-        provenance,
-        protocol,
-        f"{what.name}-{profile}-{what.hash}-{seed}",
+        f"{preset}-{seed}", what, provenance, evaluation, like.history, f"{what.name}-{profile}-{what.hash}-{seed}"
     )
 
 

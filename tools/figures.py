@@ -84,7 +84,7 @@ def recorded(readme: str) -> dict[str, tuple[list[str], str]]:
 def main(argv: list[str] | None = None) -> int:
     from rrg_lib.book.figures.folder import ENTRIES, figure
     from rrg_lib.errors import RRGError, UnknownNameError
-    from rrg_lib.experiments.results import stored
+    from rrg_lib.experiments.results import stored_results
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "figures", help="the folder of the figures")
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     readme = given.out / "README.md"
     kept = sections(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
     try:
-        results = stored()
+        results = stored_results()
         for name in given.only or ENTRIES:
             if name not in ENTRIES:
                 raise UnknownNameError("figure", name, ENTRIES)

@@ -22,12 +22,13 @@ from statistics import fmean
 
 import pandas as pd
 
+from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.metrics import FINDING_F1
-from rrg_lib.experiments import attention_results
-from rrg_lib.experiments.attention_results import label_kinds
+from rrg_lib.experiments.attention_results import label_kinds, measure_attention, store_attention
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
-from rrg_lib.experiments.results import differences, keep, short_device, stored, table
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.results import differences, results_table, short_device, store_result, stored_results
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS
 from rrg_lib.runtime.device import device_name
@@ -49,7 +50,8 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None],
     """Train (a finished run returns at once), choose the decoding on the validation studies, write reports for the test
     studies in every protocol, score them beside the baselines, keep the scores: all seeds of one preset after all
     presets of the seed before. A memory gated by labels is measured with each kind of labels at test time; on drawn
-    studies where each system looks is measured too."""
+    studies where each system looks is measured too. Java, which METEOR needs at the end of each, is asked for first."""
+    require_java()
     for seed in seeds:
         for preset in presets:
             made = Run.of(experiment(f"{dataset}/{preset}", profile, settings, seed))
@@ -58,7 +60,7 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None],
             for protocol in PROTOCOLS:
                 for labels in label_kinds(made):
                     made.evaluate("test", baselines="all", decoding=made.decoding(protocol, labels))
-                    print(keep(made, RESULTS, protocol, labels=labels).relative_to(ROOT))
+                    print(store_result(made, RESULTS, protocol, labels=labels).relative_to(ROOT))
             drawn = any(made.dataset.boxes(i) for i in made.dataset.split_indices("test"))
             if drawn and made.experiment.generator.attends:
                 look(made)
@@ -67,9 +69,7 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None],
 def look(made: Run) -> None:
     """Measure where a trained run looks while it writes as was chosen on the validation studies, and keep it."""
     for labels in label_kinds(made):
-        print(
-            attention_results.keep(attention_results.measure(made, "tuned", labels=labels), ATTENTION).relative_to(ROOT)
-        )
+        print(store_attention(measure_attention(made, "tuned", labels=labels), ATTENTION).relative_to(ROOT))
 
 
 def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | None]) -> Iterator[Run]:
@@ -82,16 +82,15 @@ def trained(presets: list[str], profile: str, dataset: str, seeds: list[int | No
 def again(made: Run) -> bool:
     """Delete the scores and reports of a trained run, write and score them anew, and compare with what is stored:
     whether every number is the same."""
-    before = {result.name: result for result in stored()}
+    before = {result.name: result for result in stored_results()}
     same = True
     for protocol in PROTOCOLS:
         for labels in label_kinds(made):
             decoding = made.decoding(protocol, labels)
-            part = made.named("test", decoding)
-            for kept in (made.folder / f"reports-{part}.csv", made.folder / f"scores-{part}.json"):
-                kept.unlink(missing_ok=True)
+            for path in (made.reports_file("test", decoding), made.scores_file("test", decoding)):
+                path.unlink(missing_ok=True)
             found = made.evaluate("test", decoding=decoding)
-            name = keep(made, Path(tempfile.mkdtemp()), protocol, labels=labels).stem
+            name = store_result(made, Path(tempfile.mkdtemp()), protocol, labels=labels).stem
             if name not in before:
                 raise SystemExit(
                     f"data/results has no {name}.json to compare with; run: tools/results.py run --profile "
@@ -130,7 +129,7 @@ def twin(what: Experiment) -> list[Path]:
     for labels in label_kinds(made):
         made.evaluate("test", baselines=False, decoding=made.decoding("greedy", labels))
         with tempfile.TemporaryDirectory() as scratch:
-            scores = keep(made, Path(scratch), "greedy", labels=labels)
+            scores = store_result(made, Path(scratch), "greedy", labels=labels)
             kept.append(TWINS / f"{scores.stem}{suffix}.json")
             with written_whole(kept[-1]) as temporary:
                 shutil.copyfile(scores, temporary)
@@ -140,8 +139,9 @@ def twin(what: Experiment) -> list[Path]:
 def block() -> str:
     """The README's tables, between their marks, from what is stored: the main systems as tuned, then two scores of the
     same weights in every protocol."""
-    tuned_runs = [r for r in stored(protocol="tuned") if r.is_preset and r.labels_at_test in (None, *KINDS_SHOWN)]
-    lines = _rows(table(tuned_runs)) if tuned_runs else []
+    every = stored_results(protocol="tuned")
+    tuned_runs = [r for r in every if r.is_preset and r.labels_at_test in (None, *KINDS_SHOWN)]
+    lines = _rows(results_table(tuned_runs)) if tuned_runs else []
     if tuned_runs:
         ceiling = tuned_runs[0].evaluation.references_finding_f1
         lines += [
@@ -165,7 +165,7 @@ def by_protocol() -> pd.DataFrame:
     for protocol in PROTOCOLS:
         runs = [
             r
-            for r in stored("laptop", "iu_phantom", protocol)
+            for r in stored_results("laptop", "iu_phantom", protocol)
             if r.is_preset and r.labels_at_test in (None, "classifier")
         ]
         for preset in dict.fromkeys(r.experiment.preset for r in runs):
@@ -184,7 +184,7 @@ def a1s_lead() -> str:
     for protocol in PROTOCOLS:
         runs = [
             r
-            for r in stored("laptop", "iu_phantom", protocol)
+            for r in stored_results("laptop", "iu_phantom", protocol)
             if r.is_preset and r.labels_at_test in (None, "classifier")
         ]
         a1 = next(row for row in runs[0].evaluation.rows if row.name == "a1").parts["all"]

@@ -20,8 +20,7 @@ from site_text import SiteError, figure, folded, plain, table
 from rrg_lib.book.figures import paper_figures
 from rrg_lib.book.figures.replication_ledger import verdict_counts
 from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
-from rrg_lib.experiments.results import StoredResult, stored
-from rrg_lib.experiments.results import table as results_table
+from rrg_lib.experiments.results import StoredResult, results_table, stored_results
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown
 from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
@@ -57,7 +56,7 @@ def write(
 ) -> None:
     """Every made part into `out`, which the pages of `site/` include."""
     out.mkdir(parents=True)
-    found = stored()
+    found = stored_results()
     kept = [result for result in found if result.is_preset]
     rows = ledger(found)
     parts = {

@@ -14,15 +14,18 @@ from rrg_lib.cli.options import (
     Labels,
     Layout,
     Name,
+    NameOrFolder,
     ProfileName,
     Quiet,
-    RunFolder,
+    RunOption,
     Seed,
     Settings,
     Views,
     app,
+    given_folder,
     named_decoding,
     named_run,
+    named_system,
 )
 from rrg_lib.data.shards import MAX_REJECTED, REJECTED
 from rrg_lib.data.study import SPLITS
@@ -172,7 +175,8 @@ def pretrain(
 ) -> None:
     """Train the small visual extractor on the findings of the training studies, once; it is kept."""
     from rrg_lib.data.finding_labels import findings_of_dataset
-    from rrg_lib.experiments.run import extractor_scores, finding_weights, prepared
+    from rrg_lib.experiments.extractors import extractor_scores, finding_weights
+    from rrg_lib.experiments.run import prepared
     from rrg_lib.models.visual.finding_extractor import PRETRAINING
 
     if profile not in PRETRAINING:
@@ -206,22 +210,22 @@ def train(
     seed: Seed = None,
     settings: Settings = None,
     data_root: DataRoot = None,
-    run: RunFolder = None,
+    run: RunOption = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a system. Interrupted, the same command goes on where it stopped; finished, it returns at once."""
     from rrg_lib.book.figures.training import training_curves
 
-    made = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
-    for remark in made.remarks:
+    new = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
+    for remark in new.remarks:
         typer.echo(f"note: {remark}")
-    result = made.train()
-    training_curves(result.history, made.folder / "curves.png")
+    result = new.train()
+    training_curves(result.history, new.folder / "curves.png")
     best = result.history[result.best_epoch]
     shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)
     typer.echo(
-        f"{made.experiment.name}: best epoch {result.best_epoch + 1} of {len(result.history)} on the validation "
-        f"studies ({shown})\nin {made.folder}"
+        f"{new.experiment.name}: best epoch {result.best_epoch + 1} of {len(result.history)} on the validation "
+        f"studies ({shown})\nin {new.folder}"
     )
 
 
@@ -232,31 +236,31 @@ def tune(
     seed: Seed = None,
     settings: Settings = None,
     data_root: DataRoot = None,
-    run: RunFolder = None,
+    run: RunOption = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose how a trained system's reports are searched, on the validation studies, from a declared grid; kept beside
     the run with every score."""
-    from rrg_lib.experiments.tuning import BAND, DECODING, TARGET
-    from rrg_lib.experiments.tuning import tune as choose
+    from rrg_lib.experiments.tuned_decoding import BAND, DECODING, TARGET
+    from rrg_lib.experiments.tuning import tune as tune_decoding
 
-    made = named_run(name, profile, seed, settings, data_root, run, quiet)
-    found = choose(made, progress=not quiet)
-    best, how = found.chosen, found.chosen.decoding
-    penalty = f", length penalty {how.length_penalty} {how.alpha:g}" if how.length_penalty != "none" else ""
-    blocked = f", no {how.block_ngrams}-gram twice" if how.block_ngrams else ""
+    trained = named_run(name, profile, seed, settings, data_root, run, quiet)
+    tuned = tune_decoding(trained, progress=not quiet)
+    best, search = tuned.chosen, tuned.chosen.decoding
+    penalty = f", length penalty {search.length_penalty} {search.alpha:g}" if search.length_penalty != "none" else ""
+    blocked = f", no {search.block_ngrams}-gram twice" if search.block_ngrams else ""
     scores = ", ".join(f"{key} {value:.3f}" for key, value in best.scores.items() if key != "distinct")
     typer.echo(
-        f"{made.experiment.name}: of {len(found.tried)} ways the highest {' + '.join(TARGET)} with a length ratio of "
-        f"{BAND[0]} to {BAND[1]} on the "
-        f"validation studies: beam {how.beam_size}, end mark {how.end_bias:+g}{penalty}{blocked} ({scores})\n"
-        f"{found.seconds / 60:.1f} min, hash {found.hash}, in {made.folder / DECODING}"
+        f"{trained.experiment.name}: of {len(tuned.trials)} ways the highest {' + '.join(TARGET)} with a length ratio "
+        f"of {BAND[0]} to {BAND[1]} on the "
+        f"validation studies: beam {search.beam_size}, end mark {search.end_bias:+g}{penalty}{blocked} ({scores})\n"
+        f"{tuned.seconds / 60:.1f} min, hash {tuned.hash}, in {trained.folder / DECODING}"
     )
 
 
 @app.command()
 def generate(
-    name: Name,
+    name: NameOrFolder,
     study: Annotated[str | None, typer.Option(help="Id of a study of the dataset, e.g. CXR2384_IM-0942.")] = None,
     image: Annotated[
         list[Path] | None, typer.Option(help="Image file; frontal first, then lateral. Repeat for the second view.")
@@ -266,32 +270,61 @@ def generate(
     seed: Seed = None,
     settings: Settings = None,
     data_root: DataRoot = None,
-    run: RunFolder = None,
+    run: RunOption = None,
     labels: Labels = None,
     decoding: Decoding = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a report for one study, for image files, or reports for a whole split."""
+    """Write a report for image files, which needs the run folder alone; for one study of the dataset, or reports for a
+    whole split."""
     if sum(bool(choice) for choice in (study, image, split)) != 1:
         raise ConfigurationError(
             "say what to write a report for: --study ID, or --image FILE (twice for two views), or --split test"
         )
-    made = named_run(name, profile, seed, settings, data_root, run, quiet)
-    how = named_decoding(made, labels, decoding)
-    if split:
-        reports = made.write(split, decoding=how)
-        typer.echo(
-            f"{len(reports)} reports, {len(set(reports.values()))} distinct, in "
-            f"{made.folder / f'reports-{made.named(split, how)}.csv'}"
-        )
+    folder = given_folder(name)
+    if folder is not None:
+        typer.echo(_report_of_folder(folder, image, seed, settings, run, labels, decoding))
     elif image:
-        typer.echo(made.report_of_images(image, decoding=how))
+        system = named_system(name, profile, seed, settings, run)
+        typer.echo(system.report_of_images(image, decoding=named_decoding(system, labels, decoding)))
     else:
-        i = made.dataset.index(study)
-        typer.echo(
-            f"generated: {made.report_of_views(made.dataset.views(i), decoding=how)}\nreference: "
-            f"{made.dataset.reference(i)}"
+        trained = named_run(name, profile, seed, settings, data_root, run, quiet)
+        search = named_decoding(trained, labels, decoding)
+        if split:
+            reports = trained.write(split, decoding=search)
+            typer.echo(
+                f"{len(reports)} reports, {len(set(reports.values()))} distinct, in "
+                f"{trained.reports_file(split, search)}"
+            )
+        else:
+            i = trained.dataset.index(study)
+            report = trained.system.report_of_views(trained.dataset.views(i), decoding=search)
+            typer.echo(f"generated: {report}\nreference: {trained.dataset.reference(i)}")
+
+
+def _report_of_folder(
+    folder: Path,
+    images: list[Path] | None,
+    seed: int | None,
+    settings: list[str] | None,
+    run: Path | None,
+    labels: str | None,
+    protocol: str | None,
+) -> str:
+    """A report for images by the system of a run folder, wherever it was trained."""
+    from rrg_lib.experiments.trained_system import TrainedSystem
+
+    system = TrainedSystem.open(folder)
+    if given := [option for option, value in (("--seed", seed), ("--set", settings), ("--run", run)) if value]:
+        raise ConfigurationError(
+            f"{', '.join(given)}: {folder} is a run folder and says itself what it is, {system.command}; leave it out"
         )
+    if not images:
+        raise ConfigurationError(
+            f"--study and --split need the dataset {system.experiment.dataset}, which a run folder does not hold; "
+            f"--image FILE needs none. Where the dataset is: rrg generate {system.command} --run {folder}"
+        )
+    return system.report_of_images(images, decoding=named_decoding(system, labels, protocol))
 
 
 @app.command()
@@ -326,14 +359,14 @@ def bench(
     def peak(group: str, case: str) -> float | None:
         return memory_in_a_process(group, case, str(torch.get_num_threads()), size)
 
-    def told(text: str) -> None:
+    def progress(text: str) -> None:
         if not quiet:
             typer.echo(text, err=True)
 
     results = []
     for group in chosen:
-        own = memory and group.name not in APART  # its work is done by other processes
-        results.append(measure(group, repeats=repeats, peak=peak if own else None, progress=told))
+        in_process = memory and group.name not in APART  # of the others the work is done by other processes
+        results.append(measure(group, repeats=repeats, peak=peak if in_process else None, progress=progress))
         if out:  # each time: who stops a long measurement keeps the groups that are done
             write_json(out, [result.to_json() for result in results])
     typer.echo(table(results))

@@ -4,7 +4,7 @@ claims."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ from rrg_lib.cli.options import (
     Name,
     ProfileName,
     Quiet,
-    RunFolder,
+    RunOption,
     Seed,
     Settings,
     SplitName,
@@ -28,9 +28,6 @@ from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 from rrg_lib.experiments.presets import DATASETS
 from rrg_lib.models.decoding import EDITION_0_1, PROTOCOLS
 from rrg_lib.runtime.workspace import workspace
-
-if TYPE_CHECKING:
-    from rrg_lib.experiments.presets import Experiment
 
 
 @app.command()
@@ -52,7 +49,7 @@ def evaluate(
     seed: Seed = None,
     settings: Settings = None,
     data_root: DataRoot = None,
-    run: RunFolder = None,
+    run: RunOption = None,
     labels: Labels = None,
     decoding: Decoding = None,
     quiet: Quiet = False,
@@ -61,16 +58,16 @@ def evaluate(
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
     from rrg_lib.experiments.reports import load_reports
 
-    made = named_run(name, profile, seed, settings, data_root, run, quiet)
-    how = named_decoding(made, labels, decoding)
+    trained = named_run(name, profile, seed, settings, data_root, run, quiet)
+    search = named_decoding(trained, labels, decoding)
     given = load_reports(reports) if reports else None
-    wanted = METRICS if meteor else WITHOUT_JAVA
-    evaluation = made.evaluate(
-        split, metrics=wanted, baselines="all" if baselines else False, reports=given, decoding=how
+    metrics = METRICS if meteor else WITHOUT_JAVA
+    evaluation = trained.evaluate(
+        split, metrics=metrics, baselines="all" if baselines else False, reports=given, decoding=search
     )
     typer.echo(evaluation.markdown())
     if given is None:
-        typer.echo(f"kept in {made.folder / f'scores-{made.named(split, how)}.json'}")
+        typer.echo(f"kept in {trained.scores_file(split, search)}")
 
 
 @app.command()
@@ -90,18 +87,23 @@ def attention(
 ) -> None:
     """Where trained systems look: how much of a finding word's attention falls into the finding's box, against chance
     and against other studies' maps."""
-    from rrg_lib.experiments import attention_results as quality
+    from rrg_lib.experiments.attention_results import (
+        attention_markdown,
+        label_kinds,
+        measure_attention,
+        store_attention,
+    )
 
-    measured = []
+    measurements = []
     for name in names:
         for each in seed or [None]:
-            made = named_run(name, profile, each, None, None, None, quiet)
+            trained = named_run(name, profile, each, None, None, None, quiet)
             if labels:
-                named_decoding(made, labels)  # refuses labels for a memory that is told none
-            for kind in [labels] if labels else quality.label_kinds(made):
-                measured.append(quality.measure(made, decoding, split, labels=kind))
-    typer.echo(quality.markdown(measured))
-    for path in [quality.keep(one, out) for one in measured] if out else ():
+                named_decoding(trained, labels)  # refuses labels for a memory that is told none
+            for kind in [labels] if labels else label_kinds(trained):
+                measurements.append(measure_attention(trained, decoding, split, labels=kind))
+    typer.echo(attention_markdown(measurements))
+    for path in [store_attention(one, out) for one in measurements] if out else ():
         typer.echo(f"in {path}")
 
 
@@ -213,48 +215,41 @@ def compare(
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
     from rrg_lib.experiments.presets import experiment
     from rrg_lib.experiments.reports import load_reports
-    from rrg_lib.experiments.run import prepared, run_folder
+    from rrg_lib.experiments.run import prepared
+    from rrg_lib.experiments.run_folders import RunFolder, run_folder
 
-    what = {each: [experiment(each, profile, seed=s) for s in seed or [None]] for each in (name, other)}
-    (dataset, *others) = {experiments[0].dataset for experiments in what.values()}
+    asked = {each: [experiment(each, profile, seed=s) for s in seed or [None]] for each in (name, other)}
+    (dataset, *others) = {experiments[0].dataset for experiments in asked.values()}
     if others:
         raise ConfigurationError(
             f"{name} and {other} are of two datasets: what is scored on other studies cannot be compared"
         )
-    how = decoding or (
-        "tuned"
-        if all(_written(e, split, "tuned").is_file() for experiments in what.values() for e in experiments)
-        else "as its settings say"
-    )
-    files = {each: [_written(e, split, how) for e in experiments] for each, experiments in what.items()}
-    for missing, path in (
-        (e, path) for each, experiments in what.items() for e, path in zip(experiments, files[each], strict=True)
-    ):
-        if not path.is_file():
-            seeded = f"{missing.name} --profile {profile} --seed {missing.training.seed}"
-            chosen = f"rrg tune {seeded}, then: " if how == "tuned" else ""
-            asked = f" --decoding {how}" if decoding else ""
+    runs = {each: [RunFolder(run_folder(e), e) for e in experiments] for each, experiments in asked.items()}
+    every = [run for each in runs.values() for run in each]
+    protocol = decoding or ("tuned" if all(run.written_reports(split, "tuned") for run in every) else None)
+    for run in every:
+        if run.written_reports(split, protocol) is None:
+            chosen = f"rrg tune {run.command}, then: " if protocol == "tuned" else ""
+            kind = f"{decoding} reports" if decoding else "reports"
             raise ReportError(
-                f"{run_folder(missing)} has no {how if decoding else ''} reports of {split} yet; run: rrg train "
-                f"{seeded}, then: {chosen}"
-                f"rrg evaluate {seeded} --split {split}{asked}".replace("  ", " ")
+                f"{run.folder} has no {kind} of {split} yet; run: rrg train {run.command}, then: {chosen}"
+                f"rrg evaluate {run.command} --split {split}" + (f" --decoding {decoding}" if decoding else "")
             )
-    reports = {each: [load_reports(path) for path in paths] for each, paths in files.items()}
+    reports = {each: [load_reports(run.written_reports(split, protocol)) for run in of] for each, of in runs.items()}
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
-    folders = [run_folder(e) for experiments in what.values() for e in experiments]
-    same_protocol(folders, vocabulary=opened.vocabulary.hash, dataset=opened.hash)
+    same_protocol([run.folder for run in every], vocabulary=opened.vocabulary.hash, dataset=opened.hash)
     studies = [opened.study(i) for i in opened.split_indices(split)]
-    wanted = METRICS if meteor else WITHOUT_JAVA
-    typer.echo(f"decoding: {how}\n")
+    metrics = METRICS if meteor else WITHOUT_JAVA
+    typer.echo(f"decoding: {protocol or 'as its settings say'}\n")
     typer.echo(
         comparison_markdown(
-            (name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=wanted)
+            (name, other), compare_reports(reports[name], reports[other], studies, opened.vocabulary, metrics=metrics)
         )
     )
 
 
 @app.command("results")
-def stored_results(
+def results(
     dataset: Annotated[str, typer.Option(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
     profile: ProfileName = "laptop",
     decoding: Annotated[
@@ -267,29 +262,20 @@ def stored_results(
 ) -> None:
     """The results that the book ships, as a table: one protocol of decoding at a time, means over seeds, 95 % intervals
     of the means over studies."""
-    from rrg_lib.experiments.results import stored, table
+    from rrg_lib.experiments.results import results_table, stored_results
     from rrg_lib.runtime.markdown import markdown_table
 
     if decoding not in (known := (*PROTOCOLS, EDITION_0_1)):
         raise UnknownNameError("decoding", decoding, known)
-    found = [result for result in stored(profile, dataset, decoding) if all_settings or result.is_preset]
-    if not found:
+    shown = [result for result in stored_results(profile, dataset, decoding) if all_settings or result.is_preset]
+    if not shown:
         raise ConfigurationError(
             f"nothing is stored of {dataset} in the profile {profile}, decoding {decoding}; tools/results.py run makes "
             f"results"
         )
-    frame = table(found, baselines=baselines)
+    frame = results_table(shown, baselines=baselines)
     rows = [[name, *cells] for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
     typer.echo("\n".join(markdown_table(["system", *frame.columns], rows)))
-
-
-def _written(what: Experiment, split: str, how: str) -> Path:
-    """Where the reports of an experiment's run are that were searched so. In a small profile `greedy` is the
-    experiment's own way, in `gpu` `published`."""
-    from rrg_lib.experiments.run import run_folder
-
-    own = {1: "greedy", 3: "published"}.get(what.decoding.beam_size) if what.decoding.plain else None
-    return run_folder(what) / f"reports-{split}{f'-{how}' if how in PROTOCOLS and how != own else ''}.csv"
 
 
 @app.command()
@@ -303,8 +289,8 @@ def ledger(
     ] = False,
 ) -> None:
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
-    from rrg_lib.experiments.results import stored
-    from rrg_lib.replication.ledger import ledger as made
+    from rrg_lib.experiments.results import stored_results
+    from rrg_lib.replication.ledger import ledger as ledger_rows
     from rrg_lib.replication.ledger_tables import (
         counts_markdown,
         frame_markdown,
@@ -313,9 +299,9 @@ def ledger(
         write_ledger,
     )
 
-    results = stored()
-    rows = made(results)
-    main = main_table(rows, results)
+    stored = stored_results()
+    rows = ledger_rows(stored)
+    main = main_table(rows, stored)
     paths = write_ledger(rows, out or workspace() / "ledger", main)
     whole = ledger_markdown(rows, main).splitlines()
     typer.echo("\n".join(counts_markdown(rows) if counts_only else frame_markdown(main) if main_only else whole))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.experiments.presets import DATASETS, PRESETS, PROFILES
 from rrg_lib.models.decoding import PROTOCOLS
 
 if TYPE_CHECKING:
     from rrg_lib.experiments.run import Run
+    from rrg_lib.experiments.run_folders import RunFolder
+    from rrg_lib.experiments.trained_system import TrainedSystem
     from rrg_lib.models.decoding import DecodingConfig
 
 app = typer.Typer(
@@ -31,6 +32,13 @@ Name = Annotated[
         metavar="DATASET/PRESET", help=f"What to run. Datasets: {', '.join(DATASETS)}. Presets: {', '.join(PRESETS)}."
     ),
 ]
+NameOrFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET/PRESET|RUN_FOLDER",
+        help="What was trained: by its preset (see rrg train --help), or the folder of its run, copied from anywhere.",
+    ),
+]
 ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.join(PROFILES)}.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
 DataRoot = Annotated[
@@ -43,7 +51,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PART.FIELD=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable."),
 ]
-RunFolder = Annotated[
+RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run folder; by default one named after dataset, preset, profile and seed.")
 ]
 SplitName = Annotated[str, typer.Option("--split", help="train, val or test.")]
@@ -75,7 +83,8 @@ def named_run(
     folder: Path | None,
     quiet: bool,
     trained: bool = True,
-):
+) -> Run:
+    """The run of a preset, with its dataset."""
     from rrg_lib.experiments.presets import experiment
     from rrg_lib.experiments.run import Run
 
@@ -88,16 +97,40 @@ def named_run(
     )
 
 
-def named_decoding(made: Run, labels: str | None, decoding: str | None = None) -> DecodingConfig:
+def given_folder(name: str) -> Path | None:
+    """The run folder that stands where a preset could stand; None for a preset."""
+    path = Path(name).expanduser()
+    is_preset = name.partition("/")[0] in DATASETS and not (path / "experiment.json").is_file()
+    return path if not is_preset and (path.is_dir() or name.startswith(("/", ".", "~"))) else None
+
+
+def named_system(
+    name: str, profile: str, seed: int | None, settings: list[str] | None, folder: Path | None
+) -> TrainedSystem:
+    """The trained system of a preset, which needs no dataset. Raises `CheckpointError` when it is not trained, or the
+    folder is of other settings."""
+    from rrg_lib.experiments.presets import experiment
+    from rrg_lib.experiments.run_folders import RunFolder, run_folder
+    from rrg_lib.experiments.trained_system import TrainedSystem
+
+    asked = experiment(name, profile, settings or (), seed)
+    folder = folder or run_folder(asked)
+    RunFolder(folder, asked).check_trained()
+    system = TrainedSystem.open(folder)
+    if system.experiment.hash != asked.hash:
+        raise CheckpointError(
+            f"{folder} is a run of {system.command}, with other settings than {name} has here. Give its folder in "
+            f"place of the preset: rrg generate {folder} --image FILE"
+        )
+    return system
+
+
+def named_decoding(run: RunFolder, labels: str | None, protocol: str | None = None) -> DecodingConfig:
     """How a run is to write: in the protocol that is asked for; by default as was chosen for its weights on the
     validation studies, and as its experiment says where nothing was. With other labels at test time if asked for.
     Raises `ConfigurationError` for a memory that is told none."""
-    from rrg_lib.experiments.tuning import tuned
-
-    if labels is not None and made.labels is None:
+    if labels is not None and not run.gated:
         raise ConfigurationError(
-            f"--labels {labels}: the memory of {made.experiment.name} is not gated by labels; leave --labels out"
+            f"--labels {labels}: the memory of {run.experiment.name} is not gated by labels; leave --labels out"
         )
-    if decoding is None and tuned(made) is None:
-        return replace(made.experiment.decoding, labels_at_test=labels or made.experiment.decoding.labels_at_test)
-    return made.decoding(decoding or "tuned", labels)
+    return run.decoding(protocol, labels) if protocol else run.best_decoding(labels)

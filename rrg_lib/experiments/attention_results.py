@@ -25,8 +25,9 @@ from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.experiments.presets import Experiment
 from rrg_lib.experiments.reports import load_reports
-from rrg_lib.experiments.results import stored_suffix
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import BEST, RunFolder
+from rrg_lib.experiments.stored_runs import StoredRun, check_alike, file_stem, selected
 from rrg_lib.models.decoding import LabelsAtTest, Protocol
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.runtime import package_data
@@ -42,27 +43,16 @@ SEED = 0
 #: How a table marks the way of looking that cannot mean anything: BASE+MEM's patches and words ask two different
 #: memories.
 CONTROL = ", two memories: a control"
+#: What a row is of; its other columns are numbers.
+_KEYS = ["words", "look", "finding"]
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionQuality:
+class AttentionQuality(StoredRun):
     """One system: `rows` with the columns of `box_summary` beside words, look and finding ("all" or a drawn finding),
     and what it was measured with."""
 
-    name: str
-    experiment: Experiment
     rows: pd.DataFrame
-    provenance: dict[str, Any]
-
-    @property
-    def system(self) -> str:
-        """Dataset and preset, profile, and what labels a gated memory was told."""
-        told = (
-            self.provenance["decoding"]["labels_at_test"]
-            if self.experiment.memory is not None and self.experiment.memory.gated
-            else None
-        )
-        return f"{self.experiment.name}, {self.experiment.profile}" + (f", labels: {told}" if told else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; NaN becomes null."""
@@ -70,7 +60,7 @@ class AttentionQuality:
         return {"rows": rows, "run": self.provenance}
 
 
-def measure(
+def measure_attention(
     run: Run, protocol: Protocol = "greedy", split: Split = "test", *, labels: LabelsAtTest | None = None
 ) -> AttentionQuality:
     """Scores the looks of the run's best generator on a split, over the words of the references and over its own
@@ -81,119 +71,99 @@ def measure(
     `CheckpointError` for a run that is not trained.
     """
     run.experiment.generator.check_attends()
-    config, batches = run.decoding(protocol, labels), run.batches(split)
+    decoding, batches = run.decoding(protocol, labels), run.batches(split)
     ids = [run.dataset.ids[i] for i in batches.indices]
     if not any(run.dataset.boxes(i) for i in batches.indices):
         raise ConfigurationError(
             f"the {split} studies of {run.experiment.dataset} have no boxes: only drawn studies say where a finding is"
         )
     generator = run.generator()
-    own = run.folder / f"reports-{run.named(split, config)}.csv"
-    written = dict(load_reports(own)) if own.is_file() else run.write(split, decoding=config)
-    told = run.labels.at_test(batches.indices, config.labels_at_test) if run.labels else None
+    path = run.reports_file(split, decoding)
     reports = {
         REFERENCE: {name: run.dataset.reference(i) for name, i in zip(ids, batches.indices, strict=True)},
-        OWN: written,
+        OWN: dict(load_reports(path)) if path.is_file() else run.write(split, decoding=decoding),
     }
+    labels_told = run.labels_told(batches.indices, decoding)
     rows = []
     for words, texts in reports.items():
         with on_device(generator):
-            table = box_table(generator, batches, texts, told)
+            table = box_table(generator, batches, texts, labels_told)
         each = [*table.groupby("finding", sort=True)]
         for finding, group in [("all", table), *each] if len(table) else ():
             summary = box_summary(group, by=["look"], seed=SEED).rename_axis("look").reset_index()
             rows.append(summary.assign(words=words, finding=finding))
     labeler = KeywordLabeler()
-    epoch, score = load_tensors(run.folder / "best.safetensors")[1]["progress"]["best"]
+    epoch, score = load_tensors(run.folder / BEST)[1]["progress"]["best"]
     provenance = {
         **run.provenance(),
         "checkpoint": {"epoch": epoch, "score": score, "chosen_on": "val"},
-        "decoding": {"labels_at_test": config.labels_at_test},
+        "decoding": {"labels_at_test": decoding.labels_at_test},
         "protocol": protocol,
         "studies": {"split": split, "n": len(ids), "hash": content_hash(ids)},
         "reports": {words: content_hash(sorted(texts.items())) for words, texts in reports.items()},
         "labeler": {"version": labeler.version, "hash": labeler.hash},
         "intervals": {"level": 0.95, "seed": SEED, "over": "studies"},
     }
-    columns = ["words", "look", "finding"]
     frame = pd.concat(rows, ignore_index=True)
-    name = (
-        run_folder(run.experiment).name
-        + stored_suffix(run, protocol, config)
-        + ("" if split == "test" else f"-{split}")
-    )
-    return AttentionQuality(name, run.experiment, frame[columns + [c for c in frame if c not in columns]], provenance)
+    frame = frame[_KEYS + [column for column in frame if column not in _KEYS]]
+    return AttentionQuality(file_stem(run, protocol, decoding, split), run.experiment, provenance, frame)
 
 
-def keep(quality: AttentionQuality, folder: Path) -> Path:
+def store_attention(quality: AttentionQuality, folder: Path) -> Path:
     """Write a measurement into `folder`, named like the run's result; whole or not at all."""
     path = Path(folder) / f"{quality.name}.json"
     write_json(path, quality.to_json())
     return path
 
 
-def stored(profile: str | None = None, dataset: str | None = None) -> list[AttentionQuality]:
-    """The shipped measurements, of one profile or one dataset if named, in the order of their names."""
-    found = []
+def stored_attention(
+    profile: str | None = None, dataset: str | None = None, protocol: str | None = None
+) -> list[AttentionQuality]:
+    """The shipped measurements, of one profile, one dataset or one protocol if named, in the order of their names."""
+    measurements = []
     for name, data in sorted(package_data.attention().items()):
         frame = pd.DataFrame(data["rows"])
-        numbers = frame.columns.difference(["words", "look", "finding"])
-        found.append(
-            AttentionQuality(
-                name,
-                Experiment.from_json(data["run"]["experiment"]),
-                frame.assign(**frame[numbers].astype(float)),
-                data["run"],
-            )
-        )
-    return [q for q in found if profile in (None, q.experiment.profile) and dataset in (None, q.experiment.dataset)]
+        frame = frame.assign(**frame[frame.columns.difference(_KEYS)].astype(float))
+        experiment = Experiment.from_json(data["run"]["experiment"])
+        measurements.append(AttentionQuality(name, experiment, data["run"], frame))
+    return selected(measurements, profile, dataset, protocol)
 
 
-def values(measured: Sequence[AttentionQuality], finding: str = "all") -> pd.DataFrame:
+def attention_table(measurements: Sequence[AttentionQuality], finding: str = "all") -> pd.DataFrame:
     """A row a system, kind of words and way of looking: the mean over the system's seeds; `low`, `high`, `own_low` and
     `own_high` are the lowest and the highest bounds of the seeds. Columns as `box_summary`'s, and `seeds`.
 
     Raises `ConfigurationError` for measurements of other studies, drawings or words: their rows do not belong in one
     table.
     """
-    alike = {
-        json.dumps(
-            [
-                q.provenance["studies"],
-                q.provenance["reports"][REFERENCE],
-                q.provenance["labeler"],
-                q.provenance["identity"]["dataset"],
-            ]
-        )
-        for q in measured
-    }
-    if len(alike) > 1:
-        raise ConfigurationError(
-            f"{', '.join(q.name for q in measured)} were not measured alike; make one table for each kind"
-        )
+    check_alike(measurements, _conditions)
     rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
-    for quality in measured:
+    for quality in measurements:
         control = isinstance(quality.experiment.memory, CMNConfig) and not quality.experiment.memory.shared
         for row in quality.rows[quality.rows["finding"] == finding].to_dict("records"):
             look = row["look"] + (CONTROL if control and row["look"] == SHARED_SLOTS else "")
             rows.setdefault((quality.system, row["words"], look), []).append(row)
     ends = {"low": min, "own_low": min, "high": max, "own_high": max}
-    found = {
-        key: {
-            c: ends.get(c, fmean)([row[c] for row in seeds]) for c in seeds[0] if c not in ("words", "look", "finding")
-        }
+    joined = {
+        key: {c: ends.get(c, fmean)([row[c] for row in seeds]) for c in seeds[0] if c not in _KEYS}
         | {"seeds": len(seeds)}
         for key, seeds in rows.items()
     }
-    frame = pd.DataFrame.from_dict(found, orient="index")
-    frame.index = pd.MultiIndex.from_tuples(found, names=["system", "words", "look"]) if found else frame.index
+    frame = pd.DataFrame.from_dict(joined, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(joined, names=["system", "words", "look"]) if joined else frame.index
     return frame
 
 
-def markdown(measured: Sequence[AttentionQuality]) -> str:
+def _conditions(quality: AttentionQuality) -> list[Any]:
+    """What two measurements must have in common to stand in one table."""
+    of = quality.provenance
+    return [of["studies"], of["reports"][REFERENCE], of["labeler"], of["identity"]["dataset"]]
+
+
+def attention_markdown(measurements: Sequence[AttentionQuality]) -> str:
     """The table for a terminal or a notebook, and how to read it."""
     rows = []
-    for key, row in values(measured).iterrows():
+    for key, row in attention_table(measurements).iterrows():
         chance = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         own = "–" if np.isnan(row["own"]) else f"{row['own']:.2f} [{row['own_low']:.2f}, {row['own_high']:.2f}]"
         rows.append(
@@ -225,8 +195,8 @@ def markdown(measured: Sequence[AttentionQuality]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def label_kinds(run: Run) -> tuple[LabelsAtTest, ...]:
+def label_kinds(run: RunFolder) -> tuple[LabelsAtTest, ...]:
     """What to tell a memory when its looks and reports are measured: for one that is gated by labels those that a
     classifier sees, none, and the study's own, one after another; the experiment's own for any other, which is told
     none."""
-    return ("classifier", "none", "reference") if run.labels else (run.experiment.decoding.labels_at_test,)
+    return ("classifier", "none", "reference") if run.gated else (run.experiment.decoding.labels_at_test,)

@@ -1,12 +1,11 @@
 """Pseudo labels: which of the 14 observations a study has, from whatever can tell (XProNet Eq. 3). Four sources, one
 form.
 
-| source | who says so | for |
-|---|---|---|
-| `expert_labels` | the expert codes of the collection; where there are none the report | training, the default |
-| `report_labels` | the report, its IMPRESSION or both, read by `rule_labeler` | training: as the paper |
-| `read_labels` | a file: CSV, JSON or the release's pickle | training, MIMIC-CXR's CheXpert labels |
-| `image_labels` | a `FindingExtractor`, from the images alone | test time: nothing is taken from the reference |
+- `expert_labels`: the expert codes of the collection, where there are none the report. For training, the default.
+- `report_labels`: the report, its IMPRESSION or both, read by `rrg_lib.data.text.rule_labeler`. For training, as the
+  paper does it, with our labeler in CheXbert's place.
+- `read_labels`: a file, CSV, JSON or the release's pickle. For training, with MIMIC-CXR's CheXpert labels.
+- `image_labels`: a `FindingExtractor`, from the images alone. At test time, when nothing is taken from the reference.
 
 The release labels training and test studies alike by CheXbert on the reference reports; at test time that is a leak.
 The file that it keeps for IU X-Ray was made from the IMPRESSION, what the radiologist concluded, and the model learns
@@ -122,22 +121,22 @@ class PseudoLabels:
     @cached_property
     def _numbers(self) -> dict[str, list[str]]:
         """The ids that hold each number after "CXR"."""
-        found: dict[str, list[str]] = {}
+        numbers: dict[str, list[str]] = {}
         for name in self.labels:
             if match := _NUMBERED.match(name):
-                found.setdefault(match[1], []).append(name)
-        return found
+                numbers.setdefault(match[1], []).append(name)
+        return numbers
 
     def _by_number(self, study: str) -> str | None:
         """The one id of the same number, None for none. Raises `AnnotationError` for several."""
         match = _NUMBERED.match(study)
-        found = self._numbers.get(match[1], []) if match else []
-        if len(found) > 1:
+        names = self._numbers.get(match[1], []) if match else []
+        if len(names) > 1:
             raise AnnotationError(
-                f"{self.source}: {study!r} may be any of {', '.join(found)}. Keep one of them, or name the study by "
+                f"{self.source}: {study!r} may be any of {', '.join(names)}. Keep one of them, or name the study by "
                 f"its own id"
             )
-        return found[0] if found else None
+        return names[0] if names else None
 
 
 def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
@@ -178,19 +177,19 @@ def report_labels(dataset: PreparedDataset, section: Section = "reports") -> Pse
         for study in dataset.ids
     }
     rows = {study: _row(study, list(labeler.observations(text)), OBSERVATIONS) for study, text in texts.items()}
-    what = {"reports": "", "impression": " on the IMPRESSION", "both": " on report and IMPRESSION"}[section]
-    return PseudoLabels(rows, f"the report labeler {labeler.version}{what}")
+    place = {"reports": "", "impression": " on the IMPRESSION", "both": " on report and IMPRESSION"}[section]
+    return PseudoLabels(rows, f"the report labeler {labeler.version}{place}")
 
 
 def _impressions(ids: Sequence[str]) -> dict[str, str]:
-    found = iu_xray.impressions()
-    if other := [study for study in ids if study not in found]:
+    impressions = iu_xray.impressions()
+    if other := [study for study in ids if study not in impressions]:
         raise ConfigurationError(
             f"labels from the IMPRESSION: {other[0]!r} is no study of the Indiana University collection, whose "
             f"impressions alone are at hand; "
             "use label_source=reports, or a label file"
         )
-    return {study: found[study] for study in ids}
+    return {study: impressions[study] for study in ids}
 
 
 def _closed(text: str) -> str:
@@ -239,11 +238,11 @@ def observations_of_drawn(drawn: np.ndarray) -> np.ndarray:
     """(n, 13) drawn findings -> (n, 14) observations, as far as `DRAWN_OBSERVATIONS` goes; "No Finding" where none of
     those is."""
     drawn = np.asarray(drawn).astype(bool)
-    found = np.zeros((len(drawn), len(OBSERVATIONS)), np.uint8)
+    observations = np.zeros((len(drawn), len(OBSERVATIONS)), np.uint8)
     for finding, observation in DRAWN_OBSERVATIONS.items():
-        found[:, OBSERVATIONS.index(observation)] |= drawn[:, DRAWN_FINDINGS.index(finding)]
-    found[:, _NO_FINDING] = ~found.any(axis=1)
-    return found
+        observations[:, OBSERVATIONS.index(observation)] |= drawn[:, DRAWN_FINDINGS.index(finding)]
+    observations[:, _NO_FINDING] = ~observations.any(axis=1)
+    return observations
 
 
 def image_labels(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.ndarray:
@@ -255,8 +254,8 @@ def image_labels(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.nda
         raise ConfigurationError(
             f"the classifier knows {', '.join(model.findings)}; the labels are made of {', '.join(DRAWN_FINDINGS)}"
         )
-    found = [observations_of_drawn((finding_logits(model, batch) >= model.thresholds).numpy()) for batch in views]
-    return np.concatenate(found) if found else np.zeros((0, len(OBSERVATIONS)), np.uint8)
+    labels = [observations_of_drawn((finding_logits(model, batch) >= model.thresholds).numpy()) for batch in views]
+    return np.concatenate(labels) if labels else np.zeros((0, len(OBSERVATIONS)), np.uint8)
 
 
 @dataclass(eq=False)
@@ -298,15 +297,6 @@ class StudyLabels:
             return self._from(how.removeprefix("reference_")).of([self.dataset.ids[i] for i in indices])
         parts = (indices[start : start + batch_size] for start in range(0, len(indices), batch_size))
         return image_labels(self._classifier, (self.dataset.views_array(part) for part in parts))
-
-    def of_views(self, views: np.ndarray, how: LabelsAtTest) -> np.ndarray | None:
-        """(1, 14) for the views (V, H, W) of one study. Raises `ConfigurationError` for "reference": an image has
-        none."""
-        if how.startswith("reference"):
-            raise ConfigurationError(
-                "an image has no reference to take labels from: use decoding.labels_at_test=classifier, or none"
-            )
-        return image_labels(self._classifier, [views[None]]) if how == "classifier" else None
 
     @cached_property
     def _classifier(self) -> FindingExtractor:
@@ -363,15 +353,15 @@ def _csv(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    pairs = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=lambda found: _once(path, found))
+    pairs = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=lambda pairs: _once(path, pairs))
     if not isinstance(pairs, dict):
         raise AnnotationError(f"{path}: holds a {type(pairs).__name__}; expected labels by study id")
     return pairs
 
 
 def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for name in found if sum(name == other for other, _ in pairs) > 1)
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        twice = next(name for name in entries if sum(name == other for other, _ in pairs) > 1)
         raise AnnotationError(f"{path}: {twice!r} is there twice. Remove one of the two")
-    return found
+    return entries

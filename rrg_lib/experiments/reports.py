@@ -39,12 +39,12 @@ def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str
     coded = [i for i in indices if dataset.coded[i]]
     if dataset.drawn_findings[coded].any():
         return {}
-    has = (
+    reason = (
         f"none of the {len(coded)} with expert codes has one of the 13 findings"
         if coded
         else "none of them has an expert code"
     )
-    return {"finding-F1": f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}, {has}"}
+    return {"finding-F1": f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}, {reason}"}
 
 
 class ValidationScores:
@@ -69,13 +69,9 @@ class ValidationScores:
         reports = write_reports(generator, self.batches, dataset.vocabulary, config, labels=self.labels)
         scores = {**nlg_scores(self.references, reports, metrics=WITHOUT_JAVA).corpus}
         if "finding-F1" not in self.missing:
-            said = [self.labeler.label(reports[dataset.ids[i]]) for i in self.coded]
-            scores["finding-F1"] = finding_f1(said, self.truth).micro.f1
+            findings = [self.labeler.label(reports[dataset.ids[i]]) for i in self.coded]
+            scores["finding-F1"] = finding_f1(findings, self.truth).micro.f1
         return {**scores, "distinct": float(len(set(reports.values())))}
-
-
-#: The name that chapters call it by.
-validation_scores = ValidationScores
 
 
 def write_reports(
@@ -94,16 +90,14 @@ def write_reports(
     reports. `table`: the generator's `word_table`, for who writes many times with the same weights."""
     device, reports = generator.device, {}
     order = [batches.dataset.ids[i] for i in batches.indices]
-    told = None if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
+    label_of = {} if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
     table = table or generator.word_table()
     for batch in tqdm(batches.loader(DECODE_BATCH), desc="writing reports", unit="batch", disable=not progress):
         if not batch.ids:  # this process has no part in the last, small batch
             continue
-        rows = None if told is None else torch.stack([told[study] for study in batch.ids]).to(device)
-        found = generate(generator, batch.inputs.to(device), rows, config, table)
-        reports |= {
-            study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, found.tokens.tolist(), strict=True)
-        }
+        rows = None if labels is None else torch.stack([label_of[study] for study in batch.ids]).to(device)
+        tokens = generate(generator, batch.inputs.to(device), rows, config, table).tokens
+        reports |= {study: vocabulary.decode([0, *ids]) for study, ids in zip(batch.ids, tokens.tolist(), strict=True)}
     reports = collected(reports)
     return {study: reports[study] for study in order}
 

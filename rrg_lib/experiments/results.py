@@ -30,11 +30,13 @@ from rrg_lib.evaluation.metrics import metrics_shown
 from rrg_lib.evaluation.resampling import Additive, interval
 from rrg_lib.evaluation.score_table import Evaluation, Row
 from rrg_lib.evaluation.terms import pack_array, pack_text, unpack_array, unpack_terms, unpack_text
-from rrg_lib.experiments.presets import Experiment, experiment
+from rrg_lib.experiments.extractors import EXTRACTOR, extractor_scores
+from rrg_lib.experiments.presets import Experiment
 from rrg_lib.experiments.reports import load_reports
-from rrg_lib.experiments.run import Run, extractor_scores, run_folder
-from rrg_lib.experiments.tuning import tuned
-from rrg_lib.models.decoding import EDITION_0_1, DecodingConfig, LabelsAtTest, Protocol
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
+from rrg_lib.experiments.stored_runs import StoredRun, by_system, check_alike, file_stem, selected
+from rrg_lib.models.decoding import EDITION_0_1, LabelsAtTest, Protocol
 from rrg_lib.runtime import package_data
 from rrg_lib.runtime.workspace import write_json
 
@@ -43,21 +45,17 @@ _BASELINES = "baselines-"
 
 
 @dataclass(frozen=True)
-class StoredResult:
+class StoredResult(StoredRun):
     """One run in one protocol: its experiment, its scores and the baselines' on the same studies, its curve (a row an
     epoch), what it was computed with.
 
-    `protocol` is how its reports were searched, `weights` names the training whose weights wrote them: results that
-    share it differ in how they were searched or in the labels that a memory was told. `tokens` are the reports as word
-    numbers, by study id, None in results of edition 0.1.
+    `weights` names the training whose weights wrote the reports: results that share it differ in how they were searched
+    or in the labels that a memory was told. `tokens` are the reports as word numbers, by study id, None in results of
+    edition 0.1.
     """
 
-    name: str
-    experiment: Experiment
     evaluation: Evaluation
     history: list[dict[str, float]]
-    provenance: dict[str, Any]
-    protocol: str
     weights: str
     tokens: dict[str, list[int]] | None = None
 
@@ -104,28 +102,6 @@ class StoredResult:
         return short_device(self.provenance["machine"].get("device", "cpu"))
 
     @property
-    def labels_at_test(self) -> str | None:
-        """What a memory that is gated by labels was told of the studies; None for any other."""
-        gated = self.experiment.memory is not None and self.experiment.memory.gated
-        return self.provenance["decoding"]["labels_at_test"] if gated else None
-
-    @property
-    def is_preset(self) -> bool:
-        """Whether its settings are the preset's own, the seed apart."""
-        e = self.experiment
-        return _unseeded(e) == experiment(e.name, e.profile, seed=0)
-
-    @property
-    def system(self) -> str:
-        """The name of its row: dataset and preset, profile, protocol, labels if it was told any; the hash of settings
-        that are not the preset's."""
-        e = self.experiment
-        others = "" if self.is_preset else f", settings {_unseeded(e).hash[:6]}"
-        return f"{e.name}, {e.profile}{others}, {self.protocol}" + (
-            f", labels: {self.labels_at_test}" if self.labels_at_test else ""
-        )
-
-    @property
     def best_epoch(self) -> int:
         """The epoch kept, chosen on the validation studies; counted from 1."""
         return self.provenance["checkpoint"]["epoch"] + 1
@@ -136,63 +112,50 @@ def short_device(name: str) -> str:
     return "CPU" if name == "cpu" else next((word for word in name.split() if word[-1].isdigit()), name)
 
 
-def _unseeded(what: Experiment) -> Experiment:
-    return replace(what, training=replace(what.training, seed=0))
-
-
-def keep(run: Run, folder: Path, protocol: Protocol, split: Split = "test", labels: LabelsAtTest | None = None) -> Path:
+def store_result(
+    run: Run, folder: Path, protocol: Protocol, split: Split = "test", labels: LabelsAtTest | None = None
+) -> Path:
     """Write the scores that `run.evaluate(split, decoding=run.decoding(protocol, labels))` has just kept, with the
-    run's curve and reports, into `folder`, named like a run folder of this experiment (one with other settings gets
-    another name), the protocol, and the labels where they are not its own. The baselines of its evaluation go to a file
+    run's curve and reports, into `folder`, under the name of `file_stem`. The baselines of its evaluation go to a file
     of their own, for test alone. Raises `ConfigurationError` without scores."""
     decoding = run.decoding(protocol, labels)
-    part = run.named(split, decoding)
-    scores = run.folder / f"scores-{part}.json"
+    scores = run.scores_file(split, decoding)
     if not scores.is_file():
         raise ConfigurationError(
-            f"{run.folder} has no scores of {part} yet; run: rrg evaluate {run.experiment.name} --split {split}"
+            f"{run.folder} has no scores of {run.split_name(split, decoding)} yet; run: rrg evaluate "
+            f"{run.experiment.name} --split {split}"
         )
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
-    name = (
-        run_folder(run.experiment).name
-        + stored_suffix(run, protocol, decoding)
-        + ("" if split == "test" else f"-{split}")
-    )
-    path = Path(folder) / f"{name}.json"
-    found = json.loads(scores.read_text(encoding="utf-8"))
-    reports = dict(load_reports(run.folder / f"reports-{part}.csv"))
-    own, *baselines = found["rows"]
+    path = Path(folder) / f"{file_stem(run, protocol, decoding, split)}.json"
+    record = json.loads(scores.read_text(encoding="utf-8"))
+    reports = dict(load_reports(run.reports_file(split, decoding)))
+    row, *baselines = record["rows"]
     if baselines and split == "test":
-        beside, like = (
-            Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json",
-            _measured(found["provenance"], run.identity),
-        )
-        before = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {"measured": None}
-        if before["measured"] != like or len(before["rows"]) < len(baselines):
-            write_json(beside, {"measured": like, "rows": baselines})
-    found["run"] |= {"protocol": protocol, "weights": run_folder(run.experiment).name}
+        _store_baselines(folder, run, _conditions(record["provenance"], run.identity), baselines)
+    record["run"] |= {"protocol": protocol, "weights": run_folder(run.experiment).name}
     if protocol == "tuned":
-        chosen = tuned(run)
-        found["run"]["tuned"] = {
-            "hash": chosen.hash,
-            "grid": chosen.grid,
-            "val": chosen.chosen.scores,
-            "seconds": chosen.seconds,
+        choice = run.tuned_decoding
+        record["run"]["tuned"] = {
+            "hash": choice.hash,
+            "grid": choice.grid,
+            "val": choice.chosen.scores,
+            "seconds": choice.seconds,
         }
     rest = {
         "history": history,
-        "extractor": _extractor(run),
+        "extractor": _extractor_scores(run),
         "reports": _packed_reports(reports, run.dataset.vocabulary),
     }
-    write_json(path, {**found, "rows": [own], **rest})
+    write_json(path, {**record, "rows": [row], **rest})
     return path
 
 
-def stored_suffix(run: Run, protocol: Protocol, decoding: DecodingConfig) -> str:
-    """What the stored name of a run says of how it wrote, after the name of its folder: the protocol, and the labels
-    where they are not the experiment's."""
-    other = run.labels and decoding.labels_at_test != run.experiment.decoding.labels_at_test
-    return f"-{protocol}" + (f"-labels-{decoding.labels_at_test}" if other else "")
+def _store_baselines(folder: Path, run: Run, conditions: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Keep the baselines' rows beside the results, unless as many are there that were measured alike."""
+    path = Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"measured": None}
+    if before["measured"] != conditions or len(before["rows"]) < len(rows):
+        write_json(path, {"measured": conditions, "rows": rows})
 
 
 def _packed_reports(reports: dict[str, str], vocabulary: Vocabulary) -> dict[str, Any]:
@@ -222,37 +185,30 @@ def _unpacked_reports(data: dict[str, Any]) -> dict[str, list[int]]:
     return {study: ids.tolist() for study, ids in zip(studies, reports, strict=True)}
 
 
-def _measured(evaluated: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+def _conditions(evaluation: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
     """What two evaluations must have in common to stand in one table."""
     return {
-        **{key: evaluated[key] for key in ("protocol", "vocabulary", "studies", "labeler")},
+        **{key: evaluation[key] for key in ("protocol", "vocabulary", "studies", "labeler")},
         "dataset": identity["dataset"],
     }
 
 
-def _extractor(run: Run) -> dict[str, float] | None:
+def _extractor_scores(run: Run) -> dict[str, float] | None:
     """Micro-F1 of the findings that the run's extractor sees, by split; None for one that was not trained on
     findings."""
     if run.experiment.extractor.weights != "findings":
         return None
-    return {
-        split: extractor_scores(run.folder / "extractor.safetensors", run.dataset, split)["micro"]
-        for split in ("val", "test")
-    }
+    return {split: extractor_scores(run.folder / EXTRACTOR, run.dataset, split)["micro"] for split in ("val", "test")}
 
 
-def stored(profile: str | None = None, dataset: str | None = None, protocol: str | None = None) -> list[StoredResult]:
+def stored_results(
+    profile: str | None = None, dataset: str | None = None, protocol: str | None = None
+) -> list[StoredResult]:
     """The shipped results, of one profile, one dataset or one protocol if named, in the order of their names."""
     files = package_data.results()
     baselines = {name: data for name, data in files.items() if name.startswith(_BASELINES)}
-    found = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
-    return [
-        r
-        for r in found
-        if profile in (None, r.experiment.profile)
-        and dataset in (None, r.experiment.dataset)
-        and protocol in (None, r.protocol)
-    ]
+    results = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
+    return selected(results, profile, dataset, protocol)
 
 
 def twins() -> list[StoredResult]:
@@ -264,14 +220,17 @@ def twins() -> list[StoredResult]:
 def _read(name: str, data: dict[str, Any], baselines: dict[str, Any]) -> StoredResult:
     run = data["run"]
     beside = baselines.get(_BASELINES + run["experiment"]["dataset"], {"measured": None})
-    if beside["measured"] == _measured(data["provenance"], run["identity"]):
+    if beside["measured"] == _conditions(data["provenance"], run["identity"]):
         data = {**data, "rows": [*data["rows"], *beside["rows"]]}
-    evaluation = replace(Evaluation.from_json(data), terms=unpack_terms(data.get("terms", {})))
-    what = Experiment.from_json(run["experiment"])
-    protocol = run.get("protocol", EDITION_0_1)
-    weights = run.get("weights") or name.partition("-labels-")[0]
-    tokens = _unpacked_reports(data["reports"]) if "reports" in data else None
-    return StoredResult(name, what, evaluation, data["history"], run, protocol, weights, tokens)
+    return StoredResult(
+        name,
+        Experiment.from_json(run["experiment"]),
+        run,
+        replace(Evaluation.from_json(data), terms=unpack_terms(data.get("terms", {}))),
+        data["history"],
+        run.get("weights") or name.partition("-labels-")[0],
+        _unpacked_reports(data["reports"]) if "reports" in data else None,
+    )
 
 
 def differences(a: Evaluation, b: Evaluation, *, tolerance: float = 1e-12) -> list[str]:
@@ -288,16 +247,16 @@ def differences(a: Evaluation, b: Evaluation, *, tolerance: float = 1e-12) -> li
         | {f"{end} {score}": value for score, ends in row.intervals.items() for end, value in ends._asdict().items()}
         for row in (x, y)
     ]
-    found = [
+    scores = [
         name
         for name in dict.fromkeys([*numbers[0], *numbers[1]])
         if not math.isclose(*(n.get(name, math.inf) for n in numbers), abs_tol=tolerance, rel_tol=0)
         and not all(math.isnan(n.get(name, 0.0)) for n in numbers)
     ]
-    return found + ["reports"] * (a.provenance["hypotheses"] != b.provenance["hypotheses"])
+    return scores + ["reports"] * (a.provenance["hypotheses"] != b.provenance["hypotheses"])
 
 
-def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.DataFrame:
+def results_table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.DataFrame:
     """A row a system, the mean over its seeds, then a row for each baseline: scores as text, distinct reports, mean
     length, minutes, number of seeds.
 
@@ -305,19 +264,13 @@ def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.Data
     (not by edition 0.1). Raises `ConfigurationError` for results that were not measured on the same studies with the
     same labeler: their rows do not belong in one table.
     """
-    if len({json.dumps(_measured(r.evaluation.provenance, r.provenance["identity"])) for r in results}) > 1:
-        raise ConfigurationError(
-            f"{', '.join(r.name for r in results)} were not measured alike; make one table for each kind"
-        )
-    systems: dict[str, list[StoredResult]] = {}
-    for result in results:
-        systems.setdefault(result.system, []).append(result)
+    check_alike(results, lambda r: _conditions(r.evaluation.provenance, r.provenance["identity"]))
     rows, words = {}, results[0].evaluation.provenance["references"]["words"] if results else math.nan
-    for system, runs in systems.items():
+    for system, runs in by_system(results).items():
         devices = sorted({run.device for run in runs})
         minutes = [f"{fmean(run.minutes for run in runs if run.device == device):.0f} {device}" for device in devices]
-        own = _cells([run.evaluation.rows[0] for run in runs], words, [run.terms for run in runs])
-        rows[system] = {**own, "minutes": ", ".join(minutes), "seeds": f"{len(runs)}"}
+        cells = _cells([run.evaluation.rows[0] for run in runs], words, [run.terms for run in runs])
+        rows[system] = {**cells, "minutes": ", ".join(minutes), "seeds": f"{len(runs)}"}
     for baseline in results[0].evaluation.rows[1:] if results and baselines else ():
         rows[f"{baseline.name}: {baseline.description}"] = {**_cells([baseline], words), "minutes": "–", "seeds": "–"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
@@ -326,11 +279,11 @@ def table(results: Sequence[StoredResult], *, baselines: bool = True) -> pd.Data
 def summary(
     presets: Sequence[str], profile: str = "laptop", dataset: str = "iu_phantom", protocol: str = "tuned"
 ) -> pd.DataFrame:
-    """The stored results of these presets in this order and protocol, as `table` gives them, without baselines; presets
-    that nothing is stored of are absent, and the frame is empty when that is all of them. Only runs with the preset's
-    own settings count."""
-    found = [r for r in stored(profile, dataset, protocol) if r.experiment.preset in presets and r.is_preset]
-    return table(sorted(found, key=lambda r: presets.index(r.experiment.preset)), baselines=False)
+    """The stored results of these presets in this order and protocol, as `results_table` gives them, without baselines;
+    presets that nothing is stored of are absent, and the frame is empty when that is all of them. Only runs with the
+    preset's own settings count."""
+    results = [r for r in stored_results(profile, dataset, protocol) if r.experiment.preset in presets and r.is_preset]
+    return results_table(sorted(results, key=lambda r: presets.index(r.experiment.preset)), baselines=False)
 
 
 def _cells(rows: Sequence[Row], words: float, terms: Sequence[Mapping[str, Additive]] = ()) -> dict[str, str]:

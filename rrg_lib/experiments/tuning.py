@@ -9,37 +9,25 @@ whose reports are about as long as the references. The test studies are not look
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from rrg_lib.data.text.rule_labeler import ReportLabeler
-from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import BLEU, nlg_scores
 from rrg_lib.experiments.reports import write_reports
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.tuned_decoding import BAND, DECODING, TARGET, Trial, TunedDecoding
 from rrg_lib.models.decoding import DecodingConfig
-from rrg_lib.runtime.checkpoint import load_tensors
 from rrg_lib.runtime.device import memory_advice, on_device
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.workspace import write_json
-
-if TYPE_CHECKING:
-    from rrg_lib.experiments.run import Run
-
-#: What is highest: the sum of these scores of the validation reports, each times its weight.
-TARGET = {"BLEU-4": 1.0, "finding-F1": 1.0}
-#: Words of the reports / words of the references: what lies outside is chosen only when nothing lies inside.
-BAND = (0.8, 1.1)
-#: Where a run keeps what was chosen for it.
-DECODING = "decoding.json"
 
 
 @dataclass(frozen=True)
@@ -88,69 +76,7 @@ class Grid:
 GRID = Grid()
 
 
-@dataclass(frozen=True)
-class Tried:
-    """One way of decoding and what its validation reports are worth. `score` is `TARGET`'s sum, `length_ratio` their
-    words over the references'."""
-
-    decoding: DecodingConfig
-    scores: dict[str, float]
-
-    @property
-    def score(self) -> float:
-        return sum(weight * self.scores[name] for name, weight in TARGET.items() if name in self.scores)
-
-    @property
-    def length_ratio(self) -> float:
-        return self.scores["length ratio"]
-
-    @property
-    def outside(self) -> float:
-        """How far the length ratio lies outside the band; 0 inside."""
-        return max(BAND[0] - self.length_ratio, self.length_ratio - BAND[1], 0.0)
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What was tried on the validation studies, in the grid's order, what it took, and which weights it is for."""
-
-    tried: tuple[Tried, ...]
-    grid: str
-    weights: dict[str, Any]
-    seconds: float
-
-    @property
-    def chosen(self) -> Tried:
-        """The highest score inside the band of lengths; where nothing is inside, the nearest to it. Of equals the
-        first."""
-        return max(self.tried, key=lambda one: (-round(one.outside, 12), one.score))
-
-    @property
-    def hash(self) -> str:
-        """Of the choice, the grid and the weights: what a stored result names."""
-        return content_hash({"chosen": asdict(self.chosen.decoding), "grid": self.grid, "weights": self.weights})
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
-        return {
-            "hash": self.hash,
-            "chosen": asdict(self.chosen.decoding),
-            "chosen_on": "val",
-            "target": TARGET,
-            "band": BAND,
-            "grid": self.grid,
-            "weights": self.weights,
-            "seconds": self.seconds,
-            "tried": [{"decoding": asdict(one.decoding), "scores": one.scores} for one in self.tried],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Tuned:
-        tried = tuple(Tried(DecodingConfig(**row["decoding"]), row["scores"]) for row in data["tried"])
-        return cls(tried, data["grid"], data["weights"], data["seconds"])
-
-
-def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> Tuned:
+def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> TunedDecoding:
     """Writes the validation reports of a trained run in every way of the grid, keeps all scores and the choice in the
     run's `decoding.json`.
 
@@ -159,8 +85,7 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> Tuned:
 
     Raises `CheckpointError` for a run that is not trained.
     """
-    weights = weights_of(run)
-    before = tuned(run)
+    weights, before = run.weights, run.tuned_decoding
     if before is not None and before.grid == grid.hash:
         return before
     started = time.perf_counter()
@@ -168,47 +93,24 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> Tuned:
     dataset, labeler = run.dataset, ReportLabeler()
     references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
     truth = dataset.drawn_findings[batches.indices]
-    words = sum(len(text.split()) for text in references.values())
-    told = run.told("val", run.experiment.decoding)
+    reference_words = sum(len(text.split()) for text in references.values())
+    labels = run.labels_told(batches.indices, run.experiment.decoding)
     settings = list(grid.settings(run.experiment.decoding))
-    tried, too_long = [], set()
+    trials, too_long = [], set()
     with on_device(generator), memory_advice("fewer beams need less: tuning.Grid(beam_sizes=(1,))"):
         table = generator.word_table()
         for config in tqdm(settings, desc="choosing the decoding", unit="way", disable=not progress):
-            if (others := replace(config, end_bias=0.0)) in too_long:
+            if (unbiased := replace(config, end_bias=0.0)) in too_long:
                 continue
-            reports = write_reports(generator, batches, dataset.vocabulary, config, labels=told, table=table)
+            reports = write_reports(generator, batches, dataset.vocabulary, config, labels=labels, table=table)
             nlg = nlg_scores(references, reports, metrics=BLEU).corpus
             f1 = finding_f1([labeler.label(reports[name]) for name in references], truth).micro.f1
             scores = {"BLEU-4": nlg["BLEU-4"], **({} if np.isnan(f1) else {"finding-F1": f1})}
-            said = sum(len(text.split()) for text in reports.values())
-            tried.append(
-                Tried(config, {**scores, "length ratio": said / words, "distinct": float(len(set(reports.values())))})
-            )
-            if said / words > BAND[1]:
-                too_long.add(others)
-    found = Tuned(tuple(tried), grid.hash, weights, time.perf_counter() - started)
-    write_json(run.folder / DECODING, found.to_json())
-    return found
-
-
-def tuned(run: Run) -> Tuned | None:
-    """What was chosen for the run's weights as they are now; None when nothing was, or the run was trained again
-    since."""
-    path = Path(run.folder) / DECODING
-    if not path.is_file():
-        return None
-    try:
-        found = Tuned.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error}); delete it and run: rrg tune {run.experiment.name}"
-        ) from error
-    return found if found.weights == weights_of(run) else None
-
-
-def weights_of(run: Run) -> dict[str, Any]:
-    """Which weights a choice is for: the experiment, and the epoch kept with its score. Raises `CheckpointError` for a
-    run that is not trained."""
-    epoch, score = load_tensors(run.folder / "best.safetensors")[1]["progress"]["best"]
-    return {"experiment": run.experiment.hash, "dataset": run.dataset.hash, "epoch": epoch, "score": score}
+            ratio = sum(len(text.split()) for text in reports.values()) / reference_words
+            distinct = float(len(set(reports.values())))
+            trials.append(Trial(config, {**scores, "length ratio": ratio, "distinct": distinct}))
+            if ratio > BAND[1]:
+                too_long.add(unbiased)
+    choice = TunedDecoding(tuple(trials), grid.hash, weights, time.perf_counter() - started)
+    write_json(run.folder / DECODING, choice.to_json())
+    return choice

@@ -15,7 +15,7 @@ import figures as tool
 from rrg_lib.book.figures import overview
 from rrg_lib.book.figures.folder import ENTRIES, SEEDS_TO_SHOW, as_swept, digest, one_protocol
 from rrg_lib.book.figures.paper_figures import FIGURES
-from rrg_lib.experiments.results import stored
+from rrg_lib.experiments.results import stored_results
 
 FOLDER = ROOT / "figures"
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -68,8 +68,12 @@ def test_one_figure_can_be_drawn_anew_and_the_others_keep_their_entries(tmp_path
 
 
 def test_a_system_is_shown_tuned_only_when_several_seeds_are():
-    old = [r for r in stored(dataset="iu_phantom") if r.experiment.preset == "cmn" and r.is_preset and r.of_edition_0_1]
-    tuned = [replace(r, protocol="tuned") for r in old]
+    old = [
+        r
+        for r in stored_results(dataset="iu_phantom")
+        if r.experiment.preset == "cmn" and r.is_preset and r.of_edition_0_1
+    ]
+    tuned = [replace(r, provenance={**r.provenance, "protocol": "tuned"}) for r in old]
     assert len(old) == 3
     assert {r.protocol for r in one_protocol([*old, *tuned])} == {"tuned"} and len(one_protocol([*old, *tuned])) == 3
     assert {r.protocol for r in one_protocol([*old, *tuned[:SEEDS_TO_SHOW]])} == {"tuned"}

@@ -16,7 +16,7 @@ from rrg_lib.book.figures.paper_figures import FIGURES, draw
 from rrg_lib.data.study import Box
 from rrg_lib.errors import CheckpointError, UnknownNameError
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.results import stored
+from rrg_lib.experiments.results import stored_results
 from rrg_lib.runtime.workspace import write_json
 
 OF_RUNS = {
@@ -204,4 +204,6 @@ def test_every_figure_and_table_that_the_papers_print_is_covered():
     for place in places:
         paper, _, where = place.partition(" ")
         assert f"{names[paper]}_{where.lower().replace(' ', '_')}" in FIGURES, place
-    assert stored() and {"cmn_figure_5", "cmn_figure_6", "xpronet_figure_2", "xpronet_figure_4"} <= FIGURES.keys()
+    assert (
+        stored_results() and {"cmn_figure_5", "cmn_figure_6", "xpronet_figure_2", "xpronet_figure_4"} <= FIGURES.keys()
+    )

@@ -21,7 +21,7 @@ from rrg_lib.evaluation.metrics import REGISTRY, SCORES, MeanMetric, Metric, Pai
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
 from rrg_lib.evaluation.score_table import Evaluation
 from rrg_lib.evaluation.terms import pack_terms, unpack_terms
-from rrg_lib.experiments.results import stored, table
+from rrg_lib.experiments.results import results_table, stored_results
 
 TEST = studies("test")[:40]
 VOCABULARY = Vocabulary.build(study.report for study in studies("train"))
@@ -83,10 +83,10 @@ def test_a_stored_result_keeps_its_terms_and_one_from_before_it_has_none(registe
 
 def test_the_table_of_stored_results_and_the_sites_page_of_scores_have_its_column(registered):
     """A stored result that has it shows it, one from before it a dash."""
-    results = [r for r in stored("laptop", "iu_phantom", "tuned") if r.is_preset]
-    assert set(table(results)[registered]) == {"–"}
+    results = [r for r in stored_results("laptop", "iu_phantom", "tuned") if r.is_preset]
+    assert set(results_table(results)[registered]) == {"–"}
     newer = [_with(r, registered, 0.25) if r.experiment.preset == "cmn" else r for r in results]
-    frame = table(newer)
+    frame = results_table(newer)
     (cmn,) = {r.system for r in newer if r.experiment.preset == "cmn"}
     assert {name: cell for name, cell in frame[registered].items() if cell != "–"} == {cmn: "0.25"}
     for page in (site_pages.results(newer), site_pages.all_results(newer)):

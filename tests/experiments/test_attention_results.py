@@ -20,12 +20,12 @@ from rrg_lib.experiments.attention_results import (
     CONTROL,
     OWN,
     REFERENCE,
-    keep,
+    attention_markdown,
+    attention_table,
     label_kinds,
-    markdown,
-    measure,
-    stored,
-    values,
+    measure_attention,
+    store_attention,
+    stored_attention,
 )
 from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.run import Run
@@ -64,7 +64,7 @@ def trained(home):
 
 def test_the_words_are_the_references_or_its_own_and_the_rows_are_the_tables_means(trained):
     run = trained["cmn"]
-    found = measure(run)
+    found = measure_attention(run)
     rows = found.rows.set_index(["words", "look", "finding"]).sort_index()
     batches = run.batches("test")
     texts = {run.dataset.ids[i]: run.dataset.reference(i) for i in batches.indices}
@@ -88,24 +88,24 @@ def test_the_words_are_the_references_or_its_own_and_the_rows_are_the_tables_mea
 
 
 def test_kept_and_read_again_it_is_the_same(trained, tmp_path, monkeypatch):
-    found = measure(trained["cmn"])
-    path = keep(found, tmp_path)
+    found = measure_attention(trained["cmn"])
+    path = store_attention(found, tmp_path)
     assert path.name == f"{trained['cmn'].folder.name}-greedy.json"
     monkeypatch.setattr(package_data, "attention", lambda: {path.stem: json.loads(path.read_text())})
-    [again] = stored("ci", "phantom")
-    assert stored("laptop") == [] == stored(dataset="iu_phantom")
-    assert markdown([again]) == markdown([found]) and again.experiment == found.experiment
+    [again] = stored_attention("ci", "phantom")
+    assert stored_attention("laptop") == [] == stored_attention(dataset="iu_phantom")
+    assert attention_markdown([again]) == attention_markdown([found]) and again.experiment == found.experiment
     np.testing.assert_allclose(
         again.rows.select_dtypes("number"), found.rows[again.rows.select_dtypes("number").columns].astype(float)
     )
 
 
 def test_seeds_are_averaged_and_their_intervals_joined(trained):
-    one = measure(trained["cmn"])
+    one = measure_attention(trained["cmn"])
     other = replace(
         one, rows=one.rows.assign(ratio=one.rows["ratio"] + 0.2, low=one.rows["low"] - 1, high=one.rows["high"] - 0.1)
     )
-    first, both = values([one]), values([one, other])
+    first, both = attention_table([one]), attention_table([one, other])
     assert (both["seeds"] == 2).all()
     np.testing.assert_allclose(both["ratio"], first["ratio"] + 0.1)
     np.testing.assert_allclose(both["low"], first["low"] - 1)
@@ -113,25 +113,25 @@ def test_seeds_are_averaged_and_their_intervals_joined(trained):
 
 
 def test_two_memories_share_no_slots_and_the_table_says_so(trained):
-    looks = set(values([measure(trained["mem"])]).index.get_level_values("look"))
+    looks = set(attention_table([measure_attention(trained["mem"])]).index.get_level_values("look"))
     assert looks == {CROSS_ATTENTION, SHARED_SLOTS + CONTROL}
-    assert SHARED_SLOTS in values([measure(trained["cmn"])]).index.get_level_values("look")
+    assert SHARED_SLOTS in attention_table([measure_attention(trained["cmn"])]).index.get_level_values("look")
 
 
 def test_measurements_of_other_drawings_or_words_make_no_table(trained):
-    one = measure(trained["cmn"])
+    one = measure_attention(trained["cmn"])
     for change in (
         {"identity": {**one.provenance["identity"], "dataset": "another"}},
         {"reports": {**one.provenance["reports"], REFERENCE: "another protocol"}},
     ):
         with pytest.raises(ConfigurationError, match="not measured alike"):
-            values([one, replace(one, provenance={**one.provenance, **change})])
+            attention_table([one, replace(one, provenance={**one.provenance, **change})])
 
 
 def test_studies_without_boxes_are_refused(trained, monkeypatch):
     monkeypatch.setattr(type(trained["cmn"].dataset), "boxes", lambda self, i: ())
     with pytest.raises(ConfigurationError, match="the test studies of phantom have no boxes"):
-        measure(trained["cmn"])
+        measure_attention(trained["cmn"])
 
 
 def test_only_a_gated_memory_is_measured_with_every_kind_of_labels(trained):
@@ -152,15 +152,15 @@ def test_what_is_shipped_belongs_to_the_stored_results():
         assert looked["reports"]["own"] == results[name]["provenance"]["hypotheses"], (
             f"{name}: measured on other reports than were scored"
         )
-    for quality in stored():
+    for quality in stored_attention():
         whole = quality.rows[quality.rows["finding"] == "all"]
         assert (
             set(whole["words"]) == {REFERENCE, OWN}
             and (whole["low"] <= whole["ratio"]).all()
             and (whole["ratio"] <= whole["high"]).all()
         )
-    values(
-        [quality for quality in stored() if quality.experiment.dataset == "iu_phantom"]
+    attention_table(
+        [quality for quality in stored_attention() if quality.experiment.dataset == "iu_phantom"]
     )  # they may stand in one table
 
 
@@ -171,7 +171,7 @@ def test_the_command_prints_the_table_and_keeps_a_file_a_run(trained, tmp_path, 
         cli.main()
     assert not stopped.value.code
     said = capsys.readouterr().out
-    assert said.startswith(markdown([measure(run) for run in trained.values()]))
+    assert said.startswith(attention_markdown([measure_attention(run) for run in trained.values()]))
     assert {path.stem for path in tmp_path.glob("*.json")} == {f"{run.folder.name}-greedy" for run in trained.values()}
     monkeypatch.setattr(sys, "argv", ["rrg", "attention", "phantom/cmn", "--labels", "none"])
     with pytest.raises(SystemExit) as stopped:

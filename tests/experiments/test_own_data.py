@@ -18,8 +18,9 @@ from rrg_lib.evaluation.efficacy import efficacy_key
 from rrg_lib.evaluation.evaluate import evaluate_reports
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.evaluation.score_table import without_nan
+from rrg_lib.experiments.extractors import extractor_scores, finding_weights
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.run import Run, extractor_scores, finding_weights, prepared
+from rrg_lib.experiments.run import Run, prepared
 from rrg_lib.models.visual.pretrained import read_tensors
 
 REPORTS = {
@@ -67,6 +68,8 @@ def test_all_defaults_train_write_and_are_measured_without_any_code(tmp_path):
         "chosen by BLEU-4 alone" in said
     )
     assert "best epoch" in said and "nan" not in said
+    curves = tmp_path / "home" / "runs" / "own-base-ci-seed7580" / "curves.png"
+    assert curves.read_bytes().startswith(b"\x89PNG"), "the command draws the curves that training itself does not"
     assert command("generate", "own/base", "--data-root", root, "--image", f"{root}/0.png", "--quiet").endswith("\n")
     assert "reference: the heart is normal" in command(
         "generate", "own/base", "--data-root", root, "--study", "s13", "--quiet"

@@ -345,11 +345,7 @@ def test_labels_at_test_come_from_where_it_is_said(classifier):
     assert loaded == []  # no classifier is loaded, or trained, for those
     seen = labels.at_test([0, 2, 3], "classifier", batch_size=2)
     np.testing.assert_array_equal(seen, image_labels(classifier, [views(0)[[0, 2, 3]]]))
-    np.testing.assert_array_equal(labels.of_views(views(0)[2], "classifier")[0], seen[1])
-    assert loaded == [1] and labels.of_views(views(0)[2], "none") is None
-    for how in ("reference", "reference_impression"):
-        with pytest.raises(ConfigurationError, match="no reference to take labels from"):
-            labels.of_views(views(0)[2], how)
+    assert loaded == [1]
 
 
 def test_a_file_takes_the_place_of_the_expert_codes(tmp_path, classifier):

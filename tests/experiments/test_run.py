@@ -14,15 +14,16 @@ from places import ROOT
 from small_runs import tiny
 
 from rrg_lib.data.study import DRAWN_FINDINGS
-from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, ReportError
+from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, JavaError, ReportError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.evaluation.resampling import interval
 from rrg_lib.experiments import results
 from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.reports import load_reports
-from rrg_lib.experiments.results import keep, stored, table
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.results import results_table, store_result, stored_results
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.finding_extractor import FindingExtractor
 from rrg_lib.runtime import package_data
@@ -71,15 +72,15 @@ def test_given_reports_are_scored_and_leave_the_runs_own_scores_alone(trained):
 
 def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"no scores of val yet; run: rrg evaluate phantom/cmn --split val"):
-        keep(trained, tmp_path, "greedy", "val")
+        store_result(trained, tmp_path, "greedy", "val")
     evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
-    path = keep(trained, tmp_path, "greedy")
+    path = store_result(trained, tmp_path, "greedy")
     assert {kept.name for kept in tmp_path.iterdir()} == {path.name, "baselines-phantom.json"}
     monkeypatch.setattr(
         package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
     )
-    assert stored("gpu") == [] == stored(dataset="iu_phantom")
-    [result] = stored("ci", "phantom")
+    assert stored_results("gpu") == [] == stored_results(dataset="iu_phantom")
+    [result] = stored_results("ci", "phantom")
     assert (
         result.name.removesuffix("-greedy") == run_folder(trained.experiment).name != "phantom-cmn-ci-seed7580"
     )  # its settings are not the preset's
@@ -95,7 +96,7 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
     )
     assert (result.experiment, result.evaluation.scores) == (trained.experiment, evaluation.scores)
     assert len(result.history) == 2 and result.best_epoch in (1, 2) and result.minutes > 0
-    shown = table([result])
+    shown = results_table([result])
     assert list(shown.index.str.partition(":").get_level_values(0)) == [result.system, "a1", "b", "c"]
     assert result.system.startswith(
         "phantom/cmn, ci, settings "
@@ -106,16 +107,16 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
         result, evaluation=replace(evaluation, provenance={**evaluation.provenance, "vocabulary": "another"})
     )
     with pytest.raises(ConfigurationError, match="not measured alike"):
-        table([result, other])
+        results_table([result, other])
 
 
 def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
     trained.evaluate("test", metrics=WITHOUT_JAVA)
-    keep(trained, tmp_path, "greedy")
+    store_result(trained, tmp_path, "greedy")
     monkeypatch.setattr(
         package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
     )
-    [one] = stored()
+    [one] = stored_results()
     row = one.evaluation.rows[0]
     part = row.parts["all"]
     better = replace(
@@ -123,35 +124,35 @@ def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
     )
     seeded = replace(one.experiment, training=replace(one.experiment.training, seed=1))
     other = replace(one, experiment=seeded, evaluation=replace(one.evaluation, rows=(better, *one.evaluation.rows[1:])))
-    shown = table([one, other]).iloc[0]
+    shown = results_table([one, other]).iloc[0]
     low, high = interval([one.terms["BLEU-4"], other.terms["BLEU-4"]])
     assert shown["seeds"] == "2" and shown["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f} [{low:.3f}, {high:.3f}]"
     without = [replace(each, evaluation=replace(each.evaluation, terms={})) for each in (one, other)]
-    assert table(without).iloc[0]["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f}", (
+    assert results_table(without).iloc[0]["BLEU-4"] == f"{part.scores['BLEU-4'] + 0.1:.3f}", (
         "the mean's interval needs the terms of each seed"
     )
     redrawn = replace(
         one, provenance={**one.provenance, "identity": {**one.provenance["identity"], "dataset": "another drawing"}}
     )
     with pytest.raises(ConfigurationError, match="not measured alike"):
-        table([one, redrawn])
+        results_table([one, redrawn])
 
 
 def test_a_report_for_a_study_equals_the_one_written_with_its_split(trained):
     i = trained.dataset.split_indices("test")[0]
-    assert trained.report_of_views(trained.dataset.views(i)) == trained.write("test")[trained.dataset.ids[i]]
+    assert trained.system.report_of_views(trained.dataset.views(i)) == trained.write("test")[trained.dataset.ids[i]]
 
 
 def test_image_files_get_a_report_and_bad_ones_a_name(trained, tmp_path):
     picture, wrong = tmp_path / "frontal.png", tmp_path / "page.png"
     Image.fromarray(np.array(trained.dataset.views(0)[0])).save(picture)
     wrong.write_text("<html>not found</html>")
-    assert isinstance(trained.report_of_images([picture]), str)
-    assert isinstance(trained.report_of_images([picture, picture]), str)
+    assert isinstance(trained.system.report_of_images([picture]), str)
+    assert isinstance(trained.system.report_of_images([picture, picture]), str)
     with pytest.raises(ImageError, match=r"page\.png"):
-        trained.report_of_images([picture, wrong])
+        trained.system.report_of_images([picture, wrong])
     with pytest.raises(ConfigurationError, match=r"3 images.*1 to 2 views"):
-        trained.report_of_images([picture] * 3)
+        trained.system.report_of_images([picture] * 3)
 
 
 def test_a_run_opens_from_its_folder_alone(trained):
@@ -178,19 +179,31 @@ def test_a_checkpoint_of_something_else_is_refused(trained, monkeypatch, entry):
         trained.generator()
 
 
+def test_training_leaves_the_folder_of_another_run_as_it_is(trained, monkeypatch):
+    before = {path.name: path.read_bytes() for path in trained.folder.iterdir()}
+    other = {**trained.identity, "dataset": "another"}
+    monkeypatch.setattr(Run, "identity", property(lambda self: other))
+    with pytest.raises(CheckpointError, match=r"last\.safetensors was made with another dataset"):
+        trained.train()
+    assert {path.name: path.read_bytes() for path in trained.folder.iterdir()} == before
+
+
 def test_overrides_get_a_folder_of_their_own():
     assert run_folder(experiment("phantom/cmn")).name == "phantom-cmn-ci-seed7580"
     assert run_folder(tiny()).name != run_folder(tiny("cmn", "training.lr=1e-4")).name
 
 
-def test_without_java_training_does_not_even_begin(monkeypatch, tmp_path):
+def test_training_needs_no_java_and_an_evaluation_asks_for_it_before_it_writes(monkeypatch, tmp_path):
     def none():
-        raise RuntimeError("asked for Java first")
+        raise JavaError("no Java works here")
 
+    monkeypatch.setattr("rrg_lib.evaluation.meteor.require_java", none)
     monkeypatch.setattr(run_module, "require_java", none)
-    with pytest.raises(RuntimeError, match="asked for Java first"):
-        Run.of(tiny("base"), folder=tmp_path / "run", progress=False).train()
-    assert not (tmp_path / "run").exists()
+    run = Run.of(tiny("base", "training.epochs=1"), folder=tmp_path / "run", progress=False)
+    assert len(run.train().history) == 1
+    with pytest.raises(JavaError, match="no Java works here"):
+        run.evaluate("test")
+    assert not (run.folder / "reports-test.csv").exists()
 
 
 @pytest.mark.parametrize(("text", "found"), [("study,text\na,b\n", "study, text"), ("", "nothing")])
@@ -204,7 +217,7 @@ def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
 
 
 def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result():
-    by_name = {result.name: result for result in results.stored()}
+    by_name = {result.name: result for result in results.stored_results()}
     twins = results.twins()
     assert len(twins) >= 7
     for twin in twins:
@@ -214,15 +227,15 @@ def test_every_twin_has_the_settings_and_the_seed_of_a_stored_result():
 
 
 def test_stored_results_of_one_protocol_were_trained_on_one_kind_of_device():
-    for protocol in {result.protocol for result in results.stored()}:
-        assert len({result.device for result in results.stored(protocol=protocol)}) == 1, protocol
+    for protocol in {result.protocol for result in results.stored_results()}:
+        assert len({result.device for result in results.stored_results(protocol=protocol)}) == 1, protocol
 
 
 def test_another_vocabulary_or_a_result_without_reports_is_refused(trained):
-    new = [result for result in results.stored() if not result.of_edition_0_1]
+    new = [result for result in results.stored_results() if not result.of_edition_0_1]
     with pytest.raises(ConfigurationError, match=r"are numbers of the vocabulary \w+, not of"):
         new[0].reports(trained.dataset.vocabulary)
-    old = next(result for result in results.stored() if result.of_edition_0_1)
+    old = next(result for result in results.stored_results() if result.of_edition_0_1)
     with pytest.raises(ConfigurationError, match="which kept no reports"):
         old.reports(trained.dataset.vocabulary)
 
@@ -233,7 +246,9 @@ def test_the_extractor_that_stored_results_see_through_comes_with_the_package(tm
     [path] = (ROOT / "data" / "extractors").glob("*.safetensors")
     kept = FindingExtractor.load(path)
     stored_with = {
-        r.provenance["identity"]["extractor"] for r in results.stored("laptop", "iu_phantom") if not r.of_edition_0_1
+        r.provenance["identity"]["extractor"]
+        for r in results.stored_results("laptop", "iu_phantom")
+        if not r.of_edition_0_1
     }
     assert stored_with == {VisualExtractor("small", weights=str(path), frozen=True).hash}
     assert kept.findings == DRAWN_FINDINGS

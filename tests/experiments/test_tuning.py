@@ -10,7 +10,8 @@ import pytest
 
 from rrg_lib.errors import CheckpointError, ConfigurationError, UnknownNameError
 from rrg_lib.experiments.run import Run
-from rrg_lib.experiments.tuning import BAND, DECODING, GRID, Grid, Tried, Tuned, tune, tuned
+from rrg_lib.experiments.tuned_decoding import BAND, DECODING, Trial, TunedDecoding
+from rrg_lib.experiments.tuning import GRID, Grid, tune
 from rrg_lib.models.decoding import DecodingConfig
 
 pytestmark = pytest.mark.usefixtures("in_this_home")
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("in_this_home")
 SMALL = Grid(beam_sizes=(1, 3), end_biases=(0.0, -2.0), alphas=(0.0, 1.0), block_ngrams=(0, 3))
 
 
-def tried(score, ratio, **decoding):
-    return Tried(
+def trial(score, ratio, **decoding):
+    return Trial(
         DecodingConfig(**decoding), {"BLEU-4": score, "finding-F1": 0.0, "length ratio": ratio, "distinct": 1.0}
     )
 
@@ -39,20 +40,20 @@ def test_a_grid_is_every_combination_that_differs_plain_ways_first():
 
 def test_the_highest_score_of_the_right_length_is_chosen_and_of_equals_the_plainest():
     low, high = BAND
-    found = Tuned(
+    found = TunedDecoding(
         (
-            tried(0.1, 0.9),
-            tried(0.3, 1.0, end_bias=-1.0),
-            tried(0.3, low, end_bias=-2.0),
-            tried(0.9, high + 0.01, end_bias=-3.0),
+            trial(0.1, 0.9),
+            trial(0.3, 1.0, end_bias=-1.0),
+            trial(0.3, low, end_bias=-2.0),
+            trial(0.9, high + 0.01, end_bias=-3.0),
         ),
         "",
         {},
         0,
     )
     assert found.chosen.decoding.end_bias == -1.0
-    nothing_inside = Tuned(
-        (tried(0.9, 0.2), tried(0.1, low - 0.1, end_bias=-1.0), tried(0.5, 2.0, end_bias=-2.0)), "", {}, 0
+    nothing_inside = TunedDecoding(
+        (trial(0.9, 0.2), trial(0.1, low - 0.1, end_bias=-1.0), trial(0.5, 2.0, end_bias=-2.0)), "", {}, 0
     )
     assert nothing_inside.chosen.decoding.end_bias == -1.0, "where nothing is inside the band, the nearest to it"
 
@@ -64,7 +65,7 @@ def test_a_run_is_tuned_on_its_validation_studies_and_everything_is_kept(trained
         Run, "batches", lambda run, split, limit=None: asked.append(split) or batches(run, split, limit)
     )
     (trained.folder / DECODING).unlink(missing_ok=True)
-    assert tuned(trained) is None
+    assert trained.tuned_decoding is None
     with pytest.raises(
         CheckpointError, match=r"no decoding chosen for its weights\. Run: rrg tune phantom/cmn --profile ci"
     ):
@@ -73,25 +74,26 @@ def test_a_run_is_tuned_on_its_validation_studies_and_everything_is_kept(trained
     found = tune(trained, SMALL, progress=False)
 
     assert set(asked) == {"val"}, "the test studies are not looked at"
-    assert len(found.tried) == 12 - sum(
-        one.length_ratio > BAND[1] and one.decoding.end_bias == 0 for one in found.tried
+    assert len(found.trials) == 12 - sum(
+        one.length_ratio > BAND[1] and one.decoding.end_bias == 0 for one in found.trials
     )
     kept = json.loads((trained.folder / DECODING).read_text())
     assert (kept["hash"], kept["grid"], kept["chosen_on"]) == (found.hash, SMALL.hash, "val")
-    assert Tuned.from_json(kept) == found == tuned(trained)
+    assert TunedDecoding.from_json(kept) == found == trained.tuned_decoding
     assert trained.decoding("tuned").searches_like(found.chosen.decoding)
     assert tune(trained, SMALL, progress=False).seconds == found.seconds, "a second call finds the first one's choice"
-    written = trained.write("val", decoding=found.tried[-1].decoding)
-    assert len(set(written.values())) == found.tried[-1].scores["distinct"], (
+    written = trained.write("val", decoding=found.trials[-1].decoding)
+    assert len(set(written.values())) == found.trials[-1].scores["distinct"], (
         "the scores are those of the reports that the run writes"
     )
 
 
 def test_no_lower_bias_is_tried_once_reports_are_too_long(trained, monkeypatch):
-    monkeypatch.setattr("rrg_lib.experiments.tuning.BAND", (0.0, 1e-9))
+    for module in ("tuning", "tuned_decoding"):
+        monkeypatch.setattr(f"rrg_lib.experiments.{module}.BAND", (0.0, 1e-9))
     grid = Grid(beam_sizes=(1,), end_biases=(50.0, -50.0, -51.0), alphas=(0.0,), block_ngrams=(0, 3))
-    tried = tune(trained, grid, progress=False).tried
-    assert [(one.decoding.block_ngrams, one.decoding.end_bias) for one in tried] == [
+    trials = tune(trained, grid, progress=False).trials
+    assert [(one.decoding.block_ngrams, one.decoding.end_bias) for one in trials] == [
         (0, 50.0),
         (0, -50.0),
         (3, 50.0),
@@ -101,13 +103,13 @@ def test_no_lower_bias_is_tried_once_reports_are_too_long(trained, monkeypatch):
 
 def test_a_choice_is_for_its_weights_alone(trained, monkeypatch):
     tune(trained, SMALL, progress=False)
-    monkeypatch.setattr("rrg_lib.experiments.tuning.weights_of", lambda run: {"experiment": "another"})
-    assert tuned(trained) is None
+    monkeypatch.setattr(Run, "weights", {"experiment": "another"})
+    assert trained.tuned_decoding is None
     (trained.folder / DECODING).write_text("{}")
     with pytest.raises(
         CheckpointError, match=r"decoding\.json cannot be read .*delete it and run: rrg tune phantom/cmn"
     ):
-        tuned(trained)
+        _ = trained.tuned_decoding
     (trained.folder / DECODING).unlink()
 
 
@@ -120,10 +122,22 @@ def test_every_protocol_writes_files_of_its_own(trained):
         and greedy.plain
         and not found.chosen.decoding.plain
     )
-    assert trained.named("test", greedy) == "test", "its experiment's own way"
-    assert trained.named("test", published) == "test-published"
-    assert trained.named("test", trained.decoding("tuned")) == "test-tuned"
-    assert trained.named("test", replace(greedy, block_ngrams=5)).startswith("test-decoding-")
+    assert trained.split_name("test", greedy) == "test", "its experiment's own way"
+    assert trained.split_name("test", published) == "test-published"
+    assert trained.split_name("test", trained.decoding("tuned")) == "test-tuned"
+    assert trained.split_name("test", replace(greedy, block_ngrams=5)).startswith("test-decoding-")
     with pytest.raises(UnknownNameError, match="greedi"):
         trained.decoding("greedi")
+    (trained.folder / DECODING).unlink()
+
+
+def test_a_choice_that_is_the_experiments_own_way_is_in_its_own_file(trained):
+    """What writes reports and what reads them (`rrg compare`) ask one function for the name."""
+    plain = Grid(end_biases=(0.0,), beam_sizes=(1,), alphas=(0.0,), block_ngrams=(0,))
+    assert trained.written_reports("val", "tuned") is None, "nothing was chosen"
+    assert tune(trained, plain, progress=False).chosen.decoding.searches_like(trained.experiment.decoding)
+    trained.write("val", decoding=trained.decoding("tuned"))
+    path = trained.folder / "reports-val.csv"
+    assert [trained.written_reports("val", protocol) for protocol in ("tuned", "greedy", None)] == [path] * 3
+    assert trained.written_reports("val", "published") is None
     (trained.folder / DECODING).unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +15,15 @@ from toy import CONFIG, D_VF, ToyDataset
 
 from rrg_lib.cli.options import named_decoding
 from rrg_lib.data.prepare import prepare
-from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.errors import CheckpointError, ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.experiments import reports
 from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.experiments.results import keep, stored
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.results import store_result, stored_results
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
+from rrg_lib.experiments.trained_system import TrainedSystem
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.decoding import generate
 from rrg_lib.models.memory import XProNetConfig
@@ -172,10 +175,10 @@ def test_other_labels_are_other_files_of_the_same_weights(run, monkeypatch):
     assert (run.folder / "reports-test-labels-reference.csv").exists()
     with open(run.folder / "reports-test.csv", newline="") as file:
         assert {row["id"]: row["report"] for row in csv.DictReader(file)} == before
-    path = keep(run, run.folder / "kept", "greedy", labels="reference")
+    path = store_result(run, run.folder / "kept", "greedy", labels="reference")
     assert path.stem == f"{run_folder(run.experiment).name}-greedy-labels-reference"
     monkeypatch.setattr(package_data, "results", lambda: {path.stem: json.loads(path.read_text())})
-    [result] = stored()
+    [result] = stored_results()
     assert result.labels_at_test == "reference" and result.system.endswith(", labels: reference")
 
 
@@ -184,11 +187,43 @@ def test_one_study_gets_the_report_of_its_split(run):
     for how in ("classifier", "none"):
         decoding = replace(run.experiment.decoding, labels_at_test=how)
         assert (
-            run.report_of_views(run.dataset.views(i), decoding=decoding)
+            run.system.report_of_views(run.dataset.views(i), decoding=decoding)
             == run.write("test", decoding=decoding)[run.dataset.ids[i]]
         )
     with pytest.raises(ConfigurationError, match="an image has no reference"):
-        run.report_of_views(run.dataset.views(i), decoding=replace(decoding, labels_at_test="reference"))
+        run.system.report_of_views(run.dataset.views(i), decoding=replace(decoding, labels_at_test="reference"))
+
+
+def test_a_copied_folder_is_told_what_its_classifier_sees(run, tmp_path):
+    """The extractor of this run has learnt nothing, so the folder keeps a classifier; and the prototypes, trained, are
+    in the checkpoint."""
+    files = (
+        "experiment.json",
+        "vocabulary.json",
+        "extractor.safetensors",
+        "classifier.safetensors",
+        "best.safetensors",
+    )
+    for name in files:
+        shutil.copy(run.folder / name, tmp_path / name)
+    system = TrainedSystem.open(tmp_path)
+    indices = run.dataset.split_indices("test")
+    labels = run.labels.at_test(indices, "classifier")
+    for i, row in zip(indices[:3], labels, strict=False):
+        views = run.dataset.views(i)
+        np.testing.assert_array_equal(system.labels_of_views(views, "classifier")[0], row)
+        assert system.labels_of_views(views, "none") is None
+        for source in ("classifier", "none"):
+            decoding = replace(run.experiment.decoding, labels_at_test=source)
+            assert system.report_of_views(views, decoding=decoding) == run.system.report_of_views(
+                views, decoding=decoding
+            )
+        for source in ("reference", "reference_impression"):
+            with pytest.raises(ConfigurationError, match="no reference to take labels from"):
+                system.labels_of_views(views, source)
+    (tmp_path / "classifier.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"classifier\.safetensors is not there; expected what judges images"):
+        TrainedSystem.open(tmp_path).report_of_views(views)
 
 
 def test_the_command_line_chooses_labels_only_where_they_are_heard(run):

@@ -13,7 +13,7 @@ from rrg_lib.errors import AnnotationError, ConfigurationError
 from rrg_lib.evaluation.metrics import FINDING_F1, FINDING_F1_KEYWORDS, REGISTRY
 from rrg_lib.evaluation.resampling import Interval, bootstrap_weights
 from rrg_lib.experiments.presets import PRESETS, experiment
-from rrg_lib.experiments.results import EDITION_0_1, stored, twins
+from rrg_lib.experiments.results import EDITION_0_1, stored_results, twins
 from rrg_lib.replication import claims as module
 from rrg_lib.replication.claim_measurements import MEASUREMENTS
 from rrg_lib.replication.claims import claims, parsed, slope_of
@@ -44,7 +44,7 @@ def claim(rows, name: str):
 
 
 def test_every_value_and_every_claim_has_a_row_and_the_counts_are_theirs():
-    rows = ledger(stored())
+    rows = ledger(stored_results())
     assert (
         Counter(row.kind for row in rows)
         == {"value": len(published()), "claim": len(claims())}
@@ -101,7 +101,7 @@ def test_where_lower_is_better_a_lower_score_holds(monkeypatch):
 
 
 def test_claims_that_need_no_training_have_their_verdicts_whatever_is_stored():
-    for results in ([], stored()):
+    for results in ([], stored_results()):
         rows = ledger(results)
         contradicted = {row.id for row in rows if row.verdict == Verdict.CONTRADICTED and row.kind == "claim"}
         assert contradicted == {
@@ -247,10 +247,13 @@ def test_studies_are_paired_where_their_terms_are_kept():
 
 def test_finding_f1_of_edition_0_1_is_compared_by_what_has_intervals():
     """Its finding-F1 has a value and no interval, the one by keywords-0 has both."""
-    a, b = (measured(stored(), name, "iu_phantom", FINDING_F1) for name in ("xpronet_wo_pi", "mcsam_wo_tokens"))
+    a, b = (measured(stored_results(), name, "iu_phantom", FINDING_F1) for name in ("xpronet_wo_pi", "mcsam_wo_tokens"))
     found = order(a, b)
     keywords = order(
-        *(measured(stored(), name, "iu_phantom", FINDING_F1_KEYWORDS) for name in ("xpronet_wo_pi", "mcsam_wo_tokens"))
+        *(
+            measured(stored_results(), name, "iu_phantom", FINDING_F1_KEYWORDS)
+            for name in ("xpronet_wo_pi", "mcsam_wo_tokens")
+        )
     )
     assert np.isnan(a.s_studies) and found.note == f"{UNPAIRED}, by keywords-0" and found == keywords
 
@@ -258,7 +261,7 @@ def test_finding_f1_of_edition_0_1_is_compared_by_what_has_intervals():
 def test_one_system_may_have_two_names_and_one_training_three_kinds_of_labels():
     """In laptop w/o CMPNet is BASE, w/o IMLCS is XProNet with theta 1; in gpu, where the extractor learns, w/o CMPNet
     is another system."""
-    results = stored()
+    results = stored_results()
     pairs = same_systems(results)
     assert ("iu_phantom/base, laptop", "iu_phantom/xpronet_wo_cmpnet, laptop") in pairs
     assert ("iu_phantom/xpronet, laptop, memory.theta=1.0", "iu_phantom/xpronet_wo_imlcs, laptop") in pairs
@@ -286,7 +289,7 @@ def test_one_system_may_have_two_names_and_one_training_three_kinds_of_labels():
 def test_the_pool_of_seeds_and_what_running_again_does():
     """Edition 0.1: 42 systems of three seeds have 84 degrees of freedom. Reruns of one seed are no seeds; they vary
     about as much."""
-    old = [r for r in stored() if r.protocol == EDITION_0_1]
+    old = [r for r in stored_results() if r.protocol == EDITION_0_1]
     pool = seed_pool(old, FINDING_F1_KEYWORDS, "iu_phantom", "laptop", EDITION_0_1)
     assert (pool.systems, pool.freedom) == (42, 84) and pool.sd == pytest.approx(0.036, abs=0.001)
     assert seed_pool(old, "BLEU-4", "iu_phantom", "laptop", EDITION_0_1).sd == pytest.approx(0.009, abs=0.001)
@@ -300,7 +303,7 @@ def test_the_pool_of_seeds_and_what_running_again_does():
 def test_families_put_all_trainings_of_a_kind_together():
     """33 trainings of CMN against 6 of BASE: a gain in finding-F1 above about .02 is excluded on these studies; 45 of
     XProNet are lower by .08."""
-    old = [r for r in stored() if r.protocol == EDITION_0_1]
+    old = [r for r in stored_results() if r.protocol == EDITION_0_1]
     assert Counter(family(r.experiment) for r in trainings(old)) == {
         "XProNet": 45,
         "CMN": 33,
@@ -330,7 +333,7 @@ def test_a_trend_is_the_slope_over_all_trainings():
     (_, slope), (rest,), *_ = np.linalg.lstsq(design, y, rcond=None)
     assert found.slope == pytest.approx(slope) and found.freedom == 16
     assert found.se == pytest.approx((rest / 16 / ((x - x.mean()) ** 2).sum()) ** 0.5)
-    row = claim(ledger([r for r in stored() if r.protocol == EDITION_0_1]), "cmn-memory-grows")
+    row = claim(ledger([r for r in stored_results() if r.protocol == EDITION_0_1]), "cmn-memory-grows")
     assert (
         row.verdict in (Verdict.NO_DIFFERENCE, Verdict.UNDECIDED)
         and "changes by -0.0004 ± 0.0024 with each doubling" in row.why
@@ -346,7 +349,7 @@ def test_a_trend_is_the_slope_over_all_trainings():
 
 def test_no_claim_that_stored_numbers_speak_to_is_not_run():
     """What is left needs MIMIC-CXR, other groups' systems, a sweep that was not made, or people."""
-    rows = [row for row in ledger(stored()) if row.kind == "claim" and row.verdict == Verdict.NOT_RUN]
+    rows = [row for row in ledger(stored_results()) if row.kind == "claim" and row.verdict == Verdict.NOT_RUN]
     assert {row.id for row in rows} == {
         "cmn-mem-base-mimic",
         "cmn-cmn-mem-mimic",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rrg_lib.cli import app
 from rrg_lib.errors import StorageError
-from rrg_lib.experiments.results import stored
+from rrg_lib.experiments.results import stored_results
 from rrg_lib.replication.ledger import ledger
 from rrg_lib.replication.ledger_tables import (
     COLUMNS,
@@ -31,7 +31,7 @@ from rrg_lib.replication.verdicts import Verdict
 def test_the_main_table_is_the_stored_results_beside_what_is_printed():
     """One call from what is stored; every score of ours is the mean over the seeds that are stored, computed anew
     here."""
-    results = stored()
+    results = stored_results()
     rows = ledger(results)
     main = main_table(rows, results)
     line = main.loc["R2GenCMN (ACL 2021)", "iu_xray", "CMN"]
@@ -98,13 +98,13 @@ def test_a_row_is_shown_with_three_decimals_and_the_file_has_its_numbers_whole(t
 
 def test_the_command_prints_the_main_table_of_what_is_stored(tmp_path):
     found = CliRunner().invoke(app, ["ledger", "--main", "--out", str(tmp_path)])
-    lines = frame_markdown(main_table(ledger(stored()), stored()))
+    lines = frame_markdown(main_table(ledger(stored_results()), stored_results()))
     assert found.exit_code == 0 and found.output.splitlines()[:-1] == lines
     assert "\n".join(lines) in (tmp_path / "ledger.md").read_text(encoding="utf-8")
 
 
 def test_the_files_are_whole_and_the_same_each_time(tmp_path):
-    rows = ledger(stored())
+    rows = ledger(stored_results())
     as_csv, as_markdown = write_ledger(rows, tmp_path)
     before = as_csv.read_bytes(), as_markdown.read_bytes()
     with open(as_csv, encoding="utf-8", newline="") as file:
@@ -115,7 +115,8 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     tables = len({(value.paper, value.where) for value in published()})
     assert all(line.endswith(" |") for line in lines) and len(lines) == len(rows) + 2 + 2 * tables + len(Verdict) + 3
-    assert write_ledger(ledger(stored()), tmp_path) and (as_csv.read_bytes(), as_markdown.read_bytes()) == before
+    assert write_ledger(ledger(stored_results()), tmp_path)
+    assert (as_csv.read_bytes(), as_markdown.read_bytes()) == before
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not write"):
         write_ledger(rows, tmp_path / "file")

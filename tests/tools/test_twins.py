@@ -11,7 +11,8 @@ from small_runs import tiny
 from rrg_lib.data.prepare import prepare
 from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.results import short_device
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
 
 
 @pytest.fixture

@@ -187,8 +187,9 @@ def seeds(found: Mapping[str, Mapping[str, Seeds]], name: Where = None) -> Figur
 
 
 def looks(values: pd.DataFrame, name: Where = None) -> Figure:
-    """A row a system and way of looking (index: two levels), columns of `rrg_lib.experiments.attention_results.values`:
-    times chance with its interval, and what the mean map of the other studies gets."""
+    """A row a system and way of looking (index: two levels), columns of
+    `rrg_lib.experiments.attention_results.attention_table`: times chance with its interval, and what the mean map of
+    the other studies gets."""
     rows = np.arange(len(values))
     figure, panel = new_figure(width=8.2, height=0.3 * len(values) + 1.1)
     others = values["others"] / values["chance"]

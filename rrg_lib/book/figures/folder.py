@@ -32,7 +32,7 @@ from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.evaluation.resampling import Additive, interval
 from rrg_lib.evaluation.score_table import Row
 from rrg_lib.experiments.results import EDITION_0_1, StoredResult
-from rrg_lib.experiments.tuning import BAND
+from rrg_lib.experiments.tuned_decoding import BAND
 from rrg_lib.models.decoding import PROTOCOLS as SEARCHES
 from rrg_lib.replication.ledger import counts, ledger
 from rrg_lib.replication.printed_values import published, same_elsewhere

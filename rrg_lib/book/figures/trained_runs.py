@@ -21,7 +21,8 @@ from rrg_lib.book.figures.memory_querying_responding import WordMaps
 from rrg_lib.errors import CheckpointError
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_table, find_mentions, look
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
-from rrg_lib.experiments.run import Run, run_folder
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import run_folder
 
 #: Which trained profile is shown, the first that is there.
 SHOWN_PROFILES = ("gpu", "laptop", "ci")
@@ -50,11 +51,6 @@ def trained_run(preset: str, dataset: str = "iu_phantom", *, seed: int | None = 
     )
 
 
-def _told(run: Run, indices: list[int]) -> np.ndarray | None:
-    """What a gated memory is told of these studies by the run's own way of decoding; None for any other memory."""
-    return run.labels.at_test(indices, run.experiment.decoding.labels_at_test) if run.labels else None
-
-
 @dataclass(frozen=True)
 class Case:
     """One study to look at: its views (V, H, W), and a row of maps for each finding that its reference report
@@ -71,7 +67,7 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
     none."""
     generator, split, dataset = run.generator().requires_grad_(False), run.batches("test"), run.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in split.indices}
-    told = _told(run, split.indices)
+    told = run.labels_told(split.indices, run.experiment.decoding)
     if study is None:
         table = box_table(generator, split, references, told)
         patches = 2 * run.extractor.patches_per_view
@@ -185,7 +181,7 @@ def meetings_of_studies(run: Run, *, best: int = 10, every: int = 4) -> pd.DataF
     """The same, a row a study, with its number of `labels`."""
     generator, split = run.generator(), run.batches("test")
     rows = np.arange(0, len(split.indices), every)
-    gates = np.asarray(_told(run, split.indices))[rows]
+    gates = np.asarray(run.labels_told(split.indices, run.experiment.decoding))[rows]
     batch = split.collate([split.indices[i] for i in rows])
     output = generator(replace(batch, labels=torch.as_tensor(gates).float()))
     config = generator.memory.config

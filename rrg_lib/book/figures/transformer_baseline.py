@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rrg_lib.book.figures.style import BLUE, GREY, ORANGE, RED, finish, new_figure
 from rrg_lib.data.study import Box
-from rrg_lib.experiments.tuning import Tried
+from rrg_lib.experiments.tuned_decoding import Trial
 
 VIEW_NAMES = ("frontal", "lateral")
 _PALE_GREY = "#e4e4e4"
@@ -200,7 +200,7 @@ def studies(
 
 
 def ways_to_search(
-    tried: Sequence[Tried], band: tuple[float, float], chosen: Tried, *, name: str | Path | None = None
+    tried: Sequence[Trial], band: tuple[float, float], chosen: Trial, *, name: str | Path | None = None
 ) -> Figure:
     """Scores over the length of the reports (words over the references' words), a dot a way of searching; `band` the
     lengths that may be chosen."""

@@ -123,6 +123,12 @@ class FindingExtractor(nn.Module):
         return model.eval()
 
 
+def is_finding_extractor(path: Path) -> bool:
+    """Whether a safetensors file is a saved `FindingExtractor`, by what it says of itself. Raises `CheckpointError` for
+    a damaged one."""
+    return read_tensors(Path(path))[1].get("format") == FORMAT
+
+
 @dataclass(frozen=True, slots=True)
 class FindingScores:
     """Micro-F1 over all findings, F1 and number of positive studies of each."""
