@@ -12,17 +12,16 @@ class RRGError(Exception):
 
 
 class UnknownNameError(RRGError, KeyError):
-    """A preset, study, metric, … that does not exist. The message lists the nearest names."""
+    """A preset, study, metric, … that does not exist. The message lists the nearest names, and all where there are
+    few."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = ""):
         known = list(known)
         near = difflib.get_close_matches(str(name), known, n=4, cutoff=0.4)
-        shown = (
-            f"nearest: {', '.join(near)}"
-            if near
-            else f"known: {', '.join(sorted(known)[:12])}{', …' if len(known) > 12 else ''}"
-        )
-        super().__init__(f"unknown {kind} {name!r}; {shown}{'. ' + hint if hint else ''}")
+        parts = [f"nearest: {', '.join(near)}"] if near else []
+        if not near or len(known) <= 6:
+            parts.append(f"known: {', '.join(sorted(known)[:12])}{', …' if len(known) > 12 else ''}")
+        super().__init__(f"unknown {kind} {name!r}; {'; '.join(parts)}{'. ' + hint if hint else ''}")
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return self.args[0]

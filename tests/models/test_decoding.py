@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy import CONFIG, D_VF, MEMORY, PATCHES, brute_force, generator
 
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate, greedy_search, repeated_ngrams
 from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig
@@ -135,7 +135,7 @@ def test_decoding_leaves_the_mode_as_it_was(patches):
 
 @pytest.mark.parametrize("settings", [{"beam_size": 0}, {"max_length": 0}, {"length_penalty": "google"}])
 def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ConfigurationError):
+    with pytest.raises((ConfigurationError, UnknownNameError)):
         DecodingConfig(**settings)
 
 
