@@ -186,7 +186,10 @@ def test_a_constant_fails_even_the_right_one(exercise):
 
         constants = [
             memorised,
-            *(lambda *inputs, value=value: value for value in (None, 0, 0.5, 1, True, "left", (1, 2), [0.0, 1.0, 2.0])),
+            *(
+                lambda *inputs, value=value: value
+                for value in (None, 0, 0.5, 1, True, False, "left", (1, 2), [0.0, 1.0, 2.0])
+            ),
         ]
         for constant in constants:
             assert told(check, constant) or told(check, constant, other=OTHERS[0]), exercise.id
