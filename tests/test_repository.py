@@ -181,6 +181,24 @@ def test_the_readmes_results_are_the_stored_ones(monkeypatch):
     )  # the block is written anew, whatever stood there
 
 
+# --- the guides -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "COURSE.md"])
+def test_what_a_guide_names_is_there(name):
+    """Files and folders of the repository in backticks, and headings of the same file that it links to."""
+    guide = (ROOT / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:rrg_lib|tests|tools|data|site|cluster|colab|locks)/[\w./*-]+)`", guide)
+    missing = {
+        path for path in named if "NN" not in path and "NAME" not in path and not any(ROOT.glob(path.rstrip("/")))
+    }
+    headings = {
+        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in re.findall(r"(?m)^#+ (.+)$", guide)
+    }
+    missing |= set(re.findall(r"\]\(#([\w-]+)\)", guide)) - headings
+    assert missing == set()
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
