@@ -69,6 +69,7 @@ from rrg_lib.experiments.results import stored
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.tuning import BAND, GRID, TARGET
 from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.replication.seed_scores import effective
 from rrg_lib.runtime import package_data
 
 
@@ -1348,6 +1349,10 @@ kept = [q for q in kept if (q.provenance.get("protocol") == "tuned") == (q.exper
 kept = [
     q for q in kept if q.provenance["decoding"]["labels_at_test"] == q.experiment.decoding.labels_at_test
 ]  # one kind of labels a training
+first_name = {}  # one experiment under two names (XProNet without its memory is BASE) is one system
+for q in kept:
+    first_name.setdefault(effective(q.experiment), q.experiment.preset)
+kept = [q for q in kept if first_name[effective(q.experiment)] == q.experiment.preset]
 measured = attention_results.values(kept).xs(attention_results.REFERENCE, level="words") if kept else pd.DataFrame()
 figures.looks(measured, name="09_looks") if kept else None
 

@@ -10,9 +10,8 @@ measured beside them and warns at half as much again.
     parameters   what the chapters were run with: PROFILE, DATASET, …
     machine      device, processor, cores, memory_gib, threads, python, torch
     chapters     a row each: chapter, seconds, budget_minutes, peak_gib, budget_gib, trained (runs added to the
-    workspace: a chapter that found its
-                 runs there was quicker for it), status ("ok", "failed at In [4]", "not run", …); a value that is not
-                 known is absent
+                 workspace: a chapter that found its runs there was quicker for it), status ("ok", "failed at In [4]",
+                 "not run", …); a value that is not known is absent
     seconds      the sum
 """
 

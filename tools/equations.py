@@ -1,7 +1,7 @@
 """The equation map: `data/equations.csv`, joined with what the library, the chapters and the tests say they are about.
 
 python tools/equations.py check     # every equation has code and a test, or its reason; nobody names one that does not
-exist
+                                    exist
 python tools/equations.py table     # paper · release · ours · code · chapters · tests, with counts by paper
 
 Nothing is registered. A docstring, a comment or a quoted line of a chapter says "CMN Eq. 7", "XProNet Eq. 17-18" or,
@@ -9,13 +9,11 @@ where a paper's numbers are not known, "Student paper, attention pooling". Such 
 *refers*, to the paper named last above it; but in a comment it declares as well, because it stands at the code that is
 the equation. "Lin et al. 2017, Eq. 5" is somebody else's.
 
-| who declares    | where
-|
-|-----------------|---------------------------------------------------------------------------------------------------------------------|
-| library         | the docstring of a class or function, or a comment in it; not in `checks`, `figures`: they talk
-about equations      | | chapter         | a quoted line that begins with it (`> CMN Eq. 7-8`), a docstring or comment
-of a code cell                           | | test            | the docstring of a test function
-|
+| who declares | where |
+|---|---|
+| library | the docstring of a class or function, or a comment in it; not in `book`, which talks about equations |
+| chapter | a quoted line that begins with it (`> CMN Eq. 7-8`), a docstring or comment of a code cell |
+| test | the docstring of a test function |
 """
 
 from __future__ import annotations

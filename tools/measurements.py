@@ -2,7 +2,7 @@
 `data/measurements.csv`, read by the ledger.
 
 python tools/measurements.py [NAME …]      # all of them, or those named; needs the runs that each names, trained in
-this workspace
+                                           this workspace
 
 A row is one number: its mean over seeds, the 95 % interval over studies of that mean (paired where it is a difference),
 and what made it.

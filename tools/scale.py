@@ -2,9 +2,11 @@
 MIMIC-CXR would take.
 
 python tools/scale.py grow 2000 6000      studies/s, cores, peak memory of the process and of its workers, each in a
-folder that is deleted again python tools/scale.py kill 600 --times 3  killed at random moments until it is done: is the
-result that of an undisturbed run? python tools/scale.py films               full-size JPEG, PNG and DICOM films through
-the reader, and from that the hours of 377,110 images
+                                          folder that is deleted again
+python tools/scale.py kill 600 --times 3  killed at random moments until it is done: is the result that of an
+                                          undisturbed run?
+python tools/scale.py films               full-size JPEG, PNG and DICOM films through the reader, and from that the
+                                          hours of 377,110 images
 """
 
 from __future__ import annotations

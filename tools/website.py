@@ -2,7 +2,7 @@
 fetched.
 
 python tools/website.py build            # build/site, whole or not at all: warnings are errors, then links, anchors,
-pictures
+                                         pictures
 python tools/website.py serve            # opens build/site in the browser
 """
 

@@ -3,8 +3,9 @@
 Two ways in which a word of a report points at patches of an image:
 
     shared slots      the word asks some memory slots, each patch asks some; the overlap of the two is a number a patch
-    (CMN Fig. 5 and 6) cross-attention   the decoder's attention over the encoded patches at the step that writes the
-    word, mean over layers and heads
+                      (CMN Fig. 5 and 6)
+    cross-attention   the decoder's attention over the encoded patches at the step that writes the word, mean over
+                      layers and heads
 
 A map over the patches is scored against the boxes of the finding that the word names: how much of it lies inside,
 beside the share of the area that the boxes take, which is what a map that knows nothing gets. A map that is the same

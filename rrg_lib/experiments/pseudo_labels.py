@@ -1,16 +1,12 @@
 """Pseudo labels: which of the 14 observations a study has, from whatever can tell (XProNet Eq. 3). Four sources, one
 form.
 
-| source          | who says so                                            | for
-|
-|-----------------|--------------------------------------------------------|-------------------------------------------------|
-| `expert_labels` | the expert codes of the collection; where there are    | training, the default
-| |                 | none the report                                        |
-| | `report_labels` | the report, its IMPRESSION or both, read by            | training: as the paper, ours in
-CheXbert's place| |                 | `rrg_lib.data.text.rule_labeler`                          |
-| | `read_labels`   | a file: CSV, JSON or the release's pickle              | training, MIMIC-CXR's CheXpert labels
-| | `image_labels`  | a `FindingExtractor`, from the images alone            | test time: nothing is taken from the
-reference  |
+| source | who says so | for |
+|---|---|---|
+| `expert_labels` | the expert codes of the collection; where there are none the report | training, the default |
+| `report_labels` | the report, its IMPRESSION or both, read by `rule_labeler` | training: as the paper |
+| `read_labels` | a file: CSV, JSON or the release's pickle | training, MIMIC-CXR's CheXpert labels |
+| `image_labels` | a `FindingExtractor`, from the images alone | test time: nothing is taken from the reference |
 
 The release labels training and test studies alike by CheXbert on the reference reports; at test time that is a leak.
 The file that it keeps for IU X-Ray was made from the IMPRESSION, what the radiologist concluded, and the model learns
@@ -207,10 +203,10 @@ def read_labels(path: Path | str, *, order: LabelOrder | None = None) -> PseudoL
     """Labels from a file:
 
     - `.csv`: a column of ids (id, study, study_id or dicom_id) and one for each observation, by name, in any order;
-    other columns are left alone.
+      other columns are left alone.
     - `.json`: `{id: {observation: value}}`, or `{id: [14 values]}`.
     - `.pickle`, `.pkl`: the release's `{id: 14 numbers}`, read by an unpickler that knows nothing but dictionaries,
-    texts, lists and float arrays.
+      texts, lists and float arrays.
 
     1 is present, 0, nothing or nan absent, -1 (uncertain) present as released. "No Finding" may be left out; it is set
     where nothing else is, as released, so that every study has a label. `order` is how lists and arrays number the
@@ -218,7 +214,8 @@ def read_labels(path: Path | str, *, order: LabelOrder | None = None) -> PseudoL
 
     Raises:
         AnnotationError: no such file, or one of another kind, with other columns, an id twice or a value that is none;
-        names it. UnknownNameError: an order that does not exist.
+            names it.
+        UnknownNameError: an order that does not exist.
     """
     path = Path(path).expanduser()
     if order is not None and order not in LABEL_ORDERS:

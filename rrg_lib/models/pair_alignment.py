@@ -1,11 +1,10 @@
 """Pair alignment: a report and its own image are pulled together in one space, beside any memory (the student paper;
 its row is CMN + this).
 
-    T' = logits W_p + b                (B, L, V + 1) -> (B, L, d_image)      what the generator is about to say, in the
-    size of an image feature a  = softmax_i(w · T'_i)           (B, L)                                attention pooling
-    over the report's positions
-    t  = (Σ_i a_i T'_i) / ‖·‖          (B, d_image)
-    v  = mean_s x_s / ‖·‖              (B, d_image)                          the study's image features, pooled
+    T' = logits W_p + b          (B, L, V + 1) -> (B, L, d_image)  what it is about to say, in an image feature's size
+    a  = softmax_i(w · T'_i)     (B, L)                            attention pooling over the report's positions
+    t  = (Σ_i a_i T'_i) / ‖·‖    (B, d_image)
+    v  = mean_s x_s / ‖·‖        (B, d_image)                      the study's image features, pooled
 
     printed     L = mean_i (1 − t_i · v_i)                                   matching pairs alone
     described   L + mean_{i≠j} max(0, t_i · v_j − margin)                    and pairs that don't match are pushed apart

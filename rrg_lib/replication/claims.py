@@ -1,16 +1,13 @@
 """What decides a claim: the numbers printed beside it, a check that needs no training, or our stored results.
 
-| kind         | claims                                              | decided by
-|
-|--------------|-----------------------------------------------------|-------------------------------------------------------------------------------|
-| order        | each of `better` is above its partner in `worse`    | `measured.order` of every pair in each of
-`metrics`                            | | best setting | `setting` = `value` of `better` is above the others | the same,
-against every other stored value, or every `larger` one             | | trend        | a score rises with `setting`
-| the slope over all stored trainings of the sweep                               | | measurement  | something else that
-was measured                    | a function of `claim_measurements`, named by `check`                           | |
-check        | something that needs no training                    | a function of `exact`, named by `check`
-| | none         | what nothing stored speaks of                       | `decided_by` says what would
-|
+| kind | claims | decided by |
+|---|---|---|
+| order | each of `better` is above its partner in `worse` | `measured.order` of every pair in each of `metrics` |
+| best setting | `setting` = `value` of `better` is best | the same, against every stored value, or every `larger` one |
+| trend | a score rises with `setting` | the slope over all stored trainings of the sweep |
+| measurement | something else that was measured | a function of `claim_measurements`, named by `check` |
+| check | something that needs no training | a function of `exact`, named by `check` |
+| none | what nothing stored speaks of | `decided_by` says what would |
 
 All comparisons of a claim are corrected together (Holm). All above: it holds. One below: it fails, for it said "every".
 None above and all within the smallest difference that matters: no such difference. Otherwise it is undecided, and the

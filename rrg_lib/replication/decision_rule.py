@@ -11,13 +11,11 @@ easy for the other. `s_seeds` is pooled over all systems of one kind, because th
 itself known to within a factor of four. What a difference must be in order to matter, `delta`, was declared beforehand
 (`data/smallest_differences.csv`).
 
-| answer                          | when
-|
-|---------------------------------|----------------------------------------------------------------------------------------------------------|
-| above, below                    | Student's two-sided test at 5 % rejects "no difference"
-| | no difference larger than delta | two one-sided tests at 5 % reject both "delta more" and "delta less" (Schuirmann
-1987)                     | | undecided                       | neither; and then how many seeds or studies would decide
-it with a power of 80 %, if the difference is as seen |
+| answer | when |
+|---|---|
+| above, below | Student's two-sided test at 5 % rejects "no difference" |
+| no difference larger than delta | two one-sided tests at 5 % reject "delta more" and "delta less" (Schuirmann 1987) |
+| undecided | neither; then what number of seeds or studies would decide it (power 80 %, the difference as seen) |
 
 Where one sentence stands for several comparisons their p-values are corrected together (Holm 1979): six chances to find
 something are not one.

@@ -20,7 +20,7 @@ from rrg_lib.experiments.results import stored
 from rrg_lib.runtime.workspace import write_json
 
 OF_RUNS = {
-    "cmn_figure_5": "cmn",
+    "cmn_figure_5": "base",
     "cmn_figure_6": "cmn",
     "xpronet_figure_1": "xpronet",
     "xpronet_figure_2": "xpronet",
@@ -141,7 +141,8 @@ def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
         rng.integers(0, 255, (2, 64, 64), dtype=np.uint8),
         [WordMaps("heart", [Box("Cardiomegaly", 0, 8, 8, 30, 30)], {"a": rng.random(98)})],
     )
-    monkeypatch.setattr(looks, "case", lambda run: case)
+    monkeypatch.setattr(looks, "case", lambda run, **how: case)
+    monkeypatch.setattr(looks, "side_by_side", lambda runs, study: case)
     monkeypatch.setattr(
         looks,
         "slots",
@@ -157,14 +158,14 @@ def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
         figure, missing = draw(name, [])
         assert missing == "" and "ours: iu_phantom/cmn, ci, seed 7; radiographs are drawn" in words(figure), name
     assert "share 9 of their 10 best; of how many" in words(draw("xpronet_figure_1", []).figure)
-    monkeypatch.setattr(looks, "case", lambda run: None)
+    monkeypatch.setattr(looks, "case", lambda run, **how: None)
     assert "No test study has boxes" in draw("cmn_figure_5", []).missing
 
 
 def test_a_damaged_or_foreign_run_is_not_run_and_shows_no_path(monkeypatch, tmp_path):
     monkeypatch.setenv("RRG_HOME", str(tmp_path))
 
-    def foreign(run):
+    def foreign(run, **how):
         raise CheckpointError(f"{tmp_path}/runs/x/best.safetensors was made with another vocabulary")
 
     monkeypatch.setattr(looks, "trained_run", lambda preset: FakeRun)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +108,16 @@ def cmn_figure_4(results: Results, where: Path | None) -> Drawn:
 
 @named
 def cmn_figure_5(results: Results, where: Path | None) -> Drawn:
-    return _case("cmn", "CMN, Figure 5: words and the regions they are written by", where)
+    title = "CMN, Figure 5: the same words, and where three systems look while they read them"
+    try:
+        runs = {row: looks.trained_run(name) for row, name in (("BASE", "base"), ("BASE+MEM", "mem"), ("CMN", "cmn"))}
+        chosen = looks.case(runs["CMN"], most=1)
+        if chosen is None or not chosen.rows:
+            return _missing(title, _NO_BOXES, where)
+        shown = looks.side_by_side(runs, chosen.study)
+    except CheckpointError as error:
+        return _missing(title, error, where)
+    return _titled(chapter_04.word_regions(shown.views, shown.rows), title, runs["CMN"], where)
 
 
 @named
@@ -225,13 +235,18 @@ def _titled(figure: Figure, title: str, run: Run, where: Path | None, printed: s
     of = f"ours: {what.name}, {what.profile}, seed {what.training.seed}" + (
         "; radiographs are drawn" if what.dataset == DRAWN else ""
     )
-    figure.suptitle(f"{title}\nprinted: {printed}\n{of}", fontsize=9, x=0.01, ha="left")
+    across = int(15 * figure.get_figwidth())  # characters
+    lines = "\n".join(fill(line, across) for text in (title, f"printed: {printed}", of) for line in text.splitlines())
+    figure.suptitle(lines, fontsize=9, x=0.01, ha="left")
     return Drawn(finish(figure, where), "")
 
 
 def _missing(title: str, error: CheckpointError | str, where: Path | None, printed: str = PICTURE) -> Drawn:
     why = str(error).replace(str(workspace()), "build")  # a figure is no place for a path of somebody's machine
     return Drawn(figures.not_run(title, why, printed=printed, name=where), why)
+
+
+_NO_BOXES = "No test study has boxes of findings that its report asserts."
 
 
 def _case(preset: str, title: str, where: Path | None) -> Drawn:
@@ -241,7 +256,7 @@ def _case(preset: str, title: str, where: Path | None) -> Drawn:
     except CheckpointError as error:
         return _missing(title, error, where)
     if found is None or not found.rows:
-        return _missing(title, "No test study has boxes of findings that its report asserts.", where)
+        return _missing(title, _NO_BOXES, where)
     return _titled(chapter_04.word_regions(found.views, found.rows), title, run, where)
 
 

@@ -65,18 +65,20 @@ class Case:
     rows: list[WordMaps]
 
 
-def case(run: Run, *, most: int = 2) -> Case | None:
-    """The test study with the most asserted findings in boxes between a patch and a fifth of the pictures (first of
-    equals), its reference read into the generator; None where no study has boxes, as real ones have none."""
+def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
+    """A test study, its reference read into the generator: by default the one with the most asserted findings in boxes
+    between a patch and a fifth of the pictures (first of equals); None where no study has boxes, as real ones have
+    none."""
     generator, split, dataset = run.generator().requires_grad_(False), run.batches("test"), run.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in split.indices}
     told = _told(run, split.indices)
-    table = box_table(generator, split, references, told)
-    patches = 2 * run.extractor.patches_per_view
-    small = table[table["chance"].between(1 / patches, 0.2)]
-    if small.empty:
-        return None
-    study = small.groupby("study")["finding"].nunique().idxmax()
+    if study is None:
+        table = box_table(generator, split, references, told)
+        patches = 2 * run.extractor.patches_per_view
+        small = table[table["chance"].between(1 / patches, 0.2)]
+        if small.empty:
+            return None
+        study = small.groupby("study")["finding"].nunique().idxmax()
     at = dataset.index(study)
     report = references[study]
     labels = (
@@ -86,15 +88,24 @@ def case(run: Run, *, most: int = 2) -> Case | None:
         generator, split.collate([at]).inputs, [[dataset.vocabulary.ids[word] for word in report.split()]], labels
     )
     rows = []
-    for mention in {
-        m.finding: m for m in reversed(find_mentions(report))
-    }.values():  # the first mention of each finding
+    for mention in {m.finding: m for m in reversed(find_mentions(report))}.values():  # a finding's first mention
         boxes = [box for box in dataset.boxes(at) if box.finding == mention.finding]
         maps = {CROSS_ATTENTION: seen.cross_map(0, mention.words).numpy()}
         if seen.text is not None:
             maps = {SHARED_SLOTS: seen.overlap(0, mention.words).weight.numpy(), **maps}
         rows.append(WordMaps(" ".join(report.split()[word] for word in mention.words), boxes, maps))
     return Case(study, dataset.views(at), [row for row in rows if row.boxes][:most])
+
+
+def side_by_side(runs: Mapping[str, Run], study: str) -> Case:
+    """The same words of one study, the first finding of its report that has boxes, as several systems' decoders look
+    while they read them: a row a system, under its name. Cross-attention is the look that all of them have."""
+    rows = []
+    for whose, run in runs.items():
+        shown = case(run, most=1, study=study)
+        (row,) = shown.rows
+        rows.append(replace(row, maps={CROSS_ATTENTION: row.maps[CROSS_ATTENTION]}, whose=whose))
+    return Case(study, shown.views, rows)
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,17 @@ founded: **A** stands in the abstract or the summary, **B** in third-party summa
 
 | part | what | level |
 |---|---|---|
-| bank | one, well initialised with domain knowledge, retrieved for both modalities, used for feature consolidation | A
-| | initialisation | topics of the reports by optimal transport, without labels | B; how:
-`rrg_lib.models.memory.topics`, C | | space of the bank | a topic is the weighted sum of *this generator's own* token
-vectors, rows of root mean square 1 | C, see `prepare` |
+| bank | one, initialised with domain knowledge, retrieved for both modalities, for feature consolidation | A |
+| initialisation | topics of the reports by optimal transport, without labels | B; how (`topics`), C |
+| space of the bank | weighted sums of *this generator's own* token vectors, root mean square 1 | C, see `prepare` |
 | retrieval | the K best slots by scaled dot product, head by head, as CMN; K = N is one modern-Hopfield step | C |
 | consolidation | features + response | C |
 | alignment | consistency of what both retrieve | A |
 | objective | report cross-entropy | A |
-| its second part | L = L_gen + L_align, L_align contrastive; here symmetric InfoNCE over the batch with a learnt
-temperature, weight 1 | B; the form, C |
+| its second part | L_align, contrastive; symmetric InfoNCE over the batch, weight 1 | B; the form, C |
 | pooling, projection | mean over patches or words, a linear map a modality, L2-normalised | C |
 | semantic visual embedding | is added to the decoder; here as one slot more that it attends to | A; how, C |
-| memory tokens | learnable, in the decoder, like prompts; here P prefix keys and values of its self-attention | A; how
-and P, C |
+| memory tokens | learnable, in the decoder, like prompts; P keys and values of self-attention | A; how and P, C |
 | every number | N, K, P, temperature, width of the alignment | C |
 """
 

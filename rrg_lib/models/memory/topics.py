@@ -5,11 +5,10 @@ A topic is a set of weights over words, so that it can be read (its heaviest wor
 vectors (their weighted sum). Three ways to find K of them, all deterministic:
 
     ot_topics      transport the sentences to K topics that must all receive the same mass (entropic optimal transport,
-    Cuturi 2013), move every topic
-                   to the mean of what it received, repeat
+                   Cuturi 2013), move every topic to the mean of what it received, repeat
     kmeans         the same sentences by k-means, which lets topics be as large or as small as they like
     label_kmeans   k-means among the reports of each of the 14 observations, as XProNet (section 3.2) starts its
-    prototypes; on text alone
+                   prototypes; on text alone
 
 Level B (third-party summaries): optimal transport, topics of the reports, no labels. Everything else is ours (C):
 sentences as the unit, because a cost that knows only the word would not know which words stand together; every distinct

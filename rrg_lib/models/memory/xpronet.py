@@ -1,11 +1,9 @@
 """Cross-modal prototype networks (XProNet; Wang et al., ECCV 2022): a memory of prototypes a class, of which a study
 asks only its own classes'.
 
-    XProNet Eq. 4-7     pv = k-means of [image features ; report features], N_p a class
-    (rrg_lib.models.memory.prototypes)
-            Eq. 8       p  = pv W_pv                                                        D numbers become d
-            Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d                           over the prototypes of the
-            study's classes
+    XProNet Eq. 4-7     pv = k-means of [image features ; report features], N_p a class (`prototypes`)
+            Eq. 8       p  = pv W_pv, D numbers become d
+            Eq. 9-10    x* = x W_v,  p* = p W_p,  D = x* · p* / d, over the prototypes of the study's classes
             Eq. 11      w_i = D_i / sum_{j in top-gamma} D_j
             Eq. 12-13   e_i = p*_i W_e,  r = sum_{i in top-gamma} w_i e_i
             Eq. 14      x' = FCN([x ; r])

@@ -2,7 +2,7 @@
 of seconds.
 
 EXTRACTOR-WEIGHTS-DATA/         the hashes of weights and transform, and of the data; `-float32` and `-STUDIES` when
-they are not the default
+                                they are not the default
     patches.npy, pooled.npy     memory-mapped
     features.json               written last: a folder that has it is whole
     building/                   what an interrupted call has done so far; the next one goes on behind it

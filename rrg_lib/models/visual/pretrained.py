@@ -2,10 +2,9 @@
 is read without trusting it.
 
     imagenet          torchvision's (version 1, which the released R2Gen and its successors start from) in torch's hub
-    cache; EfficientNet-Lite0's come
-                      as a package and need no network
+                      cache; EfficientNet-Lite0's come as a package and need no network
     chest, chest-…    torchxrayvision's, in its own cache. `chest` alone is the one that has seen neither the Indiana
-    University films nor MIMIC-CXR
+                      University films nor MIMIC-CXR
 
 A checkpoint of torch is a pickle, and a pickle may call anything. None is unpickled here: torch's restricted reader
 takes tensors, and for the whole networks of torchxrayvision there is `legacy_checkpoint`, which calls none of their
