@@ -126,15 +126,12 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
     """The exercises of the chapter at `path`, in order. Raises `ChapterError` when a cell of one is missing, doubled or
     not marked."""
     notebook = notebook or read_source(path)
-    found, texts = (
-        [],
-        {
-            match["id"]: (match, cell)
-            for cell in notebook.cells
-            if cell.cell_type == "markdown"
-            for match in ASKED.finditer(cell.source)
-        },
-    )
+    texts = {
+        match["id"]: (match, cell)
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for match in ASKED.finditer(cell.source)
+    }
     marked: dict[str, list[NotebookNode]] = {}
     for cell in notebook.cells:
         if BEGIN in cell.source and "exercise" not in cell.metadata:
@@ -150,7 +147,7 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
             f"{path}: {wrong}: expected a text **Exercise N.M** (5 min). and two cells marked exercise for each, with "
             f"the same number"
         )
-    module = checks_module(path, notebook) if texts else ""
+    exercises, module = [], checks_module(path, notebook) if texts else ""
     for name, (match, text) in texts.items():
         cells = marked[name]
         if (
@@ -180,8 +177,8 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
             raise ChapterError(
                 f"{path}: exercise {name}: the check cell must call a check for each of {', '.join(exercise.functions)}"
             )
-        found.append(exercise)
-    return found
+        exercises.append(exercise)
+    return exercises
 
 
 def checks_module(path: Path, notebook: NotebookNode) -> str:
@@ -276,21 +273,21 @@ def table(exercises: list[Exercise], answers: list[Tried]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in [*sources(NOTEBOOKS), None]:
-        own = [e for e in exercises if path in (e.chapter, None)]
-        ids = {e.id for e in own}
+        chapter = [e for e in exercises if path in (e.chapter, None)]
+        ids = {e.id for e in chapter}
         wrong = [t for t in answers if t.kind == "wrong" and t.exercise in ids]
         hints = {(t.exercise, t.hint) for t in wrong if not GENERIC.search(t.hint)}
-        levels = " · ".join(str(sum(e.level == level for e in own)) for level in LEVELS)
+        levels = " · ".join(str(sum(e.level == level for e in chapter)) for level in LEVELS)
         right = sum(t.kind == "right" for t in answers if t.exercise in ids)
         cells = [
             path.stem[:2] if path else "all",
-            len(own),
+            len(chapter),
             levels,
-            sum(e.minutes for e in own),
-            f"{sum(e.points for e in own):g}",
+            sum(e.minutes for e in chapter),
+            f"{sum(e.points for e in chapter):g}",
         ]
         lines.append(
-            f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in own), len(wrong), len(hints), right]))} |"
+            f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in chapter), len(wrong), len(hints), right]))} |"
         )
     return "\n".join(lines)
 
@@ -299,10 +296,10 @@ def hours(exercises: list[Exercise]) -> str:
     """Minutes and hours of answering by chapter, as markdown."""
     lines = ["| chapter | exercises | minutes | hours |", "|---|---|---|---|"]
     for path in [*sorted({e.chapter for e in exercises}), None]:
-        own = [e for e in exercises if path in (e.chapter, None)]
-        minutes = sum(e.minutes for e in own)
+        chapter = [e for e in exercises if path in (e.chapter, None)]
+        minutes = sum(e.minutes for e in chapter)
         lines.append(
-            f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(own)} | {minutes} | {minutes / 60:.1f} |"
+            f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(chapter)} | {minutes} | {minutes / 60:.1f} |"
         )
     return "\n".join(lines)
 

@@ -25,14 +25,14 @@ def hints_of(module: str, name: str) -> list[str]:
     }
     if not isinstance(check := known.get(name), ast.FunctionDef):
         return []
-    found = messages(check)
-    if len(found) < 3:
+    hints = messages(check)
+    if len(hints) < 3:
         mentioned = dict.fromkeys(
             node.id for node in ast.walk(check) if isinstance(node, ast.Name) and node.id in known and node.id != name
         )
         for other in map(known.get, mentioned):  # an assignment holds sample reports too, which are all lower case
-            found += [text for text in messages(other) if isinstance(other, ast.FunctionDef) or text[0].isupper()]
-    return list(dict.fromkeys(found))
+            hints += [text for text in messages(other) if isinstance(other, ast.FunctionDef) or text[0].isupper()]
+    return list(dict.fromkeys(hints))
 
 
 def messages(node: ast.stmt) -> list[str]:
@@ -46,8 +46,8 @@ def messages(node: ast.stmt) -> list[str]:
         and isinstance(part.targets[0], ast.Name)
     }
     body = node.body[1 if ast.get_docstring(node) else 0 :] if isinstance(node, ast.FunctionDef) else [node]
-    said = [read(text, texts) for statement in body for text in whole_texts(statement)]
-    return [text for text in said if len(text.split()) >= 5 and text.count("…") < 3 and text not in texts.values()]
+    sentences = [read(text, texts) for statement in body for text in whole_texts(statement)]
+    return [text for text in sentences if len(text.split()) >= 5 and text.count("…") < 3 and text not in texts.values()]
 
 
 def whole_texts(node: ast.AST) -> list[ast.expr]:
