@@ -49,7 +49,6 @@ from IPython.display import Markdown
 from PIL import Image
 
 from rrg_lib.book.checks import data_preparation as checks
-from rrg_lib.book.checks import data_preparation_lengths as length_checks
 from rrg_lib.book.figures import data_preparation as figures
 from rrg_lib.book.prose import say
 from rrg_lib.data import iu_xray
@@ -637,7 +636,7 @@ def why_shorter(lengths_a, abnormal_a, lengths_b, abnormal_b):
 
 
 # %% exercise="1.4" points=8
-length_checks.why_shorter(why_shorter)
+checks.why_shorter(why_shorter)
 
 # %% [markdown]
 # Training reports against those of the other two splits. *What to see: the shares of abnormal studies, and how much of each gap is left when they are made

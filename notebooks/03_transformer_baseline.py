@@ -46,9 +46,7 @@ import torch
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import transformer_baseline as checks
-from rrg_lib.book.checks import transformer_baseline_length as length_checks
 from rrg_lib.book.figures import transformer_baseline as figures
-from rrg_lib.book.figures.training import training_curves
 from rrg_lib.data.study import DRAWN_FINDINGS
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.experiments import results
@@ -497,7 +495,7 @@ figures.parameter_bars(parts, name="03_parameters")
 
 # %%
 result = run.train()
-training_curves(result.history)
+figures.training_curves(result.history)
 
 # %%
 first, last, best = result.history[0], result.history[-1], result.history[result.best_epoch]
@@ -725,7 +723,7 @@ def why_likelier(totals_a, lengths_a, totals_b, lengths_b):
 
 
 # %% exercise="3.7" points=8
-length_checks.why_likelier(why_likelier)
+checks.why_likelier(why_likelier)
 
 # %% [markdown]
 # Each search against greedy search, in nats a report. *What to see: the first two columns. A part below 0 is what the other part had to pay for.*

@@ -45,7 +45,6 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import mcsam_alignment as checks
-from rrg_lib.book.checks import mcsam_alignment_bank as bank_checks
 from rrg_lib.book.figures import mcsam_alignment as figures
 from rrg_lib.evaluation.attention import box_cover
 from rrg_lib.evaluation.resampling import bootstrap_weights
@@ -1038,7 +1037,7 @@ def what_the_bank_gives(loss, values):
 
 
 # %% exercise="6.5" points=8
-bank_checks.what_the_bank_gives(what_the_bank_gives)
+checks.what_the_bank_gives(what_the_bank_gives)
 
 # %% [markdown]
 # Now MCSAM's bank, which began as topics, beside CMN's, which began as noise, on 64 validation studies. (Each study counts alike here; above, each word of

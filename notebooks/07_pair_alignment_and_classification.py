@@ -42,7 +42,6 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from sklearn.metrics import precision_recall_fscore_support
 
-from rrg_lib.book.checks import disease_classification as class_checks
 from rrg_lib.book.checks import pair_alignment_and_classification as checks
 from rrg_lib.book.figures import pair_alignment_and_classification as figures
 from rrg_lib.data.study import DRAWN_FINDINGS
@@ -610,7 +609,7 @@ def constant_scores(support):
 
 
 # %% exercise="7.4" points=8
-class_checks.constant_scores(constant_scores)
+checks.constant_scores(constant_scores)
 
 # %% tags=["nbval-check-output"]
 constant = constant_answer(*(studies_of(single)[i] for i in (0, 2)), classes)
@@ -681,7 +680,7 @@ def focal(logits, targets, gamma):
 
 
 # %% exercise="7.5" points=7
-class_checks.focal(focal)
+checks.focal(focal)
 
 # %% [markdown]
 # Printed is the plain *sum* of cross-entropy and focal loss; the text beside it calls it a *weighted* sum and names no weight. We take the formula.

@@ -51,10 +51,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import evaluation as checks
-from rrg_lib.book.checks import evaluation_labels as label_checks
-from rrg_lib.book.checks import evaluation_lead as lead_checks
 from rrg_lib.book.figures import evaluation as figures
-from rrg_lib.book.figures import evaluation_labels as label_figures
 from rrg_lib.data.study import DRAWN_FINDINGS, SPLITS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.data.text.rule_labeler import ReportLabeler
@@ -589,7 +586,7 @@ sentences = [
     "history of rib fracture",
     "effusion versus atelectasis at the left base",
 ]
-label_figures.scopes(sentences, reader, name="09_scopes")
+figures.scopes(sentences, reader, name="09_scopes")
 
 # %% [markdown]
 # *What to see: cues are underlined, arrows show what they reach, dotted boxes stop a scope or only look like a cue. In the second sentence the "no" ends at
@@ -620,7 +617,7 @@ def denied(words, at, negations=("no", "without"), stops=("but", ";")):
 
 
 # %% exercise="9.6" points=8
-label_checks.denied(denied)
+checks.denied(denied)
 
 # %% [markdown]
 # Back to the count. Positive and uncertain are counted as named, negative and blank as not. *What to see: both columns,
@@ -686,7 +683,7 @@ say(
 
 # %%
 audited = audit(studies["test"], reader)
-label_figures.answers(audited.confusion["drawn-13"], name="09_answers")
+figures.answers(audited.confusion["drawn-13"], name="09_answers")
 
 # %% [markdown]
 # *What to see. Left: studies that are coded with the finding (their number in brackets); what is not blue is missed, unless orange counts. Right: studies that
@@ -756,7 +753,7 @@ def label_set_f1(answers, truth, uncertain_is_positive=False, no_finding=True):
 
 
 # %% exercise="9.7" points=10
-label_checks.label_set_f1(label_set_f1)
+checks.label_set_f1(label_set_f1)
 
 # %% [markdown]
 # Now the same reports under every choice, in one figure. `b` says of everybody that nothing is wrong. *What to see: how far the same four marks travel from
@@ -783,7 +780,7 @@ counted_as = {
     )
     for how in UNCERTAIN
 }
-label_figures.label_sets(counted_as["negative"], counted_as["positive"], name="09_label_sets")
+figures.label_sets(counted_as["negative"], counted_as["positive"], name="09_label_sets")
 
 # %%
 every_way = pd.concat(counted_as.values())
@@ -938,7 +935,7 @@ def why_ahead(references, a, b):
 
 
 # %% exercise="9.8" points=10
-lead_checks.why_ahead(why_ahead)
+checks.why_ahead(why_ahead)
 
 # %% [markdown]
 # Our systems and the constant report, each pair with the one first that is ahead in BLEU-4. *What to see: which column is largest, and whether finding-F1
@@ -1023,7 +1020,7 @@ p = (1 + (np.abs(trials) >= abs(real)).sum()) / (1 + len(trials))
 assert abs(p - paired_randomisation(a, b).p) < 4 * math.sqrt(
     0.25 / len(trials)
 )  # other coins, so not to the last digit
-label_figures.randomised(trials, real, "BLEU-4", name="09_randomised")
+figures.randomised(trials, real, "BLEU-4", name="09_randomised")
 
 # %% [markdown]
 # *What to see: grey is what luck does when the systems are alike. The further out the blue lines, the less luck explains.*
@@ -1101,7 +1098,7 @@ pd.DataFrame.from_dict(
 # %%
 found_seeds = {
     metric: {
-        system: label_figures.Seeds(
+        system: figures.Seeds(
             [r.evaluation.scores[metric] for r in of],
             float(np.mean([np.ptp(r.evaluation.rows[0].intervals[metric]) / 2 for r in of])),
         )
@@ -1109,7 +1106,7 @@ found_seeds = {
     }
     for metric in ("BLEU-4", "finding-F1")
 }
-label_figures.seeds(found_seeds, name="09_seeds") if by_system else None
+figures.seeds(found_seeds, name="09_seeds") if by_system else None
 
 # %%
 several = {system: of for system, of in spread.items() if of["BLEU-4"].n > 1}
@@ -1361,7 +1358,7 @@ kept = [q for q in kept if first_name[effective(q.experiment)] == q.experiment.p
 measured = (
     attention_results.attention_table(kept).xs(attention_results.REFERENCE, level="words") if kept else pd.DataFrame()
 )
-label_figures.looks(measured, name="09_looks") if kept else None
+figures.looks(measured, name="09_looks") if kept else None
 
 
 # %%

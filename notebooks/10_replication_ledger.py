@@ -46,7 +46,6 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import replication_ledger as checks
-from rrg_lib.book.checks import replication_ledger_gains as gain_checks
 from rrg_lib.book.figures import replication_ledger as figures
 from rrg_lib.book.figures.paper_figures import draw
 from rrg_lib.book.prose import agreeing, say
@@ -717,7 +716,7 @@ def what_explains(gains, half, a, b, intervals):
 
 
 # %% exercise="10.5" points=10
-gain_checks.what_explains(what_explains)
+checks.what_explains(what_explains)
 
 # %% [markdown]
 # The pairs above, and then one row of another kind: the gain that CMN prints for IU X-Ray beside the first stored one, with our seeds and studies.

@@ -18,7 +18,8 @@ from places import ROOT
 
 LIBRARY = sorted((ROOT / "rrg_lib").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-MAX_LINES = 600
+#: One idea a file, as long as the idea needs: one that is longer says why, in a line of its docstring.
+LONG, REASON = 600, re.compile(r"^Long because \S+ \S+", re.MULTILINE)
 
 #: Arrows point one way: a part imports from its own row or from one above it. Every part is named, and imports for type
 #: checkers count.
@@ -180,12 +181,34 @@ def test_the_readmes_results_are_the_stored_ones(monkeypatch):
     )  # the block is written anew, whatever stood there
 
 
+# --- the guides -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "COURSE.md"])
+def test_what_a_guide_names_is_there(name):
+    """Files and folders of the repository in backticks, and headings of the same file that it links to."""
+    guide = (ROOT / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:rrg_lib|tests|tools|data|site|cluster|colab|locks)/[\w./*-]+)`", guide)
+    missing = {
+        path for path in named if "NN" not in path and "NAME" not in path and not any(ROOT.glob(path.rstrip("/")))
+    }
+    headings = {
+        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in re.findall(r"(?m)^#+ (.+)$", guide)
+    }
+    missing |= set(re.findall(r"\]\(#([\w-]+)\)", guide)) - headings
+    assert missing == set()
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_library_file_can_be_read_in_one_sitting(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_a_library_file_is_about_one_idea_and_a_long_one_says_why(path):
+    text = path.read_text(encoding="utf-8")
+    if len(text.splitlines()) > LONG:
+        assert REASON.search(ast.get_docstring(ast.parse(text)) or ""), (
+            f"over {LONG} lines: fold out what is another idea, or say in the docstring why it is one: Long because …"
+        )
     assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, "name the file after what it is about"
 
 

@@ -17,11 +17,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from chapters import ChapterError, read_source, sources
+from hints import hints_of
 from nbformat import NotebookNode
 from standalone import names, needed, plain
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 COURSE = ROOT / "COURSE.md"
 ASKED = re.compile(
-    r"\*\*Exercise (?P<id>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)\.\s*(?P<asks>.+?[.?:!])(?=\s|\Z)", re.DOTALL
+    r"\*\*Exercise (?P<id>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)\.\s*(?P<asks>.+?[.?!])(?=\s|\Z)", re.DOTALL
 )
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 REGION = re.compile(rf"^(?P<indent>[ \t]*){BEGIN}\n(?P<lines>.*?)^[ \t]*{END}$", re.DOTALL | re.MULTILINE)
@@ -48,8 +49,8 @@ GENERIC = re.compile(
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a chapter. `text` is the cell that asks, `solution` and `check` are the sources of the two cells
-    behind it."""
+    """One exercise of a chapter. `asks` is its first sentence, `text` the cell that asks, `solution` and `check` are
+    the sources of the two cells behind it; `module` is that of the chapter's checks."""
 
     id: str
     chapter: Path
@@ -60,11 +61,17 @@ class Exercise:
     text: str
     solution: str
     check: str
+    module: str
 
     @property
     def name(self) -> str:
         """The id as a cell id and as nbgrader's grade_id."""
         return self.id.replace(".", "-")
+
+    @property
+    def anchor(self) -> str:
+        """Its place in a page of the site."""
+        return f"exercise-{self.name}"
 
     @property
     def blank(self) -> str:
@@ -76,19 +83,24 @@ class Exercise:
         return tuple(node.name for node in ast.parse(self.solution).body if isinstance(node, ast.FunctionDef))
 
     @cached_property
-    def calls(self) -> tuple[tuple[str, str, str], ...]:
-        """(name of the module in the chapter, check, function it is given), as the check cell calls them."""
-        found = []
+    def calls(self) -> tuple[tuple[str, str], ...]:
+        """(check, function it is given), as the check cell calls them."""
+        calls = []
         for node in ast.parse(self.check).body:
             call = node.value if isinstance(node, ast.Expr) else None
             if (
                 isinstance(call, ast.Call)
                 and isinstance(call.func, ast.Attribute)
-                and ast.unparse(call.func.value).endswith("checks")
+                and ast.unparse(call.func.value) == "checks"
             ):
                 (answer,) = call.args
-                found.append((ast.unparse(call.func.value), call.func.attr, ast.unparse(answer)))
-        return tuple(found)
+                calls.append((call.func.attr, ast.unparse(answer)))
+        return tuple(calls)
+
+    @cached_property
+    def hints(self) -> tuple[str, ...]:
+        """What its checks may tell."""
+        return tuple(dict.fromkeys(hint for check, _ in self.calls for hint in hints_of(self.module, check)))
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -114,15 +126,12 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
     """The exercises of the chapter at `path`, in order. Raises `ChapterError` when a cell of one is missing, doubled or
     not marked."""
     notebook = notebook or read_source(path)
-    found, texts = (
-        [],
-        {
-            match["id"]: (match, cell)
-            for cell in notebook.cells
-            if cell.cell_type == "markdown"
-            for match in ASKED.finditer(cell.source)
-        },
-    )
+    texts = {
+        match["id"]: (match, cell)
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for match in ASKED.finditer(cell.source)
+    }
     marked: dict[str, list[NotebookNode]] = {}
     for cell in notebook.cells:
         if BEGIN in cell.source and "exercise" not in cell.metadata:
@@ -138,6 +147,7 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
             f"{path}: {wrong}: expected a text **Exercise N.M** (5 min). and two cells marked exercise for each, with "
             f"the same number"
         )
+    exercises, module = [], checks_module(path, notebook) if texts else ""
     for name, (match, text) in texts.items():
         cells = marked[name]
         if (
@@ -161,13 +171,31 @@ def exercises_of(path: Path, notebook: NotebookNode | None = None) -> list[Exerc
             text.source,
             solved.source,
             check.source,
+            module,
         )
-        if not exercise.calls or {function for _, _, function in exercise.calls} != set(exercise.functions):
+        if not exercise.calls or {function for _, function in exercise.calls} != set(exercise.functions):
             raise ChapterError(
                 f"{path}: exercise {name}: the check cell must call a check for each of {', '.join(exercise.functions)}"
             )
-        found.append(exercise)
-    return found
+        exercises.append(exercise)
+    return exercises
+
+
+def checks_module(path: Path, notebook: NotebookNode) -> str:
+    """The one module of checks that a chapter has. Raises `ChapterError` when it has none, or several."""
+    modules = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for node in ast.parse(plain(cell.source)).body
+        if isinstance(node, ast.ImportFrom) and node.module == "rrg_lib.book.checks"
+        for alias in node.names
+    }
+    if modules.keys() != {"checks"}:
+        raise ChapterError(
+            f"{path}: expected one line `from rrg_lib.book.checks import NAME as checks`, and no other checks"
+        )
+    return modules["checks"]
 
 
 def every() -> list[Exercise]:
@@ -176,7 +204,7 @@ def every() -> list[Exercise]:
 
 def graded_check(exercise: Exercise) -> str:
     """The calls of the check cell alone: its other lines look at what the chapter has trained."""
-    return "\n".join(f"{module}.{check}({function})" for module, check, function in exercise.calls)
+    return "\n".join(f"checks.{check}({function})" for check, function in exercise.calls)
 
 
 def setup_of(notebook: NotebookNode, exercises: list[Exercise]) -> str:
@@ -200,52 +228,27 @@ class Tried:
     hint: str = ""
 
 
-@cache
-def check_modules(path: Path) -> dict[str, str]:
-    """The names a chapter has for modules of checks, and the modules."""
-    cells = read_source(path).cells
-    imports = (
-        node
-        for cell in cells
-        if cell.cell_type == "code"
-        for node in ast.parse(plain(cell.source)).body
-        if isinstance(node, ast.ImportFrom)
-    )
-    return {
-        a.asname or a.name: f"rrg_lib.book.checks.{a.name}"
-        for node in imports
-        if node.module == "rrg_lib.book.checks"
-        for a in node.names
-    }
-
-
 def functions_of(exercises: list[Exercise]) -> dict[Callable[..., None], str]:
     """Check function -> exercise."""
-    found = {}
-    for exercise in exercises:
-        found |= {
-            getattr(importlib.import_module(module), check): exercise.id for module, check, _ in checks_of(exercise)
-        }
-    return found
+    return {check: exercise.id for exercise in exercises for check, _ in checks_of(exercise)}
 
 
-def checks_of(exercise: Exercise) -> list[tuple[str, str, str]]:
-    """(module, check, function of the answer) of each call. Raises `ChapterError` for a check that is not there."""
-    modules, found = check_modules(exercise.chapter), []
-    for name, check, function in exercise.calls:
-        if not hasattr(importlib.import_module(modules[name]), check):
+def checks_of(exercise: Exercise) -> list[tuple[Callable[..., None], str]]:
+    """(check, name of the function of the answer) of each call. Raises `ChapterError` for a check that is not there."""
+    module = importlib.import_module(exercise.module)
+    for check, _ in exercise.calls:
+        if not hasattr(module, check):
             raise ChapterError(
-                f"{exercise.chapter}: exercise {exercise.id}: its check cell calls {name}.{check}, which "
-                f"{modules[name]} does not have; write it there"
+                f"{exercise.chapter}: exercise {exercise.id}: its check cell calls checks.{check}, which "
+                f"{exercise.module} does not have; write it there"
             )
-        found.append((modules[name], check, function))
-    return found
+    return [(getattr(module, check), function) for check, function in exercise.calls]
 
 
 def tried(exercises: list[Exercise], folder: Path = ROOT / "tests" / "book") -> Iterator[Tried]:
     """What the marked tests of `folder` give to the checks, read from their parametrisation."""
     of = functions_of(exercises)
-    sys.path.insert(0, str(folder))
+    sys.path[:0] = [str(folder), str(folder.parent)]
     for path in sorted(folder.glob("test_checks_*.py")):
         for test in vars(importlib.import_module(path.stem)).values():
             marks = {mark.name: mark for mark in getattr(test, "pytestmark", ())}
@@ -270,21 +273,21 @@ def table(exercises: list[Exercise], answers: list[Tried]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in [*sources(NOTEBOOKS), None]:
-        own = [e for e in exercises if path in (e.chapter, None)]
-        ids = {e.id for e in own}
+        chapter = [e for e in exercises if path in (e.chapter, None)]
+        ids = {e.id for e in chapter}
         wrong = [t for t in answers if t.kind == "wrong" and t.exercise in ids]
         hints = {(t.exercise, t.hint) for t in wrong if not GENERIC.search(t.hint)}
-        levels = " · ".join(str(sum(e.level == level for e in own)) for level in LEVELS)
+        levels = " · ".join(str(sum(e.level == level for e in chapter)) for level in LEVELS)
         right = sum(t.kind == "right" for t in answers if t.exercise in ids)
         cells = [
             path.stem[:2] if path else "all",
-            len(own),
+            len(chapter),
             levels,
-            sum(e.minutes for e in own),
-            f"{sum(e.points for e in own):g}",
+            sum(e.minutes for e in chapter),
+            f"{sum(e.points for e in chapter):g}",
         ]
         lines.append(
-            f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in own), len(wrong), len(hints), right]))} |"
+            f"| {' | '.join(map(str, [*cells, sum(len(e.calls) for e in chapter), len(wrong), len(hints), right]))} |"
         )
     return "\n".join(lines)
 
@@ -293,10 +296,10 @@ def hours(exercises: list[Exercise]) -> str:
     """Minutes and hours of answering by chapter, as markdown."""
     lines = ["| chapter | exercises | minutes | hours |", "|---|---|---|---|"]
     for path in [*sorted({e.chapter for e in exercises}), None]:
-        own = [e for e in exercises if path in (e.chapter, None)]
-        minutes = sum(e.minutes for e in own)
+        chapter = [e for e in exercises if path in (e.chapter, None)]
+        minutes = sum(e.minutes for e in chapter)
         lines.append(
-            f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(own)} | {minutes} | {minutes / 60:.1f} |"
+            f"| {path.stem.replace('_', ' ') if path else 'all'} | {len(chapter)} | {minutes} | {minutes / 60:.1f} |"
         )
     return "\n".join(lines)
 

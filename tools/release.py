@@ -173,7 +173,7 @@ def assignment(path: Path, others: list[int]) -> NotebookNode:
 
 
 def hidden(exercise: Exercise, others: list[int]) -> str:
-    calls = ", ".join(f'("{module}.{check}", {function})' for module, check, function in checks_of(exercise))
+    calls = ", ".join(f'("{check.__module__}.{check.__name__}", {function})' for check, function in checks_of(exercise))
     return HIDDEN.format(calls=f"[{calls}]", others=tuple(others))
 
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import nbformat
+from chapters import ChapterError
+from exercises import ASKED, BEGIN, END, Exercise, exercises_of
+from hints import module_tree
 from nbformat import NotebookNode
 from site_text import SiteError, folded, plain
-
-ROOT = Path(__file__).resolve().parent.parent
 
 ITALICS = r"\*(?!\*)(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*)"  # one emphasis; bold words may stand in it
 SEE = re.compile(
@@ -27,29 +26,16 @@ SEE = re.compile(
     r"see:?\*:?[^\n]*(?:\n(?!\n)[^\n]*)*)"
 )
 AFTER = re.compile(rf"(?s)\A{ITALICS}")
-EXERCISE = re.compile(r"\*\*Exercise (?P<number>\d+\.\d+)\*\*\s*\((?P<minutes>\d+) min\)")
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise: where it is, what it takes, and what its check may tell a learner."""
-
-    page: str
-    number: str
-    minutes: int
-    asks: str
-    hints: tuple[str, ...]
-
-    @property
-    def anchor(self) -> str:
-        return f"exercise-{self.number.replace('.', '-')}"
 
 
 def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
     """The chapter at `path` as the site shows it, and its exercises. Raises `SiteError` naming every figure that lacks
-    its picture or its words."""
+    its picture or its words, or the exercise that lacks a part."""
     notebook = nbformat.read(path, as_version=4)
+    try:
+        exercises = exercises_of(path, notebook)
+    except ChapterError as error:
+        raise SiteError(str(error)) from error
     cells, aliases = notebook.cells, imported(notebook)
     problems = without_picture(cells, path)
     captions: dict[int, str] = {}
@@ -80,7 +66,7 @@ def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
             cell.source = re.sub(
                 r"(?m)^(?=## (\d+)\.(\d+) )", lambda match: f"(section-{match[1]}-{match[2]})=\n", cell.source
             )
-    notebook.cells, exercises = with_hints(made, aliases, path.stem)
+    notebook.cells = with_hints(made, {exercise.id: exercise for exercise in exercises})
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return notebook, exercises
 
@@ -175,12 +161,6 @@ def imported(notebook: NotebookNode) -> dict[str, str]:
     return names
 
 
-@cache
-def module_tree(name: str) -> ast.Module | None:
-    path = ROOT / (name.replace(".", "/") + ".py")
-    return ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def functions(module: str) -> dict[str, ast.FunctionDef]:
     tree = module_tree(module)
     return {node.name: node for node in (tree.body if tree else ()) if isinstance(node, ast.FunctionDef)}
@@ -204,43 +184,24 @@ def described(source: str, aliases: dict[str, str]) -> str | None:
 # --- exercises --------------------------------------------------------------------------------------------------------
 
 
-def with_hints(
-    cells: list[NotebookNode], aliases: dict[str, str], stem: str
-) -> tuple[list[NotebookNode], list[Exercise]]:
+def with_hints(cells: list[NotebookNode], exercises: dict[str, Exercise]) -> list[NotebookNode]:
     """The cells with each solution folded away under its blank form, and what the check may tell folded under the
     exercise."""
     made: list[NotebookNode] = []
-    exercises: list[Exercise] = []
-    for index, cell in enumerate(cells):
-        if cell.cell_type == "markdown" and (asked := list(EXERCISE.finditer(cell.source))):
-            hints = hints_after(cells, index, aliases)
-            for match in asked:
-                asks = " ".join(re.split(r"\n\s*\n", cell.source[match.end() :])[0].strip(" .\n").split())
-                exercises.append(Exercise(stem, match["number"], int(match["minutes"]), asks, tuple(hints)))
+    for cell in cells:
+        if cell.cell_type == "markdown" and (asked := [match["id"] for match in ASKED.finditer(cell.source)]):
+            hints = dict.fromkeys(hint for number in asked for hint in exercises[number].hints)
             cell = copy.deepcopy(cell)
-            cell.source = EXERCISE.sub(
-                lambda match: f"\n(exercise-{match['number'].replace('.', '-')})=\n{match[0]}", cell.source
-            )
-            made += [
-                cell,
-                *(
-                    [
-                        markdown(
-                            folded(
-                                "Hints: what the check may tell you", "\n".join(f"- {plain(hint)}" for hint in hints)
-                            ),
-                            f"{cell.id}-hints",
-                        )
-                    ]
-                    if hints
-                    else []
-                ),
-            ]
+            cell.source = ASKED.sub(lambda match: f"\n({exercises[match['id']].anchor})=\n{match[0]}", cell.source)
+            made.append(cell)
+            if hints:
+                listed = "\n".join(f"- {plain(hint)}" for hint in hints)
+                made.append(markdown(folded("Hints: what the check may tell you", listed), f"{cell.id}-hints"))
         elif BEGIN in cell.source:
             made += solution(cell)
         else:
             made.append(cell)
-    return made, exercises
+    return made
 
 
 def solution(cell: NotebookNode) -> list[NotebookNode]:
@@ -258,71 +219,6 @@ def solution(cell: NotebookNode) -> list[NotebookNode]:
         "code_prompt_hide": "Hide the solution",
     }
     return [markdown(f"```python\n{blank.strip()}\n```", f"{cell.id}-blank"), solved]
-
-
-def hints_after(cells: list[NotebookNode], index: int, aliases: dict[str, str]) -> list[str]:
-    """The hints of every check that is called between this exercise and the next."""
-    found: list[str] = []
-    for cell in cells[index + 1 :]:
-        if cell.cell_type == "markdown" and EXERCISE.search(cell.source):
-            break
-        if cell.cell_type == "code" and BEGIN not in cell.source:
-            for match in re.finditer(r"^(\w+)\.(\w+)\(", cell.source, re.MULTILINE):
-                if (module := aliases.get(match[1], "")).startswith("rrg_lib.book.checks."):
-                    found += [hint for hint in hints_of(module, match[2]) if hint not in found]
-    return found
-
-
-def hints_of(module: str, name: str) -> list[str]:
-    """The messages that a check holds ready: every text of five words or more in it, and when those are few, in what it
-    mentions of its own file."""
-    tree = module_tree(module)
-    known = {
-        getattr(node, "name", None) or getattr(getattr(node, "targets", [None])[0], "id", None): node
-        for node in (tree.body if tree else ())
-    }
-    if not isinstance(check := known.get(name), ast.FunctionDef):
-        return []
-    found = messages(check)
-    if len(found) < 3:
-        mentioned = dict.fromkeys(
-            node.id for node in ast.walk(check) if isinstance(node, ast.Name) and node.id in known and node.id != name
-        )
-        for other in map(known.get, mentioned):  # an assignment holds sample reports too, which are all lower case
-            found += [text for text in messages(other) if isinstance(other, ast.FunctionDef) or text[0].isupper()]
-    return list(dict.fromkeys(found))
-
-
-def messages(node: ast.stmt) -> list[str]:
-    """The texts of five words or more in a function, its docstring left out, or in an assignment. One that is mostly
-    values says nothing here."""
-    texts = {
-        part.targets[0].id: str(part.value.value)  # half a sentence that several hints end with
-        for part in ast.walk(node)
-        if isinstance(part, ast.Assign)
-        and isinstance(part.value, ast.Constant)
-        and isinstance(part.targets[0], ast.Name)
-    }
-    body = node.body[1 if ast.get_docstring(node) else 0 :] if isinstance(node, ast.FunctionDef) else [node]
-    said = [read(text, texts) for statement in body for text in whole_texts(statement)]
-    return [text for text in said if len(text.split()) >= 5 and text.count("…") < 3 and text not in texts.values()]
-
-
-def whole_texts(node: ast.AST) -> list[ast.expr]:
-    """The texts under a node, an f-string as one."""
-    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-        return [node]
-    return [text for child in ast.iter_child_nodes(node) for text in whole_texts(child)]
-
-
-def read(node: ast.expr, known: dict[str, str]) -> str:
-    """A text as far as it stands in the source: "…" for what is only known when the check runs."""
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    return "".join(
-        str(part.value) if isinstance(part, ast.Constant) else known.get(getattr(part.value, "id", ""), "…")
-        for part in node.values
-    )
 
 
 def markdown(text: str, identity: str) -> NotebookNode:

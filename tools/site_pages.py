@@ -14,7 +14,8 @@ from typing import Any
 import equations
 import nbformat
 import yaml
-from site_chapters import Exercise, is_picture
+from exercises import Exercise
+from site_chapters import is_picture
 from site_text import SiteError, figure, folded, plain, table
 
 from rrg_lib.book.figures import paper_figures
@@ -239,10 +240,10 @@ def title(notebook: nbformat.NotebookNode) -> str:
 def exercise_page(exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode]) -> str:
     lines = [
         [
-            f"[{e.number}](#{e.anchor})",
-            f"[{plain(title(chapters[e.page]))}](/chapters/{e.page}.ipynb)",
+            f"[{e.id}](#{e.anchor})",
+            f"[{plain(title(chapters[e.chapter.stem]))}](/chapters/{e.chapter.stem}.ipynb)",
             str(e.minutes),
-            e.asks.split(". ")[0].rstrip(".") + ".",
+            e.asks,
             str(len(e.hints)),
         ]
         for e in exercises

@@ -29,6 +29,7 @@ import site_chapters  # noqa: E402
 import site_links  # noqa: E402
 import site_pages  # noqa: E402
 from equations import EquationError  # noqa: E402
+from exercises import Exercise  # noqa: E402
 from site_text import SiteError  # noqa: E402
 from sphinx.cmd.build import build_main  # noqa: E402
 
@@ -40,7 +41,7 @@ from rrg_lib.runtime.workspace import workspace  # noqa: E402
 MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
-def chapters(folder: Path, out: Path) -> tuple[dict[str, nbformat.NotebookNode], list[site_chapters.Exercise]]:
+def chapters(folder: Path, out: Path) -> tuple[dict[str, nbformat.NotebookNode], list[Exercise]]:
     """Every chapter of `folder` as a page in `out`. All faults of all chapters are told at once."""
     out.mkdir(parents=True)
     pages, exercises, faults = {}, [], []

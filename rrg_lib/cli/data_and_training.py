@@ -214,7 +214,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a system. Interrupted, the same command goes on where it stopped; finished, it returns at once."""
-    from rrg_lib.book.figures.training import training_curves
+    from rrg_lib.book.figures.transformer_baseline import training_curves
 
     new = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
     for remark in new.remarks:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
-from places import ROOT
 
 from rrg_lib.book.checks import CheckError
 from rrg_lib.book.checks import evaluation as checks
-from rrg_lib.book.checks import evaluation_labels as label_checks
-from rrg_lib.book.checks import evaluation_lead as lead_checks
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.evaluation.clinical import clinical_scores, counted, finding_f1
-
-SOURCE = ROOT / "notebooks" / "09_evaluation.py"
-EXERCISES = {
-    **dict.fromkeys(("clipped_matches", "brevity_penalty", "corpus_bleu", "bootstrap_interval", "micro_f1"), checks),
-    **dict.fromkeys(("denied", "label_set_f1"), label_checks),
-    "why_ahead": lead_checks,
-}
+from rrg_lib.evaluation.nlg import nlg_scores
 
 
 def grams(text, n, last=True):
@@ -216,8 +208,8 @@ def over_labels(how: str = "right"):
 @pytest.mark.parametrize(
     ("check", "answer"),
     [
-        (label_checks.denied, scope()),
-        (label_checks.label_set_f1, over_labels()),
+        (checks.denied, scope()),
+        (checks.label_set_f1, over_labels()),
         (checks.clipped_matches, matches()),
         (checks.brevity_penalty, lambda c, r: min(1, math.exp(1 - r / c))),
         (checks.brevity_penalty, lambda c, r: 1.0 if c >= r else math.exp((c - r) / c)),
@@ -234,26 +226,26 @@ def test_a_right_answer_passes(check, answer):
 @pytest.mark.parametrize(
     ("check", "answer", "hint"),
     [
-        (label_checks.denied, scope("no stops"), "A stop ends what a negation"),
-        (label_checks.denied, scope("anywhere"), "comes after the finding"),
-        (label_checks.denied, scope("neighbour"), "not to its neighbour alone"),
-        (label_checks.denied, scope("any stop"), "between the negation and the finding"),
-        (label_checks.denied, scope("first stop"), "the last mark before the finding decides"),
-        (label_checks.denied, scope("inverted"), "the wrong way round"),
-        (label_checks.denied, scope("toggled"), "does not take back the first"),
-        (label_checks.denied, scope("own words"), "only the words of the lesson"),
-        (label_checks.denied, lambda *inputs: "yes", "return True or False"),
-        (label_checks.denied, lambda words, at, negations, stops: len(words) > 3, "opens a scope"),
-        (label_checks.label_set_f1, over_labels("blank"), "blank (NaN) counts as positive"),
-        (label_checks.label_set_f1, over_labels("masked"), "was left out, and what stands beside it"),
-        (label_checks.label_set_f1, over_labels("in place"), "writes into the arrays"),
-        (label_checks.label_set_f1, over_labels("other way"), "the other way round"),
-        (label_checks.label_set_f1, over_labels("answers alone"), "in the answers alone"),
-        (label_checks.label_set_f1, over_labels("truth alone"), "in the truth alone"),
-        (label_checks.label_set_f1, over_labels("other set"), "should be left out"),
-        (label_checks.label_set_f1, over_labels("last"), "the first column"),
-        (label_checks.label_set_f1, over_labels("macro"), "that is macro-F1"),
-        (label_checks.label_set_f1, over_labels("sum"), "added up as a number"),
+        (checks.denied, scope("no stops"), "A stop ends what a negation"),
+        (checks.denied, scope("anywhere"), "comes after the finding"),
+        (checks.denied, scope("neighbour"), "not to its neighbour alone"),
+        (checks.denied, scope("any stop"), "between the negation and the finding"),
+        (checks.denied, scope("first stop"), "the last mark before the finding decides"),
+        (checks.denied, scope("inverted"), "the wrong way round"),
+        (checks.denied, scope("toggled"), "does not take back the first"),
+        (checks.denied, scope("own words"), "only the words of the lesson"),
+        (checks.denied, lambda *inputs: "yes", "return True or False"),
+        (checks.denied, lambda words, at, negations, stops: len(words) > 3, "opens a scope"),
+        (checks.label_set_f1, over_labels("blank"), "blank (NaN) counts as positive"),
+        (checks.label_set_f1, over_labels("masked"), "was left out, and what stands beside it"),
+        (checks.label_set_f1, over_labels("in place"), "writes into the arrays"),
+        (checks.label_set_f1, over_labels("other way"), "the other way round"),
+        (checks.label_set_f1, over_labels("answers alone"), "in the answers alone"),
+        (checks.label_set_f1, over_labels("truth alone"), "in the truth alone"),
+        (checks.label_set_f1, over_labels("other set"), "should be left out"),
+        (checks.label_set_f1, over_labels("last"), "the first column"),
+        (checks.label_set_f1, over_labels("macro"), "that is macro-F1"),
+        (checks.label_set_f1, over_labels("sum"), "added up as a number"),
         (checks.clipped_matches, matches("unclipped"), "Without clipping"),
         (checks.clipped_matches, matches("sets"), "each n-gram once"),
         (checks.clipped_matches, matches("sets", "distinct"), "compare sets"),
@@ -326,40 +318,160 @@ def test_a_usual_mistake_gets_its_own_hint(check, answer, hint):
         check(answer)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_a_blank_or_a_constant_fails(exercise):
-    check = getattr(EXERCISES[exercise], exercise)
+# --- 9.8: what a lead in BLEU is made of ------------------------------------------------------------------------------
 
-    def blank(*inputs):
-        raise NotImplementedError
-
-    with pytest.raises(CheckError, match="still blank"):
-        check(blank)
-    with pytest.raises(CheckError, match="returns nothing"):
-        check(lambda *inputs: None)
-    with pytest.raises(CheckError):
-        check(
-            lambda *inputs: {"clipped_matches": (3, 5), "bootstrap_interval": (0.4, 0.6), "denied": True}.get(
-                exercise, 0.5
-            )
-        )
-    if exercise == "denied":
-        with pytest.raises(CheckError):
-            check(lambda *inputs: False)
+NAMES = ("length", "habit", "looking")
 
 
-def test_the_chapters_own_solutions_pass():
-    """The cells of the source between the solution marks, run as they stand, one after the other: a later answer may
-    use an earlier one."""
-    cells = SOURCE.read_text(encoding="utf-8").split("\n# %%")
-    scope = {"Counter": Counter, "math": math, "np": np}
-    given = next(cell for cell in cells if "def ngrams(" in cell)
-    exec(compile(given.partition("\n")[2], "ngrams", "exec"), scope)
-    solved = {
-        name: cell for cell in cells if "### BEGIN SOLUTION" in cell and (name := re.search(r"def (\w+)", cell)[1])
-    }
-    assert set(EXERCISES) == set(solved)
-    for name, cell in solved.items():
-        assert any(f"checks.{name}({name})" in other for other in cells)
-        exec(compile(cell.partition("\n")[2], name, "exec"), scope)
-        getattr(EXERCISES[name], name)(scope[name])
+def library_bleu(references, reports):
+    numbered = [dict(enumerate(texts)) for texts in (references, reports)]
+    return nlg_scores(*numbered, metrics=["BLEU-4"]).corpus["BLEU-4"]
+
+
+def penalty_of(references, reports):
+    wanted, said = (sum(len(text.split()) for text in texts) for texts in (references, reports))
+    return min(1, math.exp(1 - wanted / said))
+
+
+def most(lead):
+    return NAMES[int(np.argmax(lead))] if sum(lead) > 0 else "not ahead"
+
+
+def by_the_library(references, a, b):
+    """What looking adds is measured by moving the references the other way instead."""
+    back = [references[-1], *references[:-1]]
+    length = math.log(penalty_of(references, a) / penalty_of(references, b))
+    looking = [math.log(library_bleu(references, by) / library_bleu(back, by)) for by in (a, b)]
+    whole = math.log(library_bleu(references, a) / library_bleu(references, b))
+    lead = [length, whole - length - (looking[0] - looking[1]), looking[0] - looking[1]]
+    return lead, most(lead)
+
+
+def changed(
+    references, a, b, *, parts=None, move=lambda texts: [*texts[1:], texts[0]], penalty=penalty_of, sign=1, reason=most
+):
+    """The right answer unless told otherwise; `parts` maps penalty, score and score of the exchanged reports to the
+    three parts."""
+    parts = parts or (lambda p, s, e: (math.log(p), math.log(e / p), math.log(s / e)))
+    of_a, of_b = (
+        parts(penalty(references, by), checks._bleu(references, by), checks._bleu(references, move(by)))
+        for by in (a, b)
+    )
+    lead = sign * np.subtract(of_a, of_b)
+    return tuple(lead), reason(lead)
+
+
+def if_ahead(choose):
+    return lambda lead: choose(lead) if sum(lead) > 0 else "not ahead"
+
+
+def length_said(references, a, b):
+    (_, habit, looking), reason = changed(references, a, b)
+    return (math.log(checks._words(a) / checks._words(b)), habit, looking), reason
+
+
+def alone(references, a, b):
+    penalty, own, exchanged = (
+        penalty_of(references, a),
+        checks._bleu(references, a),
+        checks._bleu(references, checks._next(a)),
+    )
+    return (math.log(penalty), math.log(exchanged / penalty), math.log(own / exchanged)), changed(references, a, b)[1]
+
+
+def nothing_moved(references, a, b):
+    return changed(references, a, b, move=lambda texts: texts)
+
+
+@pytest.mark.exercise("9.8", "right")
+@pytest.mark.parametrize("answer", [by_the_library, changed])
+def test_a_right_account_of_a_lead_passes(answer):
+    checks.why_ahead(answer)
+
+
+@pytest.mark.exercise("9.8", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (partial(changed, sign=-1), "these are the parts of B's lead"),
+        (partial(changed, parts=lambda p, s, e: (p, e / p, s / e)), "differences of *logarithms*"),
+        (
+            partial(changed, parts=lambda p, s, e: (math.log(p), math.log(e), math.log(s / e))),
+            "habit still holds the brevity penalty",
+        ),
+        (
+            partial(changed, parts=lambda p, s, e: (math.log(p), math.log(e / p), math.log(s / p))),
+            "one's own *over* one of another study",
+        ),
+        (nothing_moved, "so nothing was exchanged"),
+        (partial(changed, parts=lambda p, s, e: (math.log(p), math.log(s / e), math.log(e / p))), "in another order"),
+        (partial(changed, parts=lambda p, s, e: np.log10([p, e / p, s / e])), "take natural ones"),
+        (partial(changed, parts=lambda p, s, e: np.log2([p, e / p, s / e])), "to another base than e"),
+        (alone, "that is A alone"),
+        (
+            partial(changed, penalty=lambda references, reports: penalty_of(reports, references)),
+            "the wrong way round: the hypotheses' words come first",
+        ),
+        (
+            partial(
+                changed, penalty=lambda references, reports: penalty_of(["x"] * len(references), ["x"] * len(reports))
+            ),
+            "compares words",
+        ),
+        (
+            partial(changed, reason=lambda lead: NAMES[int(np.argmax(lead))] if sum(lead) >= 0 else "not ahead"),
+            "no lead over itself",
+        ),
+        (length_said, "what counts of it is the brevity penalty"),
+        (partial(changed, move=lambda texts: [texts[-1], *texts[:-1]]), "of the one before it"),
+        (partial(changed, reason=lambda lead: NAMES[int(np.argmax(lead))]), "A has no lead to explain"),
+        (
+            partial(changed, reason=if_ahead(lambda lead: NAMES[int(np.argmax(np.abs(lead)))])),
+            "a part below 0 pulls A back",
+        ),
+        (partial(changed, reason=lambda lead: NAMES[int(np.argmax(np.abs(lead)))]), "the size of a part is not enough"),
+        (partial(changed, reason=if_ahead(lambda lead: NAMES[int(np.argmin(lead))])), "the wrong way round"),
+        (
+            partial(changed, reason=if_ahead(lambda lead: "looking" if lead[2] > 0 else most(lead))),
+            "a part of looking above 0",
+        ),
+        (
+            partial(changed, reason=if_ahead(lambda lead: "length" if lead[0] > 0 else most(lead))),
+            "a part of length above 0",
+        ),
+        (partial(changed, reason=lambda lead: "habit"), "do not support 'habit'"),
+        (lambda *_: ((0.1, 0.0, 0.2), "looking"), "is not right"),
+        (lambda *_: ((0.1, math.nan, 0.2), "looking"), "is not right"),
+        (lambda *inputs: (changed(*inputs)[0][:2], "looking"), "3 are asked for"),
+        (lambda *inputs: changed(*inputs)[1], "it returns a str; return two things"),
+        (lambda *inputs: changed(*inputs)[::-1], "in this order"),
+        (lambda *inputs: (0.2, "looking"), "can't be read as numbers"),
+        (lambda *inputs: (np.ones((3, 3)), "looking"), "can't be read as numbers"),
+        (lambda *inputs: (changed(*inputs)[0], "style"), "'style' is none of the reasons"),
+        (lambda references, a, b: changed(references[0], a, b), "it stops with"),
+        (lambda *_: None, "it returns nothing"),
+    ],
+)
+def test_a_wrong_account_of_a_lead_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.why_ahead(answer)
+
+
+@pytest.mark.parametrize("other", range(6))
+def test_every_reason_is_asked_for_twice_and_the_parts_add_up_to_the_lead(other):
+    said = []
+    (beside_itself,) = (case for case in checks._systems(other) if case[1] == case[2])
+    assert changed(*beside_itself) == ((0.0, 0.0, 0.0), "not ahead")
+    for references, a, b in (case for case in checks._systems(other) if case != beside_itself):
+        lead, reason = by_the_library(references, a, b)
+        assert sum(lead) == pytest.approx(math.log(library_bleu(references, a) / library_bleu(references, b)))
+        assert min(lead) < 0 < max(lead) and abs(sum(lead)) > 0.09
+        said.append(reason)
+    assert sorted(said) == sorted(checks.REASONS * 2)
+    checks.why_ahead(changed, other=other)
+
+
+def test_a_constant_report_has_nothing_of_looking():
+    references, a, _ = checks._systems(0)[0]
+    lead, _ = changed(references, a, [a[0]] * len(a))
+    assert lead[2] == pytest.approx(math.log(checks._bleu(references, a) / checks._bleu(references, checks._next(a))))

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 
 from rrg_lib.book.checks import CheckError
-from rrg_lib.book.checks import disease_classification as class_checks
 from rrg_lib.book.checks import pair_alignment_and_classification as checks
 
 
@@ -209,7 +208,7 @@ def share(support):
     "answer", [lambda s: (share(s) ** 2, share(s), 2 * share(s) ** 2 / (1 + share(s))), by_scikit_learn]
 )
 def test_every_right_constant_score_passes(answer):
-    class_checks.constant_scores(answer)
+    checks.constant_scores(answer)
 
 
 @pytest.mark.exercise("7.4", "wrong")
@@ -243,7 +242,7 @@ def test_every_right_constant_score_passes(answer):
 )
 def test_wrong_constant_scores_are_told_what_is_wrong(answer, hint):
     with pytest.raises(CheckError, match=hint):
-        class_checks.constant_scores(answer)
+        checks.constant_scores(answer)
 
 
 def p_true(logits, targets):
@@ -260,7 +259,7 @@ def solved_focal(logits, targets, gamma):
     "answer", [solved_focal, lambda x, y, g: ((1 - p_true(x, y)) ** g * F.cross_entropy(x, y, reduction="none")).mean()]
 )
 def test_every_right_focal_loss_passes(answer):
-    class_checks.focal(answer)
+    checks.focal(answer)
 
 
 @pytest.mark.exercise("7.5", "wrong")
@@ -289,4 +288,4 @@ def test_every_right_focal_loss_passes(answer):
 )
 def test_a_wrong_focal_loss_is_told_what_is_wrong(answer, hint):
     with pytest.raises(CheckError, match=hint):
-        class_checks.focal(answer)
+        checks.focal(answer)

@@ -28,7 +28,10 @@ def test_choices_are_taken_and_other_fields_are_not_asked():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"schedule": "cosin"}, "unknown toy.schedule 'cosin'; nearest: cosine, constant; known: constant, cosine, step"),
+        (
+            {"schedule": "cosin"},
+            "unknown toy.schedule 'cosin'; nearest: cosine, constant; known: constant, cosine, step",
+        ),
         ({"side": "below"}, "unknown toy.side 'below'; known: left, right"),
         ({"side": None}, "unknown toy.side None; known: left, right"),
     ],

@@ -39,7 +39,7 @@ def scope(chapter: Path, form: str) -> dict:
 def given(exercise: tool.Exercise, form: str) -> list:
     """(check, function) as the check cell calls them."""
     own = scope(exercise.chapter, form)
-    return [(getattr(own[module], check), own[function]) for module, check, function in exercise.calls]
+    return [(getattr(own["checks"], check), own[function]) for check, function in exercise.calls]
 
 
 def answers(exercise: tool.Exercise, kind: str) -> list[tool.Tried]:
@@ -147,8 +147,8 @@ def test_three_wrong_answers_have_a_hint_of_their_own(exercise):
     """That each is told its hint is tested beside the answers."""
     hints = {tried.hint for tried in answers(exercise, "wrong") if not tool.GENERIC.search(tried.hint)}
     assert len(hints) >= 3, (
-        f'expected three hints under @pytest.mark.exercise("{exercise.id}", "wrong") in tests/test_checks_*.py, found '
-        f"{hints or 'none'}"
+        f'expected three hints under @pytest.mark.exercise("{exercise.id}", "wrong") in tests/book/test_checks_*.py, '
+        f"found {hints or 'none'}"
     )
 
 
@@ -166,7 +166,7 @@ def test_a_right_answer_written_differently_is_tried(exercise):
     right = answers(exercise, "right")
     untried = {check.__name__ for check, _ in given(exercise, "solution")} - {tried.check.__name__ for tried in right}
     assert not untried, (
-        f'no answer under @pytest.mark.exercise("{exercise.id}", "right") in tests/test_checks_*.py for '
+        f'no answer under @pytest.mark.exercise("{exercise.id}", "right") in tests/book/test_checks_*.py for '
         f"{', '.join(untried)}"
     )
     assert any(written(tried.answer) not in solutions for tried in right)
@@ -186,7 +186,10 @@ def test_a_constant_fails_even_the_right_one(exercise):
 
         constants = [
             memorised,
-            *(lambda *inputs, value=value: value for value in (None, 0, 0.5, 1, True, "left", (1, 2), [0.0, 1.0, 2.0])),
+            *(
+                lambda *inputs, value=value: value
+                for value in (None, 0, 0.5, 1, True, False, "left", (1, 2), [0.0, 1.0, 2.0])
+            ),
         ]
         for constant in constants:
             assert told(check, constant) or told(check, constant, other=OTHERS[0]), exercise.id
@@ -207,10 +210,12 @@ def test_no_hint_holds_a_line_of_a_solution(path):
     lines = {
         line.removeprefix("return ") for exercise in EXERCISES if exercise.chapter == path for line in exercise.lines
     }
-    sources = [ROOT / f"{module.replace('.', '/')}.py" for module in tool.check_modules(path).values()]
-    nodes = [node for source in sources for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))]
+    (module,) = {exercise.module for exercise in EXERCISES if exercise.chapter == path}
+    source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
     texts = [
-        " ".join(node.value.split()) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        " ".join(node.value.split())
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert len(texts) > 15
     assert not [(line, text) for line in lines for text in texts if len(line) >= 12 and line in text]

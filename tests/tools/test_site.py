@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import hints
 import nbformat
 import pytest
 import site_api
@@ -34,12 +35,18 @@ def text(source: str):
     return nbformat.v4.new_markdown_cell(source)
 
 
-def code(source: str, pictures: int = 0, said: str = ""):
+def code(source: str, pictures: int = 0, said: str = "", **marks):
     outputs = [nbformat.v4.new_output("stream", name="stdout", text=said)] if said else []
     outputs += [
         nbformat.v4.new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"}) for _ in range(pictures)
     ]
-    return nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1)
+    return nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1, metadata=marks)
+
+
+def exercise(asked: str, solved: str, check: str, number: str = "4.1") -> list:
+    """The three cells of an exercise, marked as the chapters' are."""
+    marked = code(solved, exercise=number, level="implement"), code(check, exercise=number, points=5)
+    return [text(asked), *marked]
 
 
 def chapter(folder: Path, *cells, name: str = "04_tiny.ipynb") -> Path:
@@ -112,39 +119,42 @@ def test_all_faults_of_all_chapters_are_told_at_once(tmp_path):
 
 
 def test_an_exercise_shows_its_blank_form_and_folds_hints_and_solution_away(tmp_path):
-    before = chapter(tmp_path, text(EXERCISE), code(SOLVED), code("checks.top_k_read(top_k_read)"))
+    before = chapter(tmp_path, *exercise(EXERCISE, SOLVED, "checks.top_k_read(top_k_read)"))
     kept = before.read_bytes()
-    notebook, (exercise,) = site_chapters.page(before)
+    notebook, (read,) = site_chapters.page(before)
     assert before.read_bytes() == kept
-    hints, blank, solved = notebook.cells[3:6]
+    told, blank, solved = notebook.cells[3:6]
     assert (
-        hints.source.startswith("<details")
-        and "square root of d\\_k" in hints.source
-        and "Exercise 4.1:" not in hints.source
+        told.source.startswith("<details")
+        and "square root of d\\_k" in told.source
+        and "Exercise 4.1:" not in told.source
     )
     assert "secret" not in blank.source and '"""Asks."""' in blank.source and "...  # yours" in blank.source
     assert "hide-input" in solved.metadata.tags and "secret" in solved.source and "SOLUTION" not in solved.source
-    assert (exercise.number, exercise.minutes, exercise.asks) == ("4.1", 10, "Write `top_k_read`. Mind the scale")
+    assert (read.id, read.minutes, read.asks) == ("4.1", 10, "Write `top_k_read`.")
     assert "\n(exercise-4-1)=\n**Exercise 4.1**" in notebook.cells[2].source
-    assert len(exercise.hints) >= 8
+    assert len(read.hints) >= 8
 
 
-def test_hints_end_at_the_next_exercise(tmp_path):
+def test_each_exercise_has_the_hints_of_its_own_check(tmp_path):
+    counted = "def f(x):\n    ### BEGIN SOLUTION\n    return secret(x)\n    ### END SOLUTION"
     cells = [
-        text(EXERCISE),
-        code(SOLVED),
-        code("checks.top_k_read(top_k_read)"),
-        text("**Exercise 4.3** (5 min). Count."),
-        code("checks.shared_with(f)"),
+        *exercise(EXERCISE, SOLVED, "checks.top_k_read(top_k_read)"),
+        *exercise("**Exercise 4.3** (5 min). Count.", counted, "checks.shared_with(f)", "4.3"),
     ]
     _, (first, second) = site_chapters.page(chapter(tmp_path, *cells))
     assert not set(first.hints) & set(second.hints) and any("head" in hint for hint in second.hints)
 
 
+def test_an_exercise_without_its_check_stops_the_build_and_is_named(tmp_path):
+    with pytest.raises(SiteError, match=r"04_tiny\.ipynb.*4\.1: expected a text"):
+        site_chapters.page(chapter(tmp_path, text(EXERCISE)))
+
+
 def test_a_hint_leaves_its_values_out(tmp_path):
     assert any(
         "runs over …, not" in hint
-        for hint in site_chapters.hints_of("rrg_lib.book.checks.memory_querying_responding", "top_k_read")
+        for hint in hints.hints_of("rrg_lib.book.checks.memory_querying_responding", "top_k_read")
     )
 
 

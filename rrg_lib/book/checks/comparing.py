@@ -1,8 +1,10 @@
-"""For checks that ask several times, with inputs drawn anew: a hint is given only where it explains every answer."""
+"""How an answer is compared with the right one and with what usual mistakes give: one number, an array asked for
+several times, or an explanation. A hint is given only where it explains every answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,42 @@ from torch import Tensor
 
 from rrg_lib.book.checks import CheckError, answered, name_of
 
-TOLERANCE = 1e-5
+#: How far apart two numbers may be and still be the same: those that an answer returns one by one, and those of arrays.
+NUMBER_TOLERANCE, TOLERANCE = 1e-6, 1e-5
+
+
+# --- one number -------------------------------------------------------------------------------------------------------
+
+
+def number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
+    """The one number that an answer returns. Raises `CheckError` for anything else."""
+    found = answered(name, answer, *inputs)
+    try:
+        return float(found)
+    except (TypeError, ValueError) as error:
+        raise CheckError(f"{name}: it returns {found!r}; return one number") from error
+
+
+def compare_number(
+    name: str,
+    found: float,
+    right: float,
+    slips: Mapping[str, float | Sequence[float]],
+    what: str,
+    *,
+    abs_tol: float = NUMBER_TOLERANCE,
+) -> None:
+    """Silent when `found` is right; otherwise the hint of the slip that it equals, or one of whose forms."""
+    if math.isclose(found, right, abs_tol=abs_tol):
+        return
+    for hint, forms in slips.items():
+        for wrong in np.atleast_1d(forms):
+            if math.isclose(found, wrong, abs_tol=abs_tol) and not math.isclose(wrong, right, abs_tol=abs_tol):
+                raise CheckError(f"{name}: {hint}")
+    raise CheckError(f"{name}: {what} is {right:.4f}, not {found:.4f}; go through the steps once more, one at a time")
+
+
+# --- arrays, asked for several times with inputs drawn anew -----------------------------------------------------------
 
 
 def called(function: Callable, *args: Any) -> Any:
@@ -49,7 +86,7 @@ def tensor(
     return answer.detach().double()
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def _same_tensor(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, atol=TOLERANCE, rtol=1e-4)
 
 
@@ -58,14 +95,14 @@ Draw = tuple[
 ]  # an answer, what is right, and mistakes, in the same order in every draw
 
 
-def compare(draws: Sequence[Draw], otherwise: str) -> None:
+def compare_draws(draws: Sequence[Draw], otherwise: str) -> None:
     """Silent when the answers to all draws are right; else the hint of the first mistake that gives the same numbers in
     all of them: in a single draw two mistakes may happen to be one number."""
-    wrong = [(answer, right) for answer, right, _ in draws if not _same(answer, _double(right))]
+    wrong = [(answer, right) for answer, right, _ in draws if not _same_tensor(answer, _double(right))]
     if not wrong:
         return
     for i, (_, hint) in enumerate(draws[0][2]):
-        if all(_same(answer, _double(mistakes[i][0])) for answer, _, mistakes in draws):
+        if all(_same_tensor(answer, _double(mistakes[i][0])) for answer, _, mistakes in draws):
             raise CheckError(hint)
     answer, right = wrong[0]
     raise CheckError(f"{otherwise} (largest difference {(answer - _double(right)).abs().max():.3g})")
@@ -73,3 +110,80 @@ def compare(draws: Sequence[Draw], otherwise: str) -> None:
 
 def _double(numbers: Any) -> Tensor:
     return torch.as_tensor(numbers).detach().double()
+
+
+# --- explanations: what was measured, and the reason that it supports -------------------------------------------------
+
+
+Explanation = tuple[list[float], str]
+
+
+def explanation(name: str, found: Any, measured: Sequence[str], reasons: Sequence[str]) -> Explanation:
+    """The two things that an answer returned: one number for each name in `measured`, and one of `reasons`. Raises
+    `CheckError` for anything else."""
+    both = f"return two things, the {len(measured)} numbers and the reason"
+    if isinstance(found, tuple | list) and len(found) > 2:
+        raise CheckError(f"{name}: it returns {len(found)} things in a row; {both}: ((number, …), reason)")
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise CheckError(f"{name}: it returns a {type(found).__name__}; {both}")
+    numbers, reason = found
+    if isinstance(numbers, str):
+        raise CheckError(f"{name}: it begins with {numbers!r}; {both}, in this order")
+    try:
+        numbers = [float(number) for number in numbers]
+    except (TypeError, ValueError, RuntimeError):
+        raise CheckError(
+            f"{name}: what comes first is a {type(numbers).__name__} that can't be read as numbers, one each for "
+            f"{', '.join(measured)}"
+        ) from None
+    if len(numbers) != len(measured):
+        raise CheckError(
+            f"{name}: {len(numbers)} numbers came first; {len(measured)} are asked for: {', '.join(measured)}"
+        )
+    if not isinstance(reason, str) or reason not in reasons:
+        raise CheckError(f"{name}: {reason!r} is none of the reasons: {', '.join(map(repr, reasons))}")
+    return numbers, reason
+
+
+def compare_explanations(
+    name: str,
+    found: Sequence[Explanation],
+    right: Sequence[Explanation],
+    measured: Sequence[str],
+    slips: Mapping[str, Sequence[Sequence[float]]],
+    readings: Mapping[str, Sequence[str]],
+) -> None:
+    """Silent when all cases are explained rightly. Otherwise the hint of what was measured instead (`slips`, the
+    numbers of every case), or, when the numbers are right, of how they were read instead (`readings`, the reason of
+    every case)."""
+    numbers, wanted = ([case for case, _ in cases] for cases in (found, right))
+    if not _same_cases(numbers, wanted):
+        for hint, wrong in slips.items():
+            if _same_cases(numbers, wrong):
+                raise CheckError(f"{name}: {hint}")
+        case, place = next(
+            (i, j) for i, row in enumerate(wanted) for j in range(len(row)) if not _close_number(numbers[i][j], row[j])
+        )
+        raise CheckError(
+            f"{name}: {measured[place]} is not right: {numbers[case][place]:.4f} in case {case + 1} of {len(right)}; "
+            f"measure once more"
+        )
+    said, reasons = ([reason for _, reason in cases] for cases in (found, right))
+    if said == reasons:
+        return
+    for hint, wrong_reasons in readings.items():
+        if said == list(wrong_reasons):
+            raise CheckError(f"{name}: {hint}")
+    case = next(i for i, (a, b) in enumerate(zip(said, reasons, strict=True)) if a != b)
+    shown = ", ".join(f"{what} {number:.3f}" for what, number in zip(measured, wanted[case], strict=True))
+    raise CheckError(f"{name}: the numbers are right, the reason is not: {shown} do not support {said[case]!r}")
+
+
+def _close_number(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def _same_cases(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> bool:
+    return all(
+        _close_number(x, y) for row, other in zip(some, others, strict=True) for x, y in zip(row, other, strict=True)
+    )

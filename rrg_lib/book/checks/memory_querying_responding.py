@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrg_lib.book.checks.comparing import Draw, compare, tensor
+from rrg_lib.book.checks.comparing import Draw, compare_draws, tensor
 from rrg_lib.models.interface import Slots
 from rrg_lib.models.memory.base import read_slots
 
@@ -90,7 +90,7 @@ def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], *, oth
             )
             mistakes.append((_gathered(best.softmax(axis), indices, values), hint))
         draws.append((tensor(function, tuple(right.shape), query, keys, values, k), right, mistakes))
-    compare(draws, "the responses differ from the library's read")
+    compare_draws(draws, "the responses differ from the library's read")
 
 
 def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int = 0) -> None:
@@ -124,7 +124,7 @@ def ask_all(function: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int 
             "every slot counts alike: the weights must depend on the query",
         ),
     ]
-    compare(
+    compare_draws(
         [(tensor(function, tuple(right.shape), query, keys, values), right, mistakes)],
         "the responses differ from a softmax over all slots",
     )
@@ -157,7 +157,7 @@ def slots_for(function: Callable[[Tensor, float], Tensor], *, other: int = 0) ->
             ((given > share).sum(-1), "you counted single slots above the share: it is their sum that must reach it"),
         ]
         draws.append((tensor(function, tuple(right.shape), given, share), right, mistakes))
-    compare(draws, "the number of slots that carry that share of the weight is not right")
+    compare_draws(draws, "the number of slots that carry that share of the weight is not right")
 
 
 def shared_with(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0) -> None:
@@ -192,7 +192,7 @@ def shared_with(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0)
             (same.sum().expand(patches), "the patches were added up too: keep one number a patch"),
         ]
         draws.append((tensor(function, (patches,), word, patch), right, mistakes))
-    compare(draws, "the number of shared slots is not right")
+    compare_draws(draws, "the number of shared slots is not right")
 
 
 def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]], float], *, other: int = 0) -> None:
@@ -219,7 +219,7 @@ def share_in_box(function: Callable[[Tensor, tuple[float, float, float, float]],
             (mass / cover.sum(), "this is the mean attention in the box: divide by the map's sum, not by the area"),
         ]
         draws.append((tensor(function, (), attention, box), mass / total, mistakes))
-    compare(draws, "the share of the map in the box is not right")
+    compare_draws(draws, "the share of the map in the box is not right")
 
 
 def _cover(low: float, high: float, grid: int = 7) -> Tensor:

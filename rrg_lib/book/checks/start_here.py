@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from rrg_lib.book.checks import CheckError, answered
-from rrg_lib.book.checks.explanations import compare, explanation
+from rrg_lib.book.checks.comparing import compare_explanations, explanation
 from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.data.study import Study
 
@@ -165,7 +165,7 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
             for reason in reasons
         ],
     }
-    compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _reason(said: float, wanted: float) -> str:

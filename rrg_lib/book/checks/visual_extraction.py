@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.book.checks import CheckError, answered, comparing, explanations, name_of
-from rrg_lib.book.checks.explanations import explanation
+from rrg_lib.book.checks import CheckError, answered, name_of
+from rrg_lib.book.checks.comparing import Draw, compare_draws, compare_explanations, explanation, tensor
 from rrg_lib.models.visual.receptive_field import field_of
 
 
@@ -19,7 +19,7 @@ def to_patches(function: Callable[[Tensor, int], Tensor], *, other: int = 0) -> 
     """Exercise 2.1: maps (B·V, D, g, g) of B studies with V views each, study after study, and V -> patches (B, V·g·g,
     D)."""
     generator = torch.Generator().manual_seed(1 + 1000 * other)
-    asked: list[comparing.Draw] = []
+    asked: list[Draw] = []
     for studies, views, width, side in ((2, 2, 3, 4), (3, 1, 5, 2), (2, 3, 4, 3)):
         maps = torch.randn(studies * views, width, side, side, generator=generator)
         tokens = maps.flatten(2).transpose(1, 2)  # (B·V, P, D)
@@ -48,8 +48,8 @@ def to_patches(function: Callable[[Tensor, int], Tensor], *, other: int = 0) -> 
                 "the last view comes first: keep the order of the views",
             ),
         ]
-        asked.append((comparing.tensor(function, shape, maps, views), right, mistakes))
-    comparing.compare(asked, "the patches are not in their places")
+        asked.append((tensor(function, shape, maps, views), right, mistakes))
+    compare_draws(asked, "the patches are not in their places")
 
 
 #: Layers as (kernel, stride), first to last.
@@ -100,7 +100,7 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
     """Exercise 2.3: maps (V, P, D) of one study and slopes (V, P, D), the gradient of the score by them -> Grad-CAM (V,
     P)."""
     generator = torch.Generator().manual_seed(3 + 1000 * other)
-    asked: list[comparing.Draw] = []
+    asked: list[Draw] = []
     for views, patches, width in ((2, 9, 4), (1, 16, 6)):
         maps, slopes = (torch.randn(views, patches, width, generator=generator) for _ in range(2))
         alphas = slopes.mean(1, keepdim=True)
@@ -142,8 +142,8 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
                 "the mean of Eq. 1 runs over the patches of a view, not over the D numbers of a patch",
             ),
         ]
-        asked.append((comparing.tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes))
-    comparing.compare(asked, "the map is not that of Eq. 1 and 2")
+        asked.append((tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes))
+    compare_draws(asked, "the map is not that of Eq. 1 and 2")
 
 
 MEASURED = ("the own maps, times chance", "the others' mean map, times chance")
@@ -228,7 +228,7 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
             {"looking": "habit", "habit": "looking"}.get(reason, reason) for reason in reasons
         ],
     }
-    explanations.compare(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _inside(maps: np.ndarray, cover: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.book.checks.comparing import Draw, compare, tensor
+from rrg_lib.book.checks.comparing import Draw, compare_draws, tensor
 from rrg_lib.models.contrastive import multi_label_contrastive, similarity_targets
 from rrg_lib.models.interface import Slots
 from rrg_lib.models.memory.base import read_slots
@@ -66,7 +66,7 @@ def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -
         (last, '"No Finding" stands last: here it is the first of the 14'),
     ]
     answer = tensor(function, (7, 14), values, not_finite="is there a nan left over?")
-    compare([(answer, _beside(none, positive), mistakes)], "the labels are not those of the release")
+    compare_draws([(answer, _beside(none, positive), mistakes)], "the labels are not those of the release")
 
 
 def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *, other: int = 0) -> None:
@@ -161,7 +161,7 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
                 mistakes,
             )
         )
-    compare(draws, "the answers differ from the library's")
+    compare_draws(draws, "the answers differ from the library's")
 
 
 _SHARES = "these are Eq. 11's shares of the sum, the paper's weights: as released, they are the softmax of the scores"
@@ -260,7 +260,7 @@ def contrastive(function: Callable[[Tensor, Tensor, float, float], Tensor], *, o
             ),
         ]
         draws.append((tensor(function, (), features, labels, margin, theta), right, mistakes))
-    compare(draws, "the loss differs from the library's")
+    compare_draws(draws, "the loss differs from the library's")
 
 
 def report_losses(function: Callable[[Tensor, Tensor], tuple], *, other: int = 0) -> None:
@@ -332,7 +332,7 @@ def report_losses(function: Callable[[Tensor, Tensor], tuple], *, other: int = 0
                 [(torch.stack(pair), hint) for pair, hint in mistakes],
             )
         )
-    compare(draws, "the two losses are not right")
+    compare_draws(draws, "the two losses are not right")
 
 
 def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int = 0) -> None:
@@ -399,7 +399,7 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
             ),
         ]
         draws.append((tensor(function, (), told, truth), right, mistakes))
-    compare(draws, "micro-F1 over the 13 findings is another number")
+    compare_draws(draws, "micro-F1 over the 13 findings is another number")
 
 
 def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> None:
@@ -429,7 +429,7 @@ def met_by_chance(function: Callable[[int, int], float], *, other: int = 0) -> N
             (k * k, "divide by n: each of the k has the probability k / n to be among the other's"),
         ]
         draws.append((tensor(function, (), k, n), k * k / n, mistakes))
-    compare(draws, "they share another number on average")
+    compare_draws(draws, "they share another number on average")
 
 
 def _beside(first: np.ndarray, others: np.ndarray) -> np.ndarray:

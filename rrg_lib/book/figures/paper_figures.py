@@ -97,13 +97,8 @@ def cmn_figure_3(results: Results, where: Path | None) -> Drawn:
 
 @named
 def cmn_figure_4(results: Results, where: Path | None) -> Drawn:
-    (best,) = _printed(CMN, "Figure 4")
-    ours, why = swept(results, "cmn", "memory.top_k", DRAWN, "BLEU-4"), _settings("cmn", "top_k")
-    title, said = (
-        "CMN, Figure 4: how many slots are asked (MIMIC-CXR)",
-        {best.value: f"K = {best.value:g}:\nbest (text)"},
-    )
-    return Drawn(figures.sweep(title, "K", "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+    title = "CMN, Figure 4: how many slots are asked (MIMIC-CXR)"
+    return _sweep(CMN, "Figure 4", title, "cmn", "top_k", "K", results, where)
 
 
 @named
@@ -122,13 +117,11 @@ def cmn_figure_5(results: Results, where: Path | None) -> Drawn:
 
 @named
 def cmn_figure_6(results: Results, where: Path | None) -> Drawn:
-    title = "CMN, Figure 6: the memory laid out, and who asks it"
-    try:
-        run = looks.trained_run("cmn")
-        found = looks.slots(run)
-    except CheckpointError as error:
-        return _missing(title, error, where)
-    return _titled(chapter_04.slot_map(found.matrix, found.image, found.text, found.words), title, run, where)
+    def picture(run: Run) -> Figure:
+        asked = looks.slots(run)
+        return chapter_04.slot_map(asked.matrix, asked.image, asked.text, asked.words)
+
+    return _of_run("cmn", "CMN, Figure 6: the memory laid out, and who asks it", picture, where)
 
 
 # --- XProNet ----------------------------------------------------------------------------------------------------------
@@ -144,23 +137,13 @@ def xpronet_figure_1(results: Results, where: Path | None) -> Drawn:
     (shared,) = _printed(XPRONET, "Figure 1")
     printed = f"one word and its patch share {shared.value:g} of their 10 best;\nof how many open ones is not said"
     title = "XProNet, Figure 1: prototypes that a word and a patch share"
-    try:
-        run = looks.trained_run("xpronet")
-        table = looks.meetings(run)
-    except CheckpointError as error:
-        return _missing(title, error, where, printed)
-    return _titled(chapter_05.shared_by_chance(table), title, run, where, printed)
+    return _of_run("xpronet", title, lambda run: chapter_05.shared_by_chance(looks.meetings(run)), where, printed)
 
 
 @named
 def xpronet_figure_2(results: Results, where: Path | None) -> Drawn:
     title = "XProNet, Figure 2: the prototypes laid out by class"
-    try:
-        run = looks.trained_run("xpronet")
-        vectors = looks.prototypes(run)
-    except CheckpointError as error:
-        return _missing(title, error, where)
-    return _titled(chapter_05.prototype_map(vectors, OBSERVATIONS), title, run, where)
+    return _of_run("xpronet", title, lambda run: chapter_05.prototype_map(looks.prototypes(run), OBSERVATIONS), where)
 
 
 @named
@@ -186,13 +169,8 @@ def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
 
 @named
 def xpronet_figure_6(results: Results, where: Path | None) -> Drawn:
-    (best,) = _printed(XPRONET, "Figure 6")
-    ours, why = swept(results, "xpronet", "memory.theta", DRAWN, "BLEU-4"), _settings("xpronet", "theta")
-    title, said = (
-        "XProNet, Figure 6: the exponent's base of the contrastive loss (MIMIC-CXR)",
-        {best.value: f"θ = {best.value:g}:\nbest (text)"},
-    )
-    return Drawn(figures.sweep(title, "θ", "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+    title = "XProNet, Figure 6: the exponent's base of the contrastive loss (MIMIC-CXR)"
+    return _sweep(XPRONET, "Figure 6", title, "xpronet", "theta", "θ", results, where)
 
 
 # --- MCSAM and the student paper --------------------------------------------------------------------------------------
@@ -247,6 +225,28 @@ def _missing(title: str, error: CheckpointError | str, where: Path | None, print
 
 
 _NO_BOXES = "No test study has boxes of findings that its report asserts."
+
+
+def _of_run(
+    preset: str, title: str, picture: Callable[[Run], Figure], where: Path | None, printed: str = PICTURE
+) -> Drawn:
+    """What `picture` makes of the trained run of a preset; "not run" where there is none."""
+    try:
+        run = looks.trained_run(preset)
+        figure = picture(run)
+    except CheckpointError as error:
+        return _missing(title, error, where, printed)
+    return _titled(figure, title, run, where, printed)
+
+
+def _sweep(
+    paper: str, place: str, title: str, preset: str, setting: str, sign: str, results: Results, where: Path | None
+) -> Drawn:
+    """BLEU-4 over a setting of the memory, where the paper names its best value alone."""
+    (best,) = _printed(paper, place)
+    ours, why = swept(results, preset, f"memory.{setting}", DRAWN, "BLEU-4"), _settings(preset, setting)
+    said = {best.value: f"{sign} = {best.value:g}:\nbest (text)"}
+    return Drawn(figures.sweep(title, sign, "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
 
 
 def _case(preset: str, title: str, where: Path | None) -> Drawn:
