@@ -64,7 +64,7 @@ dataset = run.dataset
 # study, so that picture and report belong together and the truth is known. Scores on drawn studies are not comparable with published ones.
 
 # %% tags=["nbval-check-output"]
-number = max(dataset.split_indices("test"), key=lambda i: (int(dataset.labels[i].sum()), dataset.ids[i]))
+number = max(dataset.split_indices("test"), key=lambda i: (int(dataset.drawn_findings[i].sum()), dataset.ids[i]))
 study = dataset.study(number)
 print(study.id, [finding.code for finding in study.findings])
 

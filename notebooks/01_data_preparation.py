@@ -832,7 +832,7 @@ print(dataset.ids[i], views.shape, views.dtype, f"a copy: {views.flags.owndata},
 study = dataset.study(i)
 assert dataset.tokens(i) == dataset.vocabulary.encode(study.report)
 assert dataset.cleaned(i) == clean_r2gen(study.report)
-assert tuple(dataset.labels[i]) == study.drawn
+assert tuple(dataset.drawn_findings[i]) == study.drawn
 if dataset.provenance(i)["pictures"] == "drawn":
     assert np.array_equal(views, draw(study).views)
 

@@ -167,7 +167,8 @@ print(f"resnet101 takes {times:,.0f} times the multiplications of small")
 # *What to see: what the crop takes from the edge, and where the heart is after the mirror. The report still says "left".*
 
 # %%
-shown = next((i for i in dataset.split_indices("val") if dataset.labels[i, DRAWN_FINDINGS.index("Effusion")]), two[0])
+effusion = dataset.drawn_findings[:, DRAWN_FINDINGS.index("Effusion")]
+shown = next((i for i in dataset.split_indices("val") if effusion[i]), two[0])
 film = torch.from_numpy(dataset.views_array([shown]))  # (1, 2, 256, 256)
 generator = torch.Generator().manual_seed(3)
 crops = [augmented_as_released(film, generator)[0, 0] for _ in range(2)]
@@ -315,7 +316,7 @@ def spread(split, count):
 counts = (300, 100, 200) if PROFILE == "ci" else (10**6,) * 3
 parts = {split: spread(split, count) for split, count in zip(SPLITS, counts, strict=True)}
 chosen = sorted(i for part in parts.values() for i in part)
-labels = {split: dataset.labels[at] for split, at in parts.items()}
+labels = {split: dataset.drawn_findings[at] for split, at in parts.items()}
 
 # %%
 folder, caches, seconds = workspace() / "features", {}, {}
@@ -477,7 +478,7 @@ if PROFILE != "ci":
     recipe = PretrainingProfile(epochs=3, learning_rate=1e-3)
     validation = dataset.views_array(held), labels["val"]
     tuned_net = train_finding_extractor(
-        dataset.views_array(at), dataset.labels[at], validation=validation, profile=recipe, start=start
+        dataset.views_array(at), dataset.drawn_findings[at], validation=validation, profile=recipe, start=start
     ).extractor
     tuned_net.frozen = True
     cache = cached_features(tuned_net.eval().requires_grad_(False), dataset, folder=folder, studies=chosen)
@@ -522,8 +523,8 @@ def cam(name, i, finding, score=None):
     return grad_cam(maps, value)[0].numpy()
 
 
-i = next(i for i in parts["test"] if dataset.labels[i].any())
-f = int(dataset.labels[i].argmax())
+i = next(i for i in parts["test"] if dataset.drawn_findings[i].any())
+f = int(dataset.drawn_findings[i].argmax())
 maps = torch.from_numpy(caches["ImageNet"].patches(i).astype(np.float32)).unflatten(0, (2, -1))  # (V, P, D)
 slopes = (
     torch.from_numpy(probes["ImageNet"].weights[f]).float().unflatten(0, (2, -1))[:, None].expand_as(maps)
@@ -546,7 +547,7 @@ ways = {name: (name, lambda _: None) for name in caches} | {"findings, own head"
 at = [
     (i, f)
     for i in parts["test"]
-    for f in np.flatnonzero(dataset.labels[i])
+    for f in np.flatnonzero(dataset.drawn_findings[i])
     if DRAWN_FINDINGS[f] in {box.finding for box in dataset.boxes(i)}
 ]
 found = {

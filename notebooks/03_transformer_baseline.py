@@ -55,9 +55,10 @@ from rrg_lib.experiments.reports import write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.tuning import BAND, tune
 from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, generate
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
-from rrg_lib.models.generator import report_loss as library_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.layers import ReleasedLayerNorm
+from rrg_lib.models.report_loss import report_loss as library_loss
 from rrg_lib.models.transformer import EncoderLayer, MultiHeadAttention, SinusoidalPositions, merge_heads, split_heads
 from rrg_lib.models.transformer import causal_mask as library_mask
 from rrg_lib.models.visual.extractor import VisualExtractor
@@ -99,7 +100,7 @@ def patches_of(inputs):
 
 
 effusion = DRAWN_FINDINGS.index("Effusion")
-look = next(i for i in dataset.split_indices("val") if dataset.labels[i, effusion])
+look = next(i for i in dataset.split_indices("val") if dataset.drawn_findings[i, effusion])
 views = dataset.views_array([look])
 with torch.no_grad():
     features = run.extractor(torch.from_numpy(views)).patches  # (1, S, d_vf)
@@ -220,7 +221,7 @@ tuple(query.shape), tuple(ours.shape)
 # > $\mathrm{norm}(\mathbf x) = \mathbf a \odot \dfrac{\mathbf x - \bar x}{s + \epsilon} + \mathbf b, \qquad s = \sqrt{\tfrac{1}{d-1}\sum_i (x_i - \bar x)^2}$
 #
 # *The papers say "Transformer" · the released code divides by $d-1$ and adds $\epsilon$ to the deviation; PyTorch's divides by $d$ and adds
-# $\epsilon$ to the variance · we do as released, and `GeneratorConfig(norm="torch")` chooses the other.*
+# $\epsilon$ to the variance · we do as released, and `TransformerConfig(norm="torch")` chooses the other.*
 #
 # **Exercise 3.2** (4 min). Write the released one (`weight` is $\mathbf a$, `bias` is $\mathbf b$).
 
@@ -445,7 +446,7 @@ say(
 # Count the parameters of each part, from the model itself, at the published size.
 
 # %%
-published = ReportGenerator(GeneratorConfig()).eval()
+published = ReportGenerator(TransformerConfig()).eval()
 
 
 def count(*modules):
@@ -821,7 +822,7 @@ say(
 
 # %%
 test = dataset.split_indices("test")
-labels = {i: [name for name, on in zip(DRAWN_FINDINGS, dataset.labels[i], strict=True) if on] for i in test}
+labels = {i: [name for name, on in zip(DRAWN_FINDINGS, dataset.drawn_findings[i], strict=True) if on] for i in test}
 shown = [next(i for i in test if not labels[i])]
 for finding in ("Cardiomegaly", "Effusion"):
     shown.append(next(i for i in test if finding in labels[i] and i not in shown))

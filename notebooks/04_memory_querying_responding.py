@@ -62,9 +62,10 @@ from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.reports import validation_scores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.decoding import DecodingConfig
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.models.memory.base import read_slots
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.replication.exact_checks import MIMIC_VOCABULARY, memory_cost, parameters
@@ -360,7 +361,7 @@ pd.DataFrame(
 # count multiplications at the published size.
 
 # %% tags=["nbval-check-output"]
-published, full = CMNConfig(), GeneratorConfig()
+published, full = CMNConfig(), TransformerConfig()
 once = 2 * published.slots * full.d_model**2  # W_k and W_v for one copy of M
 study_batch, beams, steps = 16, 3, full.max_length + 1  # the released search takes one step more than it needs
 print(f"one projection of keys and values:                {once / 1e9:8.2f} thousand million multiplications")

@@ -66,8 +66,8 @@ from rrg_lib.experiments.reports import validation_scores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive, similarity_targets
-from rrg_lib.models.generator import report_loss
 from rrg_lib.models.memory.prototypes import Prototypes, pooled_images, report_features, standard
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 from rrg_lib.replication.seed_scores import measured as measured_of
 from rrg_lib.replication.seed_scores import measured_as, order, swept
@@ -150,7 +150,7 @@ empty, small = (
 )
 largest, second_largest = in_train.nlargest(2).items()
 train = dataset.split_indices("train")
-alone, ill = labels[:, 0] == 1, dataset.labels.any(axis=1)
+alone, ill = labels[:, 0] == 1, dataset.drawn_findings.any(axis=1)
 Markdown(
     f"- **Largest**: {largest[0]}, with {largest[1] / second_largest[1]:.1f} times the studies of the next, {second_largest[0]}.\n"
     f"- **Empty** in training: {', '.join(empty) or 'none'}. No expert's code of this collection says {'them' if len(empty) > 1 else 'it'}.\n"
@@ -787,7 +787,7 @@ checks.label_f1(label_f1)
 test = dataset.split_indices("test")
 told = {how: run.labels.at_test(test, how) for how in ("classifier", "reference")}
 truth = told["reference"]
-upper = observations_of_drawn(dataset.labels[test])  # a classifier that sees every drawn finding
+upper = observations_of_drawn(dataset.drawn_findings[test])  # a classifier that sees every drawn finding
 seen, with_none = (
     label_f1(told["classifier"], truth),
     2 * (told["classifier"] & truth).sum() / (told["classifier"].sum() + truth.sum()),
@@ -854,10 +854,8 @@ columns = {
 def scored(reports):
     """Scores of one set of test reports, each as a sum over the studies."""
     said = np.array([labeler.label(reports[dataset.ids[i]]) for i in test])
-    names = np.array(DRAWN_FINDINGS)
-    found = {
-        n: finding_f1(said[:, c], dataset.labels[test][:, c], names[c]).additive["micro"] for n, c in columns.items()
-    }
+    truth, names = dataset.drawn_findings[test], np.array(DRAWN_FINDINGS)
+    found = {n: finding_f1(said[:, c], truth[:, c], names[c]).additive["micro"] for n, c in columns.items()}
     return {"BLEU-4": nlg_scores(references, reports, metrics=["BLEU-4"]).additive["BLEU-4"], **found}
 
 
@@ -1230,9 +1228,9 @@ if len(boxed):
 # *What to see: what the codes say, what the radiologist wrote, and which of the codes each system says. Judge the findings before the fluency.*
 
 # %%
-many = sorted(dataset.ids[i] for i in test if dataset.labels[i].sum() >= 3)
+many = sorted(dataset.ids[i] for i in test if dataset.drawn_findings[i].sum() >= 3)
 shown_study = dataset.index(many[0]) if many else test[0]
-codes_of = [name for name, there in zip(DRAWN_FINDINGS, dataset.labels[shown_study], strict=True) if there]
+codes_of = [name for name, there in zip(DRAWN_FINDINGS, dataset.drawn_findings[shown_study], strict=True) if there]
 stored_texts = {}
 for result in results.stored("laptop", DATASET):
     e = result.experiment

@@ -55,10 +55,11 @@ from rrg_lib.experiments.reports import validation_scores, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.decoding import generate
-from rrg_lib.models.generator import GeneratorConfig, report_loss
+from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import MCSAMConfig, mcsam
 from rrg_lib.models.memory import topics as topics_module
 from rrg_lib.models.memory.topics import find_topics
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import Encoder, causal_mask, merge_heads, split_heads
 from rrg_lib.replication.seed_scores import measured as measured_of
 from rrg_lib.replication.seed_scores import measured_as, order, swept
@@ -863,7 +864,7 @@ def cosines(pair, part):
     return np.diag(every).copy(), every[~np.eye(len(every), dtype=bool)]
 
 
-abnormal = dataset.labels[test.indices].any(1)
+abnormal = dataset.drawn_findings[test.indices].any(1)
 everyone = np.ones(len(test), dtype=bool)
 panels = {
     "before training": ("before training", everyone),
@@ -1441,7 +1442,7 @@ if PROFILE != "ci":
 # seconds are this machine's, the shape of the curve is not.
 
 # %%
-full, studies = GeneratorConfig(), 2
+full, studies = TransformerConfig(), 2
 encoder = Encoder(full.d_model, full.d_ff, full.heads, full.layers, 0.0, full.norm).eval().requires_grad_(False)
 patches, word = torch.randn(studies, S, full.d_model), torch.randn(studies, 1, full.d_model)
 

@@ -573,8 +573,8 @@ Markdown(
 
 # %%
 splits = {name: dataset.split_indices(name) for name in ("train", "val", "test")}
-priority = rarest_first(dataset.labels[splits["train"]])
-single = single_labels(dataset.labels, priority)  # (n,), 0 is Normal
+priority = rarest_first(dataset.drawn_findings[splits["train"]])
+single = single_labels(dataset.drawn_findings, priority)  # (n,), 0 is Normal
 classes = (NORMAL, *DRAWN_FINDINGS)
 
 
@@ -586,7 +586,7 @@ def studies_of(targets, encoded=vectors):
 counts = pd.DataFrame(
     {name: np.bincount(single[splits[name]], minlength=len(classes)) for name in splits}, index=classes
 )
-ill_twice = (dataset.labels[splits["test"]].sum(axis=1) > 1).sum()
+ill_twice = (dataset.drawn_findings[splits["test"]].sum(axis=1) > 1).sum()
 print(counts.sort_values("train", ascending=False).to_string())
 print(f"\n{ill_twice} of the {len(splits['test'])} test studies have more than one finding and lose the others here")
 
@@ -851,13 +851,13 @@ figures.class_dots(each | {"report, read by rules": rules.per_class()}, name="07
 # validation studies. There is no class `Normal` now: a normal study is one without a finding.
 
 # %%
-all_findings = studies_of(dataset.labels)
+all_findings = studies_of(dataset.drawn_findings)
 many = {"constant: the most frequent finding": constant_answer(all_findings[0], all_findings[2], DRAWN_FINDINGS)}
 for inputs in ("image", "report", "both"):
     many[f"{inputs}, ce + focal"] = scored(all_findings, DRAWN_FINDINGS, inputs=inputs, labels="multi")
 many["both, ce alone"] = scored(all_findings, DRAWN_FINDINGS, labels="multi", loss="ce")
 many["report, read by rules"] = SeedScores(
-    [class_scores(read[splits["test"]], dataset.labels[splits["test"]], DRAWN_FINDINGS)]
+    [class_scores(read[splits["test"]], dataset.drawn_findings[splits["test"]], DRAWN_FINDINGS)]
 )
 score_table(many)
 

@@ -65,8 +65,10 @@ from rrg_lib.experiments.results import twins
 from rrg_lib.experiments.run import Run, prepared
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.decoding import DecodingConfig
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss, summed_report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig
+from rrg_lib.models.report_loss import report_loss, summed_report_loss
 from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, step_cost, training_step, workloads
 from rrg_lib.performance.harness import machine, matmul_peak
 from rrg_lib.performance.reads import GROWTH
@@ -192,7 +194,7 @@ def new_system(profile):
 
 
 torch.manual_seed(0)
-published = ReportGenerator(GeneratorConfig(), CMNConfig()).to(device).train()
+published = ReportGenerator(TransformerConfig(), CMNConfig()).to(device).train()
 tokens = torch.ones(8, 60, dtype=torch.long)
 made_up = Batch(torch.randn(8, 98, 2048), tokens, tokens.float())
 systems = {"ci": new_system("ci"), "laptop": new_system("laptop"), "published": published}
@@ -425,7 +427,7 @@ peak = matmul_peak()
 with torch.device("meta"):  # the published size, of shapes
     ids = torch.ones(8, 60, dtype=torch.long)
     flops = step_cost(
-        ReportGenerator(GeneratorConfig(), CMNConfig()), Batch(torch.zeros(8, 98, 2048), ids, ids.float())
+        ReportGenerator(TransformerConfig(), CMNConfig()), Batch(torch.zeros(8, 98, 2048), ids, ids.float())
     )
 took = parts.loc["published", ["forward", "backward", "Adam"]].sum() / 1e3
 ran["8.4 peak of matrix products"] = where

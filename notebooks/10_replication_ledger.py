@@ -48,13 +48,12 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import replication_ledger as checks
 from rrg_lib.book.figures import replication_ledger as figures
 from rrg_lib.book.figures.paper_figures import draw
-from rrg_lib.book.prose import say
+from rrg_lib.book.prose import agreeing, say
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.experiments import results
-from rrg_lib.models.generator import GeneratorConfig
+from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
-from rrg_lib.replication.claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED
 from rrg_lib.replication.decision_rule import MIN_SEEDS, corrected, smallest_difference
 from rrg_lib.replication.exact_checks import (
     CMN,
@@ -66,10 +65,11 @@ from rrg_lib.replication.exact_checks import (
     parameters,
     run_check,
 )
-from rrg_lib.replication.ledger import counts, ledger
-from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables
-from rrg_lib.replication.printed_values import compare, published, relative_gain, same_elsewhere, values_of
+from rrg_lib.replication.ledger import claim_rows, counts, value_rows
+from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables, shown_evidence
+from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
+from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
@@ -92,14 +92,14 @@ from rrg_lib.runtime.package_data import table as shipped
 
 # %%
 stored = results.stored()
-rows = ledger(stored)  # `rrg ledger` writes the same rows as ledger.csv and ledger.md
+values, claims = value_rows(stored), claim_rows(stored)
+rows = [*values, *claims]  # `rrg ledger` writes the same rows as ledger.csv and ledger.md
 by_id = {row.id: row for row in rows}
 
 # %% tags=["nbval-check-output"]
-kinds = pd.Series([row.kind for row in rows]).value_counts()
-print(f"{kinds['value']} printed values, {kinds['claim']} claims, of {len({row.paper for row in rows})} papers")
-without = counts(ledger([]))  # what can be said with nothing trained at all
-print({verdict: n for verdict, n in without["claim"].items() if n})
+print(f"{len(values)} printed values, {len(claims)} claims, of {len({row.paper for row in rows})} papers")
+without = counts(claim_rows([]))  # what can be said with nothing trained at all
+print({verdict.value: n for verdict, n in without["claim"].items() if n})
 
 # %% [markdown]
 # *What to see: how little is blue or red. Most of what was printed can't be checked on a laptop, and a page that hid its grey bars would mislead.*
@@ -111,17 +111,17 @@ figures.verdict_counts(found, name="10_verdicts")
 # %%
 total = sum(found["claim"].values())
 say(
-    "Of {total} claims ({ours} in our reading), {none} are not run, {wrong} contradict the numbers printed beside them, {open} were measured on drawn studies "
-    "and stay undecided, {alike} make no difference there that matters, {fail} fail and {holds} hold. {runs} stored results went into this.",
+    "Of {total} claims ({ours} in our reading), {none} not run, {wrong} the numbers printed beside them, {open} measured on drawn studies "
+    "and undecided, {alike} no difference there that matters, {fail} and {hold}. {runs} into this.",
     total=total,
-    ours=sum(row.wording == "our reading" for row in rows),
-    alike=found["claim"][NO_DIFFERENCE],
-    fail=found["claim"][FAILS],
-    none=found["claim"][NOT_RUN],
-    wrong=found["claim"]["contradicted by its own table"],
-    open=found["claim"][UNDECIDED],
-    holds=found["claim"][HOLDS],
-    runs=len(stored),
+    ours=sum(row.claim.wording == "our reading" for row in claims),
+    alike=agreeing(found["claim"][Verdict.NO_DIFFERENCE], "makes", "make"),
+    fail=agreeing(found["claim"][Verdict.FAILS], "fails", "fail"),
+    none=agreeing(found["claim"][Verdict.NOT_RUN], "is", "are"),
+    wrong=agreeing(found["claim"][Verdict.CONTRADICTED], "contradicts", "contradict"),
+    open=agreeing(found["claim"][Verdict.UNDECIDED], "was", "were"),
+    hold=agreeing(found["claim"][Verdict.HOLDS], "holds", "hold"),
+    runs=agreeing(len(stored), "stored result went", "stored results went"),
 )
 
 # %% [markdown]
@@ -164,16 +164,17 @@ for metric in NLG:
     )
 
 # %% tags=["nbval-check-output"]
-print(by_id["student-cmn"].verdict, "·", compare(aligned, plain))
+print(by_id["student-cmn"].verdict.value, "·", compare_rows(aligned, plain))
 
 # %% [markdown]
 # These are all claims that their own tables contradict. (Where a claim was also measured here, the row says so in brackets.)
 
 # %%
-contradicted = [row for row in rows if row.kind == "claim" and row.verdict.startswith("contradicted")]
+contradicted = [row for row in claims if row.verdict is Verdict.CONTRADICTED]
 pd.set_option("display.max_colwidth", None)
 pd.DataFrame(
-    [[row.paper, row.where, row.statement, row.why] for row in contradicted], columns=["paper", "where", "claim", "why"]
+    [[row.paper, row.where, row.claim.claim, row.why] for row in contradicted],
+    columns=["paper", "where", "claim", "why"],
 )
 
 # %% [markdown]
@@ -217,11 +218,11 @@ for dataset in ("iu_xray", "mimic_cxr"):
     base = values_of(CMN, "Table 2", dataset, "BASE")
     for name in ("BASE+MEM", "CMN"):
         row = values_of(CMN, "Table 2", dataset, name)
-        said = row["average gain over BASE, %"]
+        gain = row["average gain over BASE, %"]
         ends = [[(row[m].low / base[m].high, row[m].high / base[m].low)[side] for m in NLG] for side in (0, 1)]
         for how, mean in (("arithmetic", np.mean), ("geometric", lambda x: np.exp(np.mean(np.log(x))))):
             low, high = (100 * (mean(x) - 1) for x in ends)
-            fits[how] += low <= said.high and high >= said.low
+            fits[how] += low <= gain.high and high >= gain.low
 print(fits, "of 4 printed figures")
 
 # %% [markdown]
@@ -232,7 +233,7 @@ print(fits, "of 4 printed figures")
 
 # %% tags=["nbval-check-output"]
 for name in ("cmn-gains-iu", "cmn-gains-mimic"):
-    print(f"{by_id[name].statement}: {by_id[name].verdict}")
+    print(f"{by_id[name].claim.claim}: {by_id[name].verdict.value}")
 print(run_check("mimic_cxr_gains_most").why)
 
 # %% [markdown]
@@ -259,7 +260,7 @@ checks.share_of_slots(share_of_slots)
 
 # %% tags=["nbval-check-output"]
 d, base = (
-    GeneratorConfig().d_model,
+    TransformerConfig().d_model,
     parameters(None),
 )  # BASE with its ResNet-101, counted from the code at the published size
 print(f"BASE {base:,}; CMN with 4,096 slots {parameters(CMNConfig(slots=4096)):,}")
@@ -268,7 +269,7 @@ print(
 )
 for reading, percent in memory_cost(4096).items():
     print(f"  {percent:6.3f} %  {reading}")
-print(by_id["cmn-parameters"].why.partition(";")[0], "·", by_id["cmn-parameters"].verdict)
+print(by_id["cmn-parameters"].why.partition(";")[0], "·", by_id["cmn-parameters"].verdict.value)
 
 # %% [markdown]
 # Three readings come close, none *rounds* to the printed figure. One of them gives it when the digits behind are cut off and not rounded: the row says
@@ -318,9 +319,9 @@ display(
 )
 Markdown(
     "\n".join(
-        f"- {row.system} {row.metric}: {row.why}"
-        for row in rows
-        if (row.where, row.dataset, row.metric) == ("Table 1", "iu_xray", "reports")
+        f"- {row.printed.system} {row.printed.metric}: {row.why}"
+        for row in values
+        if (row.where, row.dataset, row.printed.metric) == ("Table 1", "iu_xray", "reports")
     )
 )
 
@@ -503,9 +504,19 @@ say(
 # no scores study by study; they cannot be paired, and their rows say so.
 
 # %%
-claimed = [row for row in rows if row.kind == "claim" and " > " in row.system]
+claimed = [row for row in claims if row.claim.is_gain]
 pd.DataFrame(
-    [[row.system, row.metric, row.paper.split()[0], row.ours_on, row.verdict, row.why] for row in claimed],
+    [
+        [
+            row.claim.system,
+            ";".join(row.claim.metrics),
+            row.paper.split()[0],
+            shown_evidence(row.evidence).ours_on,
+            row.verdict.value,
+            row.why,
+        ]
+        for row in claimed
+    ],
     columns=["order", "scores", "paper", "measured on", "verdict", "why"],
 )
 
@@ -591,21 +602,21 @@ pd.DataFrame(
 ).T
 
 # %%
-said = []
+sentences = []
 for name in kinds_of_system:
     if found := together.get((name, "finding-F1")):
         low, high, delta = found.low, found.high, smallest_difference("finding-F1")
         if high < 0:
-            said.append(f"{name} is **below** BASE by {-found.difference:.3f} (at least {-high:.3f})")
+            sentences.append(f"{name} is **below** BASE by {-found.difference:.3f} (at least {-high:.3f})")
         elif low > 0:
-            said.append(f"{name} is **above** BASE by {found.difference:.3f} (at least {low:.3f})")
+            sentences.append(f"{name} is **above** BASE by {found.difference:.3f} (at least {low:.3f})")
         elif high < delta:
-            said.append(f"a gain of {name} over BASE of {delta:g} or more is **excluded** (at most {high:+.3f})")
+            sentences.append(f"a gain of {name} over BASE of {delta:g} or more is **excluded** (at most {high:+.3f})")
         else:
-            said.append(f"of {name} nothing is decided (between {low:+.3f} and {high:+.3f})")
+            sentences.append(f"of {name} nothing is decided (between {low:+.3f} and {high:+.3f})")
 Markdown(
-    "In finding-F1, over all trainings of a kind, on these studies: " + "; ".join(said) + "."
-    if said
+    "In finding-F1, over all trainings of a kind, on these studies: " + "; ".join(sentences) + "."
+    if sentences
     else "**Not run.**"
 )
 
@@ -887,9 +898,9 @@ say(
 # Each claim that is not run says what it waits for:
 
 # %%
-open_claims = [row for row in rows if row.kind == "claim" and row.verdict == NOT_RUN]
+open_claims = [row for row in claims if row.verdict is Verdict.NOT_RUN]
 pd.DataFrame(
-    [[row.paper.split()[0], row.where, row.statement, row.why] for row in open_claims],
+    [[row.paper.split()[0], row.where, row.claim.claim, row.why] for row in open_claims],
     columns=["paper", "where", "claim", "why"],
 )
 
@@ -903,40 +914,37 @@ pd.DataFrame(
 
 # %%
 def of(*verdicts):
-    return [row for row in rows if row.kind == "claim" and row.verdict in verdicts]
+    return [row for row in claims if row.verdict in verdicts]
 
 
 listed = {
-    "holds on drawn radiographs": of(HOLDS),
-    "fails on drawn radiographs": of(FAILS),
-    "makes no difference that matters there": of(NO_DIFFERENCE),
-    "contradicted by its own paper": of("contradicted by its own table"),
-    "not reproduced by counting": of("not reproduced"),
-    "in accord with its own paper, and no more": of("consistent with its own table"),
+    "holds on drawn radiographs": of(Verdict.HOLDS),
+    "fails on drawn radiographs": of(Verdict.FAILS),
+    "makes no difference that matters there": of(Verdict.NO_DIFFERENCE),
+    "contradicted by its own paper": of(Verdict.CONTRADICTED),
+    "not reproduced by counting": of(Verdict.NOT_REPRODUCED),
+    "in accord with its own paper, and no more": of(Verdict.CONSISTENT),
 }
 Markdown(
     "\n".join(
-        f"- **{how}** ({len(them)}): {'; '.join(row.statement for row in them) or 'none'}"
+        f"- **{how}** ({len(them)}): {'; '.join(row.claim.claim for row in them) or 'none'}"
         for how, them in listed.items()
     )
 )
 
 # %%
-gain = [
-    row
-    for row in rows
-    if row.kind == "claim" and " > " in row.system and row.verdict in (HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED)
-]
+gains_measured = [row for row in claims if row.claim.is_gain and row.verdict.on_drawn_studies]
+with_verdict = {verdict: sum(row.verdict is verdict for row in gains_measured) for verdict in Verdict}
 say(
-    "Of the {n} claimed gains and best settings that were measured here, **{holds} hold**, {fails} fail, {alike} make no difference that matters and {open} "
-    "are undecided. {shown} What this book can say is how large the experiment would have to be that decides one: the rows name the seeds and the studies.",
-    n=len(gain),
-    holds=sum(row.verdict == HOLDS for row in gain),
-    fails=sum(row.verdict == FAILS for row in gain),
-    alike=sum(row.verdict == NO_DIFFERENCE for row in gain),
-    open=sum(row.verdict == UNDECIDED for row in gain),
+    "Of the {n} claimed gains and best settings that were measured here, **{hold}**, {fail}, {alike} no difference that matters and {open} "
+    "undecided. {shown} What this book can say is how large the experiment would have to be that decides one: the rows name the seeds and the studies.",
+    n=len(gains_measured),
+    hold=agreeing(with_verdict[Verdict.HOLDS], "holds", "hold"),
+    fail=agreeing(with_verdict[Verdict.FAILS], "fails", "fail"),
+    alike=agreeing(with_verdict[Verdict.NO_DIFFERENCE], "makes", "make"),
+    open=agreeing(with_verdict[Verdict.UNDECIDED], "is", "are"),
     shown="So no published order of two systems is shown to hold by this book, and an undecided one is not shown to fail either."
-    if not any(row.verdict == HOLDS for row in gain)
+    if not with_verdict[Verdict.HOLDS]
     else "Those that hold do so on drawn radiographs: none is reproduced.",
 )
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import Batch, ReportGenerator, summed_report_loss
+from rrg_lib.models.interface import Batch, Captioner
+from rrg_lib.models.report_loss import summed_report_loss
 from rrg_lib.runtime.checkpoint import (
     check_same,
     load_into,
@@ -26,15 +26,17 @@ from rrg_lib.runtime.checkpoint import (
     optimizer_tensors,
     save_tensors,
 )
+from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.device import memory_advice, this_device
 from rrg_lib.runtime.distributed import summed, this_process, wait_for_all
 from rrg_lib.runtime.workspace import write_json
 
-PRECISIONS = ("no", "tf32", "fp16", "bf16")
+#: What a precision computes in where torch's autocast says that it does no harm; the others compute in float32.
+_AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 #: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the
 #: scores that it will give, and `missing`, those that it cannot compute on these studies, with the reason.
-ScoreFunction = Callable[[ReportGenerator], dict[str, float]]
+ScoreFunction = Callable[[Captioner], dict[str, float]]
 #: What the loop itself knows of an epoch.
 _OWN_SCORES = ("train_loss", "validation_loss")
 
@@ -50,6 +52,8 @@ class TrainingConfig:
     `weight_decay_memory` for what belongs to the memory (None: as for the rest, as released). L2 decay and Adam
     together silence a memory: where hardly any gradient comes, the decay is all the gradient there is, and Adam makes
     full-sized steps of it, until queries and keys are zero and every slot weighs the same (chapter 04 shows it).
+    `clip_norm` limits the length of the whole gradient, `clip_value` each of its numbers (R2Gen and the LSTM captioners
+    were trained with the latter).
 
     For speed and room, off in every preset, because they change the last bits or the order of the studies:
     `mixed_precision` ("tf32" and "fp16" need a GPU), `compile` (torch.compile; minutes to begin with, and it wants a
@@ -71,6 +75,7 @@ class TrainingConfig:
     step_factor: float = 0.8
     warmup_steps: int = 0
     clip_norm: float | None = None
+    clip_value: float | None = None
     accumulate: int = 1
     mixed_precision: Literal["no", "tf32", "fp16", "bf16"] = "no"
     compile: bool = False
@@ -85,10 +90,7 @@ class TrainingConfig:
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1 or self.save_every < 1:
             raise ConfigurationError("epochs, batch_size, accumulate and save_every must be at least 1")
-        if self.schedule not in ("step", "cosine", "constant"):
-            raise ConfigurationError(f"schedule is {self.schedule!r}: it can be step, cosine or constant")
-        if self.mixed_precision not in PRECISIONS:
-            raise ConfigurationError(f"mixed_precision is {self.mixed_precision!r}: it can be {', '.join(PRECISIONS)}")
+        check_choices(self)
         if self.workers < 0:
             raise ConfigurationError(f"workers is {self.workers}: 0 reads in the training process itself")
 
@@ -109,11 +111,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Monitor:
-    """By which weighted sum the best epoch is chosen, and `said`, why it is not the one that was asked for ("" when it
-    is)."""
+    """By which weighted sum the best epoch is chosen, and the `reason` why it is not the one that was asked for (""
+    when it is)."""
 
     weights: dict[str, float]
-    said: str = ""
+    reason: str = ""
 
 
 def usable_monitor(
@@ -202,7 +204,7 @@ class Trainer:
 
     def __init__(
         self,
-        generator: ReportGenerator,
+        generator: Captioner,
         train: DataLoader,
         validation: DataLoader,
         config: TrainingConfig,
@@ -231,17 +233,15 @@ class Trainer:
             raise ConfigurationError(
                 f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there"
             )
-        precision = "no" if config.mixed_precision == "tf32" else config.mixed_precision
-        AcceleratorState._reset_state()  # one process may train several runs, each in a precision of its own
-        self.accelerator = Accelerator(
-            cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate
-        )
+        # accelerate has one precision a process, and one process may train several runs: theirs is this class' own.
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", gradient_accumulation_steps=config.accumulate)
+        self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=config.mixed_precision == "fp16")
         self.order, self.train_batches, self.validation_batches = train.batch_sampler, train, validation
         if (
             self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda"
         ):  # a fine-tuned extractor's, over the whole batch
             generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
-        generator.encoder.checkpointed = generator.decoder.checkpointed = config.checkpoint
+        generator.recompute_activations(config.checkpoint)
         if config.compile:
             generator.compile(dynamic=True)
         # The loaders are not prepared: they give each process its part of every batch themselves
@@ -252,7 +252,7 @@ class Trainer:
         self.best = (-1, -math.inf)
 
     @property
-    def plain(self) -> ReportGenerator:
+    def plain(self) -> Captioner:
         """The generator without what `accelerate` wraps around it."""
         return self.accelerator.unwrap_model(self.generator)
 
@@ -321,23 +321,34 @@ class Trainer:
         self._judge(row)
         return row
 
+    def _autocast(self) -> torch.autocast:
+        lower = _AUTOCAST.get(self.config.mixed_precision)
+        return torch.autocast(self.accelerator.device.type, lower, enabled=lower is not None)
+
     def _train_step(self, batch: Batch) -> float:
         """One step down the whole objective: the report loss and what memory and alignment add to it (XProNet Eq. 20;
         MCSAM, objective)."""
         batch = batch.to(self.accelerator.device)
-        with self.accelerator.accumulate(self.generator), self.accelerator.autocast():
+        with self.accelerator.accumulate(self.generator), self._autocast():
             output = self.generator(batch)
             total, words = summed_report_loss(output.logits, batch.tokens, batch.mask)
-            own, whole = summed(total), summed(words)
+            everyones, whole = summed(total), summed(words)
             losses = output.losses.values()
             # Gradients are averaged over the processes, and each has its part of one sum; the other losses are the
             # whole batch's in every process.
-            self.accelerator.backward(total / whole * self.accelerator.num_processes + sum(losses))
-            if self.config.clip_norm is not None and self.accelerator.sync_gradients:
-                self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
-            self.optimizer.step()
+            loss = total / whole * self.accelerator.num_processes + sum(losses)
+            self.accelerator.backward(self.scaler.scale(loss))
+            if self.accelerator.sync_gradients:
+                if self.config.clip_norm is not None or self.config.clip_value is not None:
+                    self.scaler.unscale_(self.optimizer.optimizer)
+                if self.config.clip_norm is not None:
+                    self.accelerator.clip_grad_norm_(self.generator.parameters(), self.config.clip_norm)
+                if self.config.clip_value is not None:
+                    self.accelerator.clip_grad_value_(self.generator.parameters(), self.config.clip_value)
+                self.scaler.step(self.optimizer.optimizer)  # left out where a number of fp16 has run over
+                self.scaler.update()
             self.optimizer.zero_grad()
-        return (own / whole + sum(loss.detach() for loss in losses)).item()
+        return (everyones / whole + sum(loss.detach() for loss in losses)).item()
 
     def _judge(self, row: dict[str, float]) -> None:
         """Close an epoch: is it the best so far? Then write everything down."""
@@ -369,11 +380,13 @@ class Trainer:
     def validation_loss(self) -> float:
         """Mean negative log-likelihood a word over the validation split."""
         self.generator.eval()
-        found = torch.zeros(2, device=self.accelerator.device, dtype=torch.float64)
+        sums = torch.zeros(2, device=self.accelerator.device, dtype=torch.float64)
         for batch in self.validation_batches:
             batch = batch.to(self.accelerator.device)
-            found += torch.stack(summed_report_loss(self.generator(batch).logits, batch.tokens, batch.mask))
-        total, words = summed(found)
+            with self._autocast():
+                logits = self.generator(batch).logits
+            sums += torch.stack(summed_report_loss(logits, batch.tokens, batch.mask))
+        total, words = summed(sums)
         return (total / words).item()
 
     def _save(self, name: str, *, full: bool = True) -> None:

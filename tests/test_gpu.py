@@ -10,8 +10,9 @@ import torch
 from toy import ToyDataset, trainer
 
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, XProNetConfig
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.performance import budget
 from rrg_lib.runtime.device import this_device
 
@@ -25,7 +26,7 @@ SYSTEMS = {
     "xpronet": XProNetConfig(image_dim=32, text_dim=32, dropout=0.0),
     "mcsam": MCSAMConfig(slots=64, top_k=8, dropout=0.0),
 }
-CONFIG = GeneratorConfig(
+CONFIG = TransformerConfig(
     vocab_size=60, d_vf=48, d_model=64, d_ff=96, heads=4, layers=2, dropout=0.0, feature_dropout=0.0, max_length=20
 )
 
@@ -46,7 +47,7 @@ def batch():
     mask[:, 0] = 1
     labels = (torch.rand(6, 14) < 0.3).float()
     labels[:, 0] = 1
-    from rrg_lib.models.generator import Batch
+    from rrg_lib.models.interface import Batch
 
     return Batch(torch.randn(6, 18, 48), tokens, mask, labels)
 
@@ -111,7 +112,7 @@ def peak_of_a_step(generator: ReportGenerator, given) -> float:
 
 def test_checkpointing_saves_memory_and_changes_no_gradient():
     torch.manual_seed(0)
-    config = GeneratorConfig(
+    config = TransformerConfig(
         vocab_size=760, d_vf=2048, d_model=512, d_ff=512, heads=8, layers=3, dropout=0.0, feature_dropout=0.0
     )
     plain = ReportGenerator(config, None).cuda().train()

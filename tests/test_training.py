@@ -181,7 +181,7 @@ def test_what_cannot_be_computed_is_left_out_of_the_monitor_and_said(tmp_path):
     run = trainer(tmp_path, score=Scores(missing=missing), epochs=1, monitor={"quality": 1.0, "finding-F1": 1.0})
     assert run.monitor.weights == {"quality": 1.0}
     assert (
-        run.monitor.said
+        run.monitor.reason
         == f"finding-F1 cannot be computed ({missing['finding-F1']}): the epoch is chosen by quality alone"
     )
     result = run.fit()

@@ -178,15 +178,25 @@ MIMIC = {
 }
 
 
-def mimic(root: Path, *, packed: bool = False, reports: str = "tree", version: str = "2.0.0") -> Path:
-    """MIMIC-CXR-JPG of five studies; `reports` is "tree", "zip" or "none", `packed` gzips the tables."""
+def mimic(
+    root: Path,
+    studies: dict[str, tuple] | None = None,
+    *,
+    packed: bool = False,
+    reports: str = "tree",
+    version: str = "2.0.0",
+    labels: bool = True,
+) -> Path:
+    """MIMIC-CXR-JPG of five studies, or of others told as in `MIMIC`; `reports` is "tree", "zip" or "none", `packed`
+    gzips the tables; without `labels` there is no table of what a labeler found."""
     rows = {
         "split": [["dicom_id", "study_id", "subject_id", "split"]],
         "metadata": [["dicom_id", "subject_id", "study_id", "ViewPosition"]],
     }
-    rows["chexpert"] = [["subject_id", "study_id", *OBSERVATIONS]]
+    if labels:
+        rows["chexpert"] = [["subject_id", "study_id", *OBSERVATIONS]]
     texts = {}
-    for study, (patient, split, views, report) in MIMIC.items():
+    for study, (patient, split, views, report) in (studies or MIMIC).items():
         folder = f"p{patient[:2]}/p{patient}"
         for image, view in views:
             rows["split"].append([image, study, patient, split])
@@ -194,12 +204,13 @@ def mimic(root: Path, *, packed: bool = False, reports: str = "tree", version: s
             path = root / "files" / folder / f"s{study}" / f"{image}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(film(image)).save(path, quality=95)
-        labels = dict.fromkeys(OBSERVATIONS, "") | {
-            "Edema": "1.0" if "Edema" in report else "",
-            "Cardiomegaly": "-1.0",
-            "Fracture": "0.0",
-        }
-        rows["chexpert"].append([patient, study, *labels.values()])
+        if labels:
+            values = dict.fromkeys(OBSERVATIONS, "") | {
+                "Edema": "1.0" if "Edema" in report else "",
+                "Cardiomegaly": "-1.0",
+                "Fracture": "0.0",
+            }
+            rows["chexpert"].append([patient, study, *values.values()])
         texts[f"files/{folder}/s{study}.txt"] = report
     for name, table in rows.items():
         text = "".join(",".join(row) + "\n" for row in table).encode()

@@ -15,7 +15,6 @@ import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,26 +37,14 @@ from rrg_lib.experiments.image_report_retrieval import encode_studies, neutral_i
 from rrg_lib.experiments.presets import experiment  # noqa: E402
 from rrg_lib.experiments.run import Run  # noqa: E402
 from rrg_lib.models.disease_classifier import ClassifierConfig  # noqa: E402
+from rrg_lib.replication.claim_measurements import PROFILE, Measurement  # noqa: E402
+from rrg_lib.replication.verdicts import DRAWN as DATASET  # noqa: E402
 from rrg_lib.runtime.workspace import written_whole  # noqa: E402
 
-PROFILE, DATASET = "laptop", "iu_phantom"
 #: Seeds of the small classifiers.
 CLASSIFIERS = range(10)
 #: A class is rare that fewer training studies have than this.
 RARE = 60
-
-
-class Measurement(NamedTuple):
-    """One row of the table."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    seeds: int
-    studies: int
-    of: str
-    made_by: str
 
 
 MAKERS: dict[str, Callable[[], Iterator[Measurement]]] = {}
@@ -148,7 +135,7 @@ def focal_loss_and_rare_classes() -> Iterator[Measurement]:
     batches = {name: run.batches(name) for name in splits}
     neutral = neutral_image(generator, batches["train"])
     vectors = {name: encode_studies(generator, batches[name], neutral) for name in splits}
-    targets = single_labels(dataset.labels, rarest_first(dataset.labels[splits["train"]]))
+    targets = single_labels(dataset.drawn_findings, rarest_first(dataset.drawn_findings[splits["train"]]))
     names = (NORMAL, *DRAWN_FINDINGS)
     data = [LabelledStudies(vectors[name].image, vectors[name].report, targets[splits[name]]) for name in splits]
     counts = np.bincount(targets[splits["train"]], minlength=len(names))

@@ -22,7 +22,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from rrg_lib.evaluation.score_table import FINDING_F1
+from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.experiments import attention_results
 from rrg_lib.experiments.attention_results import label_kinds
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
@@ -59,7 +59,8 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None],
                 for labels in label_kinds(made):
                     made.evaluate("test", baselines="all", decoding=made.decoding(protocol, labels))
                     print(keep(made, RESULTS, protocol, labels=labels).relative_to(ROOT))
-            if any(made.dataset.boxes(i) for i in made.dataset.split_indices("test")):
+            drawn = any(made.dataset.boxes(i) for i in made.dataset.split_indices("test"))
+            if drawn and made.experiment.generator.attends:
                 look(made)
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import equations
@@ -19,24 +20,18 @@ from site_text import SiteError, figure, folded, plain, table
 
 from rrg_lib.book.figures import paper_figures
 from rrg_lib.book.figures.replication_ledger import verdict_counts
+from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, stored
 from rrg_lib.experiments.results import table as results_table
-from rrg_lib.replication.ledger import VERDICTS, LedgerRow, counts, ledger
-from rrg_lib.replication.ledger_tables import main_table
+from rrg_lib.replication.ledger import LedgerRow, counts, ledger
+from rrg_lib.replication.ledger_tables import main_table, shown
+from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
+from rrg_lib.replication.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
 #: image.
-FIRST = (
-    "iu_phantom/base,",
-    "iu_phantom/cmn,",
-    "iu_phantom/xpronet, laptop, tuned, labels: classifier",
-    "iu_phantom/mcsam,",
-    "iu_phantom/cmn_pair,",
-    "a1:",
-    "b:",
-)
-SCORES = ["BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "finding-F1", "distinct", "seeds"]
+FIRST, FIRST_BASELINES = ("base", "cmn", "xpronet", "mcsam", "cmn_pair"), ("a1", "b")
 #: Figures of the papers that ours stand beside and that no trained run on this machine is needed for.
 DRAWN = (
     "cmn_table_2",
@@ -85,33 +80,45 @@ def write(
 
 def results(kept: Sequence[StoredResult]) -> str:
     frame = results_table(kept)
-    rows = []
-    for begin in FIRST:
-        for name in frame.index:
-            if str(name).startswith(begin):
-                rows.append(
-                    [
-                        plain(str(name).removeprefix("iu_phantom/").replace(", laptop", "")),
-                        *(plain(frame.loc[name, score]) for score in SCORES),
-                    ]
-                )
-    if len(rows) < len(FIRST):
+    columns = [*(metric.name for metric in metrics_shown("site")), "distinct", "seeds"]
+    systems = {
+        r.experiment.preset: r.system
+        for r in kept
+        if r.experiment.dataset == DRAWN_STUDIES and r.labels_at_test in (None, "classifier")
+    }
+    baselines = {row.name: f"{row.name}: {row.description}" for row in kept[0].evaluation.rows[1:]}
+    names = [systems[preset] for preset in FIRST if preset in systems]
+    names += [baselines[name] for name in FIRST_BASELINES if name in baselines]
+    short = {name: plain(name.removeprefix(f"{DRAWN_STUDIES}/").replace(", laptop", "")) for name in names}
+    rows = [[short[name], *(plain(frame.loc[name, column]) for column in columns)] for name in names]
+    if len(rows) < (wanted := len(FIRST) + len(FIRST_BASELINES)):
         raise SiteError(
-            f"data/results: {len(rows)} of the {len(FIRST)} rows of the start page are stored; run `make results "
+            f"data/results: {len(rows)} of the {wanted} rows of the start page are stored; run `make results "
             f"PROFILE=laptop`"
         )
-    best = {
-        score: max(rows, key=lambda row: float(row[1 + SCORES.index(score)].split()[0]))[0]
-        for score in ("BLEU-4", "finding-F1")
-    }
-    said = " and ".join(f"**{name}** has the highest {score}" for score, name in best.items())
+    praised = " and ".join(
+        f"**{short[max(names, key=means(kept, score).__getitem__)]}** has the highest {score}"
+        for score in ("BLEU-4", FINDING_F1)
+    )
     shown = table(
-        ["system", *SCORES],
+        ["system", *columns],
         rows,
         "Test studies of IU-Phantom, `laptop` profile, decoding chosen on validation; brackets are 95 % bootstrap "
         "intervals over studies",
     )
-    return f"{shown}\nOf these rows {said}.\n"
+    return f"{shown}\nOf these rows {praised}.\n"
+
+
+def means(kept: Sequence[StoredResult], score: str) -> dict[str, float]:
+    """A score by the name of its row in the table of these results: the mean over a system's seeds, and the baselines'
+    beside them."""
+    seeds: dict[str, list[float]] = {}
+    for result in kept:
+        seeds.setdefault(result.system, []).append(result.evaluation.scores[score])
+    of_baselines = {
+        f"{row.name}: {row.description}": row.parts["all"].scores[score] for row in kept[0].evaluation.rows[1:]
+    }
+    return {system: fmean(scores) for system, scores in seeds.items()} | of_baselines
 
 
 def all_results(kept: Sequence[StoredResult]) -> str:
@@ -129,25 +136,26 @@ def all_results(kept: Sequence[StoredResult]) -> str:
 
 def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out: Path) -> str:
     found = counts(rows)
-    said = [verdict for verdict in VERDICTS if any(of[verdict] for of in found.values())]
+    given = [verdict for verdict in Verdict if any(of[verdict] for of in found.values())]
     numbers = table(
         ["verdict", "printed values", "claims"],
-        [[plain(v), *(str(found[k][v]) for k in ("value", "claim"))] for v in said],
+        [[plain(v.value), *(str(found[k][v]) for k in ("value", "claim"))] for v in given],
         "Verdicts",
     )
     main = main_table(rows, results)
-    shown = [
+    systems = [
         [plain(cell) for cell in (*key, *cells)]
         for key, cells in zip(main.index, main.to_numpy().tolist(), strict=True)
     ]
+    texts = [shown(row) for row in rows]
     claims = [
         [plain(c) for c in (r.paper, r.where, r.statement, r.verdict, r.why, r.released_code)]
-        for r in rows
+        for r in texts
         if r.kind == "claim"
     ]
     values = [
         [plain(c) for c in (r.paper, r.where, r.dataset, r.system, r.metric, r.statement, r.ours, r.verdict, r.why)]
-        for r in rows
+        for r in texts
         if r.kind == "value"
     ]
     words = (
@@ -186,7 +194,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             "## The systems of this book",
             table(
                 [plain(name) for name in index],
-                shown,
+                systems,
                 "Printed and ours, side by side; *ours* is measured on what its column says",
             ),
             *pictures[1:],

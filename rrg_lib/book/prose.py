@@ -143,6 +143,11 @@ def say(text: str, **values: Any) -> Markdown:
     )
 
 
+def agreeing(n: int, one: str, several: str) -> str:
+    """A count with the word that agrees with it: `agreeing(1, "fails", "fail")` is "1 fails", of 2 "2 fail"."""
+    return f"{n:,} {one if n == 1 else several}"
+
+
 class _Nothing(str):
     """Text that ignores how it is to be formatted."""
 

@@ -24,7 +24,7 @@ from rrg_lib.cli.options import (
     named_decoding,
     named_run,
 )
-from rrg_lib.data.rejected import MAX_REJECTED, REJECTED
+from rrg_lib.data.shards import MAX_REJECTED, REJECTED
 from rrg_lib.data.study import SPLITS
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.experiments.presets import DATASETS
@@ -139,8 +139,7 @@ def doctor(
         typer.echo(machine)
         raise typer.Exit(machine.status)
 
-    from rrg_lib.data.doctor import SAMPLE, examine
-    from rrg_lib.data.film_check import sheet_of
+    from rrg_lib.data.doctor import SAMPLE, examine, sheet_of
 
     found = examine(
         path,

@@ -180,8 +180,8 @@ def baselines(
 ) -> None:
     """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the
     minutes it takes."""
-    from rrg_lib.evaluation.baseline_table import evaluate_baselines
     from rrg_lib.evaluation.baselines import Task
+    from rrg_lib.evaluation.evaluate import evaluate_baselines
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
     from rrg_lib.experiments.run import prepared
 
@@ -305,8 +305,13 @@ def ledger(
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
     from rrg_lib.experiments.results import stored
     from rrg_lib.replication.ledger import ledger as made
-    from rrg_lib.replication.ledger_files import counts_markdown, ledger_markdown, write_ledger
-    from rrg_lib.replication.ledger_tables import frame_markdown, main_table
+    from rrg_lib.replication.ledger_tables import (
+        counts_markdown,
+        frame_markdown,
+        ledger_markdown,
+        main_table,
+        write_ledger,
+    )
 
     results = stored()
     rows = made(results)

@@ -1,31 +1,50 @@
 """What is in a folder of radiographs and reports, what is wrong with it, and what to do: before hours are spent on
-preparing it."""
+preparing it. Whether a file can be read, whether what it shows can be a film of a chest, and a page of many films to
+look at."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from rrg_lib.data import iu_xray
-from rrg_lib.data.film_check import Look, look_at
+from rrg_lib.data.dicom import is_dicom
+from rrg_lib.data.images import SIZE, open_radiograph, read_radiograph
 from rrg_lib.data.layouts.collection import ViewRule
 from rrg_lib.data.layouts.registry import find_layout
-from rrg_lib.data.rejected import MAX_REJECTED
+from rrg_lib.data.shards import MAX_REJECTED
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import protocol
-from rrg_lib.errors import ReportError
+from rrg_lib.errors import ImageError, ReportError
 from rrg_lib.runtime.package_data import table
+from rrg_lib.runtime.workspace import written_whole
 
 #: How many images are opened unless more are asked for: a minute or two.
 SAMPLE = 500
 _BLOCK = 4096
+#: What no film of a chest is: longer than twice its width, smaller than this, nearly of one gray (standard deviation),
+#: in colour (channels apart).
+MAX_RATIO, MIN_SIDE, MIN_CONTRAST, MAX_COLOUR = 2.0, 128, 8.0, 12.0
+TILE, CAPTION, COLUMNS = 160, 28, 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """`fault` says why the file can't be read, `oddness` why it may be no chest film; "" for neither."""
+
+    fault: str = ""
+    oddness: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class Complaint:
     what to do. `stops` when `prepare` would not go on."""
 
     count: int
-    what: str
+    subject: str
     examples: tuple[str, ...]
     advice: str
     stops: bool = False
@@ -43,12 +62,12 @@ class Complaint:
         shown = (
             f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
         )
-        return f"{_counted(self.count, self.what)}{shown}\n    {self.advice}"
+        return f"{_counted(self.count, self.subject)}{shown}\n    {self.advice}"
 
 
-def _counted(count: int, what: str) -> str:
+def _counted(count: int, subject: str) -> str:
     """ "1 image", "2,000 images" for what is "image|images"."""
-    return f"{count:,} {what.partition('|')[0] if count == 1 else what.rpartition('|')[2]}"
+    return f"{count:,} {subject.partition('|')[0] if count == 1 else subject.rpartition('|')[2]}"
 
 
 @dataclass
@@ -115,24 +134,24 @@ def examine(
                 there, tqdm(results, total=len(there), desc="looking", disable=not progress), strict=True
             )
         }
-    found = Diagnosis(source, looks)
-    found.facts = _facts(source, studies, images, looks)
+    diagnosis = Diagnosis(source, looks)
+    diagnosis.facts = _facts(source, studies, images, looks)
     needed = sum(min(len(study.views), VIEWS) for study in studies)
-    found.complaints = [
+    diagnosis.complaints = [
         *_missing(source, sorted(missing), needed),
         *_films(looks, dict((path, study_id) for study_id, path in images)),
         *_reports(source, studies),
         *_published(source, studies),
     ]
-    return found
+    return diagnosis
 
 
 def _dataset(root: Path, layout: str | None) -> str:
     """The dataset whose layout the folder has; of R2Gen's, which has two, by the ids."""
-    found, place = find_layout(root, None, layout)
-    if len(found.datasets) == 1:
-        return found.datasets[0]
-    studies = found.read(place, "as_released").studies
+    reader, place = find_layout(root, None, layout)
+    if len(reader.datasets) == 1:
+        return reader.datasets[0]
+    studies = reader.read(place, "as_released").studies
     return "iu_xray" if any(iu_xray.image_key(f"{study.id}-1") for study in studies) else "mimic_cxr"
 
 
@@ -175,7 +194,7 @@ def _missing(source: RealImages, missing: list[str], needed: int) -> list[Compla
 
 
 def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
-    found = []
+    complaints = []
     if unreadable := {path: look.fault for path, look in looks.items() if look.fault}:
         examples = tuple(list(unreadable.values())[:3])
         stops = len(unreadable) > MAX_REJECTED * len(looks)
@@ -184,10 +203,12 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
             if not stops
             else "Get these files again: they are too many to set aside."
         )
-        found.append(Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops))
+        complaints.append(
+            Complaint(len(unreadable), "image can't be read|images can't be read", examples, advice, stops)
+        )
     if odd := {path: look.oddness for path, look in looks.items() if look.oddness}:
         examples = tuple(f"{path} ({why})" for path, why in list(odd.items())[:3])
-        found.append(
+        complaints.append(
             Complaint(
                 len(odd),
                 "image does not look like a film of a chest|images do not look like films of a chest",
@@ -201,9 +222,9 @@ def _films(looks: dict[str, Look], owner: dict[str, str]) -> list[Complaint]:
             alike[look.digest].append(path)
     if twice := [paths for paths in alike.values() if len(paths) > 1]:
         examples = tuple(" = ".join(f"{path} of {owner[path]}" for path in paths[:2]) for paths in twice[:3])
-        what = "image is there more than once, pixel for pixel|images are there more than once, pixel for pixel"
-        found.append(Complaint(len(twice), what, examples, "One of each is in the wrong place, or needless."))
-    return found
+        subject = "image is there more than once, pixel for pixel|images are there more than once, pixel for pixel"
+        complaints.append(Complaint(len(twice), subject, examples, "One of each is in the wrong place, or needless."))
+    return complaints
 
 
 def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
@@ -218,9 +239,9 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
         [study.id for study, one in known if getattr(study, part) != getattr(one, part)] for part in ("report", "split")
     )
     incomparable = "Scores on them can't be compared with published ones."
-    found = []
+    complaints = []
     if empty:
-        found.append(
+        complaints.append(
             Complaint(
                 len(empty),
                 "report is empty|reports are empty",
@@ -230,7 +251,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     if reworded:
-        found.append(
+        complaints.append(
             Complaint(
                 len(reworded),
                 "report is not that of the collection|reports are not those of the collection",
@@ -239,7 +260,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     if moved:
-        found.append(
+        complaints.append(
             Complaint(
                 len(moved),
                 "study is in another split than published|studies are in another split than published",
@@ -248,17 +269,17 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     splits = Counter(study.split for study in studies)
-    for split, what, without in (
+    for split, purpose, without in (
         ("val", "validation", "Training stops without them"),
         ("test", "testing", "There is nothing to measure a system on"),
     ):
         if splits["train"] and not splits[split]:
             advice = f"{without}. Give some the split {split!r}."
-            found.append(
-                Complaint(len(studies), f"study, and none for {what}|studies, and none for {what}", (), advice)
+            complaints.append(
+                Complaint(len(studies), f"study, and none for {purpose}|studies, and none for {purpose}", (), advice)
             )
     if studies and not any(study.split == "train" for study in studies):
-        found.append(
+        complaints.append(
             Complaint(
                 len(studies),
                 "study, and none for training|studies, and none for training",
@@ -267,7 +288,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
                 stops=True,
             )
         )
-    return found
+    return complaints
 
 
 def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
@@ -308,3 +329,74 @@ def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
         if other
         else []
     )
+
+
+# --- films ------------------------------------------------------------------------------------------------------------
+
+
+def look_at(images: Path, path: str) -> Look:
+    """Opens one image. Never raises for a file of whatever content."""
+    try:
+        film = open_radiograph(images / path)
+    except ImageError as error:
+        return Look(fault=str(error).replace(f"{images}/", ""))
+    square = np.asarray(film.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    return Look(
+        "",
+        _oddness(images / path, film, square),
+        hashlib.sha256(square.tobytes() + repr(film.size).encode()).hexdigest(),
+    )
+
+
+def _oddness(path: Path, film: Image.Image, square: np.ndarray) -> str:
+    width, height = film.size
+    if max(width, height) > MAX_RATIO * min(width, height):
+        return f"{width} x {height}: longer than twice its width"
+    if min(width, height) < MIN_SIDE:
+        return f"{width} x {height}: small"
+    if square.std() < MIN_CONTRAST:
+        return "nearly of one gray"
+    if (colour := _colour(path)) > MAX_COLOUR:
+        return f"in colour (channels {colour:.0f} apart)"
+    return ""
+
+
+def _colour(path: Path) -> float:
+    """How far the channels are apart, of 255, on average."""
+    if is_dicom(path):
+        return 0.0
+    with Image.open(path) as image:
+        if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
+            return 0.0
+        image.draft("RGB", (128, 128))
+        channels = np.asarray(image.convert("RGB").resize((64, 64)), np.int16)
+    return float((channels.max(axis=2) - channels.min(axis=2)).mean())
+
+
+def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -> Path:
+    """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red,
+    with the reason on it."""
+    rows = max(1, -(-len(looks) // COLUMNS))
+    sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    for i, (name, look) in enumerate(looks):
+        x, y = i % COLUMNS * TILE, i // COLUMNS * (TILE + CAPTION)
+        if not look.fault:
+            sheet.paste(Image.fromarray(read_radiograph(images / name, TILE - 6)), (x + 3, y + 3))
+        if why := look.fault or look.oddness:
+            draw.rectangle((x + 1, y + 1, x + TILE - 2, y + TILE - 2), outline="red", width=3)
+            for line, start in enumerate(range(0, min(len(why), 150), 25)):
+                draw.text((x + 6, y + 6 + 12 * line), why[start : start + 25], "red", font)
+        for line, start in enumerate(range(0, min(len(name), 52), 26)):
+            draw.text((x + 3, y + TILE + 12 * line), name[start : start + 26], "black", font)
+    with written_whole(path) as temporary:
+        sheet.save(temporary, format="PNG")
+    return path
+
+
+def sheet_of(looks: dict[str, Look], images: Path, path: Path, most: int = 48) -> Path:
+    """`contact_sheet` of the images that something is wrong with and, evenly spread, of the others: `most` in all."""
+    wrong = [(name, look) for name, look in looks.items() if look.fault or look.oddness][: most // 2]
+    fine = [(name, look) for name, look in looks.items() if not (look.fault or look.oddness)]
+    room = min(most - len(wrong), len(fine))
+    return contact_sheet([*wrong, *(fine[(2 * i + 1) * len(fine) // (2 * room)] for i in range(room))], images, path)

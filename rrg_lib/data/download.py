@@ -1,31 +1,40 @@
 """Files from the network, for those who have one: resumed where a connection broke, checked against a recorded SHA-256,
-whole or not there at all."""
+whole or not there at all. And archives from elsewhere: looked through before anything is unpacked, and unpacked whole
+or not at all."""
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
+import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import DownloadError, StorageError
+from rrg_lib.runtime.hashing import file_sha256
 from rrg_lib.runtime.workspace import write_json
 
 #: What was recorded of files fetched before, in the folder they are in.
 CHECKSUMS = "checksums.json"
 _CHUNK = 2**20
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+#: The most that an archive may unpack to, in files and bytes: the largest of the collections has 7,470 films of some
+#: 180 KB.
+MAX_FILES, MAX_BYTES = 100_000, 64 * 2**30
+_DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -65,38 +74,32 @@ def fetch(
     checksums = path.parent / CHECKSUMS
     recorded = json.loads(checksums.read_text(encoding="utf-8")) if checksums.is_file() else {}
     expected = sha256 or recorded.get(path.name)
-    if path.is_file() and (found := hash_of(path)) == (
-        expected or found
+    if path.is_file() and (digest := file_sha256(path)) == (
+        expected or digest
     ):  # one that the user put there is taken as the first one
-        write_json(checksums, recorded | {path.name: found})
-        return found
+        write_json(checksums, recorded | {path.name: digest})
+        return digest
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _complete(url, part, how, progress, sleep)
-        found = hash_of(part)
-        if expected and found != expected:
+        digest = file_sha256(part)
+        if expected and digest != expected:
             part.unlink()
             _note(part).unlink(missing_ok=True)
             raise DownloadError(
-                f"{url}: what came has the SHA-256 {found}, expected {expected}. It was deleted. Run again; if that "
+                f"{url}: what came has the SHA-256 {digest}, expected {expected}. It was deleted. Run again; if that "
                 f"does not help, the file was changed "
                 f"or the connection is not to be trusted (a hash recorded here before stands in {checksums})"
             )
-        write_json(checksums, recorded | {path.name: found})
+        write_json(checksums, recorded | {path.name: digest})
         part.replace(path)
         _note(part).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             f"could not write {part}: {error.strerror or error}. What arrived stays; free some space, then run again"
         ) from error
-    return found
-
-
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest
 
 
 def _note(part: Path) -> Path:
@@ -194,3 +197,80 @@ def _start(response: http.client.HTTPResponse, have: int) -> int:
 def _bar(part: Path, total: int | None, start: int, progress: bool) -> tqdm:
     name = part.name.removesuffix(".part")
     return tqdm(total=total, initial=start, desc=f"fetch {name}", unit="B", unit_scale=True, disable=not progress)
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    """Unpacks a tar archive, compressed or not, to `folder`, which must not exist.
+
+    Every member is looked at first: files and folders alone, every path relative and below the folder, none twice.
+
+    Raises:
+        DownloadError: cut short or damaged, or a member that is none of these; names it. Nothing is unpacked.
+        StorageError: no space, or not writable. Nothing is left.
+    """
+    members = _checked(archive, max_bytes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(member.size for member in members), shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise StorageError(
+            f"{archive} unpacks to {needed:,} bytes and {folder.parent} has {free:,} left. Free some space, then run "
+            f"again"
+        )
+    for left in folder.parent.glob(f".{folder.name}.*.unpacking"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(suffix=".unpacking", prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(beside, members=members, filter="data")
+        beside.chmod(0o755)
+        os.rename(beside, folder)
+    except tarfile.TarError as error:
+        raise DownloadError(f"{archive}: could not be unpacked ({error}). Delete it, then run again") from error
+    except OSError as error:
+        raise StorageError(
+            f"could not unpack {archive} to {folder}: {error.strerror or error}. Free some space, then run again"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _checked(archive: Path, max_bytes: int) -> list[tarfile.TarInfo]:
+    members, names, size = [], set(), 0
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                path, size = PurePosixPath(member.name), size + member.size
+                if not (member.isfile() or member.isdir()):
+                    raise DownloadError(
+                        f"{archive}: {member.name!r} is neither a file nor a folder; nothing was unpacked. Delete the "
+                        f"archive"
+                    )
+                if (
+                    path.is_absolute()
+                    or ".." in path.parts
+                    or "\\" in member.name
+                    or ":" in member.name
+                    or "\0" in member.name
+                ):
+                    raise DownloadError(
+                        f"{archive}: {member.name!r} leads out of its folder; nothing was unpacked. Delete the archive"
+                    )
+                if path in names and member.isfile():
+                    raise DownloadError(
+                        f"{archive}: {member.name!r} is there twice; nothing was unpacked. Delete the archive"
+                    )
+                names.add(path)
+                if len(names) > MAX_FILES or size > max_bytes:
+                    raise DownloadError(
+                        f"{archive}: unpacks to more than {MAX_FILES:,} files or {max_bytes:,} bytes; nothing was "
+                        f"unpacked. Delete it"
+                    )
+                members.append(member)
+    except _DAMAGED as error:
+        raise DownloadError(
+            f"{archive}: is cut short, damaged, or no archive ({error}). Delete it, then run again"
+        ) from error
+    return members

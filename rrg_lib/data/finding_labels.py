@@ -70,7 +70,7 @@ def findings_of(studies: Sequence[Study]) -> FindingLabels:
 def findings_of_dataset(dataset: PreparedDataset, indices: Sequence[int]) -> FindingLabels:
     """`findings_of` some studies of a prepared dataset, reading only the reports that nobody coded."""
     labeler, indices = ReportLabeler(), np.asarray(indices, int)
-    coded, drawn = dataset.labelled[indices], np.array(dataset.labels[indices])
+    coded, drawn = dataset.coded[indices], np.array(dataset.drawn_findings[indices])
     for row in np.flatnonzero(~coded):
         drawn[row] = labeler.label(dataset.reports[indices[row]])
     return FindingLabels(drawn, coded, labeler)

@@ -77,13 +77,13 @@ def _section(root: ElementTree.Element, label: str) -> str:
 @cache
 def records() -> dict[str, Record]:
     """All 3,955 records by `uid`. Raises `DataRootError` when the package that ships them is missing."""
-    found = {}
+    by_uid = {}
     with tarfile.open(_packaged("NLMCXR_reports.tgz")) as tar:  # members are read, never extracted
         for member in tar:
             if member.isfile() and member.name.endswith(".xml") and member.size < _ARCHIVE_BYTES_LIMIT:
                 record = parse_record(tar.extractfile(member).read(), member.name)
-                found[record.uid] = record
-    return found
+                by_uid[record.uid] = record
+    return by_uid
 
 
 def _packaged(name: str) -> Path:
@@ -130,11 +130,11 @@ class FilmHeader:
 @cache
 def film_headers() -> dict[str, FilmHeader]:
     """image key -> header, for 7,469 of the 7,470 images: a table that comes with the same package as the reports."""
-    found = {}
+    by_image = {}
     with gzip.open(_packaged("nlmcxr_dicom_metadata.csv.gz"), "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             window = tuple(_first_number(row[f"Window {part}"]) for part in ("Center", "Width"))
-            found[image_key(row["imageid"])] = FilmHeader(
+            by_image[image_key(row["imageid"])] = FilmHeader(
                 rows=int(row["Rows"]),
                 columns=int(row["Columns"]),
                 bits=int(row["Bits Stored"]),
@@ -144,7 +144,7 @@ def film_headers() -> dict[str, FilmHeader]:
                 program=row["Acquisition Device Processing Code"],
                 position=position(row["View Position"]),
             )
-    return found
+    return by_image
 
 
 def _first_number(text: str) -> float | None:
@@ -191,13 +191,13 @@ def studies(split: Split | None = None) -> tuple[Study, ...]:
     """The 2,955 studies of the standard split in its order, or those of one part of it. The views are the names of the
     first two images."""
     by_uid = records()
-    found = []
+    chosen = []
     for row in table("iu_xray_split"):
         if split is None or row["split"] == split:
             record = by_uid[row["uid"]]
             codes = tuple(parse_code(code) for code in record.codes)
-            found.append(Study(row["study_id"], row["split"], record.findings, codes, record.images[:2], SOURCE))
-    return tuple(found)
+            chosen.append(Study(row["study_id"], row["split"], record.findings, codes, record.images[:2], SOURCE))
+    return tuple(chosen)
 
 
 @cache

@@ -100,7 +100,7 @@ def load_label_pickle(path: Path) -> dict[str, list[float] | np.ndarray]:
         raise AnnotationError(f"{path}: has {size:,} bytes; expected a label file of at most {MOST_BYTES:,}")
     try:
         with open(path, "rb") as file:
-            found = _Unpickler(file).load()
+            labels = _Unpickler(file).load()
     except AnnotationError as error:
         raise AnnotationError(f"{path}: is not a pickled dictionary of labels: {error}") from error
     except OSError:
@@ -109,9 +109,9 @@ def load_label_pickle(path: Path) -> dict[str, list[float] | np.ndarray]:
         raise AnnotationError(
             f"{path}: is not a readable pickle of labels ({type(error).__name__}: {error}). Get it again"
         ) from error
-    if not isinstance(found, dict):
-        raise AnnotationError(f"{path}: holds a {type(found).__name__}; expected labels by study id")
-    return {_id(path, study): _numbers(f"{path}: {study}", values) for study, values in found.items()}
+    if not isinstance(labels, dict):
+        raise AnnotationError(f"{path}: holds a {type(labels).__name__}; expected labels by study id")
+    return {_id(path, study): _numbers(f"{path}: {study}", values) for study, values in labels.items()}
 
 
 def _id(path: Path, study: Any) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrg_lib.data.archives import unpack
-from rrg_lib.data.download import PATIENT, Fetching, fetch
+from rrg_lib.data.download import PATIENT, Fetching, fetch, unpack
 from rrg_lib.data.iu_xray import SOURCE
 from rrg_lib.data.layouts.openi import PNG
 from rrg_lib.errors import ConfigurationError

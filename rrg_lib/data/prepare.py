@@ -13,15 +13,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from rrg_lib.data.images import SIZE
 from rrg_lib.data.layouts.collection import ViewRule
 from rrg_lib.data.layouts.paths import listing
-from rrg_lib.data.rejected import MAX_REJECTED, REJECTED, save_rejected
-from rrg_lib.data.shards import Shard, shard_request, write_shard
+from rrg_lib.data.prepared_dataset import PreparedDataset
+from rrg_lib.data.shards import (
+    FORMAT,
+    MANIFEST,
+    MAX_REJECTED,
+    REJECTED,
+    VOCABULARY,
+    Shard,
+    save_rejected,
+    shard_request,
+    write_shard,
+)
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, Source, find_source
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS, Study
 from rrg_lib.data.text.vocabulary import Protocol, Vocabulary
@@ -30,13 +40,6 @@ from rrg_lib.errors import AnnotationError, ConfigurationError, DataRootError, I
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.worker_pool import cpus, in_order
 from rrg_lib.runtime.workspace import locked, workspace, write_json
-
-if TYPE_CHECKING:
-    from rrg_lib.data.prepared_dataset import PreparedDataset
-
-#: Raised whenever a prepared folder of an older version could be read wrongly.
-FORMAT = 1
-MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
 
 
 def prepare(
@@ -63,7 +66,7 @@ def prepare(
         reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`. seed: of the drawings (and of the
         sampled studies of `phantom`); real images have none. count: so many studies only, spread evenly over the splits
         (for `phantom`: how many to make). layout: one of `LAYOUTS`, for real images; by default told from the folder.
-        views: one of `VIEW_RULES`, for real images; by default the first views as released, for `mimic_cxr` one frontal
+        views: one of `ViewRule`, for real images; by default the first views as released, for `mimic_cxr` one frontal
         view. max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study
         without any other with them; when
             they are more than this share of all, the run stops instead.
@@ -78,10 +81,6 @@ def prepare(
         ConfigurationError: the folder holds another request; says what differs.
         StorageError: the disk is full or not writable. Finished shards stay; nothing is half-written.
     """
-    from rrg_lib.data.prepared_dataset import (
-        PreparedDataset,  # imports `datasets`, which the spawned workers do without
-    )
-
     if getattr(
         multiprocessing.current_process(), "_inheriting", False
     ):  # would wait for ever for the lock that its parent holds
@@ -99,18 +98,17 @@ def prepare(
     rules = find_protocol(protocol or PROTOCOL_OF.get(source, "r2gen"))
     request = _request(chosen, rules, shard_size)
     folder = Path(out).expanduser() if out else _default_folder(chosen.name, request)
-    with locked(folder):
-        if not _is_whole(folder, request):
-            _check_there(chosen, max_rejected)
-            _build(folder, chosen, rules, request, shard_size, max_rejected, workers or cpus(), progress)
+    if not _is_whole(folder, request):
+        with locked(folder):
+            if not _is_whole(folder, request):  # another process may have made it while this one waited
+                _check_there(chosen, max_rejected)
+                _build(folder, chosen, rules, request, shard_size, max_rejected, workers or cpus(), progress)
     return PreparedDataset.open(folder)
 
 
 def _opened(folder: Path, source: str) -> PreparedDataset:
     """A prepared folder given as the data root, so that what was prepared with a layout or rule of one's own can be
     trained on."""
-    from rrg_lib.data.prepared_dataset import PreparedDataset
-
     opened = PreparedDataset.open(folder)
     if (holds := opened.manifest["request"]["source"]) != source:
         raise ConfigurationError(
@@ -131,8 +129,8 @@ def prepared_folder(source: str, *, protocol: str | None = None, **options: Any)
 
 def _request(source: Source, protocol: Protocol, shard_size: int) -> dict[str, Any]:
     """Everything that decides what is written; the same request in the same folder is the same bytes."""
-    labels = content_hash([DRAWN_FINDINGS, OBSERVATIONS])
-    fixed = {"format": FORMAT, "image_size": SIZE, "views": VIEWS, "labels": labels, "shard_size": shard_size}
+    names = content_hash([DRAWN_FINDINGS, OBSERVATIONS])
+    fixed = {"format": FORMAT, "image_size": SIZE, "views": VIEWS, "labels": names, "shard_size": shard_size}
     return {
         "source": source.name,
         "protocol": protocol.name,
@@ -243,7 +241,7 @@ def _manifest(
         "image_size": SIZE,
         "views": VIEWS,
         "studies": len(studies),
-        "splits": {split: len(found) for split, found in ids.items()},
+        "splits": {split: len(members) for split, members in ids.items()},
         "shards": [{name: value for name, value in asdict(shard).items() if name != "rejected"} for shard in shards],
     }
 

@@ -8,25 +8,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-from datasets.distributed import split_dataset_by_node
+import pyarrow as pa
 
 from rrg_lib.data.layouts.paths import listing
-from rrg_lib.data.prepare import FORMAT, MANIFEST, VOCABULARY
-from rrg_lib.data.rejected import REJECTED, Rejected, load_rejected
-from rrg_lib.data.shards import boxes_of, shard_request, study_of
-from rrg_lib.data.study import SPLITS, Box, Study
+from rrg_lib.data.shards import (
+    FORMAT,
+    MANIFEST,
+    REJECTED,
+    VOCABULARY,
+    Rejected,
+    boxes_of,
+    load_rejected,
+    mapped_shard,
+    shard_request,
+    study_of,
+)
+from rrg_lib.data.study import Box, Split, Study
 from rrg_lib.data.text.vocabulary import Vocabulary
-from rrg_lib.errors import ConfigurationError, DataRootError, RRGError, UnknownNameError
+from rrg_lib.errors import DataRootError, RRGError, UnknownNameError
+from rrg_lib.runtime.choices import check_choice
 
 
 class PreparedDataset:
     """Studies by number, in the order of their source. Opening costs milliseconds and no memory: pictures are pages of
     the files.
 
-    `hash` names the content (pictures, words, labels, split, vocabulary); `dataset` is the `datasets.Dataset`
-    underneath.
+    `hash` names the content (pictures, words, labels, split, vocabulary); `table` is the Arrow table over the mapped
+    files, a row a study, with the columns of `shards.SCHEMA`.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], vocabulary: Vocabulary):
@@ -34,13 +43,12 @@ class PreparedDataset:
         self.hash: str = manifest["hash"]
 
     @cached_property
-    def dataset(self) -> datasets.Dataset:
+    def table(self) -> pa.Table:
         """Mapped at first use: of a file that is only opened nothing is in memory. Raises `DataRootError` for one that
         is damaged."""
         try:
-            shards = [datasets.Dataset.from_file(str(self.folder / shard["name"])) for shard in self.manifest["shards"]]
-            return datasets.concatenate_datasets(shards)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return pa.concat_tables(mapped_shard(self.folder / shard["name"]) for shard in self.manifest["shards"])
+        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
             raise DataRootError(
                 f"{self.folder}: the prepared dataset is damaged ({error}). Run: {_command(self.folder)}"
             ) from error
@@ -95,8 +103,8 @@ class PreparedDataset:
     def __iter__(self) -> Iterator[Study]:
         return (self.study(i) for i in range(len(self)))
 
-    def _column(self, name: str):
-        return self.dataset.data.column(name)  # an arrow ChunkedArray over the mapped files
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self.table.column(name)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -112,20 +120,20 @@ class PreparedDataset:
         return self._column("report").to_pylist()
 
     @cached_property
-    def labels(self) -> np.ndarray:
+    def drawn_findings(self) -> np.ndarray:
         """(n, 13) uint8 in the order of `DRAWN_FINDINGS`, from the expert codes. A study without any code is all 0: see
-        `labelled`."""
-        return self._labels("drawn")
+        `coded`."""
+        return self._indicators("drawn")
 
     @cached_property
     def observations(self) -> np.ndarray:
         """(n, 14) uint8 in the order of `OBSERVATIONS`, from the expert codes."""
-        return self._labels("observations")
+        return self._indicators("observations")
 
     @cached_property
-    def labelled(self) -> np.ndarray:
-        """(n,) bool: whether the experts coded the study at all ("normal" is a code). Labels of a study they did not
-        code mean nothing."""
+    def coded(self) -> np.ndarray:
+        """(n,) bool: whether the experts coded the study at all ("normal" is a code). Findings and observations of a
+        study they did not code mean nothing."""
         return (
             np.concatenate(
                 [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in self._column("findings").chunks]
@@ -133,12 +141,13 @@ class PreparedDataset:
             > 0
         )
 
-    def _labels(self, name: str) -> np.ndarray:
-        labels = np.concatenate([chunk.flatten().to_numpy() for chunk in self._column(name).chunks]).reshape(
+    def _indicators(self, column: str) -> np.ndarray:
+        """(n, C) zeros and ones, read-only."""
+        indicators = np.concatenate([chunk.flatten().to_numpy() for chunk in self._column(column).chunks]).reshape(
             len(self), -1
         )
-        labels.flags.writeable = False
-        return labels
+        indicators.flags.writeable = False
+        return indicators
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -152,8 +161,7 @@ class PreparedDataset:
 
     def split_indices(self, split: str) -> list[int]:
         """The numbers of the studies of "train", "val" or "test". Raises `UnknownNameError`."""
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
+        check_choice("split", split, Split)
         return [i for i, name in enumerate(self.splits) if name == split]
 
     def study(self, i: int) -> Study:
@@ -203,37 +211,6 @@ class PreparedDataset:
     def rejected(self) -> tuple[Rejected, ...]:
         """The images that were set aside when this was prepared, with their reasons."""
         return load_rejected(self.folder / REJECTED)
-
-    def stream(
-        self,
-        split: str | None = None,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        seed: int | None = None,
-        epoch: int = 0,
-        buffer: int = 1024,
-    ) -> datasets.IterableDataset:
-        """The rows (as `SCHEMA`) of a split, or of all, read from front to back: the share of node `rank` of
-        `world_size`.
-
-        The shares of all nodes are every study exactly once. A node reads only its own shards where there are a
-        multiple of `world_size` of them, else it skips the others' rows. With a `seed` shards and, within a `buffer` of
-        rows, studies come in an order of their own every `epoch`; the same on all nodes, so that shares stay apart. A
-        `DataLoader` with several workers divides the shards of its node further.
-
-        Raises `UnknownNameError` for a split, `ConfigurationError` for a node that is none.
-        """
-        if not 0 <= rank < world_size:
-            raise ConfigurationError(f"rank is {rank} of {world_size} nodes; expected 0 to {world_size - 1}")
-        part = self.dataset if split is None else self.dataset.select(self.split_indices(split))
-        shards = min(len(self.manifest["shards"]), len(part)) // world_size * world_size
-        rows = part.to_iterable_dataset(num_shards=max(1, shards))
-        if seed is not None:
-            rows = rows.shuffle(seed=seed, buffer_size=buffer)
-        own = split_dataset_by_node(rows, rank, world_size)
-        own.set_epoch(epoch)  # of the share: a share forgets that of the whole
-        return own
 
     def reference(self, i: int) -> str:
         """What a hypothesis for this study is scored against by the protocol."""

@@ -1,25 +1,32 @@
-"""One shard of a prepared dataset: an Arrow stream of some studies, written whole, that carries the means of its own
-verification."""
+"""The files of a prepared dataset: their names and format, the shards (Arrow streams of some studies, written whole,
+each with the means of its own verification), and the list of the images that were set aside."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from rrg_lib.data.rejected import Rejected
 from rrg_lib.data.sources import VIEWS, Picture, Source
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ImageError, StorageError
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.workspace import written_whole
+
+#: Raised whenever a prepared folder of an older version could be read wrongly.
+FORMAT = 1
+MANIFEST, VOCABULARY, REJECTED = "manifest.json", "vocabulary.json", "rejected.csv"
+#: The share of images that may be set aside before the run stops: a few of a large collection are damaged, more are a
+#: mistake in the whole of it.
+MAX_REJECTED = 0.05
 
 _TEXTS = pa.list_(pa.string())
 _FINDING = pa.struct([(field.name, _TEXTS if field.name == "place" else pa.string()) for field in fields(Finding)])
@@ -52,6 +59,16 @@ _PROVENANCE = ("source", "files", "provenance")
 _REQUEST, _DIGEST, _REJECTED = b"rrg:request", b"rrg:digest", b"rrg:rejected"
 
 
+class Rejected(NamedTuple):
+    """A file that could not be used; `dropped` when no other view of its study could either, so that the study is not
+    in the data."""
+
+    study: str
+    file: str
+    reason: str
+    dropped: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A written shard: file name, number of studies, size and SHA-256 of the file, digest of its studies, and what it
@@ -75,10 +92,10 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
             f"study {study.id!r}: {source.name} gave views {views.shape} {views.dtype}; expected (V, H, W) uint8 with "
             f"V at least 1"
         )
-    own = len(views)
-    if own < VIEWS:
-        views = np.concatenate([views, np.repeat(views[-1:], VIEWS - own, axis=0)])
-    provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - own}
+    num_views = len(views)
+    if num_views < VIEWS:
+        views = np.concatenate([views, np.repeat(views[-1:], VIEWS - num_views, axis=0)])
+    provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - num_views}
     return {
         "id": study.id,
         "split": study.split,
@@ -90,7 +107,7 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
         "findings": [asdict(finding) | {"place": list(finding.place)} for finding in study.findings],
         "boxes": [asdict(box) for box in picture.boxes if box.view < VIEWS],
         "views": views.tobytes(),
-        "num_views": own,
+        "num_views": num_views,
         "source": study.source,
         "files": list(study.views),
         "provenance": json.dumps(provenance, sort_keys=True, ensure_ascii=False),
@@ -160,11 +177,11 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
         metadata = table.schema.metadata
         rejected = tuple(Rejected(*entry) for entry in json.loads(metadata.get(_REJECTED, b"[]")))
         dropped = {entry.study for entry in rejected if entry.dropped}
-        own = table["id"].to_pylist()
+        stored_ids = table["id"].to_pylist()
         sound = (
             metadata[_REQUEST].decode() == request
             and table.schema.equals(SCHEMA)
-            and own == [name for name in ids if name not in dropped]
+            and stored_ids == [name for name in ids if name not in dropped]
         )
         content = digest(table.to_pylist()) if sound else ""
         if not sound or content != metadata[_DIGEST].decode():
@@ -177,7 +194,13 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
         ValueError,
     ):  # absent, cut short, or not ours: it is made again
         return None
-    return Shard(path.name, len(own), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
+    return Shard(path.name, len(stored_ids), len(data), hashlib.sha256(data).hexdigest(), content, rejected)
+
+
+def mapped_shard(path: Path) -> pa.Table:
+    """The shard's rows as views of the mapped file: nothing is copied. Raises `OSError` and `pa.ArrowException`."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        return reader.read_all()
 
 
 def shard_request(path: Path) -> str | None:
@@ -187,3 +210,21 @@ def shard_request(path: Path) -> str | None:
             return reader.schema.metadata[_REQUEST].decode()
     except (OSError, pa.ArrowException, KeyError, TypeError, UnicodeDecodeError):
         return None
+
+
+def save_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
+    """A table with the columns study, file, reason, dropped (the study: 0 or 1), written whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(Rejected._fields)
+        table.writerows((*entry[:3], int(entry.dropped)) for entry in rejected)
+
+
+def load_rejected(path: Path) -> tuple[Rejected, ...]:
+    """The table again; nothing when there is no such file, because nothing was set aside."""
+    if not path.is_file():
+        return ()
+    with open(path, encoding="utf-8", newline="") as file:
+        return tuple(
+            Rejected(row["study"], row["file"], row["reason"], row["dropped"] == "1") for row in csv.DictReader(file)
+        )

@@ -17,10 +17,11 @@ import numpy as np
 
 from rrg_lib.data import iu_xray, phantom
 from rrg_lib.data.images import SIZE, read_radiograph
-from rrg_lib.data.layouts.collection import VIEW_RULES, Collection, ViewRule
+from rrg_lib.data.layouts.collection import Collection, ViewRule
 from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
 from rrg_lib.data.study import Box, Study
 from rrg_lib.errors import ConfigurationError, DataRootError, ImageError, UnknownNameError
+from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
 
 #: Views of a study in the prepared form, the first ones it has. A study with fewer repeats its last one, and
@@ -214,10 +215,10 @@ def _real(name: str, rule: ViewRule = "as_released") -> Callable[..., Source]:
                 f"{name} reads real images; run: rrg prepare {name} --data-root FOLDER (or prepare iu_phantom, which "
                 f"needs none)"
             )
-        if views is not None and views not in VIEW_RULES:
-            raise UnknownNameError("rule for views", views, VIEW_RULES)
-        found, root = find_layout(Path(data_root).expanduser(), name, layout)
-        return RealImages(name, root, found.name, views or rule, count)
+        if views is not None:
+            check_choice("rule for views", views, ViewRule)
+        reader, root = find_layout(Path(data_root).expanduser(), name, layout)
+        return RealImages(name, root, reader.name, views or rule, count)
 
     return make
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 #: The 14 observations of the CheXpert labels.
 OBSERVATIONS = (
@@ -45,7 +45,7 @@ DRAWN_FINDINGS = (
 )
 
 Side = Literal["left", "right", "bilateral"]
-SIDES: tuple[Side, ...] = ("left", "right", "bilateral")
+SIDES: tuple[Side, ...] = get_args(Side)
 
 #: Words of the MeSH codes that grade a finding, from least to most.
 SEVERITIES = ("borderline", "mild", "moderate", "severe")
@@ -105,9 +105,9 @@ class Study:
         """(14,) zeros and ones in the order of `OBSERVATIONS`; "No Finding" is set when no other is, as in the released
         labels."""
         present = {finding.observation for finding in self.findings}
-        labels = [int(name in present) for name in OBSERVATIONS]
-        labels[0] = int(not any(labels[1:]))
-        return tuple(labels)
+        observations = [int(name in present) for name in OBSERVATIONS]
+        observations[0] = int(not any(observations[1:]))
+        return tuple(observations)
 
     @property
     def is_coded(self) -> bool:

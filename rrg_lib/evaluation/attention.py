@@ -29,8 +29,7 @@ from rrg_lib.data.study import Box
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.errors import ConfigurationError, ReportError
 from rrg_lib.evaluation.resampling import Additive, Interval, interval, ratio
-from rrg_lib.models.generator import Batch, ReportGenerator
-from rrg_lib.models.memory import Response
+from rrg_lib.models.interface import Batch, Captioner, Response
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import StudyBatches
@@ -191,11 +190,13 @@ class Looks:
 
 
 @torch.no_grad()
-def look(
-    generator: ReportGenerator, inputs: Tensor, reports: Sequence[Sequence[int]], labels: Tensor | None = None
-) -> Looks:
+def look(generator: Captioner, inputs: Tensor, reports: Sequence[Sequence[int]], labels: Tensor | None = None) -> Looks:
     """Read B reports (word ids without end marks) into a generator beside their inputs, and keep where it looks; its
-    mode is put back. `labels` (B, 14) are for a memory gated by them."""
+    mode is put back. `labels` (B, 14) are for a memory gated by them.
+
+    Raises `ConfigurationError` for a generator of a kind that does not attend to the patches.
+    """
+    generator.config.check_attends()
     tokens = torch.zeros(len(reports), max(map(len, reports)) + 2, dtype=torch.long, device=inputs.device)
     for row, words in enumerate(reports):
         tokens[row, 1 : len(words) + 1] = torch.as_tensor(words)
@@ -206,16 +207,13 @@ def look(
     finally:
         generator.train(training)
     cross = torch.stack([weights.mean(1) for weights in trace]).mean(0)  # (B, T, S + E)
-    if output.image is not None:
-        cross = cross[
-            ..., : output.image.vectors.shape[1]
-        ]  # the patches come first; a memory's extra slots have no place in the image
+    cross = cross[..., : output.patches.shape[1]]  # they come first; what follows has no place in the image
     slots = generator.memory.slots(labels, "text").keys.shape[-2] if generator.memory else 0
     return Looks(cross, output.text, output.image, slots)
 
 
 def box_table(
-    generator: ReportGenerator, batches: StudyBatches, reports: Mapping[str, str], labels: np.ndarray | None = None
+    generator: Captioner, batches: StudyBatches, reports: Mapping[str, str], labels: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Every finding that a report asserts and whose boxes are known, scored: a row a mention and a way of looking.
 
@@ -235,7 +233,7 @@ def box_table(
         wanted += [
             (i, mention) for mention in find_mentions(reports[dataset.ids[i]], labeler) if mention.finding in drawn
         ]
-    device, rows, maps = next(generator.parameters()).device, [], []
+    device, rows, maps = generator.device, [], []
     studies = list(dict.fromkeys(i for i, _ in wanted))
     told = (
         None

@@ -29,7 +29,6 @@ from rrg_lib.evaluation.constant_reports import (
     sentences_of,
     shares_a_content_word,
 )
-from rrg_lib.evaluation.neighbours import closest_texts, medoid, nearest_by_labels
 from rrg_lib.runtime.cache import Remembered, remembered
 from rrg_lib.runtime.hashing import content_hash
 
@@ -49,14 +48,14 @@ class Task:
         """The cleaned training reports, uncut."""
         return [self.vocabulary.protocol.clean(study.report) for study in self.train]
 
-    def said(self, study: Study) -> str:
-        """The study's report as a model could say it: at most `max_length` - 1 tokens, rare words as `<unk>`."""
+    def writable(self, study: Study) -> str:
+        """The study's report as a model could write it: at most `max_length` - 1 tokens, rare words as `<unk>`."""
         return self.vocabulary.decode(self.vocabulary.encode(study.report))
 
     @cached_property
     def pool(self) -> list[str]:
-        """(train,) `said` of each training study."""
-        return [self.said(study) for study in self.train]
+        """(train,) `writable` of each training study."""
+        return [self.writable(study) for study in self.train]
 
     @cached_property
     def frequent(self) -> list[Sentence]:
@@ -70,7 +69,9 @@ class Task:
     def ties(self) -> list[np.ndarray]:
         """For each study the training studies (their indices) whose 14 observations, by expert codes, differ least from
         its own."""
-        return nearest_by_labels(*(np.array([study.observations for study in of]) for of in (self.studies, self.train)))
+        return nearest_by_observations(
+            *(np.array([study.observations for study in of]) for of in (self.studies, self.train))
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -115,6 +116,8 @@ DEFAULT_BASELINES = ("a1", "b", "c")
 POOL = 400
 #: How many real reports the search for a4 starts from.
 STARTS = 30
+#: How many training reports the text oracle compares word by word.
+NEAREST = 60
 
 
 def baseline(
@@ -218,8 +221,8 @@ def _medoid_of_nearest_labels(task: Task, seed: int) -> dict[str, str]:
 
 @baseline("e", "text oracle: the training report that is closest to the reference", sees="report")
 def _text_oracle(task: Task, seed: int) -> dict[str, str]:
-    found = closest_texts([task.said(study) for study in task.studies], task.pool)
-    return {study.id: task.pool[i] for study, i in zip(task.studies, found, strict=True)}
+    closest = closest_texts([task.writable(study) for study in task.studies], task.pool)
+    return {study.id: task.pool[i] for study, i in zip(task.studies, closest, strict=True)}
 
 
 def _best_real(task: Task) -> str:
@@ -240,6 +243,57 @@ def _best_list(
     bleu, longest = ConstantBleu(task.val_references), task.vocabulary.protocol.max_length - 1
     _, best = max(
         (improved(start, task.frequent, bleu, allowed=allowed, max_words=longest) for start in starts),
-        key=lambda found: found[0],
+        key=lambda scored: scored[0],
     )
     return " ".join(word for sentence in best for word in sentence)
+
+
+# --- the training study that is like the one at hand ------------------------------------------------------------------
+
+
+def nearest_by_observations(observations: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
+    """For each row of `observations` (n, c): the indices of the rows of `others` (m, c) at the smallest Hamming
+    distance, all of them, in order."""
+    observations, others = np.asarray(observations, dtype=bool), np.asarray(others, dtype=bool)
+    known: dict[bytes, np.ndarray] = {}
+    nearest = []
+    for row in observations:
+        key = row.tobytes()
+        if key not in known:
+            distance = (others != row).sum(1)
+            known[key] = np.flatnonzero(distance == distance.min())
+        nearest.append(known[key])
+    return nearest
+
+
+def medoid(reports: Sequence[str]) -> int:
+    """Which report has the best BLEU-4 as the one hypothesis for all of them; of equals, the first."""
+    return int(ConstantBleu(reports)(reports)[:, 3].argmax())
+
+
+def closest_texts(reports: Sequence[str], pool: Sequence[str], *, nearest: int = NEAREST) -> list[int]:
+    """For each report the index in `pool` of the one with the highest BLEU-4 for it, of the `nearest` with the highest
+    word Jaccard.
+
+    The BLEU of one sentence is smoothed as the scorer does it: by constants so small that they only keep it from being
+    0.
+    """
+    place = {
+        word: i for i, word in enumerate(sorted({word for report in (*reports, *pool) for word in report.split()}))
+    }
+    asked, held = (_members(texts, place) for texts in (reports, pool))
+    common = asked @ held.T
+    either = asked.sum(1)[:, None] + held.sum(1) - common
+    order = np.argsort(-common / np.maximum(either, 1), axis=1, kind="stable")[:, :nearest]
+    return [
+        int(near[ConstantBleu([report])([pool[i] for i in near])[:, 3].argmax()])
+        for report, near in zip(reports, order, strict=True)
+    ]
+
+
+def _members(texts: Sequence[str], place: dict[str, int]) -> np.ndarray:
+    """(texts, words) ones where a text has the word."""
+    members = np.zeros((len(texts), len(place)), dtype=np.float32)
+    for row, text in zip(members, texts, strict=True):
+        row[[place[word] for word in set(text.split())]] = 1
+    return members

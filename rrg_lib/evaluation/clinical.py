@@ -64,10 +64,10 @@ class FindingScores:
 
 
 def finding_f1(
-    predicted: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], labels: Sequence[str] = DRAWN_FINDINGS
+    predicted: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], names: Sequence[str] = DRAWN_FINDINGS
 ) -> FindingScores:
     """Precision, recall and F1 of predicted findings (n, 13) against the reference's (n, 13), ones and zeros in the
-    order of `labels`.
+    order of `names`.
 
     Precision is 0 when nothing is predicted although something is there. Where nothing is there, all three are NaN
     rather than a 0 that would look like a score.
@@ -75,13 +75,13 @@ def finding_f1(
     Raises `AnnotationError` for other shapes, or values other than 0 and 1.
     """
     a, b = np.asarray(predicted, dtype=float), np.asarray(reference, dtype=float)
-    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(labels) or not len(a):
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(names) or not len(a):
         raise AnnotationError(
-            f"findings must be two arrays of shape (studies, {len(labels)}), not {a.shape} and {b.shape}"
+            f"findings must be two arrays of shape (studies, {len(names)}), not {a.shape} and {b.shape}"
         )
-    for name, values in (("predicted", a), ("reference", b)):
+    for whose, values in (("predicted", a), ("reference", b)):
         if not np.isin(values, (0, 1)).all():
-            raise AnnotationError(f"{name} findings must be 0 or 1, not {values[~np.isin(values, (0, 1))][0]}")
+            raise AnnotationError(f"{whose} findings must be 0 or 1, not {values[~np.isin(values, (0, 1))][0]}")
     counts = np.stack([a * b, a * (1 - b), (1 - a) * b], axis=1)  # (n, 3, 13): true positives, false positives, misses
     sums = counts.sum(0)
     support = sums[0] + sums[2]  # (13,)
@@ -92,7 +92,7 @@ def finding_f1(
     return FindingScores(
         micro=PRF(*map(float, _prf(sums.sum(1))), int(support.sum())),
         macro=PRF(*map(float, macro), int(support.sum())),
-        per_finding={name: PRF(*map(float, scores[:, i]), int(support[i])) for i, name in enumerate(labels)},
+        per_finding={name: PRF(*map(float, scores[:, i]), int(support[i])) for i, name in enumerate(names)},
         additive={
             "micro": Additive(counts.sum(2), f1_of_counts),
             "macro": Additive(flat, macro_f1_of_counts),
@@ -107,18 +107,18 @@ def label_set(name: str) -> tuple[str, ...]:
     return LABEL_SETS[name]
 
 
-def counted(labels: Sequence[Sequence[float]], uncertain: Uncertain) -> np.ndarray:
-    """(n, k) zeros and ones of labels that are 1 positive, 0 negative, -1 uncertain or NaN blank; blank counts as
+def counted(answers: Sequence[Sequence[float]], uncertain: Uncertain) -> np.ndarray:
+    """(n, k) zeros and ones of answers that are 1 positive, 0 negative, -1 uncertain or NaN blank; blank counts as
     negative.
 
     Raises `AnnotationError` for another value, `UnknownNameError` for another treatment.
     """
     if uncertain not in UNCERTAIN:
         raise UnknownNameError("treatment of uncertain labels", uncertain, UNCERTAIN)
-    labels = np.asarray(labels, dtype=float)
-    if wrong := sorted(set(labels[~(np.isnan(labels) | np.isin(labels, (1, 0, -1)))].tolist())):
+    answers = np.asarray(answers, dtype=float)
+    if wrong := sorted(set(answers[~(np.isnan(answers) | np.isin(answers, (1, 0, -1)))].tolist())):
         raise AnnotationError(f"a label is 1 (positive), 0 (negative), -1 (uncertain) or NaN (blank), not {wrong[0]:g}")
-    return ((labels == 1) | ((labels == -1) & (uncertain == "positive"))).astype(int)
+    return ((answers == 1) | ((answers == -1) & (uncertain == "positive"))).astype(int)
 
 
 def clinical_scores(
@@ -139,19 +139,19 @@ def clinical_scores(
 
     Raises `AnnotationError` for other shapes or values, `UnknownNameError` for another label set or treatment.
     """
-    labels = label_set(over)
+    names = label_set(over)
     a, b = counted(predicted, uncertain), counted(reference, uncertain)
-    width = len(OBSERVATIONS) if over.startswith("CheXpert") else len(labels)
+    width = len(OBSERVATIONS) if names == OBSERVATIONS[-len(names) :] else len(names)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != width or b.shape[1] != width:
         raise AnnotationError(
             f"labels of {over} must be two arrays of shape (studies, {width}), not {a.shape} and {b.shape}"
         )
-    columns = slice(width - len(labels), None)
-    return replace(finding_f1(a[:, columns], b[:, columns], labels), label_set=over, uncertain=uncertain)
+    columns = slice(width - len(names), None)
+    return replace(finding_f1(a[:, columns], b[:, columns], names), label_set=over, uncertain=uncertain)
 
 
 def confusion(
-    answers: Sequence[Sequence[float]], present: Sequence[Sequence[int]], labels: Sequence[str]
+    answers: Sequence[Sequence[float]], present: Sequence[Sequence[int]], names: Sequence[str]
 ) -> pd.DataFrame:
     """How often each answer was given where the finding is there and where it is not: a row a label, columns (there |
     not there) x `ANSWERS`.
@@ -160,9 +160,9 @@ def confusion(
     """
     a, b = np.asarray(answers, dtype=float), np.asarray(present)
     counted(a, "negative")  # refuses other values
-    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(labels):
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(names):
         raise AnnotationError(
-            f"answers and truth must be two arrays of shape (studies, {len(labels)}), not {a.shape} and {b.shape}"
+            f"answers and truth must be two arrays of shape (studies, {len(names)}), not {a.shape} and {b.shape}"
         )
     is_answer = np.stack([a == 1, a == -1, a == 0, np.isnan(a)])  # (4, n, k)
     table = {
@@ -170,7 +170,7 @@ def confusion(
         for truth, value in (("there", 1), ("not there", 0))
         for i, answer in enumerate(ANSWERS)
     }
-    return pd.DataFrame(table, index=list(labels))
+    return pd.DataFrame(table, index=list(names))
 
 
 def f1_of_counts(sums: np.ndarray) -> np.ndarray:

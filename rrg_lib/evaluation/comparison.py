@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rrg_lib.data.study import Study
-from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.clinical import finding_f1
+from rrg_lib.evaluation.metrics import Pairs, metrics_shown
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, Reports, nlg_scores, one_report_each
 from rrg_lib.evaluation.resampling import Additive, PairedTest, Spread, over_seeds, paired_randomisation
-from rrg_lib.evaluation.score_table import FINDING_F1
 from rrg_lib.runtime.markdown import markdown_table
 
 
@@ -53,15 +51,15 @@ def compare_reports(
         [_scores(one_report_each(reports, "hypothesis"), references, studies, metrics) for reports in several]
         for several in (a, b)
     )
-    found = []
+    comparisons = []
     for name in one[0]:
         x, y = ([scores[name] for scores in several] for several in (one, other))
-        found.append(
+        comparisons.append(
             Comparison(
                 name, over_seeds([s.value() for s in x]), over_seeds([s.value() for s in y]), paired_randomisation(x, y)
             )
         )
-    return found
+    return comparisons
 
 
 def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> None:
@@ -73,16 +71,16 @@ def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> 
     """
     for folder in folders:
         try:
-            said = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["identity"]
+            identity = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["identity"]
         except (OSError, ValueError, KeyError) as error:
             raise ConfigurationError(
                 f"{folder} is no run folder: its experiment.json cannot be read ({error})"
             ) from error
-        for what, wanted in (("vocabulary", vocabulary), ("dataset", dataset)):
-            if said.get(what) != wanted:
-                named = "vocabulary or protocol" if what == "vocabulary" else what
+        for part, wanted in (("vocabulary", vocabulary), ("dataset", dataset)):
+            if identity.get(part) != wanted:
+                named = "vocabulary or protocol" if part == "vocabulary" else part
                 raise ConfigurationError(
-                    f"{folder} was trained with another {named}: it says {said.get(what)!r}, the dataset here has "
+                    f"{folder} was trained with another {named}: it says {identity.get(part)!r}, the dataset here has "
                     f"{wanted!r}. "
                     "Compare runs with the dataset that they were trained on"
                 )
@@ -91,21 +89,24 @@ def same_protocol(folders: Sequence[Path], *, vocabulary: str, dataset: str) -> 
 def _scores(
     reports: dict[str, str], references: dict[str, str], studies: Sequence[Study], metrics: Sequence[str]
 ) -> dict[str, Additive]:
-    labeler = ReportLabeler()
-    nlg = nlg_scores(references, reports, metrics=metrics).additive
-    said = [labeler.label(reports[study.id]) for study in studies]
-    return {**nlg, FINDING_F1: finding_f1(said, [study.drawn for study in studies]).additive["micro"]}
+    scores = nlg_scores(references, reports, metrics=metrics).additive
+    ids = [study.id for study in studies]
+    pairs = Pairs([references[study] for study in ids], [reports[study] for study in ids], studies)
+    shown = metrics_shown("comparison")
+    of_codes = {metric.name: metric.score(pairs).additive for metric in shown if metric.needs_codes}
+    scores = {**scores, **of_codes}
+    return {metric.name: terms for metric in shown if (terms := scores.get(metric.name)) is not None}
 
 
-def comparison_markdown(names: tuple[str, str], found: Sequence[Comparison]) -> str:
+def comparison_markdown(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
     """A table, a row a score."""
-    rows = [[c.score, str(c.a), str(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in found]
+    rows = [[c.score, str(c.a), str(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in comparisons]
     lines = markdown_table(["score", *names, "difference", "p"], rows)
     return "\n".join(
         [
             *lines,
             "",
-            f"p: paired randomisation over studies, {found[0].test.trials:,} trials; it says nothing of other seeds "
-            f"than these.",
+            f"p: paired randomisation over studies, {comparisons[0].test.trials:,} trials; it says nothing of other "
+            f"seeds than these.",
         ]
     )

@@ -12,7 +12,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from rrg_lib.evaluation.nlg import bleu_of
+from rrg_lib.evaluation.bleu import bleu_of
 
 #: A sentence is a tuple of words that ends with "."; a list of sentences is one report.
 Sentence = tuple[str, ...]
@@ -47,13 +47,13 @@ class ConstantBleu:
         # An n-gram is named by the (n-1)-gram it begins with and its last word, so that names stay small however many
         # words there are.
         self._names: list[np.ndarray] = []
-        self._said: list[np.ndarray] = []  # per n: (n-grams, t) references that say it at least t times
+        self._rows_saying: list[np.ndarray] = []  # per n: (n-grams, t) references that say it at least t times
         begins = np.where(rows >= 0, 0, -1)
         for n in range(1, 5):
             keys = self._keys(begins, rows, n)
             self._names.append(np.unique(keys[keys >= 0]))
             begins = self._named(keys, n)
-            self._said.append(_said_at_least(begins, len(self._names[-1])))
+            self._rows_saying.append(_rows_saying_at_least(begins, len(self._names[-1])))
 
     def __call__(self, candidates: Sequence[str]) -> np.ndarray:
         """(candidates, 4) corpus BLEU-1 to BLEU-4."""
@@ -71,15 +71,15 @@ class ConstantBleu:
     def _of_chunk(self, candidates: list[list[int]]) -> np.ndarray:
         rows = _padded(candidates)
         length = np.array([len(candidate) for candidate in candidates])
-        terms = np.zeros((len(rows), 10))  # as in nlg._bleu
+        terms = np.zeros((len(rows), 10))  # as in bleu.bleu_terms
         terms[:, 0], terms[:, 1] = self._studies * length, self._reference_length
         begins = np.where(rows >= 0, 0, -1)
         for n in range(1, 5):
             begins = self._named(self._keys(begins, rows, n), n)
             names, times = _occurrences(begins)
-            said = self._said[n - 1]
-            known = (names >= 0) & (times <= said.shape[1])
-            terms[:, 1 + n] = np.where(known, said[names * known, (times - 1) * known], 0).sum(1)
+            rows_saying = self._rows_saying[n - 1]
+            known = (names >= 0) & (times <= rows_saying.shape[1])
+            terms[:, 1 + n] = np.where(known, rows_saying[names * known, (times - 1) * known], 0).sum(1)
             terms[:, 5 + n] = self._studies * np.maximum(0, length - n + 1)
         return bleu_of(terms)
 
@@ -126,13 +126,13 @@ def _occurrences(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return names, at - np.maximum.accumulate(np.where(new, at, 0), axis=1) + 1
 
 
-def _said_at_least(names: np.ndarray, count: int) -> np.ndarray:
+def _rows_saying_at_least(names: np.ndarray, count: int) -> np.ndarray:
     """(count, most) how many rows say n-gram i at least t + 1 times."""
     names, times = _occurrences(names)
     known = names >= 0
-    said = np.zeros((max(count, 1), int(times[known].max(initial=1))))
-    np.add.at(said, (names[known], times[known] - 1), 1)
-    return said
+    rows = np.zeros((max(count, 1), int(times[known].max(initial=1))))
+    np.add.at(rows, (names[known], times[known] - 1), 1)
+    return rows
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
@@ -141,13 +141,13 @@ def _said_at_least(names: np.ndarray, count: int) -> np.ndarray:
 def sentences_of(report: str) -> list[Sentence]:
     """A cleaned report's sentences, each with its full stop; one without (the report was cut) and empty ones are left
     out."""
-    found, words = [], []
+    sentences, words = [], []
     for word in report.split():
         words.append(word)
         if word == ".":
-            found.append(tuple(words))
+            sentences.append(tuple(words))
             words = []
-    return [sentence for sentence in found if len(sentence) > 1]
+    return [sentence for sentence in sentences if len(sentence) > 1]
 
 
 def frequent_sentences(reports: Iterable[str], most: int) -> list[Sentence]:
@@ -182,17 +182,17 @@ def improved(
     current = tuple(start)
     best = _bleu_4(bleu, [current])[0] if current else 0.0
     while True:
-        found = [
+        neighbours = [
             edited
             for edited in _edits(current, pool)
             if 0 < len(edited) <= MAX_SENTENCES
             and (max_words is None or sum(map(len, edited)) <= max_words)
             and allowed(edited)
         ]
-        scores = _bleu_4(bleu, found)
+        scores = _bleu_4(bleu, neighbours)
         if not len(scores) or scores.max() <= best:
             return float(best), current
-        best, current = scores.max(), found[int(scores.argmax())]
+        best, current = scores.max(), neighbours[int(scores.argmax())]
 
 
 def _bleu_4(bleu: ConstantBleu, lists: Sequence[Sequence[Sentence]]) -> np.ndarray:

@@ -29,7 +29,7 @@ AGAINST: tuple[Against, ...] = ("codes", "report")
 Attribute = Literal["side", "severity"]
 ATTRIBUTES: tuple[Attribute, ...] = ("side", "severity")
 #: What a finding is said to be, by drawn finding: the values of an attribute that a report or the codes give it.
-Said = dict[str, dict[Attribute, frozenset[str]]]
+Attributes = dict[str, dict[Attribute, frozenset[str]]]
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ def clinical_efficacy(
     }
     if against == "codes":
         truth = {"drawn": [study.drawn for study in studies], "observations": [study.observations for study in studies]}
-        truly = [said_by_codes(study) for study in studies]
+        true_attributes = [attributes_by_codes(study) for study in studies]
     else:
         truth = {
             "drawn": [labeler.drawn(s.report) for s in studies],
             "observations": [labeler.observations(s.report) for s in studies],
         }
-        truly = [said_by_report(labeler.mentions(study.report)) for study in studies]
+        true_attributes = [attributes_by_report(labeler.mentions(study.report)) for study in studies]
     scores = {
         (name, uncertain): clinical_scores(
             *(labels["drawn" if name == "drawn-13" else "observations"] for labels in (predicted, truth)),
@@ -159,7 +159,7 @@ def clinical_efficacy(
         for name in LABEL_SETS
         for uncertain in UNCERTAIN
     }
-    said = [said_by_report(labeler.mentions(text)) for text in texts]
+    predicted_attributes = [attributes_by_report(labeler.mentions(text)) for text in texts]
     provenance = {
         "against": against,
         "label_sets": {name: list(labels) for name, labels in LABEL_SETS.items()},
@@ -171,7 +171,11 @@ def clinical_efficacy(
         },
         "reports": content_hash(sorted(given.items())),
     }
-    return Efficacy(scores, {attribute: agreement(said, truly, attribute) for attribute in ATTRIBUTES}, provenance)
+    return Efficacy(
+        scores,
+        {attribute: agreement(predicted_attributes, true_attributes, attribute) for attribute in ATTRIBUTES},
+        provenance,
+    )
 
 
 def efficacy_numbers(
@@ -187,18 +191,18 @@ def efficacy_numbers(
     coded, given = [study for study in studies if study.is_coded], one_report_each(reports, "report")
     same_studies([study.id for study in studies], given, "reports")
     of = {"codes": (coded, {study.id: given[study.id] for study in coded}), "report": (studies, given)}
-    found: dict[str, dict[str, float]] = {}
+    numbers: dict[str, dict[str, float]] = {}
     for against in AGAINST if coded else AGAINST[1:]:
         those, texts = of[against]
         measured = clinical_efficacy(texts, those, against=against, labeler=labeler)
         for (name, uncertain), row in zip(measured.scores, measured.table().to_dict("records"), strict=True):
-            found[efficacy_key(name, uncertain, against)] = {key: float(value) for key, value in row.items()}
+            numbers[efficacy_key(name, uncertain, against)] = {key: float(value) for key, value in row.items()}
         for attribute, a in measured.agreement.items():
-            found[f"{attribute}, against {against}"] = {
+            numbers[f"{attribute}, against {against}"] = {
                 "rate": a.rate,
                 **{key: float(value) for key, value in asdict(a).items()},
             }
-    return found
+    return numbers
 
 
 def efficacy_key(label_set: str, uncertain: Uncertain = "negative", against: Against = "codes") -> str:
@@ -206,39 +210,39 @@ def efficacy_key(label_set: str, uncertain: Uncertain = "negative", against: Aga
     return f"{label_set}, uncertain is {uncertain}, against {against}"
 
 
-def agreement(predicted: Sequence[Said], truth: Sequence[Said], attribute: Attribute) -> Agreement:
+def agreement(predicted: Sequence[Attributes], truth: Sequence[Attributes], attribute: Attribute) -> Agreement:
     """Agreement on an attribute over the findings that both name, study by study. Where a finding is named with several
     values (two effusions, one mild and one severe), one in common is enough."""
     both = agree = only_predicted = only_truth = 0
     for a, b in zip(predicted, truth, strict=True):
         for finding in a.keys() & b.keys():
-            said, true = a[finding][attribute], b[finding][attribute]
-            both += bool(said and true)
-            agree += bool(said & true)
-            only_predicted += bool(said and not true)
-            only_truth += bool(true and not said)
+            one, other = a[finding][attribute], b[finding][attribute]
+            both += bool(one and other)
+            agree += bool(one & other)
+            only_predicted += bool(one and not other)
+            only_truth += bool(other and not one)
     return Agreement(both, agree, only_predicted, only_truth)
 
 
-def said_by_codes(study: Study) -> Said:
+def attributes_by_codes(study: Study) -> Attributes:
     """What the expert codes say of each drawn finding of a study."""
     return _gathered([(finding.drawn, finding.side, finding.severity) for finding in study.findings])
 
 
-def said_by_report(mentions: Sequence[Mention]) -> Said:
+def attributes_by_report(mentions: Sequence[Mention]) -> Attributes:
     """What a report says of each drawn finding that it asserts or thinks possible."""
     return _gathered([(m.drawn, m.side, m.severity) for m in mentions if m.status in ("positive", "uncertain")])
 
 
-def _gathered(found: Sequence[tuple[str | None, str | None, str | None]]) -> Said:
-    gathered: Said = {}
-    for name in {name for name, _, _ in found if name}:
-        sides = {side for other, side, _ in found if other == name and side}
+def _gathered(mentions: Sequence[tuple[str | None, str | None, str | None]]) -> Attributes:
+    gathered: Attributes = {}
+    for name in {name for name, _, _ in mentions if name}:
+        sides = {side for other, side, _ in mentions if other == name and side}
         # One on the left and one on the right are what "bilateral" says in one word.
         sides = {"bilateral"} if {"left", "right"} <= sides else sides
         gathered[name] = {
             "side": frozenset(sides),
-            "severity": frozenset(grade for other, _, grade in found if other == name and grade),
+            "severity": frozenset(grade for other, _, grade in mentions if other == name and grade),
         }
     return gathered
 

@@ -1,25 +1,33 @@
-"""The one call that measures a set of reports, beside the trivial baselines on the same studies."""
+"""The one call that measures a set of reports, beside the trivial baselines on the same studies; and the baselines
+alone, with the minutes they take."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from rrg_lib.data.finding_labels import findings_of
 from rrg_lib.data.study import DRAWN_FINDINGS, Study
-from rrg_lib.data.text.keyword_labeler import KeywordLabeler
-from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, all_baselines, kept_hypotheses
-from rrg_lib.evaluation.clinical import LABEL_SET, FindingScores, finding_f1
+from rrg_lib.evaluation.baselines import (
+    BASELINES,
+    DEFAULT_BASELINES,
+    Task,
+    all_baselines,
+    baseline_hypotheses,
+    kept_hypotheses,
+)
+from rrg_lib.evaluation.clinical import LABEL_SET
+from rrg_lib.evaluation.constant_reports import constant_bleu
 from rrg_lib.evaluation.efficacy import efficacy_numbers
 from rrg_lib.evaluation.meteor import require_java, warm_up
+from rrg_lib.evaluation.metrics import FINDING_F1, FINDING_F1_KEYWORDS, REGISTRY, SCORES, FindingMetric, Pairs
 from rrg_lib.evaluation.nlg import (
     METRICS,
     MeteorError,
@@ -30,18 +38,7 @@ from rrg_lib.evaluation.nlg import (
     same_studies,
 )
 from rrg_lib.evaluation.resampling import LEVEL, RESAMPLES, Additive, interval
-from rrg_lib.evaluation.score_table import (
-    FINDING_F1,
-    FINDING_F1_KEYWORDS,
-    FINDING_F1_MACRO,
-    PARTS,
-    SCORES,
-    Evaluation,
-    Part,
-    Row,
-    row_from_json,
-    without_nan,
-)
+from rrg_lib.evaluation.score_table import PARTS, Evaluation, Part, Row, row_from_json, without_nan
 from rrg_lib.runtime.cache import remembered
 from rrg_lib.runtime.hashing import content_hash
 
@@ -76,7 +73,7 @@ def evaluate_reports(
         ConfigurationError: baselines without training and validation studies.
     """
     metrics = known_metrics(metrics)
-    if "METEOR" in metrics:
+    if any(REGISTRY[metric].needs_java for metric in metrics):
         require_java()
         warm_up()
     protocol = vocabulary.protocol
@@ -95,6 +92,7 @@ def evaluate_reports(
         tuple(studies),
         {study.id: protocol.reference(study.report, vocabulary) for study in studies},
         metrics,
+        tuple(name for name, metric in REGISTRY.items() if metric.needs_codes),
         seed if intervals else None,
     )
     written = {
@@ -105,7 +103,8 @@ def evaluate_reports(
     rows = [row]
     rows += [judge.kept_row(b, BASELINES[b].description, sets, BASELINES[b].seeds) for b, sets in written.items()]
     labeler = judge.labeler
-    ceiling = judge.findings(np.array([labeler.label(study.report) for study in studies])).micro.f1
+    uncut = Pairs([*judge.references.values()], [study.report for study in studies], studies)
+    ceiling = REGISTRY[FINDING_F1].score(uncut).corpus
     provenance = {
         "protocol": {"name": protocol.name, "hash": protocol.hash},
         "vocabulary": vocabulary.hash,
@@ -136,6 +135,26 @@ def _baseline_names(asked: bool | str | Sequence[str], task: Task) -> tuple[str,
     return all_baselines(task) if asked == "all" else (asked,) if isinstance(asked, str) else tuple(asked)
 
 
+class _System(NamedTuple):
+    """The scores of one set of reports: those of the corpus, as sums over studies where a metric is one, findings
+    asserted (n,), and the scores of each finding."""
+
+    corpus: dict[str, float]
+    additive: dict[str, Additive]
+    asserted: np.ndarray
+    findings: dict[str, dict[str, float]]
+
+    @property
+    def names(self) -> set[str]:
+        return {*self.corpus, *self.additive}
+
+    def value(self, score: str, chosen: np.ndarray) -> float:
+        """A score on some of the studies, (n,) bool; NaN for what is no sum over studies, but on all of them."""
+        if score in self.additive:
+            return self.additive[score].value(chosen)
+        return self.corpus[score] if chosen.all() else math.nan
+
+
 @dataclass
 class _Judge:
     """Scores one system after another against the same references; METEOR is asked no more once Java has failed."""
@@ -143,27 +162,24 @@ class _Judge:
     studies: tuple[Study, ...]
     references: dict[str, str]
     metrics: tuple[str, ...]
+    of_codes: tuple[str, ...]
     seed: int | None
 
     def __post_init__(self) -> None:
-        self.labeler, self.keywords = ReportLabeler(), KeywordLabeler()
+        self.reader: FindingMetric = REGISTRY[FINDING_F1]
+        self.labeler, self.keywords = self.reader.labeler, REGISTRY[FINDING_F1_KEYWORDS].labeler
         self.present = [study.drawn for study in self.studies]
-        found = findings_of(self.studies)  # of who has no codes, from its report
-        self.coded, self.abnormal, self.abnormal_by = found.coded, found.abnormal, found.source
+        labels = findings_of(self.studies)  # of who has no codes, from its report
+        self.coded, self.abnormal, self.abnormal_by = labels.coded, labels.abnormal, labels.source
         self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
-
-    def findings(self, said: np.ndarray) -> FindingScores:
-        """Findings said (n, 13) against the expert codes; a study without any counts as nothing: neither right nor
-        wrong can be said of it."""
-        return finding_f1(said * self.coded[:, None], self.present)
 
     def scored(
         self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()
     ) -> tuple[Row, list[dict[str, Additive]]]:
         """The row of one system, averaged over several sets of reports, and the terms of every score, a dictionary a
         set."""
-        scored = [self._additive(reports) for reports in sets]
-        common = [score for score in SCORES if all(score in scores for scores, _, _ in scored)]
+        systems = [self._system(reports) for reports in sets]
+        common = [score for score in SCORES if all(score in system.names for system in systems)]
         parts = {}
         for part, chosen in zip(PARTS, (np.ones_like(self.abnormal), ~self.abnormal, self.abnormal), strict=True):
             texts = [
@@ -172,21 +188,20 @@ class _Judge:
             ]
             parts[part] = Part(
                 n=int(chosen.sum()),
-                scores={
-                    score: float(np.mean([scores[score].value(chosen) for scores, _, _ in scored])) for score in common
-                },
+                scores={score: float(np.mean([system.value(score, chosen) for system in systems])) for score in common},
                 distinct=float(np.mean([len(set(t)) for t in texts])),
                 length=_mean([len(report.split()) for t in texts for report in t]),
-                findings_said=_mean([n for _, said, _ in scored for n in said[chosen]]),
+                findings_said=_mean([n for system in systems for n in system.asserted[chosen]]),
             )
+        sums = [score for score in common if all(score in system.additive for system in systems)]
         bounds = (
-            {score: interval([scores[score] for scores, _, _ in scored], seed=self.seed) for score in common}
+            {score: interval([system.additive[score] for system in systems], seed=self.seed) for score in sums}
             if self.seed is not None
             else {}
         )
         findings = {
-            label: {key: float(np.mean([f[label][key] for _, _, f in scored])) for key in scored[0][2][label]}
-            for label in DRAWN_FINDINGS
+            label: {key: float(np.mean([system.findings[label][key] for system in systems])) for key in first}
+            for label, first in systems[0].findings.items()
         }
         missing = {metric: self.not_computed[metric] for metric in METRICS if metric not in common}
         read = [efficacy_numbers(reports, self.studies, self.labeler) for reports in sets]
@@ -195,13 +210,13 @@ class _Judge:
             for key in read[0]
         }
         row = Row(name, description, parts, bounds, findings, missing, tuple(seeds), efficacy)
-        return row, [{score: scores[score] for score in common} for scores, _, _ in scored]
+        return row, [{score: system.additive[score] for score in sums} for system in systems]
 
     def kept_row(self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int]) -> Row:
         """The row of `scored`, from the workspace if the same reports were judged alike before. One that lacks a metric
         because Java failed is not kept."""
         judged = [
-            self.metrics,
+            [*self.metrics, *self.of_codes],
             self.seed,
             LEVEL,
             RESAMPLES,
@@ -229,25 +244,82 @@ class _Judge:
             remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {"left out"}).value
         )
 
-    def _additive(self, reports: dict[str, str]) -> tuple[dict[str, Additive], np.ndarray, dict[str, dict[str, float]]]:
-        """Every score of one set of reports as a sum over studies, findings asserted (n,), and the scores of each
-        finding."""
+    def _system(self, reports: dict[str, str]) -> _System:
         wanted = [metric for metric in self.metrics if metric not in self.not_computed]
         try:
             scores = nlg_scores(self.references, reports, metrics=wanted)
         except MeteorError as error:
-            self.not_computed["METEOR"] = str(error)
             scores = error.scores
-        said = np.array([self.labeler.label(reports[study.id]) for study in self.studies])
-        found = self.findings(said)
-        keywords = self.findings(np.array([self.keywords.label(reports[study.id]) for study in self.studies]))
-        clinical = {
-            FINDING_F1: found.additive["micro"],
-            FINDING_F1_KEYWORDS: keywords.additive["micro"],
-            FINDING_F1_MACRO: found.additive["macro"],
-        }
-        return scores.additive | clinical, said.sum(1), {label: asdict(prf) for label, prf in found.per_finding.items()}
+            self.not_computed |= {metric: str(error) for metric in wanted if metric not in scores.corpus}
+        ids = [study.id for study in self.studies]
+        pairs = Pairs([self.references[study] for study in ids], [reports[study] for study in ids], self.studies)
+        of_codes = {name: REGISTRY[name].score(pairs) for name in self.of_codes}
+        return _System(
+            scores.corpus | {name: score.corpus for name, score in of_codes.items()},
+            scores.additive | {name: score.additive for name, score in of_codes.items() if score.additive is not None},
+            self.reader.asserted(pairs).sum(1),
+            {label: asdict(prf) for label, prf in self.reader.scores(pairs).per_finding.items()},
+        )
 
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else math.nan
+
+
+# --- the baselines alone ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BaselineTable:
+    """`evaluation` has a row for each baseline and no system. `seconds` is what writing their reports took when they
+    were written, all seeds together; `val_bleu_4` what the constant ones reach on the validation studies, where they
+    were chosen."""
+
+    evaluation: Evaluation
+    seconds: dict[str, float]
+    val_bleu_4: dict[str, float]
+
+    def markdown(self) -> str:
+        """The tables of the evaluation, then how each row was made."""
+        lines = ["How the rows were made:", ""]
+        for name, seconds in self.seconds.items():
+            chosen = (
+                f", BLEU-4 {self.val_bleu_4[name]:.4f} on the validation studies" if name in self.val_bleu_4 else ""
+            )
+            lines.append(f"- **{name}** sees {SEEN[BASELINES[name].sees]}; {seconds / 60:.2f} minutes to write{chosen}")
+        return self.evaluation.markdown() + "\n" + "\n".join(lines) + "\n"
+
+
+#: How the table says what a baseline is told.
+SEEN = {"nothing": "nothing of the study", "labels": "the study's expert labels", "report": "the reference itself"}
+
+
+def evaluate_baselines(
+    task: Task,
+    *,
+    names: Literal["all"] | Sequence[str] = "all",
+    metrics: Sequence[str] = METRICS,
+    intervals: bool = True,
+) -> BaselineTable:
+    """Scores of the baselines on `task.studies`. What was made before is found again, its seconds too. Raises as
+    `evaluate_reports` does."""
+    # an evaluation is of a system: the cheapest baseline stands in for it, and its row is dropped
+    given = baseline_hypotheses("b", task)
+    beside = evaluate_reports(
+        given,
+        task.studies,
+        task.vocabulary,
+        train=task.train,
+        val=task.val,
+        metrics=metrics,
+        baselines=names,
+        intervals=intervals,
+    )
+    evaluation = replace(beside, rows=beside.rows[1:])
+    seconds, on_val = {}, {}
+    for row in evaluation.rows:
+        kept = [kept_hypotheses(row.name, task, seed=seed) for seed in BASELINES[row.name].seeds]
+        seconds[row.name] = sum(each.seconds for each in kept)
+        if len(written := set(kept[0].value.values())) == 1 and BASELINES[row.name].sees == "nothing":
+            on_val[row.name] = float(constant_bleu([*written], task.val_references)[0, 3])
+    return BaselineTable(evaluation, seconds, on_val)

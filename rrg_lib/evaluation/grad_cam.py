@@ -49,17 +49,17 @@ def map_table(
     """
     flat: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
     for (study, finding), values in maps.items():
-        if own := [box for box in boxes[study] if box.finding == finding]:
+        if of_finding := [box for box in boxes[study] if box.finding == finding]:
             values = (
                 np.asarray(values, dtype=float).ravel() + EPSILON
             )  # a map that is 0 everywhere says nothing, which is everywhere alike
-            cover = box_cover(own, views=views, grid=round((len(values) / views) ** 0.5), size=size)
+            cover = box_cover(of_finding, views=views, grid=round((len(values) / views) ** 0.5), size=size)
             flat.setdefault(finding, []).append((study, values / values.sum(), cover))
     rows = []
-    for finding, found in flat.items():
-        total = np.sum([values for _, values, _ in found], axis=0)
-        for study, values, cover in found:
+    for finding, maps_of_finding in flat.items():
+        total = np.sum([values for _, values, _ in maps_of_finding], axis=0)
+        for study, values, cover in maps_of_finding:
             score = box_score(values, cover)
-            others = box_score((total - values).clip(min=0), cover).inside if len(found) > 1 else np.nan
+            others = box_score((total - values).clip(min=0), cover).inside if len(maps_of_finding) > 1 else np.nan
             rows.append([study, finding, score.inside, score.chance, score.auc, others])
     return pd.DataFrame(rows, columns=["study", "finding", "inside", "chance", "auc", "others"])

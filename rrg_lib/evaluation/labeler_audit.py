@@ -71,11 +71,10 @@ class Audit:
             }
             for name, frame in self.confusion.items()
         }
-        found = [d._asdict() for d in self.disagreements]
         return self.efficacy.to_json() | {
             "confusion": tables,
             "ceiling": asdict(self.ceiling) | {"f1": list(self.ceiling.f1)},
-            "disagreements": found,
+            "disagreements": [disagreement._asdict() for disagreement in self.disagreements],
         }
 
     def markdown(self) -> str:
@@ -107,7 +106,7 @@ def audit(studies: Sequence[Study], labeler: ReportLabeler | None = None) -> Aud
     disagreements."""
     labeler = labeler or ReportLabeler()
     answers = np.array([labeler.drawn(study.report) for study in studies])  # (n, 13)
-    said = np.array([labeler.label(study.report) for study in studies])
+    asserted = np.array([labeler.label(study.report) for study in studies])
     present = np.array([study.drawn for study in studies])
     observed = np.array([labeler.observations(study.report) for study in studies])
     return Audit(
@@ -118,8 +117,8 @@ def audit(studies: Sequence[Study], labeler: ReportLabeler | None = None) -> Aud
         },
         ceiling(studies, answers, labeler),
         tuple(
-            Disagreement(studies[i].id, DRAWN_FINDINGS[j], "present" if said[i, j] else "absent")
-            for i, j in zip(*np.nonzero(said != present), strict=True)
+            Disagreement(studies[i].id, DRAWN_FINDINGS[j], "present" if asserted[i, j] else "absent")
+            for i, j in zip(*np.nonzero(asserted != present), strict=True)
         ),
     )
 

@@ -39,14 +39,14 @@ class Probe:
 
 
 def fit_probe(
-    features: Mapping[Split, np.ndarray], labels: Mapping[Split, np.ndarray], *, progress: bool = True
+    features: Mapping[Split, np.ndarray], findings: Mapping[Split, np.ndarray], *, progress: bool = True
 ) -> Probe:
-    """The probe of `features` (n, D) for `labels` (n, F) zeros and ones of train, val and test. Features are
+    """The probe of `features` (n, D) for `findings` (n, F) zeros and ones of train, val and test. Features are
     standardised and the model fitted on train; penalty and thresholds are those with the best micro-F1 on val, as the
     extractors' thresholds are."""
     scaler = StandardScaler().fit(features["train"])
     scaled = {split: scaler.transform(array) for split, array in features.items()}
-    truth = {split: np.asarray(array) for split, array in labels.items()}
+    truth = {split: np.asarray(array) for split, array in findings.items()}
     best: Probe | None = None
     for penalty in tqdm(PENALTIES, desc="linear probe", disable=not progress):
         weights, bias = (
@@ -64,18 +64,18 @@ def fit_probe(
             split: float(f1_score(truth[split], logits[split] >= thresholds, average="micro")) for split in logits
         }
         if best is None or scores["val"] > best.micro_f1["val"]:
-            own = weights / scaler.scale_  # undoes the standardising, so that the probe reads features as they are
-            best = Probe(own, bias - own @ scaler.mean_, thresholds, penalty, logits, scores)
+            unscaled = weights / scaler.scale_  # undoes the standardising, so that the probe reads features as they are
+            best = Probe(unscaled, bias - unscaled @ scaler.mean_, thresholds, penalty, logits, scores)
     return best
 
 
 def linear_probe(
-    views: Mapping[Split, np.ndarray], labels: Mapping[Split, np.ndarray], *, side: int = 64, progress: bool = True
+    views: Mapping[Split, np.ndarray], findings: Mapping[Split, np.ndarray], *, side: int = 64, progress: bool = True
 ) -> dict[Split, float]:
     """Micro-F1 of a probe of the pixels themselves, averaged to `side` x `side` a view: `views` are uint8 (n, V, H,
     W)."""
     return fit_probe(
-        {split: pixel_means(array, side) for split, array in views.items()}, labels, progress=progress
+        {split: pixel_means(array, side) for split, array in views.items()}, findings, progress=progress
     ).micro_f1
 
 
@@ -88,13 +88,13 @@ def pixel_means(views: np.ndarray, side: int = 64) -> np.ndarray:
     return block.mean((3, 5), dtype=np.float32).reshape(n, -1)
 
 
-def probe_scores(probes: Mapping[str, Probe], labels: np.ndarray, *, split: Split = "test") -> pd.DataFrame:
+def probe_scores(probes: Mapping[str, Probe], findings: np.ndarray, *, split: Split = "test") -> pd.DataFrame:
     """A row a probe: micro-F1 on the split with its 95 % bootstrap interval over studies (`low`, `high`), and the mean
     AUROC over the findings that some of the studies have and some have not."""
-    truth, rows = np.asarray(labels).astype(bool), {}
+    truth, rows = np.asarray(findings).astype(bool), {}
     for name, probe in probes.items():
-        said = probe.logits[split] >= probe.thresholds
-        terms = np.stack([(said & truth).sum(1), said.sum(1) + truth.sum(1)], axis=1)
+        predicted = probe.logits[split] >= probe.thresholds
+        terms = np.stack([(predicted & truth).sum(1), predicted.sum(1) + truth.sum(1)], axis=1)
         score = Additive(terms.astype(float), lambda sums: ratio(2 * sums[..., 0], sums[..., 1]))
         rows[name] = {
             "micro-F1": score.value(),
@@ -105,23 +105,23 @@ def probe_scores(probes: Mapping[str, Probe], labels: np.ndarray, *, split: Spli
 
 
 def probe_difference(
-    better: Probe, than: Probe, labels: np.ndarray, *, split: Split = "test"
+    better: Probe, than: Probe, findings: np.ndarray, *, split: Split = "test"
 ) -> tuple[float, float, float]:
     """How much higher the micro-F1 of one probe is than another's on the same studies: the difference and its paired 95
     % bootstrap interval."""
-    truth = np.asarray(labels).astype(bool)
-    said = [probe.logits[split] >= probe.thresholds for probe in (better, than)]
+    truth = np.asarray(findings).astype(bool)
+    predicted = [probe.logits[split] >= probe.thresholds for probe in (better, than)]
     terms = np.stack(
-        [sums for each in said for sums in ((each & truth).sum(1), each.sum(1) + truth.sum(1))], axis=1
+        [sums for each in predicted for sums in ((each & truth).sum(1), each.sum(1) + truth.sum(1))], axis=1
     ).astype(float)
     score = Additive(terms, lambda sums: ratio(2 * sums[..., 0], sums[..., 1]) - ratio(2 * sums[..., 2], sums[..., 3]))
     return score.value(), *interval(score)
 
 
 def finding_auroc(
-    logits: np.ndarray, labels: np.ndarray, names: Sequence = DRAWN_FINDINGS, *, fewest: int = 1
+    logits: np.ndarray, findings: np.ndarray, names: Sequence = DRAWN_FINDINGS, *, fewest: int = 1
 ) -> pd.Series:
     """AUROC of each finding that at least `fewest` of the studies have and at least as many have not."""
-    truth = np.asarray(labels)
+    truth = np.asarray(findings)
     enough = {name: k for k, name in enumerate(names) if fewest <= truth[:, k].sum() <= len(truth) - fewest}
     return pd.Series({name: roc_auc_score(truth[:, k], logits[:, k]) for name, k in enough.items()}, dtype=float)

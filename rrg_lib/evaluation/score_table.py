@@ -12,17 +12,10 @@ import pandas as pd
 
 from rrg_lib.evaluation.clinical import LABEL_SETS
 from rrg_lib.evaluation.efficacy import AGAINST, efficacy_key
-from rrg_lib.evaluation.nlg import METRICS
+from rrg_lib.evaluation.metrics import FINDING_F1, SCORES, Metric, metrics_shown
 from rrg_lib.evaluation.resampling import Additive, Interval
 from rrg_lib.runtime.markdown import markdown_table
 
-#: Findings read by the labeler `rules-1`, one that is doubted counted as said, against the experts' codes: over all
-#: decisions, and the mean over findings.
-FINDING_F1, FINDING_F1_MACRO = "finding-F1", "finding-F1 macro"
-#: The same over all decisions, read by the older and coarser labeler `keywords-0`.
-FINDING_F1_KEYWORDS = "finding-F1 keywords-0"
-#: The scores of a row, in the order of its columns.
-SCORES = (*METRICS, FINDING_F1, FINDING_F1_KEYWORDS, FINDING_F1_MACRO)
 PartName = Literal["all", "normal", "abnormal"]
 PARTS: tuple[PartName, ...] = ("all", "normal", "abnormal")
 
@@ -114,25 +107,19 @@ class Evaluation:
         whole = self.rows[0].parts["all"]
         by = f" by {self.provenance['abnormal']}" if "abnormal" in self.provenance else ""
         lines = [f"{whole.n} studies, {self.rows[0].parts['abnormal'].n} of them abnormal{by}", ""]
+        columns = metrics_shown("evaluation")
         lines += markdown_table(
-            ["system", *SCORES[:-1], "distinct", "length"],
-            [
-                [row.name, *(_cell(row, score) for score in SCORES[:-1]), *_counts(row.parts["all"])]
-                for row in self.rows
-            ],
+            ["system", *(metric.name for metric in columns), "distinct", "length"],
+            [[row.name, *(_cell(row, metric) for metric in columns), *_counts(row.parts["all"])] for row in self.rows],
         )
         lines += ["", "Normal and abnormal studies apart:", ""]
-        shown = ("BLEU-4", "CIDEr", FINDING_F1)
+        shown = [(metric, part) for metric in metrics_shown("normal and abnormal") for part in PARTS[1:]]
         apart = [
-            [
-                row.name,
-                *(_cell(row, s, part) for s in shown for part in PARTS[1:]),
-                f"{row.parts['normal'].findings_said:.2f}",
-            ]
+            [row.name, *(_cell(row, *cell) for cell in shown), f"{row.parts['normal'].findings_said:.2f}"]
             for row in self.rows
         ]
         lines += markdown_table(
-            ["system", *(f"{s}, {part}" for s in shown for part in PARTS[1:]), "false findings on a normal study"],
+            ["system", *(f"{metric.name}, {part}" for metric, part in shown), "false findings on a normal study"],
             apart,
         )
         lines += _efficacy_lines(self.rows, self.provenance)
@@ -213,12 +200,12 @@ def _score(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _cell(row: Row, score: str, part: PartName = "all") -> str:
-    value = row.parts[part].scores.get(score, math.nan)
+def _cell(row: Row, metric: Metric, part: PartName = "all") -> str:
+    value = row.parts[part].scores.get(metric.name, math.nan)
     if math.isnan(value):
-        return "–"
-    bounds = row.intervals.get(score) if part == "all" and score in ("BLEU-4", FINDING_F1) else None
-    return f"{value:.3f}" + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds else "")
+        return metric.shown(value)
+    ends = row.intervals.get(metric.name) if part == "all" and metric.interval_shown else None
+    return metric.shown(value) + (f" [{metric.shown(ends.low)}, {metric.shown(ends.high)}]" if ends else "")
 
 
 def _counts(part: Part) -> list[str]:

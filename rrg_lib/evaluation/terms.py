@@ -16,11 +16,8 @@ from typing import Any
 import numpy as np
 
 from rrg_lib.errors import AnnotationError
-from rrg_lib.evaluation.clinical import f1_of_counts, macro_f1_of_counts
-from rrg_lib.evaluation.meteor import meteor_of
-from rrg_lib.evaluation.nlg import BLEU, bleu_additive
-from rrg_lib.evaluation.resampling import Additive, mean_of
-from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS, FINDING_F1_MACRO
+from rrg_lib.evaluation.metrics import REGISTRY
+from rrg_lib.evaluation.resampling import Additive
 
 _WHOLE = (np.uint8, np.uint16, np.int32)
 
@@ -70,30 +67,18 @@ def _unpacked(text: str) -> bytes:
 def pack_terms(terms: Mapping[str, Additive]) -> dict[str, dict[str, Any]]:
     """The terms of a system's scores, by what they are the terms of."""
     packed = {}
-    if BLEU[-1] in terms:
-        packed["BLEU"] = terms[BLEU[-1]].terms
-    for name in ("METEOR", FINDING_F1_KEYWORDS):
-        if name in terms:
-            packed[name] = terms[name].terms
-    for name in ("ROUGE-L", "CIDEr"):
-        if name in terms:
-            packed[name] = terms[name].terms[:, 0]  # the other column counts studies
-    if FINDING_F1_MACRO in terms:
-        packed[FINDING_F1] = terms[FINDING_F1_MACRO].terms  # by finding: micro-F1 sums them
+    for name, metric in REGISTRY.items():
+        if name in terms and (kept := metric.kept(terms[name])) is not None:
+            packed[metric.kept_as] = kept
     return {name: pack_array(values) for name, values in packed.items()}
 
 
 def unpack_terms(packed: Mapping[str, Mapping[str, Any]]) -> dict[str, Additive]:
-    """Score name -> its terms, as they were given to `pack_terms`."""
+    """Score name -> its terms, as they were given to `pack_terms`; terms of what is no registered metric are passed
+    over."""
     arrays = {name: unpack_array(data).astype(float) for name, data in packed.items()}
-    found = dict(bleu_additive(arrays["BLEU"])) if "BLEU" in arrays else {}
-    if "METEOR" in arrays:
-        found["METEOR"] = Additive(arrays["METEOR"], meteor_of)
-    found |= {name: mean_of(arrays[name]) for name in ("ROUGE-L", "CIDEr") if name in arrays}
-    if FINDING_F1 in arrays:
-        by_finding = arrays[FINDING_F1]
-        found[FINDING_F1] = Additive(by_finding.reshape(len(by_finding), 3, -1).sum(2), f1_of_counts)
-        found[FINDING_F1_MACRO] = Additive(by_finding, macro_f1_of_counts)
-    if FINDING_F1_KEYWORDS in arrays:
-        found[FINDING_F1_KEYWORDS] = Additive(arrays[FINDING_F1_KEYWORDS], f1_of_counts)
-    return found
+    return {
+        name: metric.additive_of(arrays[metric.kept_as])
+        for name, metric in REGISTRY.items()
+        if metric.kept_as in arrays
+    }

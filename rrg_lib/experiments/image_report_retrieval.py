@@ -22,7 +22,7 @@ from rrg_lib.data.text.vocabulary import BOS, EOS, UNKNOWN
 from rrg_lib.errors import ConfigurationError, ReportError
 from rrg_lib.evaluation.retrieval import Retrieval, retrieval
 from rrg_lib.models.batches import StudyBatches
-from rrg_lib.models.generator import Batch, ReportGenerator
+from rrg_lib.models.interface import Batch, Captioner
 from rrg_lib.models.pair_alignment import PairAlignment, PairConfig, pair_loss, same_report
 
 #: Studies encoded together.
@@ -47,12 +47,12 @@ class EncodedStudies:
     leaking_unit: np.ndarray | None = None
 
 
-def _device(generator: ReportGenerator) -> torch.device:
-    return generator.logits.weight.device
+def _device(generator: Captioner) -> torch.device:
+    return generator.device
 
 
 @torch.no_grad()
-def neutral_image(generator: ReportGenerator, training: StudyBatches) -> Tensor:
+def neutral_image(generator: Captioner, training: StudyBatches) -> Tensor:
     """(S, d_vf): the mean patch features of the training studies, position by position. Features of a generator's own
     extractor are made first."""
     total, count = torch.zeros((), dtype=torch.float64), 0
@@ -62,7 +62,7 @@ def neutral_image(generator: ReportGenerator, training: StudyBatches) -> Tensor:
     return (total / count).float()
 
 
-def _patches(generator: ReportGenerator, inputs: Tensor) -> Tensor:
+def _patches(generator: Captioner, inputs: Tensor) -> Tensor:
     """(B, S, d_vf) of patch features or views."""
     inputs = inputs.to(_device(generator))
     return inputs if inputs.dtype != torch.uint8 else generator.extractor(inputs).patches
@@ -70,7 +70,7 @@ def _patches(generator: ReportGenerator, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_studies(
-    generator: ReportGenerator,
+    generator: Captioner,
     studies: StudyBatches,
     neutral: Tensor,
     *,
@@ -105,10 +105,13 @@ def encode_studies(
     return EncodedStudies(ids, *(torch.cat(part).float().cpu().numpy() for part in zip(*parts, strict=True)))
 
 
-def _encode(
-    generator: ReportGenerator, batch: Batch, neutral: Tensor, alignment: PairAlignment | None
-) -> tuple[Tensor, ...]:
+def _encode(generator: Captioner, batch: Batch, neutral: Tensor, alignment: PairAlignment | None) -> tuple[Tensor, ...]:
     own = generator(replace(batch, inputs=_patches(generator, batch.inputs)))
+    if own.encoded is None or own.words is None:
+        raise ConfigurationError(
+            f"a generator of the kind {generator.config.kind!r} gives no vectors of patches and words to compare "
+            f"studies by"
+        )
     if neutral.shape != own.patches.shape[1:]:
         raise ConfigurationError(
             f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(own.patches.shape[1:])}: make it from "
@@ -142,7 +145,7 @@ def _with_reports(batch: Batch, reports: Mapping[str, str], studies: StudyBatche
 
 
 def fit_alignment(
-    generator: ReportGenerator,
+    generator: Captioner,
     training: StudyBatches,
     config: PairConfig | None = None,
     *,
@@ -158,12 +161,13 @@ def fit_alignment(
 
     The generator is in evaluation mode and gets no gradient, so only the projection and the pooling learn. With a
     `neutral` image (S, d_vf) it learns from logits that have not seen the study's own: what a report's words alone
-    tell. A function of `seed`.
+    tell. A function of `seed`. Raises `ConfigurationError` for a generator of a kind that takes no alignment.
     """
-    was_training, c = generator.training, generator.config
+    was_training, c, config = generator.training, generator.config, config or PairConfig()
+    c.check(pair=config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        alignment = (config or PairConfig()).build(c.vocab_size + 1, c.d_model, c.d_vf).to(_device(generator))
+        alignment = config.build(c.vocab_size + 1, c.d_model, c.d_vf).to(_device(generator))
     optimizer = torch.optim.Adam(alignment.parameters(), lr=lr)
     loader = training.loader(batch_size, seed=seed, shuffle=True)
     generator.eval()

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
 from rrg_lib.models.decoding import LabelsAtTest
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, finding_logits
+from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
     rows, labeler, coded = (
         dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)),
         ReportLabeler(),
-        np.asarray(dataset.labelled),
+        np.asarray(dataset.coded),
     )
     for i in np.flatnonzero(~coded):
         rows[dataset.ids[i]] = _row(dataset.ids[i], list(labeler.observations(dataset.study(i).report)), OBSERVATIONS)
@@ -168,8 +169,7 @@ def report_labels(dataset: PreparedDataset, section: Section = "reports") -> Pse
         ConfigurationError: the IMPRESSION of a study of another collection.
         UnknownNameError: another section.
     """
-    if section not in get_args(Section):
-        raise UnknownNameError("section", section, get_args(Section))
+    check_choice("section", section, Section)
     labeler = ReportLabeler()
     texts = {study: dataset.study(i).report for i, study in enumerate(dataset.ids)} if section != "impression" else {}
     concluded = _impressions(dataset.ids) if section != "reports" else {}

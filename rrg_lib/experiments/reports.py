@@ -19,7 +19,7 @@ from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 from rrg_lib.models.batches import StudyBatches
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import ReportGenerator, WordTable
+from rrg_lib.models.interface import Captioner, WordTable
 from rrg_lib.runtime.distributed import collected
 from rrg_lib.runtime.workspace import written_whole
 
@@ -36,8 +36,8 @@ VALIDATION_SCORES = (*WITHOUT_JAVA, "finding-F1", "distinct")
 
 def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str, str]:
     """Which of `VALIDATION_SCORES` cannot be computed on these studies, each with the reason."""
-    coded = [i for i in indices if dataset.labelled[i]]
-    if dataset.labels[coded].any():
+    coded = [i for i in indices if dataset.coded[i]]
+    if dataset.drawn_findings[coded].any():
         return {}
     has = (
         f"none of the {len(coded)} with expert codes has one of the 13 findings"
@@ -58,12 +58,12 @@ class ValidationScores:
     def __init__(self, batches: StudyBatches, labels: np.ndarray | None = None):
         self.batches, self.labels, self.labeler, dataset = batches, labels, ReportLabeler(), batches.dataset
         self.references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-        self.coded = [i for i in batches.indices if dataset.labelled[i]]
-        self.truth = dataset.labels[self.coded]
+        self.coded = [i for i in batches.indices if dataset.coded[i]]
+        self.truth = dataset.drawn_findings[self.coded]
         self.missing = missing_scores(dataset, batches.indices)
         self.names = tuple(name for name in VALIDATION_SCORES if name not in self.missing)
 
-    def __call__(self, generator: ReportGenerator) -> dict[str, float]:
+    def __call__(self, generator: Captioner) -> dict[str, float]:
         dataset = self.batches.dataset
         config = replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
         reports = write_reports(generator, self.batches, dataset.vocabulary, config, labels=self.labels)
@@ -79,7 +79,7 @@ validation_scores = ValidationScores
 
 
 def write_reports(
-    generator: ReportGenerator,
+    generator: Captioner,
     batches: StudyBatches,
     vocabulary: Vocabulary,
     config: DecodingConfig,
@@ -92,7 +92,7 @@ def write_reports(
     row for each of `batches.indices`, or nothing. The labels of the batches are never passed: they are not known when a
     report is to be written. Processes that were launched together write each its `share` of the batches and all get all
     reports. `table`: the generator's `word_table`, for who writes many times with the same weights."""
-    device, reports = next(generator.parameters()).device, {}
+    device, reports = generator.device, {}
     order = [batches.dataset.ids[i] for i in batches.indices]
     told = None if labels is None else dict(zip(order, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
     table = table or generator.word_table()

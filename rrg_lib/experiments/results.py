@@ -26,8 +26,9 @@ import pandas as pd
 from rrg_lib.data.study import Split
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.metrics import metrics_shown
 from rrg_lib.evaluation.resampling import Additive, interval
-from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS, Evaluation, Row
+from rrg_lib.evaluation.score_table import Evaluation, Row
 from rrg_lib.evaluation.terms import pack_array, pack_text, unpack_array, unpack_terms, unpack_text
 from rrg_lib.experiments.presets import Experiment, experiment
 from rrg_lib.experiments.reports import load_reports
@@ -37,12 +38,8 @@ from rrg_lib.models.decoding import EDITION_0_1, DecodingConfig, LabelsAtTest, P
 from rrg_lib.runtime import package_data
 from rrg_lib.runtime.workspace import write_json
 
-#: What a table shows, in order.
-SHOWN = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", FINDING_F1, FINDING_F1_KEYWORDS)
 #: What the file of the baselines on a data set is called, with the data set's name.
 _BASELINES = "baselines-"
-#: Scores that come with their bootstrap interval.
-WITH_INTERVAL = ("BLEU-4", FINDING_F1)
 
 
 @dataclass(frozen=True)
@@ -341,16 +338,17 @@ def _cells(rows: Sequence[Row], words: float, terms: Sequence[Mapping[str, Addit
     `words`: a reference's, on average."""
     parts = [row.parts["all"] for row in rows]
     cells = {}
-    for score in SHOWN:
+    for metric in metrics_shown("results"):
+        score = metric.name
         known = all(score in part.scores for part in parts)
-        cells[score] = f"{fmean(part.scores[score] for part in parts):.3f}" if known else "–"
-        if known and score in WITH_INTERVAL:
+        cells[score] = metric.shown(fmean(part.scores[score] for part in parts) if known else None)
+        if known and metric.interval_shown:
             if len(rows) == 1 and score in rows[0].intervals:
                 low, high = rows[0].intervals[score]
             elif terms and all(score in each for each in terms):
                 low, high = interval([each[score] for each in terms])
             else:
                 continue  # the mean of several seeds has no interval without the terms of each
-            cells[score] += f" [{low:.3f}, {high:.3f}]"
+            cells[score] += f" [{metric.shown(low)}, {metric.shown(high)}]"
     distinct, length = (fmean(getattr(part, name) for part in parts) for name in ("distinct", "length"))
     return {**cells, "distinct": f"{distinct:.0f}", "length": f"{length:.1f}", "length ratio": f"{length / words:.2f}"}

@@ -41,7 +41,7 @@ from rrg_lib.experiments.reports import DECODE_BATCH, ValidationScores, missing_
 from rrg_lib.experiments.tuning import tuned
 from rrg_lib.models.batches import StudyBatches, TrainingStudies
 from rrg_lib.models.decoding import PROTOCOLS, DecodingConfig, LabelsAtTest, Protocol, generate
-from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.interface import Captioner
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.feature_cache import cached_features
 from rrg_lib.models.visual.finding_extractor import (
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 def prepared(name: str, *, data_root: Path | None = None, progress: bool = True, **options: Any) -> PreparedDataset:
     """The prepared dataset of that name, made first when it is not there."""
-    from rrg_lib.data.prepare import prepare  # imports `datasets`, which takes a second
+    from rrg_lib.data.prepare import prepare
 
     return prepare(name, data_root=data_root, progress=progress, **options)
 
@@ -240,13 +240,14 @@ class Run:
             self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels, this_process()
         )
 
-    def new_generator(self, *, prepared: bool = True) -> ReportGenerator:
+    def new_generator(self, *, prepared: bool = True) -> Captioner:
         """The generator before training, its weights drawn by the experiment's seed, its memory initialised from the
         training studies; not so with `prepared=False`, for one whose weights come from a checkpoint."""
         what = self.experiment
         torch.manual_seed(what.training.seed)
         config = replace(what.generator, vocab_size=self.dataset.vocabulary.size, d_vf=self.extractor.dim)
-        generator = ReportGenerator(config, what.memory, None if self.extractor.frozen else self.extractor, what.pair)
+        extractor = None if self.extractor.frozen else self.extractor
+        generator = config.build(extractor, memory=what.memory, pair=what.pair)
         if prepared and generator.memory is not None:
             generator.memory.prepare(
                 TrainingStudies(
@@ -265,7 +266,7 @@ class Run:
         experts did not, by what the best epoch is chosen. Kept in `experiment.json`; none for a collection that is
         coded throughout."""
         said, train = [], self.dataset.split_indices("train")
-        labels = findings_of_dataset(self.dataset, train) if not self.dataset.labelled[train].all() else None
+        labels = findings_of_dataset(self.dataset, train) if not self.dataset.coded[train].all() else None
         if labels is not None and self.experiment.extractor.weights == "findings":
             said.append(f"the extractor learns the findings of the training studies from {labels.source}")
             if not labels.drawn.any():
@@ -276,7 +277,7 @@ class Run:
         if labels is not None and self.labels and self.labels.source == "expert":
             said.append(f"the memory's labels of the training studies are from {labels.source}")
         missing = missing_scores(self.dataset, self.dataset.split_indices("val"))
-        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).said]))
+        return (*said, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
     def train(self) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. Java is asked for first,
@@ -303,7 +304,7 @@ class Run:
         )
         return trainer.fit()
 
-    def generator(self) -> ReportGenerator:
+    def generator(self) -> Captioner:
         """The best generator of the run, in evaluation mode. Raises `CheckpointError` if it is not trained or belongs
         to another experiment."""
         path = self.folder / "best.safetensors"

@@ -167,7 +167,7 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> Tuned:
     batches, generator = run.batches("val"), run.generator()
     dataset, labeler = run.dataset, ReportLabeler()
     references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-    truth = dataset.labels[batches.indices]
+    truth = dataset.drawn_findings[batches.indices]
     words = sum(len(text.split()) for text in references.values())
     told = run.told("val", run.experiment.decoding)
     settings = list(grid.settings(run.experiment.decoding))

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import Batch
+from rrg_lib.models.interface import Batch
 from rrg_lib.runtime.device import on_device
 from rrg_lib.runtime.distributed import Share
 
@@ -92,11 +92,11 @@ class StudyBatches(Dataset):
 
     def collate(self, indices: list[int]) -> Batch:
         """Indices into the dataset -> Batch: inputs (B, S, d_vf) float32 or (B, V, H, W) uint8, tokens and mask (B, T)
-        padded with 0, labels (B, 14). Of a batch that is shared, the own part, padded to the length of the whole; (0,
-        …) where there is none."""
+        padded with 0, labels (B, 14). Of a batch that is shared, this process' part, padded to the length of the
+        whole; (0, …) where there is none."""
         longest = max(len(self.dataset.tokens(i)) for i in indices)
-        some, indices = indices[0], indices[self.share.of(len(indices))]
-        inputs = torch.from_numpy(np.stack([self.inputs(i) for i in indices or [some]]))[: len(indices)]
+        first, indices = indices[0], indices[self.share.of(len(indices))]
+        inputs = torch.from_numpy(np.stack([self.inputs(i) for i in indices or [first]]))[: len(indices)]
         ids = [self.dataset.tokens(i) for i in indices]
         tokens = torch.zeros(len(ids), longest, dtype=torch.long)
         mask = torch.zeros(len(ids), longest)
@@ -114,13 +114,13 @@ class StudyBatches(Dataset):
         meanwhile. A generator of its own keeps the loader from drawing on the global random state."""
         lengths = [len(self.dataset.tokens(i)) for i in self.indices] if bucketed else None
         order = EpochOrder(len(self), batch_size, seed, shuffle=shuffle, lengths=lengths)
-        own = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(seed)
         return DataLoader(
             self,
             batch_sampler=order,
             collate_fn=self.collate,
             num_workers=workers,
-            generator=own,
+            generator=random,
             persistent_workers=workers > 0,
         )
 
@@ -165,15 +165,15 @@ class TrainingStudies:
 
     def tokens(self, i: int) -> list[int]:
         """The token ids of study i's report, begin and end included."""
-        return self.batches.dataset.tokens(self._own(i))
+        return self.batches.dataset.tokens(self._training_study(i))
 
     def views(self, i: int) -> np.ndarray:
         """(V, H, W) uint8 of study i."""
-        return self.batches.dataset.views(self._own(i))
+        return self.batches.dataset.views(self._training_study(i))
 
     def features(self, i: int) -> np.ndarray:
         """Patch features (S, d_vf) float32 of study i; computed now when the extractor is one that will learn."""
-        inputs = self.batches.inputs(self._own(i))
+        inputs = self.batches.inputs(self._training_study(i))
         return inputs.astype(np.float32) if inputs.dtype != np.uint8 else self._extract(inputs[None])[0]
 
     def pooled(self, *, flipped: bool = False, batch_size: int = 32) -> np.ndarray:
@@ -189,7 +189,7 @@ class TrainingStudies:
             means.append(self._extract(np.flip(views, axis=-1) if flipped else views).mean(axis=1))
         return np.concatenate(means)
 
-    def _own(self, i: int) -> int:
+    def _training_study(self, i: int) -> int:
         if i not in self._numbers:
             raise ConfigurationError(
                 f"study {i} of the dataset is not one of the {len(self)} training studies, and only those may shape a "

@@ -1,22 +1,23 @@
-"""From a trained generator to a report: greedy and beam search, over any generator that has `start` and `step`.
+"""From a trained generator to a report: greedy and beam search, over any `Captioner`.
 
-The beam search returns, token for token, what the released search returns, without its cost: keys and values are
-cached, the memory is asked about the newest token alone (with a `WordTable` once for each word at a place), all studies
-and hypotheses go in one batch, studies that are done leave it, and it stops as soon as no live hypothesis can still
-win.
+The beam search returns, token for token, what the released search returns, without its cost: a generator's
+state keeps what was computed (the Transformer caches keys and values, and asks its memory about the newest token alone,
+with a `WordTable` once for each word at a place), all studies and hypotheses go in one batch, studies that are done
+leave it, and it stops as soon as no live hypothesis can still win.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.generator import DecoderState, ReportGenerator, WordTable
+from rrg_lib.models.interface import Captioner, CaptionerState, WordTable
+from rrg_lib.runtime.choices import check_choices
 
 LabelsAtTest = Literal[
     "classifier", "none", "reference", "reference_expert", "reference_reports", "reference_impression", "reference_both"
@@ -71,12 +72,7 @@ class DecodingConfig:
             raise ConfigurationError(
                 f"end_bias is {self.end_bias}: it must be a finite number, which is added to the end mark's logit"
             )
-        if self.length_penalty not in ("none", "wu", "average"):
-            raise ConfigurationError(f"length_penalty is {self.length_penalty!r}: it can be none, wu or average")
-        if self.labels_at_test not in get_args(LabelsAtTest):
-            raise ConfigurationError(
-                f"labels_at_test is {self.labels_at_test!r}: it can be {', '.join(get_args(LabelsAtTest))}"
-            )
+        check_choices(self)
 
     @property
     def plain(self) -> bool:
@@ -122,22 +118,22 @@ def repeated_ngrams(tokens: Tensor, n: int, vocab: int) -> Tensor:
     return counts
 
 
-def _next_log_probs(logits: Tensor, said: Tensor, config: DecodingConfig) -> Tensor:
-    """logits (B, W, V + 1) and the tokens said so far (B, W, t) -> log-probabilities after the end mark's bias and
+def _next_log_probs(logits: Tensor, written: Tensor, config: DecodingConfig) -> Tensor:
+    """logits (B, W, V + 1) and the tokens written so far (B, W, t) -> log-probabilities after the end mark's bias and
     after blocking."""
     logits = logits.float()
     if config.end_bias:
         logits = torch.cat([logits[..., :1] + config.end_bias, logits[..., 1:]], dim=-1)  # END is 0
     log_probs = logits.log_softmax(-1)
-    rows, vocab = said.flatten(0, 1), log_probs.shape[-1]
+    rows, vocab = written.flatten(0, 1), log_probs.shape[-1]
     if config.trigram_penalty:
         log_probs = log_probs - config.trigram_penalty * repeated_ngrams(rows, 3, vocab).view_as(log_probs)
     if config.block_ngrams:
         log_probs = log_probs.masked_fill(
             repeated_ngrams(rows, config.block_ngrams, vocab).view_as(log_probs) > 0, -torch.inf
         )
-    if config.forbid_repeat and said.shape[-1]:
-        log_probs = log_probs.scatter(-1, said[..., -1:], -torch.inf)
+    if config.forbid_repeat and written.shape[-1]:
+        log_probs = log_probs.scatter(-1, written[..., -1:], -torch.inf)
     return log_probs
 
 
@@ -149,35 +145,35 @@ def _unfinished(finished: Tensor) -> Tensor | None:
 
 
 @torch.inference_mode()
-def greedy_search(generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None) -> Hypotheses:
+def greedy_search(generator: Captioner, state: CaptionerState, config: DecodingConfig | None = None) -> Hypotheses:
     """The likeliest token at every step; stops when every report has ended, and works on the unfinished alone once they
     are few."""
     config = config or DecodingConfig(beam_size=1)
-    device, batch = generator.logits.weight.device, state.batch
+    device, batch = generator.device, state.batch
     tokens = torch.zeros(batch, config.max_length, dtype=torch.long, device=device)
     scores = torch.zeros(batch, 1, device=device)
     live = torch.arange(batch, device=device)  # which studies the rows below are of
-    said = tokens.new_zeros(batch, 1, 0)
+    written = tokens.new_zeros(batch, 1, 0)
     last = torch.full((batch, 1), END, dtype=torch.long, device=device)
     ended = torch.zeros(batch, 1, dtype=torch.bool, device=device)
     length = 0
     while length < config.max_length and not ended.all():
         if (left := _unfinished(ended[:, 0])) is not None:
-            live, said, last, ended = live[left], said[left], last[left], ended[left]
+            live, written, last, ended = live[left], written[left], last[left], ended[left]
             state.select(left)
         logits, state = generator.step(last, state)
-        best, last = _next_log_probs(logits, said, config).max(-1)  # (b, 1)
-        last, best = last.masked_fill(ended, END), best.masked_fill(ended, 0.0)
+        gained, last = _next_log_probs(logits, written, config).max(-1)  # (b, 1)
+        last, gained = last.masked_fill(ended, END), gained.masked_fill(ended, 0.0)
         tokens[live, length], length = last[:, 0], length + 1
-        said = torch.cat([said, last[..., None]], -1)
-        scores[live] += best
+        written = torch.cat([written, last[..., None]], -1)
+        scores[live] += gained
         ended |= last == END
     return Hypotheses(tokens[:, None], scores, length)
 
 
 @torch.inference_mode()
 def beam_search(
-    generator: ReportGenerator, state: DecoderState, config: DecodingConfig | None = None, *, keep: int = 1
+    generator: Captioner, state: CaptionerState, config: DecodingConfig | None = None, *, keep: int = 1
 ) -> Hypotheses:
     """The released beam search, token for token, stopped as early as is safe.
 
@@ -187,43 +183,43 @@ def beam_search(
     """
     config = config or DecodingConfig()
     width, length = config.beam_size, config.max_length
-    device, batch = generator.logits.weight.device, state.batch
-    found = torch.zeros(batch, keep, length, dtype=torch.long, device=device)
-    found_scores = torch.full((batch, keep), -torch.inf, device=device)
+    device, batch = generator.device, state.batch
+    best = torch.zeros(batch, keep, length, dtype=torch.long, device=device)
+    best_scores = torch.full((batch, keep), -torch.inf, device=device)
     live = torch.arange(batch, device=device)  # which studies the rows below are of
-    said = torch.zeros(batch, 1, 0, dtype=torch.long, device=device)  # (b, W, t)
+    written = torch.zeros(batch, 1, 0, dtype=torch.long, device=device)  # (b, W, t)
     sums = torch.zeros(batch, 1, device=device)  # (b, W); a single empty hypothesis at first
     last = torch.full((batch, 1), END, dtype=torch.long, device=device)
     for t in range(1, length + 1):
         logits, state = generator.step(last, state)
-        candidates = sums[..., None] + _next_log_probs(logits, said, config)  # (b, W, V + 1)
+        candidates = sums[..., None] + _next_log_probs(logits, written, config)  # (b, W, V + 1)
         sums, chosen = candidates.flatten(1).topk(min(width, candidates[0].numel()), dim=-1)
         parents, last = chosen // candidates.shape[-1], chosen % candidates.shape[-1]
-        said = torch.cat([said.gather(1, parents[..., None].expand(-1, -1, t - 1)), last[..., None]], dim=-1)
+        written = torch.cat([written.gather(1, parents[..., None].expand(-1, -1, t - 1)), last[..., None]], dim=-1)
 
         ended = last == END if t < length else torch.ones_like(last, dtype=torch.bool)
         scores = torch.where(ended, sums / config.penalty(t), -torch.inf)
         pool = torch.cat(
-            [found_scores[live], scores], dim=1
+            [best_scores[live], scores], dim=1
         )  # earlier ones first: a stable sort lets them win ties, as released
         done_scores, order = pool.sort(dim=1, descending=True, stable=True)
         done_scores, order = done_scores[:, :keep], order[:, :keep, None].expand(-1, -1, length)
-        padded = torch.nn.functional.pad(said, (0, length - t))
-        found[live], found_scores[live] = torch.cat([found[live], padded], dim=1).gather(1, order), done_scores
+        padded = torch.nn.functional.pad(written, (0, length - t))
+        best[live], best_scores[live] = torch.cat([best[live], padded], dim=1).gather(1, order), done_scores
 
         sums = torch.where(ended, sums - _FINISHED, sums)
         finished = done_scores[:, -1] >= sums.max(dim=1).values / config.penalty(length)
         if finished.all():
             break
         if (left := _unfinished(finished)) is not None:
-            live, said, sums, last, parents = live[left], said[left], sums[left], last[left], parents[left]
+            live, written, sums, last, parents = live[left], written[left], sums[left], last[left], parents[left]
             state.select(left)
         state.reorder(parents)
-    return Hypotheses(found, found_scores, t)
+    return Hypotheses(best, best_scores, t)
 
 
 def generate(
-    generator: ReportGenerator,
+    generator: Captioner,
     inputs: Tensor,
     labels: Tensor | None = None,
     config: DecodingConfig | None = None,

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.dropout import Dropout
+from rrg_lib.models.layers import Dropout
+from rrg_lib.runtime.choices import check_choices
 
 Inputs = Literal["image", "report", "both"]
 Labels = Literal["single", "multi"]
-_KNOWN = {"inputs": ("image", "report", "both"), "labels": ("single", "multi"), "loss": ("ce", "focal", "ce+focal")}
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class ClassifierConfig:
     dropout: float = 0.3
 
     def __post_init__(self):
-        for name, known in _KNOWN.items():
-            if getattr(self, name) not in known:
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}: it can be {', '.join(known)}")
+        check_choices(self)
         alphas = self.alpha if isinstance(self.alpha, tuple) else () if self.alpha is None else (self.alpha,)
         if self.gamma < 0 or any(a < 0 for a in alphas) or (self.labels == "multi" and any(a > 1 for a in alphas)):
             raise ConfigurationError(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.dropout import Dropout
-from rrg_lib.models.layers import NormName
-from rrg_lib.models.memory import CrossModalMemory, MemoryConfig, Response, Slots
+from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, Response, Slots, WordTable
+from rrg_lib.models.layers import Dropout, NormName
+from rrg_lib.models.memory import CrossModalMemory, MemoryConfig
 from rrg_lib.models.pair_alignment import PairConfig
 from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, SinusoidalPositions, causal_mask
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class TransformerConfig(GeneratorConfig):
     """Sizes of the encoder-decoder. Defaults are the published ones for IU X-Ray; `vocab_size` counts the ids without
     0."""
 
+    kind: ClassVar[str] = "transformer"
+    takes: ClassVar[tuple[str, ...]] = ("memory", "pair")
+    attends: ClassVar[bool] = True
     vocab_size: int = 760
     d_vf: int = 2048
     d_model: int = 512
@@ -39,64 +42,10 @@ class GeneratorConfig:
                 f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model"
             )
 
-
-@dataclass
-class Batch:
-    """What a generator learns from: `inputs`, patch features (B, S, d_vf) or, for a generator with its own extractor,
-    uint8 views (B, V, H, W); `tokens` (B, T) between 0s, padded with 0; `mask` (B, T) is 1 from the first token to the
-    last, the final 0 included; `labels` (B, 14) for memories that are gated by them."""
-
-    inputs: Tensor
-    tokens: Tensor
-    mask: Tensor
-    labels: Tensor | None = None
-    ids: list[str] = field(default_factory=list)
-
-    def to(self, device: torch.device | str) -> Batch:
-        labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.inputs.to(device), self.tokens.to(device), self.mask.to(device), labels, self.ids)
-
-
-@dataclass
-class Output:
-    """`logits` (B, T - 1, V + 1) for the tokens after the first; `losses` by name, already weighted; the memory's
-    responses; and what lies under the logits: visual `patches` (B, S, d_vf), the `encoded` ones (B, S, d) without a
-    memory's extra slots, the `words` (B, T - 1, d) as the decoder reads them."""
-
-    logits: Tensor
-    losses: dict[str, Tensor]
-    image: Response | None = None
-    text: Response | None = None
-    patches: Tensor | None = None
-    encoded: Tensor | None = None
-    words: Tensor | None = None
-
-
-class WordTable:
-    """What the memory makes of a word at a place, kept once it was computed: in a finished model it depends on word and
-    place alone, so the hypotheses of a batch, and all batches after it, share it. One for each set of weights:
-    `ReportGenerator.word_table`."""
-
-    def __init__(self):
-        self.places: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # place -> vectors (V + 1, d) and which of them are known (V + 1,)
-
-    def of(self, tokens: Tensor, place: int, embedding: nn.Embedding, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """tokens (B, W) at one place -> (B, W, d); `compute` gives (n, d) for n of them that are met for the first
-        time."""
-        if place not in self.places:
-            size = embedding.weight.shape
-            self.places[place] = (
-                embedding.weight.new_empty(size),
-                torch.zeros(size[0], dtype=torch.bool, device=tokens.device),
-            )
-        vectors, known = self.places[place]
-        if not known[tokens].all():
-            new = tokens.unique()
-            new = new[~known[new]]
-            vectors[new], known[new] = compute(new), True
-        return vectors[tokens]
+    def make(
+        self, extractor: nn.Module | None, memory: MemoryConfig | None = None, pair: PairConfig | None = None
+    ) -> ReportGenerator:
+        return ReportGenerator(self, memory, extractor, pair)
 
 
 @dataclass
@@ -123,7 +72,7 @@ class DecoderState:
             cache.reorder(parents)
 
 
-class ReportGenerator(nn.Module):
+class ReportGenerator(CaptionerModule):
     """The composed system: patch embedding, memory, encoder, decoder, next-token logits (CMN Fig. 2).
 
     `extractor`, a `VisualExtractor`, is part of the model when it is fine-tuned; without it the inputs are patch
@@ -133,15 +82,13 @@ class ReportGenerator(nn.Module):
 
     def __init__(
         self,
-        config: GeneratorConfig,
+        config: TransformerConfig,
         memory: MemoryConfig | None = None,
         extractor: nn.Module | None = None,
         pair: PairConfig | None = None,
     ):
-        super().__init__()
-        c = self.config = config
-        self.extractor = extractor
-        self.memory_config = memory
+        super().__init__(config, extractor)
+        c, self.memory_config = config, memory
         self.patch_embedding = nn.Sequential(nn.Linear(c.d_vf, c.d_model), nn.ReLU(), Dropout(c.feature_dropout))
         self.token_embedding = nn.Embedding(c.vocab_size + 1, c.d_model)
         self.patch_positions = SinusoidalPositions(c.d_model, c.dropout)
@@ -164,7 +111,7 @@ class ReportGenerator(nn.Module):
     def forward(self, batch: Batch, trace: list[Tensor] | None = None) -> Output:
         """Teacher forcing: every token is predicted from the true ones before it (CMN Eq. 1, XProNet Eq. 16). `trace`
         receives the cross-attention (B, h, T - 1, S) of each layer."""
-        patches = self._patches(batch.inputs)
+        patches = self.patches_of(batch.inputs)
         slots = self._slots(batch.labels)
         encoded, image = self._encode(patches, slots["image"])
         tokens = batch.tokens[:, :-1]  # (B, L)
@@ -181,7 +128,7 @@ class ReportGenerator(nn.Module):
     def encode(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Response | None]:
         """Patches (B, S, d_vf), or views, -> what the decoder reads, (B, S, d), and the memory's response to the
         patches."""
-        return self._encode(self._patches(inputs), self._slots(labels)["image"])
+        return self._encode(self.patches_of(inputs), self._slots(labels)["image"])
 
     def _encode(self, patches: Tensor, slots: Slots | None) -> tuple[Tensor, Response | None]:
         features, response = self._consult(self.patch_embedding(patches), slots, "image")
@@ -199,16 +146,30 @@ class ReportGenerator(nn.Module):
         table: WordTable | None = None,
     ) -> DecoderState:
         """Encode B studies once; one empty hypothesis each, with room for `max_length` tokens (the configured length by
-        default). `table` is this generator's `word_table`, with its weights as they are now."""
+        default). `table` is this generator's `word_table`, with its weights as they are now.
+
+        Raises `ConfigurationError` for a table where none applies: dropout would be kept in it, or what a word is
+        answered depends on the study's labels.
+        """
+        if table is not None and (self.training or not self._word_alone):
+            why = "while it learns" if self.training else "whose memory is not asked by word and place alone"
+            raise ConfigurationError(f"a generator {why} has no word table")
         slots = self._slots(labels)
-        encoded, _ = self._encode(self._patches(inputs), slots["image"])
+        encoded, _ = self._encode(self.patches_of(inputs), slots["image"])
         caches = self.decoder.caches(encoded, max_length or self.config.max_length, self._prefix())
         return DecoderState(caches, slots["text"], len(inputs), table=table)
 
     def word_table(self) -> WordTable | None:
         """An empty table to write many batches with; None without a memory, and for one that is gated by each study's
         labels."""
-        return None if self.memory is None or self.memory_config.gated else WordTable()
+        return WordTable() if self._word_alone else None
+
+    @property
+    def _word_alone(self) -> bool:
+        return self.memory is not None and not self.memory_config.gated
+
+    def recompute_activations(self, on: bool) -> None:
+        self.encoder.checkpointed = self.decoder.checkpointed = on
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -235,21 +196,6 @@ class ReportGenerator(nn.Module):
         """(V + 1, d) every token as the memory is asked about it, but for its place in the report."""
         return self.token_embedding.weight * math.sqrt(self.config.d_model)
 
-    def _patches(self, inputs: Tensor) -> Tensor:
-        if inputs.dtype != torch.uint8:
-            if inputs.shape[-1] != self.config.d_vf:
-                raise ConfigurationError(
-                    f"patches have {inputs.shape[-1]} numbers, this generator reads {self.config.d_vf}: use the "
-                    f"extractor it was trained with"
-                )
-            return inputs
-        if self.extractor is None:
-            raise ConfigurationError(
-                "views were given to a generator that reads patch features: extract them first, or build it with an "
-                "extractor"
-            )
-        return self.extractor(inputs).patches
-
     def _embed_tokens(self, tokens: Tensor) -> Tensor:
         return self.token_positions(self.token_embedding(tokens) * math.sqrt(self.config.d_model))  # (B, L, d)
 
@@ -269,22 +215,3 @@ class ReportGenerator(nn.Module):
             return features, None
         response = self.memory.respond(features, slots)
         return self.memory.fuse(features, response, modality), response
-
-
-def report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood over the words and the final 0 (CMN Eq. 2, as released): logits (B, T - 1, V + 1),
-    tokens and mask (B, T). XProNet Eq. 19 prints the mean over the words of one report; both releases take the mean
-    over all words of the batch, so does this."""
-    total, words = summed_report_loss(logits, tokens, mask)
-    return total / words
-
-
-def summed_report_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum that `report_loss` is the mean of, and the number of words: a batch shared among processes has one
-    mean."""
-    least = torch.promote_types(
-        logits.dtype, torch.float32
-    )  # autocast does that on a GPU; on a processor the sum would lose digits
-    log_probs = logits.log_softmax(-1, dtype=least).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B, T - 1)
-    weight = mask[:, 1:].to(log_probs.dtype)
-    return -(log_probs * weight).sum(), weight.sum()

@@ -23,20 +23,16 @@ Whether alignment made reports and images comparable is to be measured with a ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.models.interface import Batch, Output
+from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
-
-if TYPE_CHECKING:  # the generator builds this module
-    from rrg_lib.models.generator import Batch, Output
-
-FORMS = ("positives", "margin", "infonce")
-IMAGES = ("encoded", "patches")
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,7 @@ class PairConfig:
     temperature: float = 0.07
 
     def __post_init__(self):
-        for name, value, known in (("form", self.form, FORMS), ("image", self.image, IMAGES)):
-            if value not in known:
-                raise ConfigurationError(f"pair.{name} is {value!r}: it can be {', '.join(known)}")
+        check_choices(self, of="pair.")
         if self.weight < 0 or self.temperature <= 0 or not -1 <= self.margin < 1:
             raise ConfigurationError(
                 f"pair.weight is {self.weight}, pair.temperature {self.temperature}, pair.margin {self.margin}: "
@@ -119,8 +113,8 @@ def pair_loss(cosines: Tensor, same: Tensor, config: PairConfig) -> Tensor:
     report (B, B) are not negatives. Student paper, pair loss: `form` "positives" is as printed."""
     matching = cosines.diagonal()
     if config.form == "infonce":
-        own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-        scores = (cosines / config.temperature).masked_fill(same & ~own, -torch.inf)
+        pairs = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+        scores = (cosines / config.temperature).masked_fill(same & ~pairs, -torch.inf)
         target = torch.arange(len(cosines), device=cosines.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
     loss = (1 - matching).mean()

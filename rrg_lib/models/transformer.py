@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rrg_lib.models.dropout import Dropout, dropout
-from rrg_lib.models.layers import NormName, layer_norm
+from rrg_lib.models.layers import Dropout, NormName, dropout, layer_norm
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -40,7 +39,7 @@ class KeysValues:
         """These, with those of a prefix, (1, h, P, d_k), before each study's own."""
         batch = len(self.keys)
         pairs = ((prefix.keys, self.keys), (prefix.values, self.values))
-        return KeysValues(*(torch.cat([first.expand(batch, -1, -1, -1), own], dim=-2) for first, own in pairs))
+        return KeysValues(*(torch.cat([first.expand(batch, -1, -1, -1), rest], dim=-2) for first, rest in pairs))
 
 
 class MultiHeadAttention(nn.Module):

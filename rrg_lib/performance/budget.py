@@ -32,7 +32,8 @@ from rrg_lib.data.study import OBSERVATIONS, SPLITS
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.experiments.presets import Experiment, experiment
 from rrg_lib.experiments.reports import DECODE_BATCH
-from rrg_lib.models.generator import Batch, ReportGenerator, report_loss
+from rrg_lib.models.interface import Batch, Captioner
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.runtime.package_data import table
 
@@ -202,13 +203,14 @@ class _Counter(TorchDispatchMode):
         return Cost(self.flops, self.launches)
 
 
-def build(what: Experiment, vocabulary: int) -> tuple[ReportGenerator, VisualExtractor]:
+def build(what: Experiment, vocabulary: int) -> tuple[Captioner, VisualExtractor]:
     """The generator of an experiment and its extractor on the `meta` device, shapes without numbers; the extractor is
     the generator's own if it learns."""
     with torch.device("meta"):
         extractor = VisualExtractor(what.extractor.name, frozen=what.extractor.frozen)
         config = replace(what.generator, vocab_size=vocabulary, d_vf=extractor.dim)
-        return ReportGenerator(config, what.memory, None if extractor.frozen else extractor, what.pair), extractor
+        learning = None if extractor.frozen else extractor
+        return config.build(learning, memory=what.memory, pair=what.pair), extractor
 
 
 def shapes(what: Experiment, extractor: VisualExtractor, *, batch: int, views: int, length: int) -> Batch:

@@ -12,8 +12,9 @@ from torch import Tensor
 from rrg_lib.errors import UnknownNameError
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate
-from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.memory import MemoryConfig
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.performance.harness import Case, Group
 from rrg_lib.performance.naive import NaiveCMN, TorchBase, WithoutCache, looped_contrastive
 from rrg_lib.performance.reads import growth, memory

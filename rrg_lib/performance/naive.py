@@ -15,22 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rrg_lib.models.generator import ReportGenerator
-from rrg_lib.models.memory import Response, Slots
+from rrg_lib.models.interface import Response, Slots
+from rrg_lib.models.memory.base import plain_read
 from rrg_lib.models.memory.cmn import CMNMemory
 from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 
 
-def gathered_read(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
-    """CMN Eq. 7-10 and 12-13 by a gather: query (B, h, L, d_k), keys and values (B, h, N, d_k) -> (B, h, L, d_k)."""
-    scores = query @ keys.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, h, L, N)
-    best, indices = scores.topk(top_k, dim=-1)
-    every = values[:, :, None].expand(-1, -1, query.shape[2], -1, -1)  # (B, h, L, N, d_k)
-    chosen = every.gather(3, indices[..., None].expand(*indices.shape, values.shape[-1]))  # (B, h, L, K, d_k)
-    return (best.softmax(-1)[..., None] * chosen).sum(3)
-
-
 def masked_dense_read(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
-    """The same by a softmax over all N with the others masked: (B, h, L, d_k)."""
+    """`plain_read` by a softmax over all N with the others masked: query (B, h, L, d_k), keys and values (B, h, N, d_k)
+    -> (B, h, L, d_k)."""
     scores = query @ keys.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, h, L, N)
     indices = scores.topk(top_k, dim=-1).indices
     chosen = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, indices, True)
@@ -57,7 +50,7 @@ class NaiveCMN(nn.Module):
             split_heads(linear(x), projections.heads)
             for linear, x in ((projections.query, features), (projections.key, content), (projections.value, content))
         )
-        answers = gathered_read(query, keys, values, self.memory.config.top_k)
+        answers, *_ = plain_read(query, Slots(keys, values), self.memory.config.top_k, scale=query.shape[-1] ** -0.5)
         none = query.new_empty(0)
         return Response(projections.output(merge_heads(answers)), none, none)
 
@@ -94,7 +87,7 @@ class WithoutCache:
     time."""
 
     def __init__(self, generator: ReportGenerator):
-        self.generator, self.logits = generator, generator.logits
+        self.generator, self.device = generator, generator.device
 
     def start(self, inputs: Tensor) -> WholePrefix:
         encoded, _ = self.generator.encode(inputs)

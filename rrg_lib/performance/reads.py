@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rrg_lib.models.interface import Slots
+from rrg_lib.models.memory.base import plain_read
 from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.performance.harness import Case, Group
-from rrg_lib.performance.naive import gathered_read, masked_dense_read
+from rrg_lib.performance.naive import masked_dense_read
 from rrg_lib.performance.sizes import Size, Work, flops
 from rrg_lib.runtime.device import this_device
 
@@ -46,6 +48,10 @@ def other_read(size: Size, form: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     return lambda: form(query[None], keys[None], values[None], size.top_k).sum().backward()
 
 
+def gathered(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
+    return plain_read(query, Slots(keys, values), top_k, scale=query.shape[-1] ** -0.5)[0]
+
+
 def top_k_alone(size: Size) -> Work:
     query, keys, _ = _read_tensors(size)
     scores = (query @ keys.transpose(-2, -1)).detach()
@@ -58,7 +64,7 @@ def memory(size: Size) -> Group:
         Case("ours", lambda: our_read(size)),
         Case("masked dense", lambda: other_read(size, masked_dense_read)),
         Case("torch.topk alone, forwards", lambda: top_k_alone(size)),
-        Case("gathered, (B, h, L, N, d_k)", lambda: other_read(size, gathered_read), once=True),
+        Case("gathered, (B, h, L, N, d_k)", lambda: other_read(size, gathered), once=True),
     )
     title = (
         f"A memory read, forwards and backwards: {size.batch * size.patches} queries, {size.slots} "

@@ -10,7 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rrg_lib.errors import UnknownNameError
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
 from rrg_lib.runtime.device import this_device
 
@@ -50,7 +51,7 @@ def systems(size: Size) -> dict[str, MemoryConfig | None]:
 
 def new_generator(size: Size, memory: MemoryConfig | None) -> ReportGenerator:
     torch.manual_seed(0)
-    config = GeneratorConfig(
+    config = TransformerConfig(
         size.vocabulary, size.d_vf, size.d_model, size.d_ff, size.heads, size.layers, max_length=size.length
     )
     return ReportGenerator(config, memory).to(this_device())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from rrg_lib.models.generator import report_loss
 from rrg_lib.models.memory import MemoryConfig
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.performance.naive import NaiveCMN
 from rrg_lib.performance.sizes import Size, Work, new_batch, new_generator
 from rrg_lib.training import TrainingConfig, build_optimizer
@@ -25,7 +25,7 @@ def training_step(
     generator, batch = new_generator(size, memory).train(), new_batch(size)
     if naive:
         generator.memory = NaiveCMN(generator.memory)
-    generator.encoder.checkpointed = generator.decoder.checkpointed = checkpointed
+    generator.recompute_activations(checkpointed)
     if compiled:
         generator.compile(dynamic=True)
     optimizer = build_optimizer(generator, TrainingConfig())

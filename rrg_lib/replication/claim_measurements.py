@@ -3,35 +3,40 @@ classes.
 
 Each is decided by numbers that are kept in `data/attention` (tools/results.py looks) and `data/measurements.csv`
 (tools/measurements.py), because they need trained runs. What was averaged over seeds is judged by the rule of
-`deciding`; where only an interval over studies was kept, by that interval.
+`decision_rule`; where only an interval over studies was kept, by that interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from statistics import fmean, stdev
+from typing import NamedTuple
 
 from scipy import stats
 
+from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS
 from rrg_lib.evaluation.resampling import LEVEL
+from rrg_lib.experiments.presets import experiment
 from rrg_lib.models.decoding import PROTOCOLS
-from rrg_lib.replication.claims import DRAWN, FAILS, HOLDS, NO_DIFFERENCE, NOT_RUN, UNDECIDED, Decision, number
-from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
+from rrg_lib.replication.decision_rule import MIN_SEEDS, Answer, Arm, Order, Pool, judge, pooled, smallest_difference
 from rrg_lib.replication.seed_scores import EDITION_0_1
+from rrg_lib.replication.verdicts import DRAWN, Decision, Verdict
 from rrg_lib.runtime import package_data
 
-if TYPE_CHECKING:
-    from rrg_lib.experiments.results import StoredResult
-
-MEASUREMENTS: dict[str, Callable[[Sequence[StoredResult]], Decision]] = {}
+MEASUREMENTS: dict[str, Callable[[], Decision]] = {}
 PROFILE = "laptop"
 _REACH = float(stats.norm.ppf((1 + LEVEL) / 2))
+#: What an answer of the rule says of a claim on drawn studies; any other leaves it undecided.
+ON_DRAWN: dict[Answer, Verdict] = {
+    "above": Verdict.HOLDS,
+    "below": Verdict.FAILS,
+    "no difference": Verdict.NO_DIFFERENCE,
+}
 
 
-def measurement(decide: Callable[[Sequence[StoredResult]], Decision]) -> Callable[[Sequence[StoredResult]], Decision]:
+def measurement(decide: Callable[[], Decision]) -> Callable[[], Decision]:
     """Registers what decides a claim, under its function's name."""
     MEASUREMENTS[decide.__name__] = decide
     return decide
@@ -50,9 +55,18 @@ class Looked(NamedTuple):
     pool: Pool
     studies: int
 
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def sd(self) -> float:
+        """Over seeds; NaN for one."""
+        return stdev(self.values) if len(self.values) > 1 else math.nan
+
     def beside_one(self) -> Order:
         """Whether the ratio is above one, which is known: as if it had been measured with seeds without end."""
-        mine, one = Arm(fmean(self.values), len(self.values), self.pool), Arm(1.0, 10**9, self.pool)
+        mine, one = Arm(self.mean, len(self.values), self.pool), Arm(1.0, 10**9, self.pool)
         return judge(mine, one, self.s_studies**2, delta=smallest_difference("box ratio"), studies=self.studies)
 
     def __str__(self) -> str:
@@ -66,89 +80,74 @@ def looked(look: str, ratio: str) -> dict[str, Looked]:
     by_protocol: dict[str, dict[str, list[dict[str, float]]]] = {}
     for record in package_data.attention().values():
         run = record["run"]
-        what = run["experiment"]
-        if (what["dataset"], what["profile"]) != (DRAWN, PROFILE) or run["decoding"].get(
+        made = run["experiment"]
+        if (made["dataset"], made["profile"]) != (DRAWN, PROFILE) or run["decoding"].get(
             "labels_at_test", "classifier"
         ) != "classifier":
             continue
         for row in record["rows"]:
             if (row["words"], row["look"], row["finding"]) == ("reference", look, "all"):
-                by_protocol.setdefault(what["preset"], {}).setdefault(run.get("protocol", EDITION_0_1), []).append(row)
+                by_protocol.setdefault(made["preset"], {}).setdefault(run.get("protocol", EDITION_0_1), []).append(row)
     # a training counts once, in whatever protocol its own reports were written: of each preset the trainings that are
     # most, the newer ones of as many
     newest = [*PROTOCOLS, EDITION_0_1]
-    found = {
+    chosen = {
         preset: kinds[max(sorted(kinds, key=newest.index), key=lambda name: min(len(kinds[name]), MIN_SEEDS))]
         for preset, kinds in by_protocol.items()
     }
     low, high = ("low", "high") if ratio == "ratio" else (f"{ratio}_low", f"{ratio}_high")
-    values = {preset: tuple(row[ratio] for row in rows) for preset, rows in found.items()}
+    values = {preset: tuple(row[ratio] for row in rows) for preset, rows in chosen.items()}
     pool = pooled(list(values.values()), f"{DRAWN}, {PROFILE}, {look}")
     spread = {
         preset: math.sqrt(fmean(((row[high] - row[low]) / 2 / _REACH) ** 2 for row in rows))
-        for preset, rows in found.items()
+        for preset, rows in chosen.items()
     }
     return {
-        preset: Looked(preset, each, spread[preset], pool, int(found[preset][0]["studies"]))
+        preset: Looked(preset, each, spread[preset], pool, int(chosen[preset][0]["studies"]))
         for preset, each in values.items()
     }
 
 
-def _said(one: Order) -> str:
-    return {"above": HOLDS, "below": FAILS, "no difference": NO_DIFFERENCE}.get(one.answer, UNDECIDED)
-
-
-def _shown(of: Looked) -> tuple[str, ...]:
-    sd = (
-        math.sqrt(sum((x - fmean(of.values)) ** 2 for x in of.values) / (len(of.values) - 1))
-        if len(of.values) > 1
-        else math.nan
-    )
-    where = f"{DRAWN}, {PROFILE}, reference reports"
-    return f"{fmean(of.values):.3f}", where, str(len(of.values)), number(sd), "", "attention in the boxes of findings"
+def _beside_one(looks: Mapping[str, Looked], why: str) -> Decision:
+    """Whether CMN's ratio is above one; `why` has places for {cmn} and {order}."""
+    cmn = looks.get("cmn")
+    if cmn is None or len(cmn.values) < MIN_SEEDS:
+        return Decision(Verdict.NOT_RUN, "fewer than three seeds of cmn are in data/attention; tools/results.py looks")
+    order = cmn.beside_one()
+    return Decision(ON_DRAWN.get(order.answer, Verdict.UNDECIDED), why.format(cmn=cmn, order=order), cmn)
 
 
 @measurement
-def words_and_boxes_share_slots(results: Sequence[StoredResult]) -> Decision:
+def words_and_boxes_share_slots() -> Decision:
     """CMN Figure 6: a word and the region of its meaning ask the same slots, more than the word and the same place in
     other studies' images."""
-    found = looked(SHARED_SLOTS, "own")
-    if len(found.get("cmn", Looked("cmn", (), 0.0, pooled([]), 0)).values) < MIN_SEEDS:
-        return Decision(NOT_RUN, "fewer than three seeds of cmn are in data/attention; tools/results.py looks")
-    one = found["cmn"].beside_one()
-    apart = f"; {found['mem']}, whose two memories have no slot in common to agree on" if "mem" in found else ""
-    why = (
-        f"slots shared inside the finding's box, over those shared with other studies' images "
-        f"there: "
-        f"{found['cmn']}{apart}; beside 1, {one}"
+    looks = looked(SHARED_SLOTS, "own")
+    apart = f"; {looks['mem']}, whose two memories have no slot in common to agree on" if "mem" in looks else ""
+    return _beside_one(
+        looks,
+        "slots shared inside the finding's box, over those shared with other studies' images there: {cmn}"
+        f"{apart}; beside 1, {{order}}",
     )
-    return Decision(_said(one), why, _shown(found["cmn"]))
 
 
 @measurement
-def words_attend_to_their_regions(results: Sequence[StoredResult]) -> Decision:
+def words_attend_to_their_regions() -> Decision:
     """CMN Figure 5: the attention of a word lies in the box of the finding it names, more than by chance."""
-    found = looked(CROSS_ATTENTION, "ratio")
-    if len(found.get("cmn", Looked("cmn", (), 0.0, pooled([]), 0)).values) < MIN_SEEDS:
-        return Decision(NOT_RUN, "fewer than three seeds of cmn are in data/attention; tools/results.py looks")
-    one = found["cmn"].beside_one()
-    same = (
-        f"; but {found['base']} without any memory, so it is the decoder's attention and not the memory's doing"
-        if "base" in found
+    looks = looked(CROSS_ATTENTION, "ratio")
+    alike = (
+        f"; but {looks['base']} without any memory, so it is the decoder's attention and not the memory's doing"
+        if "base" in looks
         else ""
     )
-    return Decision(
-        _said(one),
-        f"attention in the finding's box over chance: {found['cmn']}; beside 1, {one}{same}",
-        _shown(found["cmn"]),
-    )
+    return _beside_one(looks, f"attention in the finding's box over chance: {{cmn}}; beside 1, {{order}}{alike}")
 
 
 # --- numbers of data/measurements.csv ---------------------------------------------------------------------------------
 
 
-class Kept(NamedTuple):
-    """One row of `data/measurements.csv`."""
+class Measurement(NamedTuple):
+    """One row of `data/measurements.csv`: a mean over seeds with its 95 % interval over studies, of how many of both,
+    measured on what (`of`), and what made it."""
 
     name: str
     value: float
@@ -162,99 +161,88 @@ class Kept(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-
-def kept(name: str) -> Kept | None:
-    """A kept measurement by its name, None where it was not made."""
-    for row in package_data.table("measurements"):
-        if row["name"] == name:
-            return Kept(
-                name,
-                *(float(row[part]) for part in ("value", "low", "high")),
-                int(row["seeds"]),
-                int(row["studies"]),
-                row["of"],
-                row["made_by"],
-            )
-    return None
+    def against(self, level: float = 0.0, delta: float = 0.0) -> Verdict:
+        """What the interval says of "above `level`"; within `delta` of it on both sides, that there is no
+        difference."""
+        if self.low > level:
+            return Verdict.HOLDS
+        if self.high < level:
+            return Verdict.FAILS
+        inside = level - delta < self.low and self.high < level + delta
+        return Verdict.NO_DIFFERENCE if inside else Verdict.UNDECIDED
 
 
-def _kept(*names: str) -> list[Kept]:
-    return [found for name in names if (found := kept(name))]
+def kept(*names: str) -> list[Measurement]:
+    """The kept measurements of these names; of those that were not made, none."""
+    rows = {row["name"]: row for row in package_data.table("measurements")}
+    return [_measurement(rows[name]) for name in names if name in rows]
 
 
-def _ours(of: Kept) -> tuple[str, ...]:
-    return f"{of.value:.3f}", of.of, str(of.seeds), "", f"[{of.low:.3f}, {of.high:.3f}]", of.made_by
+def _measurement(row: Mapping[str, str]) -> Measurement:
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    return Measurement(row["name"], value, low, high, int(row["seeds"]), int(row["studies"]), row["of"], row["made_by"])
+
+
+def _decided(maker: str, names: tuple[str, ...], decide: Callable[..., tuple[Measurement, Verdict, str]]) -> Decision:
+    """A decision by kept measurements: `decide` is given them and says which is shown, the verdict, and what stands
+    behind the numbers."""
+    rows = kept(*names)
+    if len(rows) < len(names):
+        return Decision(Verdict.NOT_RUN, f"not measured; python tools/measurements.py {maker}")
+    shown, verdict, more = decide(*rows)
+    return Decision(verdict, "; ".join((*map(str, rows), more)), shown)
 
 
 @measurement
-def word_and_patch_share_prototypes(results: Sequence[StoredResult]) -> Decision:
+def word_and_patch_share_prototypes() -> Decision:
     """XProNet Figure 1: a word and its patch share most of the prototypes they ask first, which says something if it is
     more than with another image."""
-    found = _kept(
-        "shared prototypes of ten",
-        "shared prototypes of ten, over chance",
-        "shared prototypes of ten, over another study's patches",
-    )
-    if len(found) < 3:
-        return Decision(NOT_RUN, "not measured; python tools/measurements.py xpronet_meetings")
-    of_ten, _, of_image = found
-    delta = smallest_difference("shared prototypes of ten")
-    verdict = (
-        HOLDS
-        if of_image.low > 0
-        else FAILS
-        if of_image.high < 0
-        else NO_DIFFERENCE
-        if -delta < of_image.low and of_image.high < delta
-        else UNDECIDED
-    )
-    why = (
-        "; ".join(map(str, found))
-        + f"; {of_ten.studies} studies. About *this* image is only what goes beyond another study's patches behind the "
-        f"same gate"
-    )
-    return Decision(verdict, why, _ours(of_ten))
+
+    def decide(of_ten: Measurement, over_chance: Measurement, over_others: Measurement):
+        verdict = over_others.against(delta=smallest_difference(of_ten.name))
+        beyond = "About *this* image is only what goes beyond another study's patches behind the same gate"
+        return of_ten, verdict, f"{of_ten.studies} studies. {beyond}"
+
+    names = ("", ", over chance", ", over another study's patches")
+    return _decided("xpronet_meetings", tuple(f"shared prototypes of ten{name}" for name in names), decide)
 
 
 @measurement
-def prototypes_lie_by_class(results: Sequence[StoredResult]) -> Decision:
+def prototypes_lie_by_class() -> Decision:
     """XProNet Figure 2: prototypes of one class lie together. They are means of clusters made class by class; the
     question is what training leaves."""
-    found = _kept(
-        "nearest prototype of the same class, before training", "nearest prototype of the same class, trained"
-    )
-    if len(found) < 2:
-        return Decision(NOT_RUN, "not measured; python tools/measurements.py xpronet_clusters")
-    trained = found[1]
-    chance = float(trained.of.rpartition("by chance ")[2])
-    verdict = HOLDS if trained.low > chance else FAILS if trained.high < chance else UNDECIDED
-    return Decision(verdict, "; ".join(map(str, found)) + f"; by chance {chance:.3f}", _ours(trained))
+    n = experiment(f"{DRAWN}/xpronet", PROFILE).memory.prototypes
+    chance = (n - 1) / (n * len(OBSERVATIONS) - 1)
+
+    def decide(before: Measurement, trained: Measurement):
+        return trained, trained.against(chance), f"by chance {chance:.3f}"
+
+    names = ("before training", "trained")
+    return _decided("xpronet_clusters", tuple(f"nearest prototype of the same class, {name}" for name in names), decide)
 
 
 @measurement
-def focal_loss_and_rare_classes(results: Sequence[StoredResult]) -> Decision:
+def focal_loss_and_rare_classes() -> Decision:
     """Student paper: focal loss helps rare classes. Mean F1 of those with few training studies, with it less without,
     on the same studies."""
-    found = _kept("F1 with focal loss less without, rare classes", "F1 with focal loss less without, all classes")
-    if len(found) < 2:
-        return Decision(NOT_RUN, "not measured; python tools/measurements.py focal_loss_and_rare_classes")
-    rare = found[0]
-    delta = smallest_difference("finding-F1 macro")
-    inside = -delta < rare.low and rare.high < delta
-    verdict = HOLDS if rare.low > 0 else FAILS if rare.high < 0 else NO_DIFFERENCE if inside else UNDECIDED
-    return Decision(verdict, "; ".join(map(str, found)) + f"; {rare.seeds} seeds; {rare.of}", _ours(rare))
+
+    def decide(rare: Measurement, every: Measurement):
+        return rare, rare.against(delta=smallest_difference("finding-F1 macro")), f"{rare.seeds} seeds; {rare.of}"
+
+    names = ("rare classes", "all classes")
+    return _decided(
+        "focal_loss_and_rare_classes", tuple(f"F1 with focal loss less without, {name}" for name in names), decide
+    )
 
 
 @measurement
-def rare_classes_beside_all(results: Sequence[StoredResult]) -> Decision:
+def rare_classes_beside_all() -> Decision:
     """Student paper: robust, particularly for rare diseases. Mean F1 of the rare classes less that of all, with focal
     loss."""
-    if not (found := kept("F1 with focal loss, rare classes less all")):
-        return Decision(NOT_RUN, "not measured; python tools/measurements.py focal_loss_and_rare_classes")
     delta = smallest_difference("finding-F1 macro")
-    verdict = FAILS if found.high < -delta else HOLDS if found.low > -delta else UNDECIDED
-    return Decision(
-        verdict,
-        f"{found}; {found.seeds} seeds; robust would mean not much below the others ({delta:g}); {found.of}",
-        _ours(found),
-    )
+
+    def decide(behind: Measurement):
+        much = f"robust would mean not much below the others ({delta:g})"
+        return behind, behind.against(-delta), f"{behind.seeds} seeds; {much}; {behind.of}"
+
+    return _decided("focal_loss_and_rare_classes", ("F1 with focal loss, rare classes less all",), decide)

@@ -1,17 +1,16 @@
 """What decides a claim: the numbers printed beside it, a check that needs no training, or our stored results.
 
-| kind | claims | decided by |
-|---|---|---|
-| order | each of `better` is above its partner in `worse` | `measured.order` of every pair in each of `metrics` |
-| best setting | `setting` = `value` of `better` is best | the same, against every stored value, or every `larger` one |
-| trend | a score rises with `setting` | the slope over all stored trainings of the sweep |
-| measurement | something else that was measured | a function of `claim_measurements`, named by `check` |
-| check | something that needs no training | a function of `exact`, named by `check` |
-| none | what nothing stored speaks of | `decided_by` says what would |
+- `order`: each of `better` is above its partner in `worse`; by `seed_scores.order` of every pair in each of `metrics`.
+- `best setting`: `setting` = `value` of `better` is above the others; the same, against every other stored value, or
+  every `larger` one.
+- `trend`: a score rises with `setting`; by the slope over all stored trainings of the sweep.
+- `measurement`: something else that was measured; by a function of `claim_measurements`, named by `check`.
+- `check`: something that needs no training; by a function of `exact_checks`, named by `check`.
+- `none`: what nothing stored speaks of; `decided_by` says what would.
 
 All comparisons of a claim are corrected together (Holm). All above: it holds. One below: it fails, for it said "every".
 None above and all within the smallest difference that matters: no such difference. Otherwise it is undecided, and the
-reason says what would decide it.
+reason says what would decide it. "Above" is better, for a metric of which lower is better "below" is.
 """
 
 from __future__ import annotations
@@ -26,23 +25,19 @@ import numpy as np
 from scipy import stats
 
 from rrg_lib.errors import AnnotationError
+from rrg_lib.evaluation.metrics import REGISTRY
+from rrg_lib.experiments.presets import PRESETS
 from rrg_lib.models.decoding import PROTOCOLS
-from rrg_lib.replication.decision_rule import ALPHA, MIN_SEEDS, corrected, smallest_difference
-from rrg_lib.replication.exact_checks import CONSISTENT, CONTRADICTED, NOT_REPRODUCED, REPRODUCED
-from rrg_lib.replication.printed_values import Published, compare, values_of
+from rrg_lib.replication.claim_measurements import MEASUREMENTS, ON_DRAWN
+from rrg_lib.replication.decision_rule import ALPHA, MIN_SEEDS, Answer, Order, corrected, smallest_difference
+from rrg_lib.replication.printed_values import Compared, Published, compare_rows, values_of
 from rrg_lib.replication.seed_scores import PROFILE_ORDER, Measured, measured, order, swept
+from rrg_lib.replication.verdicts import DRAWN, OWN_DATA, Decision, Verdict
 from rrg_lib.runtime.package_data import table
 
 if TYPE_CHECKING:
     from rrg_lib.experiments.results import StoredResult
 
-HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED = (
-    f"{how} on IU-Phantom (not a replication)" for how in ("holds", "fails", "no difference that matters", "undecided")
-)
-#: Measured on the paper's own data, and not enough to decide; and not measured.
-OPEN, NOT_RUN = "undecided", "not run"
-#: The papers' own data, where measuring is replicating, and the drawn studies.
-OWN_DATA, DRAWN = ("iu_xray", "mimic_cxr"), "iu_phantom"
 KINDS = ("order", "best setting", "trend", "measurement", "check", "none")
 #: Whose words a claim is in: the paper states it (shortened here), or we read it out of a table or figure.
 WORDINGS = ("stated", "our reading")
@@ -101,6 +96,8 @@ class Claim:
             return f"a claim of kind {self.kind!r} has no use for {', '.join(extra)}"
         if self.kind == "order" and len(self.better) != len(self.worse):
             return f"{len(self.better)} better systems for {len(self.worse)} worse ones; name them pair by pair"
+        if unknown := [metric for metric in self.metrics if metric not in REGISTRY]:
+            return f"metrics names {unknown[0]!r}, which is no metric; write some of {', '.join(REGISTRY)}"
         if self.against not in ("", "all", "larger"):
             return f"against is {self.against!r}; write all or larger"
         if bool(self.printed_better) != bool(self.printed_worse) or (self.printed_better and not self.table):
@@ -122,6 +119,11 @@ class Claim:
         return f"{self.better[0]} over {self.setting}" if self.kind == "trend" else ""
 
     @property
+    def is_gain(self) -> bool:
+        """Whether it says that one system, or one setting, is better than others."""
+        return self.kind in ("order", "best setting")
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         return list(zip(self.better, self.worse, strict=True))
 
@@ -137,11 +139,11 @@ _LISTS = {"better", "worse", "metrics", "printed_better", "printed_worse", "prin
 @cache
 def claims() -> tuple[Claim, ...]:
     """The rows of `data/claims.csv`. Raises `AnnotationError` for a row that cannot be, or an id given twice."""
-    found = tuple(parsed(row) for row in table("claims"))
-    ids = [claim.id for claim in found]
+    rows = tuple(parsed(row) for row in table("claims"))
+    ids = [claim.id for claim in rows]
     if twice := [name for name in ids if ids.count(name) > 1]:
         raise AnnotationError(f"data/claims.csv: the id {twice[0]!r} stands twice; give each claim its own")
-    return found
+    return rows
 
 
 def parsed(row: Mapping[str, str]) -> Claim:
@@ -160,45 +162,98 @@ def parsed(row: Mapping[str, str]) -> Claim:
     return Claim(**{**row, **split, "value": value})
 
 
-class Decision(NamedTuple):
-    """A verdict with its reason, and our columns of the ledger: ours, measured on, seeds, sd, interval, measured by."""
+class PrintedOrder(NamedTuple):
+    """Two printed rows of a claimed order and how they compare; `worse_table` where the second stands in another
+    table."""
 
-    verdict: str
+    better: str
+    worse: str
+    worse_table: str
+    compared: Compared
+
+    def __str__(self) -> str:
+        there = f"{self.worse_table}: " if self.worse_table else ""
+        return f"{self.better} > {there}{self.worse}: {self.compared}"
+
+
+class OwnTable(NamedTuple):
+    """Whether the numbers that a paper prints let its claim be, and why."""
+
+    verdict: Verdict
     why: str
-    shown: tuple[str, ...] = ("",) * 6
 
 
-def own_table(claim: Claim) -> tuple[str, str]:
-    """Whether the printed numbers let a claimed order be, and how the rows compare; empty where it prints none."""
+def own_table(claim: Claim) -> OwnTable | None:
+    """Whether the printed numbers let a claimed order be, and how the rows compare; None where it prints none."""
     if not claim.printed_better:
-        return "", ""
-    shown, contradicted = [], False
-    for better, worse in claim.printed_pairs:
-        of = claim.worse_table or claim.table
-        found = compare(_printed(claim, claim.table, better), _printed(claim, of, worse), claim.printed_metrics)
-        contradicted |= bool(found.below)
-        shown.append(f"{better} > {f'{of}: ' if claim.worse_table else ''}{worse}: {found}")
-    return (CONTRADICTED if contradicted else CONSISTENT), "; ".join(shown)
+        return None
+    orders = printed_orders(claim)
+    contradicted = any(one.compared.below for one in orders)
+    return OwnTable(Verdict.CONTRADICTED if contradicted else Verdict.CONSISTENT, "; ".join(map(str, orders)))
+
+
+def printed_orders(claim: Claim) -> list[PrintedOrder]:
+    """The pairs of printed rows that a claim is about, compared."""
+    return [
+        PrintedOrder(
+            better,
+            worse,
+            claim.worse_table,
+            compare_rows(
+                _printed(claim, claim.table, better),
+                _printed(claim, claim.worse_table or claim.table, worse),
+                claim.printed_metrics,
+            ),
+        )
+        for better, worse in claim.printed_pairs
+    ]
 
 
 def _printed(claim: Claim, where: str, system: str) -> dict[str, Published]:
     return values_of(claim.paper, where, claim.dataset, system)
 
 
+class Link(NamedTuple):
+    """One comparison that a claim makes: what is to be better than what in which metric."""
+
+    better: str
+    worse: str
+    metric: str
+
+    def __str__(self) -> str:
+        return f"{self.better} > {self.worse}, {self.metric}"
+
+
+@dataclass(frozen=True)
+class MeasuredPairs:
+    """What decides a claimed gain: both systems of every comparison as we measured them, and how they compare, all
+    corrected together."""
+
+    pairs: Mapping[Link, tuple[Measured, Measured]]
+    orders: Mapping[Link, Order]
+
+
+@dataclass(frozen=True)
+class MeasuredTrend:
+    """What decides a claimed trend: the change of a score over the whole sweep, and every value's trainings."""
+
+    change: float
+    swept: Mapping[Any, Measured]
+
+
 def by_results(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     """A claim of kind order, best setting, trend or measurement, decided on the paper's own data where we ran it, else
     on IU-Phantom."""
-    from rrg_lib.replication.claim_measurements import MEASUREMENTS
-
     if claim.kind == "measurement":
-        return MEASUREMENTS[claim.check](results)
+        return MEASUREMENTS[claim.check]()
     return {"order": _order, "best setting": _best_setting, "trend": _trend}[claim.kind](claim, results)
 
 
 def printed_labels(preset: str) -> str | None:
     """What the printed rows of a gated memory were told: on the paper's own data that is what they must be compared
     with."""
-    return "reference" if preset.startswith("xpronet") else None
+    memory = PRESETS[preset].memory
+    return "reference" if memory is not None and memory.gated else None
 
 
 def _places(claim: Claim) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -215,24 +270,24 @@ def _order(claim: Claim, results: Sequence[StoredResult]) -> Decision:
         told = {name: printed_labels(name) if dataset in OWN_DATA else None for name in names}
         decided = {}
         for protocol in protocols:
-            found = {
+            ours = {
                 (n, m): measured(results, n, dataset, m, profile=profile, labels=told[n], protocol=protocol)
                 for n in names
                 for m in claim.metrics
             }
-            if all(found.values()):
+            if all(ours.values()):
                 decided[protocol] = {
-                    f"{a} > {b}, {m}": (found[a, m], found[b, m]) for a, b in claim.pairs for m in claim.metrics
+                    Link(a, b, m): (ours[a, m], ours[b, m]) for a, b in claim.pairs for m in claim.metrics
                 }
         if decided:
             return _decided(decided, own=dataset in OWN_DATA)
     lacking = [name for name in names if not all(measured(results, name, DRAWN, metric) for metric in claim.metrics)]
-    what = (
+    missing = (
         f"nothing is stored of {' and '.join(lacking)}"
         if lacking
         else f"{' and '.join(names)} were not run in one profile"
     )
-    return Decision(NOT_RUN, f"{what}; decided by {claim.decided_by}")
+    return Decision(Verdict.NOT_RUN, f"{missing}; decided by {claim.decided_by}")
 
 
 def _best_setting(claim: Claim, results: Sequence[StoredResult]) -> Decision:
@@ -246,71 +301,64 @@ def _best_setting(claim: Claim, results: Sequence[StoredResult]) -> Decision:
                 for m in claim.metrics
             }
             pairs = {
-                f"{claim.setting} {best:g} > {value:g}, {metric}": (found[best], other)
-                for metric, found in runs.items()
-                for value, other in found.items()
-                if best in found and value != best and (claim.against == "all" or value > best)
+                Link(f"{claim.setting} {best:g}", f"{value:g}", metric): (by_value[best], other)
+                for metric, by_value in runs.items()
+                for value, other in by_value.items()
+                if best in by_value and value != best and (claim.against == "all" or value > best)
             }
             if pairs:
                 decided[protocol] = pairs
         if decided:
             return _decided(decided, own=dataset in OWN_DATA)
     return Decision(
-        NOT_RUN, f"no other value of {claim.setting} is stored than the preset's; decided by {claim.decided_by}"
+        Verdict.NOT_RUN, f"no other value of {claim.setting} is stored than the preset's; decided by {claim.decided_by}"
     )
 
 
-def _decided(by_protocol: Mapping[str, Mapping[str, tuple[Measured, Measured]]], *, own: bool) -> Decision:
+def _decided(by_protocol: Mapping[str, Mapping[Link, tuple[Measured, Measured]]], *, own: bool) -> Decision:
     """By the first protocol that has seeds enough, or most; what the others say stands behind it."""
     seeds = {name: min(m.spread.n for pair in pairs.values() for m in pair) for name, pairs in by_protocol.items()}
     first = max(seeds, key=lambda name: min(seeds[name], MIN_SEEDS))
-    found = {name: _verdict(pairs, own=own) for name, pairs in by_protocol.items()}
+    decisions = {name: _verdict(pairs, own=own) for name, pairs in by_protocol.items()}
     others = [
-        f"{name}: {one.verdict.partition(' on IU')[0]}"
-        for name, one in found.items()
-        if name != first and seeds[name] >= MIN_SEEDS
+        f"{name}: {one.verdict.short}" for name, one in decisions.items() if name != first and seeds[name] >= MIN_SEEDS
     ]
-    return found[first]._replace(
-        why=found[first].why + (f" [searched otherwise: {'; '.join(others)}]" if others else "")
+    return decisions[first]._replace(
+        why=decisions[first].why + (f" [searched otherwise: {'; '.join(others)}]" if others else "")
     )
 
 
-def _verdict(pairs: Mapping[str, tuple[Measured, Measured]], *, own: bool) -> Decision:
-    found = corrected({name: order(a, b) for name, (a, b) in pairs.items()})
-    every = [m for pair in pairs.values() for m in pair]
-    of = {
-        answer: [name for name, one in found.items() if one.answer == answer]
-        for answer in {one.answer for one in found.values()}
-    }
-    shown = (
-        "; ".join(
-            f"{name}: {a.spread.mean:.3f} - {b.spread.mean:.3f} = {a.spread.mean - b.spread.mean:+.3f}"
-            for name, (a, b) in pairs.items()
-        ),
-        _each(m.where for m in every),
-        _each(f"{a.spread.n}, {b.spread.n}" for a, b in pairs.values()),
-        "; ".join(f"{number(a.spread.sd)}, {number(b.spread.sd)}" for a, b in pairs.values()),
-        "; ".join(f"[{a.low:.3f}, {a.high:.3f}], [{b.low:.3f}, {b.high:.3f}]" for a, b in pairs.values()),
-        _each(m.measured_by for m in every),
-    )
-    open_ = OPEN if own else UNDECIDED
-    if "not measured alike" in of:
-        return Decision(NOT_RUN, f"not measured alike: {'; '.join(of['not measured alike'])}", shown)
-    if "too few seeds" in of:
-        return Decision(
-            open_, f"{min(one.seeds for one in found.values())} of the {MIN_SEEDS} seeds that an order needs", shown
-        )
-    if "stored without intervals" in of:
-        return Decision(open_, "stored without intervals: evaluate again", shown)
-    if "below" in of:
-        verdict = NOT_REPRODUCED if own else FAILS
-    elif set(of) == {"above"}:
-        verdict = REPRODUCED if own else HOLDS
-    elif set(of) == {"no difference"}:
-        verdict = NOT_REPRODUCED if own else NO_DIFFERENCE
-    else:
-        verdict = open_
-    return Decision(verdict, "; ".join(f"{name}: {one}" for name, one in found.items()), shown)
+def _favours(link: Link, one: Order) -> Answer:
+    """The answer of a comparison with "above" for better, whichever way the metric runs."""
+    turned: dict[Answer, Answer] = {"above": "below", "below": "above"}
+    return one.answer if REGISTRY[link.metric].higher_is_better else turned.get(one.answer, one.answer)
+
+
+def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own: bool) -> Decision:
+    orders = corrected({link: order(a, b) for link, (a, b) in pairs.items()})
+    answers = {link: _favours(link, one) for link, one in orders.items()}
+    evidence = MeasuredPairs(pairs, orders)
+    if apart := [str(link) for link, answer in answers.items() if answer == "not measured alike"]:
+        return Decision(Verdict.NOT_RUN, f"not measured alike: {'; '.join(apart)}", evidence)
+    open_ = Verdict.OPEN if own else Verdict.UNDECIDED
+    every = set(answers.values())
+    if "too few seeds" in every:
+        fewest = min(one.seeds for one in orders.values())
+        return Decision(open_, f"{fewest} of the {MIN_SEEDS} seeds that an order needs", evidence)
+    if "stored without intervals" in every:
+        return Decision(open_, "stored without intervals: evaluate again", evidence)
+    together: Answer = "below" if "below" in every else every.pop() if len(every) == 1 else "undecided"
+    verdicts = _ON_OWN_DATA if own else ON_DRAWN
+    why = "; ".join(f"{link}: {one}" for link, one in orders.items())
+    return Decision(verdicts.get(together, open_), why, evidence)
+
+
+#: What an answer of the rule says of a claim on the paper's own data.
+_ON_OWN_DATA: dict[Answer, Verdict] = {
+    "above": Verdict.REPRODUCED,
+    "below": Verdict.NOT_REPRODUCED,
+    "no difference": Verdict.NOT_REPRODUCED,
+}
 
 
 def _trend(claim: Claim, results: Sequence[StoredResult]) -> Decision:
@@ -318,15 +366,15 @@ def _trend(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     scored on the same studies, so what other studies would have given is left out, and the reason says so."""
     (preset,) = claim.better
     (metric,) = claim.metrics
-    found = swept(results, preset, claim.setting, DRAWN, metric)
-    if len(found) < 3:
+    by_value = swept(results, preset, claim.setting, DRAWN, metric)
+    if len(by_value) < 3:
         return Decision(
-            NOT_RUN, f"fewer than three values of {claim.setting} are stored; decided by {claim.decided_by}"
+            Verdict.NOT_RUN, f"fewer than three values of {claim.setting} are stored; decided by {claim.decided_by}"
         )
     x, y, n, sd = (
         np.array(part, dtype=float)
         for part in zip(
-            *((math.log2(v), m.spread.mean, m.spread.n, m.spread.sd) for v, m in found.items()), strict=True
+            *((math.log2(v), m.spread.mean, m.spread.n, m.spread.sd) for v, m in by_value.items()), strict=True
         )
     )
     fit = slope_of(x, y, n, np.nan_to_num(sd))
@@ -334,22 +382,17 @@ def _trend(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     change, reach = fit.slope * doublings, fit.se * doublings
     t = stats.t(fit.freedom)
     if 2 * t.sf(abs(change) / reach) <= ALPHA:
-        verdict = HOLDS if change > 0 else FAILS
+        verdict = Verdict.HOLDS if change > 0 else Verdict.FAILS
     else:
-        verdict = NO_DIFFERENCE if abs(change) + t.isf(ALPHA) * reach < delta else UNDECIDED
-    over = f"{min(found):g} to {max(found):g}"
+        verdict = Verdict.NO_DIFFERENCE if abs(change) + t.isf(ALPHA) * reach < delta else Verdict.UNDECIDED
+    over = f"{min(by_value):g} to {max(by_value):g}"
     why = (
         f"{metric} changes by {fit.slope:+.4f} ± {t.isf(ALPHA / 2) * fit.se:.4f} with each doubling of "
         f"{claim.setting}, {change:+.4f} ± "
         f"{t.isf(ALPHA / 2) * reach:.4f} from {over}; {int(n.sum())} trainings on the same studies; {delta:g} would "
         f"matter"
     )
-    first = next(iter(found.values()))
-    return Decision(
-        verdict,
-        why,
-        (f"{change:+.4f}", _each(m.where for m in found.values()), f"{int(n.min())}", "", "", first.measured_by),
-    )
+    return Decision(verdict, why, MeasuredTrend(change, by_value))
 
 
 class Slope(NamedTuple):
@@ -367,12 +410,3 @@ def slope_of(x: np.ndarray, mean: np.ndarray, n: np.ndarray, sd: np.ndarray) -> 
     off = mean - np.average(mean, weights=n) - slope * (x - middle)
     freedom = int(n.sum()) - 2
     return Slope(slope, math.sqrt(float((n * off**2 + (n - 1) * sd**2).sum()) / freedom / sxx), freedom)
-
-
-def _each(texts: Any) -> str:
-    return "; ".join(dict.fromkeys(texts))
-
-
-def number(value: float) -> str:
-    """Three decimals, a dash for NaN."""
-    return "–" if value != value else f"{value:.3f}"

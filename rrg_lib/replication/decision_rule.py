@@ -11,11 +11,11 @@ easy for the other. `s_seeds` is pooled over all systems of one kind, because th
 itself known to within a factor of four. What a difference must be in order to matter, `delta`, was declared beforehand
 (`data/smallest_differences.csv`).
 
-| answer | when |
-|---|---|
-| above, below | Student's two-sided test at 5 % rejects "no difference" |
-| no difference larger than delta | two one-sided tests at 5 % reject "delta more" and "delta less" (Schuirmann 1987) |
-| undecided | neither; then what number of seeds or studies would decide it (power 80 %, the difference as seen) |
+- *above*, *below*: Student's two-sided test at 5 % rejects "no difference".
+- *no difference larger than delta*: two one-sided tests at 5 % reject both "delta more" and "delta less" (Schuirmann
+  1987).
+- *undecided*: neither; and then how many seeds or studies would decide it with a power of 80 %, if the difference is as
+  seen.
 
 Where one sentence stands for several comparisons their p-values are corrected together (Holm 1979): six chances to find
 something are not one.
@@ -43,7 +43,7 @@ MOST_SEEDS = 10_000
 Answer = Literal[
     "above", "below", "no difference", "undecided", "too few seeds", "not measured alike", "stored without intervals"
 ]
-#: What can be said once there is something to compare, in the order of the table above.
+#: What can be said once there is something to compare, in the order of the list above.
 ANSWERS: tuple[Answer, ...] = ("above", "below", "no difference", "undecided")
 
 
@@ -142,14 +142,14 @@ class Order:
 
     def __str__(self) -> str:
         """ "above: +0.031, margin 0.020, p 0.004" and, where it is undecided, what would decide it."""
-        said = f"{self.how}: {self.difference:+.3f}, margin {self.margin:.3f}, p {self.p:.2g}" + (
+        text = f"{self.how}: {self.difference:+.3f}, margin {self.margin:.3f}, p {self.p:.2g}" + (
             f" corrected for {self.of}" if self.of > 1 else ""
         )
         if self.of > 1 and self.answer == "undecided" and abs(self.difference) > self.margin:
-            said += f", {'above' if self.difference > 0 else 'below'} if it stood alone"
+            text += f", {'above' if self.difference > 0 else 'below'} if it stood alone"
         if self.told_apart and abs(self.difference) < self.delta:
-            said += f", less than the {self.delta:g} that matters"
-        return said + (f"; {self.need}" if self.need else "") + (f" ({self.note})" if self.note else "")
+            text += f", less than the {self.delta:g} that matters"
+        return text + (f"; {self.need}" if self.need else "") + (f" ({self.note})" if self.note else "")
 
 
 def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int, note: str = "") -> Order:
@@ -175,9 +175,11 @@ def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int
     t = stats.t(freedom) if math.isfinite(freedom) else stats.norm
     p = float(2 * t.sf(abs(difference) / se))
     p_delta = float(t.sf((delta - abs(difference)) / se))
-    found = Order("undecided", difference, float(t.isf(ALPHA / 2)) * se, seeds, delta, p, p_delta, freedom, None, note)
+    undecided = Order(
+        "undecided", difference, float(t.isf(ALPHA / 2)) * se, seeds, delta, p, p_delta, freedom, None, note
+    )
     one = sum(arm.pool.sd**2 for arm in (a, b))  # what the seeds add, over n of each
-    return _answered(replace(found, need=_need(difference, studies_variance, one, delta, studies)))
+    return _answered(replace(undecided, need=_need(difference, studies_variance, one, delta, studies)))
 
 
 def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
@@ -185,13 +187,13 @@ def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
     return variance**2 / known if known else math.inf
 
 
-def _answered(found: Order) -> Order:
+def _answered(one: Order) -> Order:
     """The answer that the p-values give; what it still needs is kept only where it is undecided."""
-    if found.p <= ALPHA:
-        return replace(found, answer="above" if found.difference > 0 else "below", need=None)
-    if found.p_delta <= ALPHA:
-        return replace(found, answer="no difference", need=None)
-    return replace(found, answer="undecided")
+    if one.p <= ALPHA:
+        return replace(one, answer="above" if one.difference > 0 else "below", need=None)
+    if one.p_delta <= ALPHA:
+        return replace(one, answer="no difference", need=None)
+    return replace(one, answer="undecided")
 
 
 def _need(difference: float, of_studies: float, of_seeds: float, delta: float, studies: int) -> Need:
@@ -230,15 +232,15 @@ def corrected(orders: Mapping[str, Order]) -> dict[str, Order]:
     if len(made) < 2:
         return dict(orders)
     both = zip(made, holm([one.p for one in made.values()]), holm([one.p_delta for one in made.values()]), strict=True)
-    found = {name: replace(made[name], p=p, p_delta=p_delta, of=len(made)) for name, p, p_delta in both}
-    return {name: _answered(found[name]) if name in found else one for name, one in orders.items()}
+    adjusted = {name: replace(made[name], p=p, p_delta=p_delta, of=len(made)) for name, p, p_delta in both}
+    return {name: _answered(adjusted[name]) if name in adjusted else one for name, one in orders.items()}
 
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values corrected for their number, in their order: the smallest times n, the next times n - 1, never falling
     (Holm 1979)."""
-    found, highest = [0.0] * len(p), 0.0
+    corrected_p, highest = [0.0] * len(p), 0.0
     for rank, at in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         highest = max(highest, min(1.0, p[at] * (len(p) - rank)))
-        found[at] = highest
-    return found
+        corrected_p[at] = highest
+    return corrected_p

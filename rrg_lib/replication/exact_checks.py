@@ -19,9 +19,18 @@ from rrg_lib.data.iu_xray import records, studies
 from rrg_lib.data.study import SPLITS
 from rrg_lib.data.text.cleaning import clean_r2gen
 from rrg_lib.errors import UnknownNameError
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
-from rrg_lib.replication.printed_values import Published, compare, published, relative_gain, same_elsewhere, values_of
+from rrg_lib.replication.printed_values import (
+    Published,
+    Quantity,
+    compare_rows,
+    published,
+    relative_gain,
+    same_elsewhere,
+    values_of,
+)
+from rrg_lib.replication.verdicts import Numbers, Verdict
 
 CMN, XPRONET, STUDENT = "R2GenCMN (ACL 2021)", "XProNet (ECCV 2022)", "Student paper (FAST NU 2024)"
 NLG = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L")
@@ -32,16 +41,13 @@ MIMIC_REPORTS_IN_TEXT = 206_563
 #: And all images.
 MIMIC_IMAGES_IN_TEXT = 473_057
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-CONSISTENT, CONTRADICTED = "consistent with its own table", "contradicted by its own table"
-
 
 @dataclass(frozen=True)
 class Exact:
-    """What a check found: its verdict, our figure as text, and why."""
+    """What a check came to: its verdict, our numbers, and why."""
 
-    verdict: str
-    ours: str
+    verdict: Verdict
+    ours: Numbers
     why: str
 
 
@@ -69,7 +75,7 @@ def parameters(memory: MemoryConfig | None, *, vocabulary: int = MIMIC_VOCABULAR
     """Learnt numbers of a published generator with its ResNet-101, counted on the meta device: nothing is allocated.
     `classifier` counts the ImageNet classifier too, which the released extractor drops."""
     with torch.device("meta"):
-        generator = ReportGenerator(GeneratorConfig(vocab_size=vocabulary), memory)
+        generator = ReportGenerator(TransformerConfig(vocab_size=vocabulary), memory)
     features, dropped = _resnet()
     return _count(generator) + features + (dropped if classifier else 0)
 
@@ -90,7 +96,7 @@ def _count(module: torch.nn.Module) -> int:
 
 def memory_cost(slots: int = 4096) -> dict[str, float]:
     """What `slots` memory vectors add, in per cent, by every reading of "extra parameters" that we could think of."""
-    matrix = slots * GeneratorConfig().d_model
+    matrix = slots * TransformerConfig().d_model
     base, released = parameters(None), parameters(CMNConfig())
     return {
         "everything CMN adds, over BASE": 100 * (parameters(CMNConfig(slots=slots)) - base) / base,
@@ -105,15 +111,19 @@ def memory_cost(slots: int = 4096) -> dict[str, float]:
 
 @exact
 def parameters_of_4096_slots() -> Exact:
-    (printed,) = (value for value in published() if value.metric.startswith("extra parameters"))
-    found = memory_cost()
-    inside = [name for name, percent in found.items() if printed.low <= percent <= printed.high]
-    cut = [name for name, percent in found.items() if math.floor(100 * percent) / 100 == printed.value]
-    readings = "; ".join(f"{name} {percent:.3f} %" for name, percent in found.items())
+    (printed,) = (value for value in published() if value.quantity is Quantity.PARAMETERS)
+    percent_of = memory_cost()
+    inside = [name for name, percent in percent_of.items() if printed.low <= percent <= printed.high]
+    cut = [name for name, percent in percent_of.items() if math.floor(100 * percent) / 100 == printed.value]
+    readings = "; ".join(f"{name} {percent:.3f} %" for name, percent in percent_of.items())
     why = f"printed {printed.value} %; counted with the vocabulary of MIMIC-CXR: {readings}"
     if cut and not inside:
         why += f"; none rounds to the printed figure, cut off after two digits it is {' or '.join(cut)}"
-    return Exact(REPRODUCED if inside else NOT_REPRODUCED, f"{next(iter(found.values())):.2f} %", why)
+    return Exact(
+        Verdict.REPRODUCED if inside else Verdict.NOT_REPRODUCED,
+        Numbers("{added:.2f} %", {"added": next(iter(percent_of.values()))}),
+        why,
+    )
 
 
 # --- the arithmetic of the tables -------------------------------------------------------------------------------------
@@ -126,8 +136,8 @@ def average_gain(dataset: str, system: str) -> Exact:
     value, low, high = relative_gain(row, base, NLG)
     agrees = low <= printed.high and high >= printed.low
     return Exact(
-        CONSISTENT if agrees else CONTRADICTED,
-        f"{value:.1f} %",
+        Verdict.CONSISTENT if agrees else Verdict.CONTRADICTED,
+        Numbers("{gain:.1f} %", {"gain": value}),
         f"mean gain over {len(NLG)} NLG metrics {value:.2f} %, from {low:.2f} to {high:.2f} % with the rounding; "
         f"printed {printed.value} %",
     )
@@ -140,10 +150,17 @@ def average_gains_of_table_2() -> Exact:
         for dataset in ("iu_xray", "mimic_cxr")
         for system in ("BASE+MEM", "CMN")
     }
-    verdict = CONSISTENT if all(check.verdict == CONSISTENT for check in checks.values()) else CONTRADICTED
+    verdict = (
+        Verdict.CONSISTENT
+        if all(check.verdict == Verdict.CONSISTENT for check in checks.values())
+        else Verdict.CONTRADICTED
+    )
     return Exact(
         verdict,
-        ", ".join(check.ours for check in checks.values()),
+        Numbers(
+            ", ".join(f"{{{dataset} {system}:.1f}} %" for dataset, system in checks),
+            {f"{dataset} {system}": check.ours["gain"] for (dataset, system), check in checks.items()},
+        ),
         "; ".join(f"{d}, {s}: {check.why}" for (d, s), check in checks.items()),
     )
 
@@ -158,8 +175,8 @@ def _gains_most(dataset: str) -> Exact:
     most, other = (iu, mimic) if dataset == "iu_xray" else (mimic, iu)
     mem_iu, mem_mimic = _gains("BASE+MEM")
     return Exact(
-        CONTRADICTED if most[2] < other[1] else CONSISTENT,
-        f"IU X-Ray {iu[0]:.1f} %, MIMIC-CXR {mimic[0]:.1f} %",
+        Verdict.CONTRADICTED if most[2] < other[1] else Verdict.CONSISTENT,
+        Numbers("IU X-Ray {iu_xray:.1f} %, MIMIC-CXR {mimic_cxr:.1f} %", {"iu_xray": iu[0], "mimic_cxr": mimic[0]}),
         f"CMN gains {iu[0]:.1f} % on IU X-Ray and {mimic[0]:.1f} % on MIMIC-CXR; BASE+MEM {mem_iu[0]:.1f} and "
         f"{mem_mimic[0]:.1f} %",
     )
@@ -180,8 +197,8 @@ def _loses(system: str, stated: float) -> Exact:
     loss, slack = whole.value - without.value, whole.half + without.half
     agrees = abs(loss - stated) <= slack + 1e-9
     return Exact(
-        CONSISTENT if agrees else CONTRADICTED,
-        f"{loss:.3f}",
+        Verdict.CONSISTENT if agrees else Verdict.CONTRADICTED,
+        Numbers("{loss:.3f}", {"loss": loss}),
         f"{whole.value:.3f} - {without.value:.3f} = {loss:.3f} ± {slack:.3f}",
     )
 
@@ -195,15 +212,16 @@ def prototypes_without_initialisation_lose() -> Exact:
 def xpronet_gains_on_iu_xray() -> Exact:
     """XProNet, section 4: so many points above the best earlier row of Table 1 in three metrics."""
     whole = values_of(XPRONET, "Table 1", "iu_xray", "XProNet")
-    shown, agree = [], True
+    gains, shown, agree = {}, [], True
     for metric, stated in (("BLEU-1", 4.3), ("BLEU-4", 3.1), ("ROUGE-L", 4.1)):
         best = max(_earlier("iu_xray", metric), key=lambda value: value.value)
         points, slack = 100 * (whole[metric].value - best.value), 100 * (whole[metric].half + best.half)
         agree &= abs(points - stated) <= slack + 0.05 + 1e-9
+        gains[metric] = points
         shown.append(f"{metric} {points:.1f} above {best.system} (stated {stated})")
     return Exact(
-        CONSISTENT if agree else CONTRADICTED,
-        "; ".join(text.partition(" above")[0] for text in shown),
+        Verdict.CONSISTENT if agree else Verdict.CONTRADICTED,
+        Numbers("; ".join(f"{metric} {{{metric}:.1f}}" for metric in gains), gains),
         "; ".join(shown),
     )
 
@@ -222,8 +240,8 @@ def xpronet_is_best_but_for_bleu_1() -> Exact:
     }
     beaten = [metric for metric, best in above.items() if not best]
     return Exact(
-        CONSISTENT if set(beaten) <= {"BLEU-1"} else CONTRADICTED,
-        f"not best in {', '.join(beaten)}",
+        Verdict.CONSISTENT if set(beaten) <= {"BLEU-1"} else Verdict.CONTRADICTED,
+        Numbers(f"not best in {', '.join(beaten)}", {"metrics": len(beaten)}),
         f"not the best row in {', '.join(beaten)}",
     )
 
@@ -239,7 +257,11 @@ def cmpnet_is_missed_most() -> Exact:
                     f"{name}" for name, row in others for metric, v in least.items()
                     if metric in row and row[metric].high < v.low]  # fmt: skip
     shown = "; ".join(against) or "w/o CMPNet is the lowest row in every metric"
-    return Exact(CONTRADICTED if against else CONSISTENT, f"{len(against)} against", shown)
+    return Exact(
+        Verdict.CONTRADICTED if against else Verdict.CONSISTENT,
+        Numbers("{against} against", {"against": len(against)}),
+        shown,
+    )
 
 
 @exact
@@ -249,7 +271,9 @@ def focal_loss_raises_precision() -> Exact:
     points = {metric: 100 * (one[metric].value - two[metric].value) for metric in one}
     shown = "; ".join(f"{metric} {by:+.2f} points" for metric, by in points.items())
     return Exact(
-        CONSISTENT if points["weighted precision"] > 0 else CONTRADICTED, f"{points['weighted precision']:+.2f}", shown
+        Verdict.CONSISTENT if points["weighted precision"] > 0 else Verdict.CONTRADICTED,
+        Numbers("{points:+.2f}", {"points": points["weighted precision"]}),
+        shown,
     )
 
 
@@ -259,8 +283,8 @@ def gamma_15_is_the_best_printed() -> Exact:
     table = values_of(XPRONET, "Table 1", "iu_xray", "XProNet")["BLEU-4"]
     agrees = best.value > more.value and best.value == table.value
     return Exact(
-        CONSISTENT if agrees else CONTRADICTED,
-        f"{best.value:.3f}",
+        Verdict.CONSISTENT if agrees else Verdict.CONTRADICTED,
+        Numbers("{best:.3f}", {"best": best.value}),
         f"gamma 15 {best.value:.3f}, as Table 1; gamma 17 {more.value:.3f}",
     )
 
@@ -269,12 +293,14 @@ def gamma_15_is_the_best_printed() -> Exact:
 def xpronet_is_comparable_on_mimic_cxr() -> Exact:
     """XProNet Table 1: against its own rerun of CMN on MIMIC-CXR. Comparable: better in some metrics and worse in
     others, or not told apart."""
-    found = compare(*(values_of(XPRONET, "Table 1", "mimic_cxr", name) for name in ("XProNet", "R2GenCMN, replicated")))
-    one_sided = bool(found.above) != bool(found.below) and not found.equal
+    compared = compare_rows(
+        *(values_of(XPRONET, "Table 1", "mimic_cxr", name) for name in ("XProNet", "R2GenCMN, replicated"))
+    )
+    one_sided = bool(compared.above) != bool(compared.below) and not compared.equal
     return Exact(
-        CONTRADICTED if one_sided else CONSISTENT,
-        f"{len(found.above)} above, {len(found.below)} below",
-        f"XProNet is {found}",
+        Verdict.CONTRADICTED if one_sided else Verdict.CONSISTENT,
+        Numbers("{above} above, {below} below", {"above": len(compared.above), "below": len(compared.below)}),
+        f"XProNet is {compared}",
     )
 
 
@@ -288,9 +314,11 @@ def quotations(paper: str) -> Exact:
     shown = "; ".join(
         f"{v.where}, {v.dataset}, {v.system}, {v.metric}: {v.value} for {f.value} of {f.place}" for v, f in differ
     )
-    verdict = CONTRADICTED if differ else CONSISTENT
+    verdict = Verdict.CONTRADICTED if differ else Verdict.CONSISTENT
     return Exact(
-        verdict, f"{len(pairs) - len(differ)} of {len(pairs)} equal", shown or "no number that is printed twice differs"
+        verdict,
+        Numbers("{equal} of {all} equal", {"equal": len(pairs) - len(differ), "all": len(pairs)}),
+        shown or "no number that is printed twice differs",
     )
 
 
@@ -311,16 +339,16 @@ def quotations_of_the_student_paper() -> Exact:
 def iu_xray_statistics() -> dict[tuple[str, str], float]:
     """CMN Table 1 for IU X-Ray, of the split that its released code reads: (split, what) -> number; lengths in tokens,
     full stops counted."""
-    found: dict[tuple[str, str], float] = {}
+    numbers: dict[tuple[str, str], float] = {}
     for split in SPLITS:
         of = studies(split)
-        found |= {
+        numbers |= {
             (split, "images"): sum(len(study.views) for study in of),
             (split, "reports"): len(of),
             (split, "patients"): len(of),
             (split, "average report length, words"): fmean(len(clean_r2gen(study.report).split()) for study in of),
         }
-    return found
+    return numbers
 
 
 #: How the paper divides the collection, in tenths.
@@ -332,16 +360,17 @@ def table_1(printed: Published) -> Exact | None:
     if printed.dataset == "mimic_cxr":
         if (printed.system, printed.metric) != ("train", "reports"):
             return None
-        verdict = CONTRADICTED if printed.low > MIMIC_REPORTS_IN_TEXT else CONSISTENT
+        verdict = Verdict.CONTRADICTED if printed.low > MIMIC_REPORTS_IN_TEXT else Verdict.CONSISTENT
         return Exact(
-            verdict, "–", f"the same paper's text counts {MIMIC_REPORTS_IN_TEXT:,} reports in all splits together"
+            verdict,
+            Numbers("–", {}),
+            f"the same paper's text counts {MIMIC_REPORTS_IN_TEXT:,} reports in all splits together",
         )
     ours = iu_xray_statistics()[printed.system, printed.metric]
     agrees = printed.low <= ours <= printed.high
+    mean_length = printed.quantity is Quantity.LENGTH
     why = (
-        f"the split that the released code reads has {ours:,.1f}"
-        if "length" in printed.metric
-        else f"the released split has {ours:,}"
+        f"the split that the released code reads has {ours:,.1f}" if mean_length else f"the released split has {ours:,}"
     )
     whole = {
         "reports": len(records()),
@@ -358,7 +387,9 @@ def table_1(printed: Published) -> Exact | None:
             )
             why += " before those without findings or a second view are left out"
     return Exact(
-        REPRODUCED if agrees else NOT_REPRODUCED, f"{ours:,.1f}" if "length" in printed.metric else f"{ours:,}", why
+        Verdict.REPRODUCED if agrees else Verdict.NOT_REPRODUCED,
+        Numbers("{ours:,.1f}" if mean_length else "{ours:,}", {"ours": ours}),
+        why,
     )
 
 
@@ -367,11 +398,13 @@ def table_1_of_iu_xray() -> Exact:
     values = [
         value for value in published() if (value.paper, value.where, value.dataset) == (CMN, "Table 1", "iu_xray")
     ]
-    agree = [value for value in values if table_1(value).verdict == REPRODUCED]
+    agree = [value for value in values if table_1(value).verdict == Verdict.REPRODUCED]
     sizes = ", ".join(f"{iu_xray_statistics()[split, 'reports']:,}" for split in SPLITS)
-    verdict = REPRODUCED if len(agree) == len(values) else NOT_REPRODUCED
+    verdict = Verdict.REPRODUCED if len(agree) == len(values) else Verdict.NOT_REPRODUCED
     return Exact(
-        verdict, f"{len(agree)} of {len(values)} values", f"the released split has {sizes} reports with two views each"
+        verdict,
+        Numbers("{agree} of {all} values", {"agree": len(agree), "all": len(values)}),
+        f"the released split has {sizes} reports with two views each",
     )
 
 
@@ -383,11 +416,11 @@ def mimic_cxr_reports_in_text() -> Exact:
         if (value.where, value.dataset, value.metric) == ("Table 1", "mimic_cxr", "reports")
     ]
     low, total = sum(value.low for value in rows), sum(value.value for value in rows)
-    verdict = CONTRADICTED if low > MIMIC_REPORTS_IN_TEXT else CONSISTENT
+    verdict = Verdict.CONTRADICTED if low > MIMIC_REPORTS_IN_TEXT else Verdict.CONSISTENT
     train = rows[0].value
     return Exact(
         verdict,
-        f"{total:,.0f}",
+        Numbers("{total:,.0f}", {"total": total}),
         f"Table 1 counts {train:,.0f} for training and {total:,.0f} in all; the text counts {MIMIC_REPORTS_IN_TEXT:,} "
         f"in all",
     )
@@ -399,10 +432,12 @@ def mimic_cxr_images_in_text() -> Exact:
         v for v in published() if (v.paper, v.where, v.dataset, v.metric) == (CMN, "Table 1", "mimic_cxr", "images")
     ]
     low, high = sum(value.low for value in printed), sum(value.high for value in printed)
-    verdict = CONSISTENT if low <= MIMIC_IMAGES_IN_TEXT <= high else CONTRADICTED
+    verdict = Verdict.CONSISTENT if low <= MIMIC_IMAGES_IN_TEXT <= high else Verdict.CONTRADICTED
     total = sum(value.value for value in printed)
     return Exact(
-        verdict, f"{total:,.0f}", f"Table 1 counts {total:,.0f} images in all splits; the text {MIMIC_IMAGES_IN_TEXT:,}"
+        verdict,
+        Numbers("{total:,.0f}", {"total": total}),
+        f"Table 1 counts {total:,.0f} images in all splits; the text {MIMIC_IMAGES_IN_TEXT:,}",
     )
 
 
@@ -424,8 +459,11 @@ def mimic_cxr_is_almost_50_times_larger() -> Exact:
     agree = [metric for metric, (low, high) in readings.items() if low <= 50 and high >= 45]
     shown = "; ".join(f"by {metric} {low:.0f} to {high:.0f} times" for metric, (low, high) in readings.items())
     return Exact(
-        CONSISTENT if agree else CONTRADICTED,
-        "; ".join(f"{metric} {sum(readings[metric]) / 2:.0f}" for metric in readings),
+        Verdict.CONSISTENT if agree else Verdict.CONTRADICTED,
+        Numbers(
+            "; ".join(f"{metric} {{{metric}:.0f}}" for metric in readings),
+            {metric: sum(ends) / 2 for metric, ends in readings.items()},
+        ),
         shown,
     )
 
@@ -440,13 +478,13 @@ def slots_that_a_step_changes() -> Exact:
     by whatever asks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        memory = CMNConfig().build(GeneratorConfig().d_model, GeneratorConfig().heads)
+        memory = CMNConfig().build(TransformerConfig().d_model, TransformerConfig().heads)
         (matrix,) = memory.matrices.values()
         before = matrix.detach().clone()
         optimizer = torch.optim.Adam(
             memory.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-9, weight_decay=5e-5, amsgrad=True
         )
-        answers = memory.respond(torch.randn(4, 98, GeneratorConfig().d_model), memory.slots(None, "image")).vectors
+        answers = memory.respond(torch.randn(4, 98, TransformerConfig().d_model), memory.slots(None, "image")).vectors
         answers.square().mean().backward()
         asked = int((matrix.grad.abs().sum(dim=1) > 0).sum())
         optimizer.step()
@@ -457,15 +495,19 @@ def slots_that_a_step_changes() -> Exact:
         f"move, "
         f"because weight decay moves all"
     )
-    return Exact(NOT_REPRODUCED if moved > n / 2 else REPRODUCED, f"{moved / n:.0%}", why)
+    return Exact(
+        Verdict.NOT_REPRODUCED if moved > n / 2 else Verdict.REPRODUCED,
+        Numbers("{moved:.0%}", {"moved": moved / n}),
+        why,
+    )
 
 
 def check_value(printed: Published) -> Exact | None:
     """What can be checked of one printed value without training anything; None when nothing can."""
     if printed.where == "Table 1" and printed.paper == CMN:
         return table_1(printed)
-    if printed.metric == "average gain over BASE, %":
+    if printed.quantity is Quantity.GAIN:
         return average_gain(printed.dataset, printed.system)
-    if printed.metric.startswith("extra parameters"):
+    if printed.quantity is Quantity.PARAMETERS:
         return parameters_of_4096_slots()
     return None

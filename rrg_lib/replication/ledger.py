@@ -13,153 +13,170 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from scipy import stats
 
 from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.replication.claim_measurements import Looked, Measurement
 from rrg_lib.replication.claims import (
-    DRAWN,
-    FAILS,
-    HOLDS,
-    NO_DIFFERENCE,
-    NOT_RUN,
-    OPEN,
-    OWN_DATA,
-    UNDECIDED,
     Claim,
-    Decision,
+    MeasuredPairs,
+    MeasuredTrend,
+    OwnTable,
     by_results,
     claims,
-    number,
     own_table,
     printed_labels,
 )
 from rrg_lib.replication.decision_rule import MIN_SEEDS
-from rrg_lib.replication.exact_checks import (
-    CMN,
-    CONSISTENT,
-    CONTRADICTED,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    STUDENT,
-    check_value,
-    run_check,
-)
-from rrg_lib.replication.printed_values import Published, published, same_elsewhere
+from rrg_lib.replication.exact_checks import CMN, STUDENT, Exact, check_value, run_check
+from rrg_lib.replication.printed_values import Origin, Place, Published, published, same_elsewhere
 from rrg_lib.replication.seed_scores import Measured, measured
+from rrg_lib.replication.verdicts import DRAWN, OWN_DATA, Decision, Verdict
 from rrg_lib.runtime.package_data import table
 
 if TYPE_CHECKING:
     from rrg_lib.experiments.results import StoredResult
 
-#: Every verdict, in the order of the counts.
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, OPEN, HOLDS, FAILS, NO_DIFFERENCE, UNDECIDED, CONSISTENT, CONTRADICTED, NOT_RUN)
+#: What a verdict rests on: our seeds of a system, a count or sum that needs no training, comparisons of two systems, a
+#: sweep, attention in the boxes of findings, a number of `data/measurements.csv`. Numbers all; `ledger_tables` shows
+#: them.
+Evidence = Measured | Exact | MeasuredPairs | MeasuredTrend | Looked | Measurement
 
 
 @dataclass(frozen=True)
-class LedgerRow:
-    """One printed value or one claim. Empty text stands for "does not apply"; `own_table` compares a claim with the
-    numbers printed beside it, `wording` says whether the paper states a claim or we read it out of its tables,
-    `protocol` what two scores must have in common to be compared."""
+class ValueRow:
+    """One printed value: `preset` is the system of this book that it is a score of, None for another group's; what the
+    `released_code` does; our `evidence`, None where nothing was measured."""
 
-    kind: str
-    id: str
-    paper: str
-    where: str
-    dataset: str
-    system: str
-    metric: str
-    statement: str
+    kind: ClassVar[str] = "value"
+    printed: Published
+    preset: str | None
     released_code: str
-    own_table: str
-    ours: str
-    ours_on: str
-    seeds: str
-    sd: str
-    interval: str
-    protocol: str
-    verdict: str
+    evidence: Measured | Exact | None
+    verdict: Verdict
     why: str
-    wording: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"value-{self.printed.row}"
+
+    @property
+    def paper(self) -> str:
+        return self.printed.paper
+
+    @property
+    def where(self) -> str:
+        return self.printed.where
+
+    @property
+    def dataset(self) -> str:
+        return self.printed.dataset
 
 
-COLUMNS = tuple(f.name for f in fields(LedgerRow))
+@dataclass(frozen=True)
+class ClaimRow:
+    """One claim: what the numbers printed beside it say (`own_table`, None where there are none), and our `evidence`,
+    None where nothing was measured."""
+
+    kind: ClassVar[str] = "claim"
+    claim: Claim
+    own_table: OwnTable | None
+    evidence: Evidence | None
+    verdict: Verdict
+    why: str
+
+    @property
+    def id(self) -> str:
+        return self.claim.id
+
+    @property
+    def paper(self) -> str:
+        return self.claim.paper
+
+    @property
+    def where(self) -> str:
+        return self.claim.where
+
+    @property
+    def dataset(self) -> str:
+        return self.claim.dataset
+
+    @property
+    def released_code(self) -> str:
+        return self.claim.released_code
+
+
+LedgerRow = ValueRow | ClaimRow
 
 
 def ledger(results: Sequence[StoredResult]) -> list[LedgerRow]:
     """A row for every value of `data/published.csv`, then one for every claim of `data/claims.csv`; `results` are our
     stored ones."""
-    return [*(_value_row(value, results) for value in published()), *(_claim_row(claim, results) for claim in claims())]
+    return [*value_rows(results), *claim_rows(results)]
 
 
-def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[str, int]]:
+def value_rows(results: Sequence[StoredResult]) -> list[ValueRow]:
+    """A row for every value of `data/published.csv`."""
+    return [_value_row(value, results) for value in published()]
+
+
+def claim_rows(results: Sequence[StoredResult]) -> list[ClaimRow]:
+    """A row for every claim of `data/claims.csv`."""
+    return [_claim_row(claim, results) for claim in claims()]
+
+
+def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:
     """Rows per verdict, for values and for claims: {"value": {verdict: n}, "claim": {verdict: n}}, every verdict
     named."""
-    found = Counter((row.kind, row.verdict) for row in rows)
-    return {kind: {verdict: found[kind, verdict] for verdict in VERDICTS} for kind in ("value", "claim")}
+    of = Counter((row.kind, row.verdict) for row in rows)
+    return {kind: {verdict: of[kind, verdict] for verdict in Verdict} for kind in ("value", "claim")}
 
 
 # --- printed values ---------------------------------------------------------------------------------------------------
 
 
-def _value_row(value: Published, results: Sequence[StoredResult]) -> LedgerRow:
+def _value_row(value: Published, results: Sequence[StoredResult]) -> ValueRow:
     preset = _presets().get((value.paper, value.system))
-    ours = _ours_of(value, preset, results)
-    verdict, why = _verdict_of(value, preset, ours)
-    shown = check.ours if (check := check_value(value)) else ""
-    return LedgerRow(
-        "value",
-        f"value-{value.row}",
-        value.paper,
-        value.where,
-        value.dataset,
-        value.system,
-        value.metric,
-        value.text,
-        _facts().get((value.paper, value.system), ""),
-        "",
-        *(_shown(ours) if ours else (shown, "", "", "", "", "")),
-        verdict,
-        why,
-    )
+    ours, check = _ours_of(value, preset, results), check_value(value)
+    verdict, why, _ = Decision(check.verdict, check.why) if check else _verdict_of(value, preset, ours)
+    facts = {(row["paper"], row["system"]): row["fact"] for row in table("released_code")}
+    return ValueRow(value, preset, facts.get((value.paper, value.system), ""), ours or check, verdict, why)
 
 
 def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult]) -> Measured | None:
     if preset is None:
         return None
-    own = measured(
+    replicated = measured(
         results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published"
     )
     drawn = (
         [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS]
-        if own is None
+        if replicated is None
         else []
     )
-    enough = [found for found in drawn if found]
-    return own or max(
-        enough, key=lambda found: min(found.spread.n, MIN_SEEDS), default=None
-    )  # the first with seeds enough
+    # the first with seeds enough
+    return replicated or max(filter(None, drawn), key=lambda ours: min(ours.spread.n, MIN_SEEDS), default=None)
 
 
-def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> tuple[str, str]:
-    if check := check_value(value):
-        return check.verdict, check.why
+def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> Decision:
     if ours and ours.dataset in OWN_DATA and len(ours.protocols) > 1:
-        return NOT_RUN, f"the seeds were not measured alike: {ours.measured_by}"
+        return Decision(Verdict.NOT_RUN, f"the seeds were not measured alike: {ours.measured_by}")
     if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
         low, high = another_training(ours)
         agrees = low <= value.high and high >= value.low
-        return (
-            REPRODUCED if agrees else NOT_REPRODUCED
-        ), f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds"
+        return Decision(
+            Verdict.REPRODUCED if agrees else Verdict.NOT_REPRODUCED,
+            f"{value.text} against {low:.3f} to {high:.3f} for one training more, {ours.spread.n} seeds",
+        )
     earlier = same_elsewhere(value)
     quoted = ""
     if earlier:
         same = abs(earlier.value - value.value) <= earlier.half + value.half
         quoted = f"; {'equals' if same else f'not the {earlier.text} of'} {earlier.place}"
-    return NOT_RUN, _why_not(value, preset) + quoted
+    return Decision(Verdict.NOT_RUN, _why_not(value, preset) + quoted)
 
 
 def another_training(ours: Measured) -> tuple[float, float]:
@@ -175,17 +192,16 @@ def another_training(ours: Measured) -> tuple[float, float]:
 def _why_not(value: Published, preset: str | None) -> str:
     if value.paper == STUDENT and value.where == "Table 4":
         return "the classifier's labels and split of that paper are not known"
-    if value.where.startswith("Figure"):
+    if value.kind_of_place is Place.FIGURE:
         return "a sweep or a figure on the paper's own data"
     if (value.paper, value.where) == (CMN, "Table 1"):
         return "a count of MIMIC-CXR, which needs credentialed access"
-    if preset is None or "cited" in value.note or "replicated by the R2GenCMN" in value.note:
+    if preset is None or value.origin in (Origin.CITED, Origin.RERUN):
         return "another group's system, which this book does not build"
     if value.dataset == "mimic_cxr":
         return (
-            f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile "
-            f"gpu "
-            f"--data-root FOLDER"
+            f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile gpu "
+            "--data-root FOLDER"
         )
     return f"needs the real images and a GPU: rrg train iu_xray/{preset} --profile gpu --data-root FOLDER"
 
@@ -193,46 +209,25 @@ def _why_not(value: Published, preset: str | None) -> str:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> LedgerRow:
-    own, own_why = own_table(claim)
-    ours = claim.kind not in ("check", "none")
-    verdict, why, shown = by_results(claim, results) if ours else Decision(NOT_RUN, f"decided by {claim.decided_by}")
-    if claim.check and claim.kind != "measurement":
-        found = run_check(claim.check)
-        if found.verdict in (CONSISTENT, CONTRADICTED):
-            own, own_why = found.verdict, found.why
-        if not ours:  # the check is all that decides it
-            verdict, why, shown = found.verdict, found.why, (found.ours, *shown[1:])
-    if own == CONTRADICTED:
-        verdict, why = CONTRADICTED, own_why + (f" (ours: {why})" if shown[1] else "")
-    elif own and claim.wording == "stated" and verdict == NOT_RUN and not shown[1]:
-        verdict, why = CONSISTENT, f"{own_why}; not measured: {why}"
-    return LedgerRow(
-        "claim",
-        claim.id,
-        claim.paper,
-        claim.where,
-        claim.dataset,
-        claim.system,
-        ";".join(claim.metrics),
-        claim.claim,
-        claim.released_code,
-        f"{own}: {own_why}" if own else "",
-        *shown,
-        verdict,
-        why,
-        claim.wording,
+def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> ClaimRow:
+    beside = own_table(claim)
+    trained = claim.kind not in ("check", "none")
+    verdict, why, evidence = (
+        by_results(claim, results) if trained else Decision(Verdict.NOT_RUN, f"decided by {claim.decided_by}")
     )
-
-
-def _shown(ours: Measured) -> tuple[str, ...]:
-    interval = f"[{ours.low:.3f}, {ours.high:.3f}]"
-    return f"{ours.spread.mean:.3f}", ours.where, str(ours.spread.n), number(ours.spread.sd), interval, ours.measured_by
+    measured_here = evidence is not None
+    if claim.check and claim.kind != "measurement":
+        check = run_check(claim.check)
+        if check.verdict in (Verdict.CONSISTENT, Verdict.CONTRADICTED):
+            beside = OwnTable(check.verdict, check.why)
+        if not trained:  # the check is all that decides it
+            verdict, why, evidence = check.verdict, check.why, check
+    if beside and beside.verdict is Verdict.CONTRADICTED:
+        verdict, why = beside.verdict, beside.why + (f" (ours: {why})" if measured_here else "")
+    elif beside and claim.wording == "stated" and verdict is Verdict.NOT_RUN and not measured_here:
+        verdict, why = Verdict.CONSISTENT, f"{beside.why}; not measured: {why}"
+    return ClaimRow(claim, beside, evidence, verdict, why)
 
 
 def _presets() -> dict[tuple[str, str], str]:
     return {(row["paper"], row["system"]): row["preset"] for row in table("published_systems") if row["preset"]}
-
-
-def _facts() -> dict[tuple[str, str], str]:
-    return {(row["paper"], row["system"]): row["fact"] for row in table("released_code")}

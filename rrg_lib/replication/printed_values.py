@@ -10,10 +10,59 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 
 from rrg_lib.errors import AnnotationError, UnknownNameError
 from rrg_lib.runtime.package_data import table
+
+
+class Quantity(Enum):
+    """What a printed number is a number of."""
+
+    SCORE = "a score"
+    COUNT = "a count"
+    LENGTH = "a mean length"
+    GAIN = "a mean gain in per cent"
+    PARAMETERS = "a share of parameters in per cent"
+    SETTING = "a value of a setting"
+
+
+#: Every printed metric that is no score.
+_QUANTITIES = {
+    "images": Quantity.COUNT,
+    "reports": Quantity.COUNT,
+    "patients": Quantity.COUNT,
+    "average report length, words": Quantity.LENGTH,
+    "average gain over BASE, %": Quantity.GAIN,
+    "extra parameters over BASE, %": Quantity.PARAMETERS,
+    "best number of queried vectors K": Quantity.SETTING,
+    "memory size after which BLEU-4 stops growing": Quantity.SETTING,
+    "best theta": Quantity.SETTING,
+    'shared prototypes of "lungs" and its patch, of top 10': Quantity.COUNT,
+}
+
+
+class Origin(Enum):
+    """Where a paper has a number from, as the notes of the file say it."""
+
+    OWN = ""
+    CITED = "cited from the original paper"
+    RERUN = "replicated by the R2GenCMN authors"
+    ROUNDED = "counts rounded in the paper"
+    QUOTED = "quoted from R2GenCMN"
+    TEXT = "read from the text"
+
+
+_ORIGINS = {origin.value: origin for origin in Origin}
+
+
+class Place(Enum):
+    """The kinds of places that print numbers, by the first word of their names; all others are text."""
+
+    TABLE = "Table"
+    FIGURE = "Figure"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -30,6 +79,25 @@ class Published:
     value: float
     half: float
     note: str = ""
+
+    @property
+    def quantity(self) -> Quantity:
+        return _QUANTITIES.get(self.metric, Quantity.SCORE)
+
+    @property
+    def origin(self) -> Origin:
+        """A note that says something else is a remark on a number of the paper's own."""
+        return _ORIGINS.get(self.note, Origin.OWN)
+
+    @property
+    def setting(self) -> float | None:
+        """The value that a row of a sweep is printed for: 15 of "gamma=15"; None of a system."""
+        value = self.system.partition("=")[2]
+        return float(value) if value else None
+
+    @property
+    def kind_of_place(self) -> Place:
+        return next((place for place in Place if place.value == self.where.partition(" ")[0]), Place.TEXT)
 
     @property
     def low(self) -> float:
@@ -61,7 +129,7 @@ def published() -> tuple[Published, ...]:
     for row in rows:
         column = _column(row)
         decimals[column] = max(decimals.get(column, 0), len(row["value"].partition(".")[2].rstrip("0")))
-    found = []
+    values = []
     for n, row in enumerate(rows, start=1):
         try:
             value = float(row["value"])
@@ -70,38 +138,34 @@ def published() -> tuple[Published, ...]:
                 f"data/published.csv, value {n}: expected a number, found {row['value']!r}; write the value as printed"
             ) from None
         half = _half(row, decimals[_column(row)])
-        found.append(
+        values.append(
             Published(
                 n, *(row[key] for key in ("paper", "where", "dataset", "system", "metric")), value, half, row["note"]
             )
         )
-    return tuple(found)
-
-
-#: How the names of scores begin; a table prints all its scores with as many digits.
-_SCORES = ("BLEU", "METEOR", "ROUGE", "CIDEr", "CE-", "weighted")
+    return tuple(values)
 
 
 def _column(row: dict[str, str]) -> tuple[str, str, str]:
-    """What is printed with the same number of digits as this value."""
-    return row["paper"], row["where"], "score" if row["metric"].startswith(_SCORES) else row["metric"]
+    """What is printed with the same number of digits as this value: a table prints all its scores with as many."""
+    return row["paper"], row["where"], row["metric"] if row["metric"] in _QUANTITIES else ""
 
 
 def _half(row: dict[str, str], decimals: int) -> float:
     # CMN's Table 1 prints thousands with one decimal, "2.8K"
-    in_thousands = "rounded" in row["note"] and "length" not in row["metric"]
+    in_thousands = row["note"] == Origin.ROUNDED.value and _QUANTITIES.get(row["metric"]) is Quantity.COUNT
     return 50.0 if in_thousands else 0.5 * 10.0**-decimals
 
 
 def values_of(paper: str, where: str, dataset: str, system: str) -> dict[str, Published]:
     """One row of one table: metric -> value. Raises `UnknownNameError` naming the nearest row."""
     rows = [value for value in published() if (value.paper, value.where, value.dataset) == (paper, where, dataset)]
-    found = {value.metric: value for value in rows if value.system == system}
-    if not found:
+    by_metric = {value.metric: value for value in rows if value.system == system}
+    if not by_metric:
         raise UnknownNameError(
             f"row of {paper}, {where}, {dataset}", system, dict.fromkeys(value.system for value in rows)
         )
-    return found
+    return by_metric
 
 
 @dataclass(frozen=True)
@@ -121,7 +185,7 @@ class Compared:
         return "; ".join(parts)
 
 
-def compare(a: dict[str, Published], b: dict[str, Published], metrics: Sequence[str] = ()) -> Compared:
+def compare_rows(a: dict[str, Published], b: dict[str, Published], metrics: Sequence[str] = ()) -> Compared:
     """Row a against row b on the metrics that both print, or on those of `metrics`. Raises `AnnotationError` when they
     have none in common."""
     common = [metric for metric in a if metric in b and (not metrics or metric in metrics)]
@@ -172,7 +236,7 @@ def _subject(value: Published) -> tuple[str, str, str]:
 
 @cache
 def _first_printed() -> dict[tuple[str, str, str], Published]:
-    found: dict[tuple[str, str, str], Published] = {}
+    first: dict[tuple[str, str, str], Published] = {}
     for value in published():
-        found.setdefault(_subject(value), value)
-    return found
+        first.setdefault(_subject(value), value)
+    return first

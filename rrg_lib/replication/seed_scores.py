@@ -26,8 +26,8 @@ import numpy as np
 from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
-from rrg_lib.evaluation.score_table import FINDING_F1, FINDING_F1_KEYWORDS
 from rrg_lib.experiments.presets import DATASETS, Experiment, experiment
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
@@ -81,8 +81,8 @@ class Measured:
 
 
 def order(a: Measured, b: Measured) -> Order:
-    """How A compares with B, by the rule of `deciding`. Raises `ConfigurationError` where no smallest difference of the
-    score is declared."""
+    """How A compares with B, by the rule of `decision_rule`. Raises `ConfigurationError` where no smallest difference
+    of the score is declared."""
     if _searched(a) != _searched(b) or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
         return Order("not measured alike", a.spread.mean - b.spread.mean, seeds=min(a.spread.n, b.spread.n))
     paired = a.drawn is not None and b.drawn is not None
@@ -90,8 +90,8 @@ def order(a: Measured, b: Measured) -> Order:
         return order(a.other, b.other)
     variance = float(np.nanvar(a.drawn - b.drawn, ddof=1)) if paired else a.s_studies**2 + b.s_studies**2
     note = "" if paired else UNPAIRED if EDITION_0_1 in (a.protocol, b.protocol) else "unpaired"
-    if a.score == FINDING_F1_KEYWORDS and not paired:
-        note += ", by keywords-0"
+    if not paired and a.score in REGISTRY and (remark := REGISTRY[a.score].remark):
+        note += f", {remark}"
     arms = [Arm(m.spread.mean, m.spread.n, m.pool) for m in (a, b)]
     return judge(*arms, variance, delta=smallest_difference(a.score), studies=a.studies, note=note)
 
@@ -103,20 +103,20 @@ def _searched(m: Measured) -> str:
 # --- one system, two names --------------------------------------------------------------------------------------------
 
 
-def effective(what: Experiment) -> str:
+def effective(system: Experiment) -> str:
     """A hash of what decides an experiment's numbers, its seed apart: equal for experiments that are the same under two
     names.
 
     Left out are the preset's name; the extractor's learning rate where it is frozen; the memory's weight decay where
     there is no memory; the steps of a schedule that has none, and the warm-up of one that ignores it; patience that is
     never tried; how often is saved, and how studies are read."""
-    data = what.to_json()
+    data = system.to_json()
     training = data["training"]
     idle = {"seed", "save_every", "workers"}
-    idle |= {"lr_visual"} if what.extractor.frozen else set()
-    idle |= {"weight_decay_memory"} if what.memory is None else set()
-    idle |= {"step_epochs", "step_factor"} if what.training.schedule != "step" else set()
-    idle |= {"patience"} if what.training.patience >= what.training.epochs else set()
+    idle |= {"lr_visual"} if system.extractor.frozen else set()
+    idle |= {"weight_decay_memory"} if system.memory is None else set()
+    idle |= {"step_epochs", "step_factor"} if system.training.schedule != "step" else set()
+    idle |= {"patience"} if system.training.patience >= system.training.epochs else set()
     return content_hash(
         {**data, "preset": None, "training": {name: value for name, value in training.items() if name not in idle}}
     )
@@ -159,20 +159,20 @@ def same_systems(results: Sequence[StoredResult]) -> list[tuple[str, ...]]:
     names: dict[str, dict[str, None]] = {}
     for run in _index(results):
         names.setdefault(run.system, {})[_named(run.result)] = None
-    return [tuple(found) for found in names.values() if len(found) > 1]
+    return [tuple(presets) for presets in names.values() if len(presets) > 1]
 
 
 def _named(result: StoredResult) -> str:
     e = result.experiment
     if result.is_preset:
         return f"{e.name}, {e.profile}"
-    own = experiment(e.name, e.profile).to_json()
+    preset = experiment(e.name, e.profile).to_json()
     changed = {
         f"{part}.{name}": value
         for part, values in e.to_json().items()
         if isinstance(values, dict)
         for name, value in values.items()
-        if (part, name) != ("training", "seed") and value != (own[part] or {}).get(name)
+        if (part, name) != ("training", "seed") and value != (preset[part] or {}).get(name)
     }
     return f"{e.name}, {e.profile}, {', '.join(f'{name}={value}' for name, value in changed.items())}"
 
@@ -180,11 +180,11 @@ def _named(result: StoredResult) -> str:
 def trainings(results: Sequence[StoredResult]) -> list[StoredResult]:
     """One result of each training: of those that share their weights the one by which systems are compared (labels by
     the classifier), else the first."""
-    found: dict[str, StoredResult] = {}
+    first: dict[str, StoredResult] = {}
     for r in results:
-        if r.weights not in found or (r.labels_at_test == "classifier" != found[r.weights].labels_at_test):
-            found[r.weights] = r
-    return list(found.values())
+        if r.weights not in first or (r.labels_at_test == "classifier" != first[r.weights].labels_at_test):
+            first[r.weights] = r
+    return list(first.values())
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------
@@ -209,16 +209,16 @@ def measured(
     twice under one name.
     """
     for name in ((profile,) if profile else PROFILE_ORDER) if dataset in DATASETS else ():  # a claim may speak of none
-        if found := _summary(
+        if ours := _summary(
             results, _effective_of_preset(f"{dataset}/{preset}", name), score, dataset, name, labels, protocol
         ):
-            return found
+            return ours
     return None
 
 
 def measured_as(
     results: Sequence[StoredResult],
-    what: Experiment,
+    system: Experiment,
     score: str,
     *,
     labels: str | None = None,
@@ -226,7 +226,7 @@ def measured_as(
 ) -> Measured | None:
     """Our seeds of an experiment with whatever settings it has, its own seed among them or not. None where nothing is
     stored. Raises as `measured`."""
-    return _summary(results, effective(what), score, what.dataset, what.profile, labels, protocol)
+    return _summary(results, effective(system), score, system.dataset, system.profile, labels, protocol)
 
 
 def swept(
@@ -251,25 +251,25 @@ def swept(
             if (r.result.experiment.preset, r.result.experiment.dataset, r.result.experiment.profile) == asked
         ]
         runs = [r for r in runs if hasattr(getattr(r.experiment, part), name)]
-        own = _without(experiment(f"{dataset}/{preset}", which), part, name)
+        of_preset = _without(experiment(f"{dataset}/{preset}", which), part, name)
         by_value = {
             getattr(getattr(r.experiment, part), name): r.experiment
             for r in runs
-            if _without(r.experiment, part, name) == own
+            if _without(r.experiment, part, name) == of_preset
         }
-        found = {
-            value: measured_as(results, what, score, labels=labels, protocol=protocol)
-            for value, what in sorted(by_value.items())
+        ours = {
+            value: measured_as(results, one, score, labels=labels, protocol=protocol)
+            for value, one in sorted(by_value.items())
         }
-        found = {value: summary for value, summary in found.items() if summary}
-        if len(found) > 1 and getattr(getattr(experiment(f"{dataset}/{preset}", which), part), name) in found:
-            return found
+        ours = {value: summary for value, summary in ours.items() if summary}
+        if len(ours) > 1 and getattr(getattr(experiment(f"{dataset}/{preset}", which), part), name) in ours:
+            return ours
     return {}
 
 
-def _without(what: Experiment, part: str, name: str) -> str:
+def _without(system: Experiment, part: str, name: str) -> str:
     """The experiment's settings but one and the seed, as a hash."""
-    data = what.to_json()
+    data = system.to_json()
     data = {**data, "training": {**data["training"], "seed": None}}
     return content_hash({**data, part: {**data[part], name: None}})
 
@@ -284,12 +284,12 @@ def _summary(
     protocol: str,
 ) -> Measured | None:
     runs = [run for run in _index(results) if run.system == system and run.labels in (None, labels or "classifier")]
-    found: list[_Run] = []
+    most: list[_Run] = []
     for name in _PROTOCOLS.get(protocol, (protocol,)):  # the first that has seeds enough, else the one with most
         here = [run for run in runs if run.result.protocol == name and score in run.result.evaluation.scores]
-        if min(len({run.seed for run in here}), MIN_SEEDS) > min(len({run.seed for run in found}), MIN_SEEDS):
-            found = here
-    return _measured(results, found, score, dataset, profile, found[0].result.protocol) if found else None
+        if min(len({run.seed for run in here}), MIN_SEEDS) > min(len({run.seed for run in most}), MIN_SEEDS):
+            most = here
+    return _measured(results, most, score, dataset, profile, most[0].result.protocol) if most else None
 
 
 def _measured(
@@ -317,7 +317,8 @@ def _measured(
         bounds = [r.evaluation.rows[0].intervals.get(score, (math.nan, math.nan)) for r in runs]
         s_studies = math.sqrt(fmean(((high - low) / 2 / _REACH) ** 2 for low, high in bounds))
         low, high = (fmean(b[side] for b in bounds) for side in (0, 1))
-    other = _measured(results, here, FINDING_F1_KEYWORDS, dataset, profile, protocol) if score == FINDING_F1 else None
+    stand_in = REGISTRY[score].stand_in if score in REGISTRY else None
+    other = _measured(results, here, stand_in, dataset, profile, protocol) if stand_in else None
     return Measured(
         dataset=dataset,
         profile=profile,
@@ -358,8 +359,8 @@ def _measured_by(result: StoredResult, score: str) -> str:
         f"studies {made['studies']['hash']}",
     ]
     parts.append(f"data {result.provenance['identity']['dataset']}")
-    if score.startswith(FINDING_F1):
-        labeler = made["keywords" if score == FINDING_F1_KEYWORDS else "labeler"]
+    if score in REGISTRY and REGISTRY[score].labelled_by:
+        labeler = made[REGISTRY[score].labelled_by]
         parts.append(f"labeler {labeler['version']} {labeler['hash']}")
     return ", ".join(parts)
 
@@ -392,7 +393,7 @@ def rerun_pool(results: Sequence[StoredResult], again: Sequence[StoredResult], s
             scores.setdefault((run.system, run.seed, run.result.protocol), []).append(
                 run.result.evaluation.scores[score]
             )
-    return pooled([found for found in scores.values()], "one seed each, run again")
+    return pooled([*scores.values()], "one seed each, run again")
 
 
 # --- families ---------------------------------------------------------------------------------------------------------
@@ -400,14 +401,14 @@ def rerun_pool(results: Sequence[StoredResult], again: Sequence[StoredResult], s
 _FAMILIES = {None: "BASE", "cmn": "CMN", "xpronet": "XProNet", "mcsam": "MCSAM"}
 
 
-def family(what: Experiment) -> str:
+def family(system: Experiment) -> str:
     """The kind of system, whatever its settings: "BASE", "BASE+MEM", "CMN", "XProNet", "MCSAM", "CMN + pair
     alignment"."""
-    memory = what.to_json()["memory"]
+    memory = system.to_json()["memory"]
     name = _FAMILIES[memory["kind"] if memory else None]
-    if name == "CMN" and not what.memory.shared:
+    if name == "CMN" and not system.memory.shared:
         name = "BASE+MEM"
-    return name + (" + pair alignment" if what.pair else "")
+    return name + (" + pair alignment" if system.pair else "")
 
 
 class Families(NamedTuple):
@@ -444,8 +445,8 @@ def families(
     one, two = ([r.evaluation.scores[score] for r in here if family(r.experiment) == name] for name in (a, b))
     if min(len(one), len(two)) < 2:
         return None
-    found = stats.ttest_ind(one, two, equal_var=False)
-    low, high = found.confidence_interval(0.9)
+    welch = stats.ttest_ind(one, two, equal_var=False)
+    low, high = welch.confidence_interval(0.9)
     return Families(
-        over_seeds(one), over_seeds(two), fmean(one) - fmean(two), float(low), float(high), float(found.pvalue)
+        over_seeds(one), over_seeds(two), fmean(one) - fmean(two), float(low), float(high), float(welch.pvalue)
     )

@@ -102,12 +102,12 @@ def summed(value: Tensor) -> Tensor:
     return total
 
 
-def collected(own: dict) -> dict:
+def collected(entries: dict) -> dict:
     """The entries of all processes' dictionaries."""
     if not _many():
-        return own
+        return entries
     parts: list[dict] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, own)
+    dist.all_gather_object(parts, entries)
     return {key: value for part in parts for key, value in part.items()}
 
 

@@ -7,16 +7,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rrg_lib.errors import StorageError
 
-try:
-    import fcntl
-except ImportError:  # Windows has no lock of this kind: two runs at once then do the work twice, to the same bytes
-    fcntl = None
+#: The empty file by which whoever makes something in a folder keeps others waiting.
+LOCK = ".lock"
 
 
 def workspace() -> Path:
@@ -72,21 +70,22 @@ def locked(folder: Path) -> Iterator[None]:
     """One that makes something in `folder` at a time: a second one waits, then finds the work done. The lock ends with
     the process, however that ends; a folder in which nothing was made is taken away again. Raises `StorageError` when
     the folder cannot be made."""
+    from filelock import FileLock  # loads asyncio, and most who ask for the workspace never lock
+
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         raise StorageError(
             f"could not make the folder {folder}: {error.strerror or error}. Choose another one"
         ) from error
-    with ExitStack() as stack:
-        stack.callback(_remove_empty, folder)
-        if fcntl is not None:
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
         yield
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # not empty: a refused request leaves no trace, a begun one its parts
-        folder.rmdir()
+    finally:
+        with suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [LOCK]:  # a refused request leaves no trace
+                (folder / LOCK).unlink()
+        lock.release()
+        with suppress(OSError):
+            folder.rmdir()

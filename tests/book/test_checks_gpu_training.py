@@ -12,7 +12,7 @@ import torch
 
 from rrg_lib.book.checks import CheckError
 from rrg_lib.book.checks import gpu_training as checks
-from rrg_lib.models.generator import report_loss, summed_report_loss
+from rrg_lib.models.report_loss import report_loss, summed_report_loss
 
 
 def solved_bytes(module, moments):

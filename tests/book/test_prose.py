@@ -8,7 +8,7 @@ import jupytext
 import pytest
 from places import ROOT
 
-from rrg_lib.book.prose import say, sections, typed_numbers
+from rrg_lib.book.prose import agreeing, say, sections, typed_numbers
 from rrg_lib.errors import ConfigurationError
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -101,3 +101,7 @@ def test_say_refuses_what_is_typed_lacking_or_idle():
         say("{a}", a=1, c=2)
     with pytest.raises(ConfigurationError, match="name each value"):
         say("{:.3f}", a=1)
+
+
+def test_a_count_and_its_verb_agree():
+    assert [agreeing(n, "fails", "fail") for n in (0, 1, 2, 1200)] == ["0 fail", "1 fails", "2 fail", "1,200 fail"]

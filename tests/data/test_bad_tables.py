@@ -18,7 +18,7 @@ import trees
 from trees import SOUND_FILM as FILM
 from trees import prepared, sound_release
 
-from rrg_lib.data.archives import unpack
+from rrg_lib.data.download import unpack
 from rrg_lib.errors import AnnotationError, DataRootError, DownloadError, ReportError, RRGError
 
 

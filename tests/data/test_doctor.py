@@ -13,8 +13,7 @@ from PIL import Image
 
 from rrg_lib import cli
 from rrg_lib.data import iu_xray
-from rrg_lib.data.doctor import examine
-from rrg_lib.data.film_check import COLUMNS, TILE, sheet_of
+from rrg_lib.data.doctor import COLUMNS, TILE, examine, sheet_of
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.errors import DataRootError
 from rrg_lib.runtime.package_data import table

@@ -15,7 +15,7 @@ from rrg_lib.data import iu_xray
 from rrg_lib.data.layouts.collection import ordered
 from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
 from rrg_lib.data.prepare import prepare
-from rrg_lib.data.rejected import load_rejected
+from rrg_lib.data.shards import load_rejected
 from rrg_lib.data.sources import find_source
 from rrg_lib.errors import ConfigurationError, DataRootError, ImageError, UnknownNameError
 
@@ -396,7 +396,7 @@ def test_a_shard_of_which_nothing_is_left_does_no_harm(iu, tmp_path):
     data = prepared("iu_xray", root, tmp_path / "out", shard_size=4, max_rejected=0.5)
     assert (
         len(data) == 14
-        and data.labels.shape == (14, 13)
+        and data.drawn_findings.shape == (14, 13)
         and data.views(4).shape == (2, 256, 256)
-        and len(data.labelled) == 14
+        and len(data.coded) == 14
     )

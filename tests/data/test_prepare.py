@@ -20,6 +20,7 @@ from rrg_lib.data.prepared_dataset import PreparedDataset
 from rrg_lib.data.sources import find_source
 from rrg_lib.data.study import Box
 from rrg_lib.errors import ConfigurationError, DataRootError, StorageError, UnknownNameError
+from rrg_lib.runtime.workspace import LOCK, locked
 
 COUNT, SHARD = 24, 4
 
@@ -64,6 +65,12 @@ def test_preparing_twice_draws_nothing_and_changes_nothing(whole, quick):
     before, stamps = contents(whole.folder), times(whole.folder)
     assert make(whole.folder).hash == whole.hash
     assert quick == [] and contents(whole.folder) == before and times(whole.folder) == stamps
+
+
+def test_what_is_whole_is_opened_without_waiting_for_anybody(whole):
+    """It may lie on a disk that cannot be written to."""
+    with locked(whole.folder):
+        assert make(whole.folder).hash == whole.hash
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_processes(whole, tmp_path):
@@ -158,7 +165,6 @@ def test_a_damaged_dataset_is_refused_and_mended(damage, quick, tmp_path):
 
 
 def test_two_runs_at_once_share_the_work(quick, tmp_path):
-    pytest.importorskip("fcntl")
     other = threading.Thread(target=make, args=(tmp_path / "data",))
     other.start()
     make(tmp_path / "data")
@@ -182,7 +188,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(call, quick, tm
         patch.setattr(call, full)
         with pytest.raises(StorageError, match=r"could not write .*shard-00002\.arrow: No space left on device"):
             make(out)
-    assert sorted(path.name for path in out.iterdir()) == ["shard-00000.arrow", "shard-00001.arrow"]
+    assert sorted(path.name for path in out.iterdir()) == [LOCK, "shard-00000.arrow", "shard-00001.arrow"]
     assert make(out).hash == make(tmp_path / "again").hash
     assert contents(out) == contents(tmp_path / "again")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader
 from rrg_lib.data import phantom
 from rrg_lib.data.prepare import prepare
 from rrg_lib.data.prepared_dataset import PreparedDataset
+from rrg_lib.data.study_stream import StudyStream
 from rrg_lib.errors import AnnotationError, ConfigurationError, DataRootError, ImageError, ReportError, UnknownNameError
 
 COUNT, SHARD = 20, 8
@@ -39,9 +42,11 @@ def test_every_study_picture_and_box_comes_back(whole):
 
 def test_labels_words_and_splits_are_those_of_the_studies(whole):
     studies = list(whole)
-    assert whole.labels.dtype == np.uint8 and whole.labels.tolist() == [list(study.drawn) for study in studies]
+    assert whole.drawn_findings.dtype == np.uint8 and whole.drawn_findings.tolist() == [
+        list(study.drawn) for study in studies
+    ]
     assert whole.observations.tolist() == [list(study.observations) for study in studies]
-    assert whole.labelled.all() and whole.reports == [study.report for study in studies]
+    assert whole.coded.all() and whole.reports == [study.report for study in studies]
     protocol = whole.vocabulary.protocol
     for i, study in enumerate(studies):
         assert whole.tokens(i) == whole.vocabulary.encode(study.report)
@@ -71,9 +76,14 @@ def test_a_file_is_not_mapped_before_it_is_read_and_damage_is_found_then(tmp_pat
     _, second = sorted(out.glob("*.arrow"))
     second.write_bytes(b"\0" * second.stat().st_size)  # of the right length
     opened = PreparedDataset.open(out)
-    assert len(opened) == 4 and "dataset" not in vars(opened)
+    assert len(opened) == 4 and "table" not in vars(opened)
     with pytest.raises(DataRootError, match=r"the prepared dataset is damaged .* Run: rrg prepare phantom"):
         opened.views(3)
+
+
+def test_opening_needs_neither_torch_nor_another_library_of_datasets():
+    code = "import sys, rrg_lib.data.prepare; print(*({'torch', 'datasets'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b""
 
 
 def test_opening_what_is_not_there_tells_the_command(tmp_path):
@@ -90,16 +100,25 @@ def test_opening_what_is_not_there_tells_the_command(tmp_path):
 @pytest.mark.parametrize("seed", [None, 5])
 def test_the_shares_of_all_nodes_are_every_study_once(world_size, seed, whole):
     shares = [
-        [row["id"] for row in whole.stream(rank=rank, world_size=world_size, seed=seed)] for rank in range(world_size)
+        [row["id"] for row in StudyStream(whole, rank=rank, world_size=world_size, seed=seed)]
+        for rank in range(world_size)
     ]
     assert sorted(study_id for share in shares for study_id in share) == whole.ids
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
     if world_size == 1:
         assert (shares[0] == whole.ids) == (seed is None)
 
 
+def test_a_node_reads_few_shards_and_never_the_whole(whole):
+    shard = {study_id: i // SHARD for i, study_id in enumerate(whole.ids)}
+    for rank in range(5):
+        shares = StudyStream(whole, rank=rank, world_size=5, seed=rank, buffer=1, columns=["id"])
+        assert len({shard[row["id"]] for row in shares}) <= 2
+
+
 def test_a_streams_order_follows_from_seed_and_epoch_alone(whole):
     orders = [
-        [row["id"] for row in whole.stream("train", seed=seed, epoch=epoch)]
+        [row["id"] for row in StudyStream(whole, "train", seed=seed, epoch=epoch)]
         for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))
     ]
     assert orders[0] == orders[1] and len({tuple(order) for order in orders}) == 3
@@ -108,21 +127,21 @@ def test_a_streams_order_follows_from_seed_and_epoch_alone(whole):
 
 def test_the_workers_of_a_loader_divide_the_share_of_their_node(whole):
     shares = [
-        DataLoader(whole.stream(rank=rank, world_size=2).select_columns(["id"]), batch_size=3, num_workers=2)
+        DataLoader(StudyStream(whole, rank=rank, world_size=2, columns=["id"]), batch_size=3, num_workers=2)
         for rank in range(2)
     ]
     assert sorted(study_id for share in shares for batch in share for study_id in batch["id"]) == whole.ids
 
 
 def test_a_streamed_row_holds_the_views_and_a_node_that_is_none_is_refused(whole):
-    row = next(iter(whole.stream()))
+    row = next(iter(StudyStream(whole)))
     assert np.array_equal(np.frombuffer(row["views"], np.uint8).reshape(2, 256, 256), whole.views(0)) and row[
         "tokens"
     ] == whole.tokens(0)
     with pytest.raises(ConfigurationError, match="rank is 2 of 2 nodes; expected 0 to 1"):
-        whole.stream(rank=2, world_size=2)
+        StudyStream(whole, rank=2, world_size=2)
     with pytest.raises(UnknownNameError, match="nearest: train"):
-        whole.stream("trian")
+        StudyStream(whole, "trian")
 
 
 # ---- real images
@@ -157,7 +176,7 @@ def test_a_study_with_one_view_repeats_it_and_says_so_and_one_with_five_keeps_tw
     assert [data.provenance(i)["repeated_views"] for i in range(3)] == [1, 0, 0]
     assert data.provenance(2)["left_out"] == 3 and len(data.study(2).views) == 5
     assert data.views_array(range(3))[:, :, 0, 0].tolist() == [[10, 10], [10, 11], [10, 11]]
-    assert not data.labelled.any() and data.boxes(0) == ()
+    assert not data.coded.any() and data.boxes(0) == ()
 
 
 def test_the_same_pictures_from_another_place_have_the_same_hash(release, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from rrg_lib.data.doctor import examine
 from rrg_lib.data.prepare import prepare
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.feature_cache import cached_features
 
@@ -31,7 +31,7 @@ def test_real_radiographs_are_examined_prepared_extracted_and_written_about(tmp_
     features = cached_features(extractor, data, folder=tmp_path, progress=False)
     assert len(features) == len(data) and np.isfinite(features.patches(0)).all()
     generator = ReportGenerator(
-        GeneratorConfig(vocab_size=data.vocabulary.size, d_vf=extractor.dim, d_model=32, d_ff=32, heads=2, layers=1),
+        TransformerConfig(vocab_size=data.vocabulary.size, d_vf=extractor.dim, d_model=32, d_ff=32, heads=2, layers=1),
         None,
     ).eval()
     tokens = generate(

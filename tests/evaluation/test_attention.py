@@ -25,7 +25,7 @@ from rrg_lib.evaluation.attention import (
     shared_slots,
 )
 from rrg_lib.models.batches import StudyBatches
-from rrg_lib.models.generator import GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.memory import CMNConfig, XProNetConfig
 
 LEFT_HALF = Box("Effusion", 0, 0, 0, 128, 256)
@@ -156,7 +156,7 @@ class Drawn:
 def generator(memory):
     torch.manual_seed(0)
     return ReportGenerator(
-        GeneratorConfig(vocab_size=5, d_vf=toy.D_VF, d_model=16, d_ff=16, heads=2, layers=2), memory
+        TransformerConfig(vocab_size=5, d_vf=toy.D_VF, d_model=16, d_ff=16, heads=2, layers=2), memory
     ).eval()
 
 

@@ -87,13 +87,13 @@ def test_micro_and_macro_equal_scikit_learn():
 def test_what_nobody_has_is_not_a_zero():
     """A finding without support is left out of the macro mean; saying nothing when something is there scores 0; nothing
     anywhere is not defined."""
-    scores = finding_f1([[1, 1], [0, 0]], [[1, 0], [0, 0]], labels=("A", "B"))
+    scores = finding_f1([[1, 1], [0, 0]], [[1, 0], [0, 0]], names=("A", "B"))
     assert scores.macro.f1 == 1
     assert math.isnan(scores.per_finding["B"].f1)
     assert scores.micro.precision == 0.5
-    silent = finding_f1([[0, 0]], [[1, 0]], labels=("A", "B"))
+    silent = finding_f1([[0, 0]], [[1, 0]], names=("A", "B"))
     assert (silent.micro.precision, silent.micro.recall, silent.micro.f1) == (0, 0, 0)
-    nothing = finding_f1([[1, 0]], [[0, 0]], labels=("A", "B"))
+    nothing = finding_f1([[1, 0]], [[0, 0]], names=("A", "B"))
     assert math.isnan(nothing.micro.f1)
     assert math.isnan(nothing.macro.f1)
 

@@ -29,7 +29,7 @@ def test_a1_beats_random_reports_beyond_chance_and_two_random_ones_do_not_differ
         return {c.score: c for c in compared}
 
     found = ask([a1, a1], [one, two])
-    references = {study.id: task.said(study) for study in task.studies}
+    references = {study.id: task.writable(study) for study in task.studies}
     alone = [nlg_scores(references, reports, metrics=["BLEU-4"]).corpus["BLEU-4"] for reports in (a1, one, two)]
     bleu = found["BLEU-4"]
     assert (bleu.a.mean, bleu.b.mean) == pytest.approx((alone[0], (alone[1] + alone[2]) / 2)) and bleu.test.p < 0.001

@@ -15,7 +15,13 @@ from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Finding, Study
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.errors import ReportError, UnknownNameError
 from rrg_lib.evaluation.clinical import clinical_scores
-from rrg_lib.evaluation.efficacy import Agreement, agreement, clinical_efficacy, said_by_codes, said_by_report
+from rrg_lib.evaluation.efficacy import (
+    Agreement,
+    agreement,
+    attributes_by_codes,
+    attributes_by_report,
+    clinical_efficacy,
+)
 from rrg_lib.evaluation.labeler_audit import audit, explained
 from rrg_lib.experiments.reports import save_reports
 
@@ -120,8 +126,8 @@ def test_agreement_counts_only_findings_that_both_name():
         Finding("c", "Nodule", "Nodule", side="left"),
         Finding("d", "Cardiomegaly", "Cardiomegaly"),
     ]
-    truth = said_by_codes(Study("x", "test", "", tuple(codes)))
-    said = said_by_report(
+    truth = attributes_by_codes(Study("x", "test", "", tuple(codes)))
+    said = attributes_by_report(
         LABELER.mentions(
             "Moderate left effusion. Opacity in the left base. Mild cardiomegaly. No nodule in the left lung."
         )
@@ -135,10 +141,10 @@ def test_left_and_right_are_bilateral():
     def one(code, side):
         return Finding(code, "Opacity", "Opacity", side=side)
 
-    both = said_by_codes(Study("x", "test", "", (one("a", "left"), one("b", "right"))))
+    both = attributes_by_codes(Study("x", "test", "", (one("a", "left"), one("b", "right"))))
     assert (
         both["Opacity"]["side"]
-        == said_by_report(LABELER.mentions("Bilateral opacities."))["Opacity"]["side"]
+        == attributes_by_report(LABELER.mentions("Bilateral opacities."))["Opacity"]["side"]
         == {"bilateral"}
     )
 

@@ -13,13 +13,13 @@ from rrg_lib.data.iu_xray import studies
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
 from rrg_lib.evaluation import evaluate
-from rrg_lib.evaluation.baseline_table import evaluate_baselines
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses
 from rrg_lib.evaluation.efficacy import clinical_efficacy, efficacy_key
-from rrg_lib.evaluation.evaluate import evaluate_reports
+from rrg_lib.evaluation.evaluate import evaluate_baselines, evaluate_reports
+from rrg_lib.evaluation.metrics import SCORES
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, MeteorError, nlg_scores
 from rrg_lib.evaluation.resampling import Additive, bootstrap_weights, interval, mean_of
-from rrg_lib.evaluation.score_table import PARTS, SCORES, Evaluation
+from rrg_lib.evaluation.score_table import PARTS, Evaluation
 
 TRAIN, VAL, TEST = studies("train"), studies("val"), studies("test")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rrg_lib.errors import ReportError, UnknownNameError
-from rrg_lib.evaluation.radeval import METRICS, ExternalMetricError, external_scores
+from rrg_lib.evaluation.radeval import EXTERNAL_METRICS, ExternalMetricError, external_scores
 
 REFERENCES = {"a": "no effusion .", "b": "small effusion .", "c": "clear lungs ."}
 HYPOTHESES = {"c": "clear lungs .", "a": "effusion .", "b": ""}
@@ -74,7 +74,13 @@ def test_two_scores_of_one_metric_cost_one_run(calls):
 
 
 def test_every_metric_of_the_issue_is_there():
-    assert {metric.key for metric in METRICS.values()} == {"f1chexbert", "radgraph", "radcliq", "ratescore", "green"}
+    assert {metric.key for metric in EXTERNAL_METRICS.values()} == {
+        "f1chexbert",
+        "radgraph",
+        "radcliq",
+        "ratescore",
+        "green",
+    }
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):

@@ -18,9 +18,10 @@ from rrg_lib.experiments.image_report_retrieval import (
     neutral_image,
 )
 from rrg_lib.models.batches import StudyBatches
-from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.memory.cmn import CMNMemory
 from rrg_lib.models.pair_alignment import PairConfig
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.visual.extractor import VisualFeatures
 
 

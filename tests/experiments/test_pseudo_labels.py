@@ -62,7 +62,7 @@ def write_csv(path, columns, rows) -> None:
 
 def test_expert_codes_are_the_observations_of_the_dataset():
     observations = np.eye(14, dtype=np.uint8)[:3]
-    labels = expert_labels(SimpleNamespace(ids=IDS, observations=observations, labelled=np.ones(3, bool)))
+    labels = expert_labels(SimpleNamespace(ids=IDS, observations=observations, coded=np.ones(3, bool)))
     np.testing.assert_array_equal(labels.of(["c", "a"]), observations[[2, 0]])
     assert labels.source == "the expert codes"
 
@@ -71,12 +71,12 @@ def test_of_a_study_that_nobody_coded_the_report_is_read():
     """It is not "No Finding" because nobody looked."""
     observations = np.eye(14, dtype=np.uint8)[[3, 0, 0]]
     reports = ["clear .", "there is a left effusion .", "the lungs are clear ."]
-    dataset = SimpleNamespace(ids=IDS, observations=observations, labelled=np.array([True, False, False]))
+    dataset = SimpleNamespace(ids=IDS, observations=observations, coded=np.array([True, False, False]))
     dataset.study = lambda i: SimpleNamespace(report=reports[i])
     labels = expert_labels(dataset)
     assert [OBSERVATIONS[i] for i in labels.of(IDS).argmax(1)] == ["Lung Opacity", "Pleural Effusion", "No Finding"]
     assert labels.source == "the expert codes, and of 2 of 3 studies that have none the report labeler rules-1"
-    dataset.labelled[:] = False
+    dataset.coded[:] = False
     assert expert_labels(dataset).source == "the report labeler rules-1"
 
 
@@ -330,7 +330,7 @@ def test_a_classifier_of_other_findings_is_refused():
 def test_labels_at_test_come_from_where_it_is_said(classifier):
     observations = np.eye(14, dtype=np.uint8)[[3, 4, 5, 6]]
     dataset = SimpleNamespace(
-        ids=list("abcd"), observations=observations, labelled=np.ones(4, bool), views_array=lambda i: views(0)[list(i)]
+        ids=list("abcd"), observations=observations, coded=np.ones(4, bool), views_array=lambda i: views(0)[list(i)]
     )
     dataset.study = lambda i: SimpleNamespace(report="rib fracture ." if i == 0 else "clear .")
     loaded = []

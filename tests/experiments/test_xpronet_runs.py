@@ -14,7 +14,7 @@ from toy import CONFIG, D_VF, ToyDataset
 
 from rrg_lib.cli.options import named_decoding
 from rrg_lib.data.prepare import prepare
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.experiments import reports
 from rrg_lib.experiments import run as run_module
@@ -194,7 +194,7 @@ def test_one_study_gets_the_report_of_its_split(run):
 def test_the_command_line_chooses_labels_only_where_they_are_heard(run):
     assert named_decoding(run, None) == run.experiment.decoding
     assert named_decoding(run, "none").labels_at_test == "none"
-    with pytest.raises(ConfigurationError, match="labels_at_test is 'truth': it can be classifier, none, reference"):
+    with pytest.raises(UnknownNameError, match="unknown labels_at_test 'truth'; known: classifier, none, reference"):
         named_decoding(run, "truth")
     other = Run(run.folder, experiment("phantom/cmn"), run.dataset, run.extractor)
     with pytest.raises(ConfigurationError, match="--labels none: the memory of phantom/cmn is not gated"):

@@ -9,9 +9,11 @@ import pytest
 import torch
 from toy import CONFIG, D_VF, PATCHES, ToyDataset, generator, trainer
 
-from rrg_lib.models.generator import Batch, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
 from rrg_lib.models.pair_alignment import PairConfig
+from rrg_lib.models.report_loss import report_loss
 
 REPORTS = torch.tensor([[0, 3, 5, 11, 0, 0], [0, 1, 2, 7, 11, 0]])
 SLOTS, K = 9, 3

@@ -10,9 +10,11 @@ import torch
 
 from rrg_lib.errors import CheckpointError
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.models.released_weights import from_released, our_name
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.training import TrainingConfig, build_optimizer
 
 SEARCHES = {
@@ -29,7 +31,7 @@ SEARCHES = {
 
 def released_model(golden, weights: str) -> ReportGenerator:
     a = golden.meta["args"]
-    config = GeneratorConfig(
+    config = TransformerConfig(
         golden.meta["vocab_size"],
         a["d_vf"],
         a["d_model"],

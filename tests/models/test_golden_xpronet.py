@@ -14,9 +14,11 @@ from rrg_lib.errors import CheckpointError
 from rrg_lib.experiments.pseudo_labels import LABEL_ORDERS
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import XProNetConfig
 from rrg_lib.models.released_weights import from_released, our_name
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.training import TrainingConfig, build_optimizer
 
 SEARCHES = {
@@ -44,7 +46,7 @@ def batch(xpronet) -> Batch:
 
 def released_model(golden, weights: str, gamma: int = 5) -> ReportGenerator:
     a = golden.meta["args"]
-    config = GeneratorConfig(
+    config = TransformerConfig(
         golden.meta["vocab_size"],
         a["d_vf"],
         a["d_model"],

@@ -13,15 +13,16 @@ from test_decoding import wild
 from toy import CONFIG, D_VF, PATCHES, WORDS, ToyDataset, generator
 
 from rrg_lib.data.text.vocabulary import Vocabulary
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.attention import look
 from rrg_lib.experiments.presets import ExtractorConfig, experiment
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.batches import StudyBatches, TrainingStudies
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import Batch, report_loss
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory.mcsam import MCSAMConfig, contrastive_alignment, direct_alignment
 from rrg_lib.models.memory.topics import find_topics
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import Decoder, causal_mask
 from rrg_lib.training import build_optimizer
 
@@ -370,14 +371,14 @@ def test_a_run_prepares_the_bank_with_its_generators_own_words_and_not_for_a_che
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"retrieval": "sofd"}, "retrieval is 'sofd': it can be soft, hard or none"),
-        ({"alignment": "cosine"}, "alignment is 'cosine'"),
-        ({"initialisation": "lda"}, "initialisation is 'lda'"),
+        ({"retrieval": "sofd"}, "unknown retrieval 'sofd'; nearest: soft"),
+        ({"alignment": "cosine"}, "unknown alignment 'cosine'"),
+        ({"initialisation": "lda"}, "unknown initialisation 'lda'"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"memory_tokens": -1}, "memory_tokens -1"),
         ({"slots": 5, "top_k": 6}, "top_k is 6"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, says):
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises((ConfigurationError, UnknownNameError), match=says):
         MCSAMConfig(**settings).build(32, 2)

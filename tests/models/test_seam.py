@@ -19,8 +19,10 @@ from toy import CONFIG, D_VF, PATCHES, WORDS, ToyDataset
 from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
-from rrg_lib.models.generator import Batch, ReportGenerator, report_loss
-from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, Response, Slots
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.interface import Batch, Response, Slots
+from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import split_heads
 from rrg_lib.training import Trainer, TrainingConfig
 

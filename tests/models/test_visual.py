@@ -236,7 +236,7 @@ def test_precision_and_choice_of_studies_have_caches_of_their_own(views, tmp_pat
         np.testing.assert_allclose(some.pooled(i), half.pooled(i), atol=2e-3)
     with pytest.raises(ConfigurationError, match="study 1 were not asked for"):
         some.patches(1)
-    with pytest.raises(ConfigurationError, match="float16 or float32"):
+    with pytest.raises(UnknownNameError, match="unknown precision of features 'int8'; known: float16, float32"):
         cached_features(extractor, data, folder=tmp_path, precision="int8")
     with pytest.raises(ConfigurationError, match="no study"):
         cached_features(extractor, data, folder=tmp_path, studies=[])

@@ -11,10 +11,10 @@ import pytest
 import torch
 from toy import CONFIG, D_VF, PATCHES, generator
 
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.contrastive import multi_label_contrastive
 from rrg_lib.models.decoding import DecodingConfig, generate
-from rrg_lib.models.generator import Batch
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import MemoryConfig, XProNetConfig
 from rrg_lib.models.memory.base import linear_weights
 
@@ -301,16 +301,16 @@ def test_settings_survive_json():
     [
         ({"gamma": CLASSES * NUMBER + 1}, r"gamma is 85: .*between 1 and all 84 prototypes"),
         ({"gamma": 0}, "gamma is 0"),
-        ({"weights": "hard"}, "weights is 'hard': it can be softmax or linear"),
-        ({"initialise": "bert"}, "it can be released or kmeans or random"),
+        ({"weights": "hard"}, "unknown weights 'hard'; known: linear, softmax"),
+        ({"initialise": "bert"}, "unknown initialise 'bert'"),
         ({"theta": 0.5}, r"theta is 0\.5"),
         ({"prototypes": 0}, "prototypes 0"),
         ({"image_dim": -1}, "image_dim -1"),
-        ({"sides": "text"}, "sides is 'text': it can be both or image"),
+        ({"sides": "text"}, "unknown sides 'text'; known: both, image"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises((ConfigurationError, UnknownNameError), match=says):
         replace(SMALL, **settings)
 
 

@@ -18,7 +18,8 @@ from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.performance import APART, BENCHMARKS, cases, waiting
 from rrg_lib.performance.cases import GROUPS, find_group
 from rrg_lib.performance.harness import BenchmarkResult, Case, Group, matmul_peak, measure, memory_in_a_process, table
-from rrg_lib.performance.naive import NaiveCMN, WithoutCache, gathered_read, looped_contrastive, masked_dense_read
+from rrg_lib.performance.naive import NaiveCMN, WithoutCache, looped_contrastive, masked_dense_read
+from rrg_lib.performance.reads import gathered
 from rrg_lib.performance.sizes import SIZES, find_size
 from rrg_lib.performance.training_step import training_step
 
@@ -28,7 +29,7 @@ SMALL = SIZES["small"]
 # --- the textbook forms compute the same ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", [gathered_read, masked_dense_read])
+@pytest.mark.parametrize("form", [gathered, masked_dense_read])
 def test_the_textbook_reads_equal_ours(form):
     torch.manual_seed(0)
     query, keys, values = (torch.randn(1, 2, n, 4, dtype=torch.float64) for n in (5, 11, 11))

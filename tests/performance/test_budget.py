@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig, top_k
 from rrg_lib.performance import budget as module
 from rrg_lib.performance.budget import (
@@ -31,7 +32,7 @@ from rrg_lib.performance.budget import (
 )
 
 B, S, T, V = 3, 8, 5, 20
-SIZES = GeneratorConfig(vocab_size=V, d_vf=24, d_model=16, d_ff=20, heads=2, layers=2, max_length=T)
+SIZES = TransformerConfig(vocab_size=V, d_vf=24, d_model=16, d_ff=20, heads=2, layers=2, max_length=T)
 N, K = 12, 4
 TINY = (
     "generator.d_model=16",

@@ -14,10 +14,7 @@ from rrg_lib.replication import printed_values as module
 from rrg_lib.replication.exact_checks import (
     CHECKS,
     CMN,
-    CONSISTENT,
-    CONTRADICTED,
     MIMIC_VOCABULARY,
-    NOT_REPRODUCED,
     STUDENT,
     XPRONET,
     average_gain,
@@ -28,7 +25,8 @@ from rrg_lib.replication.exact_checks import (
     quotations,
     run_check,
 )
-from rrg_lib.replication.printed_values import compare, published, relative_gain, same_elsewhere, values_of
+from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
+from rrg_lib.replication.verdicts import Verdict
 
 
 def value(paper: str, where: str, dataset: str, system: str, metric: str):
@@ -51,19 +49,20 @@ def test_rows_compare_outside_their_rounding_only():
     row = lambda **scores: {  # noqa: E731
         metric: module.Published(1, "p", "t", "d", "s", metric, score, 0.0005) for metric, score in scores.items()
     }
-    found = compare(row(a=0.170, b=0.138, c=0.137, d=0.100), row(a=0.168, b=0.137, c=0.138, d=0.102))
+    found = compare_rows(row(a=0.170, b=0.138, c=0.137, d=0.100), row(a=0.168, b=0.137, c=0.138, d=0.102))
     assert (found.above, found.equal, found.below) == (("a",), ("b", "c"), ("d",))  # .138 and .137 may both be .1375
     assert str(found) == "above on 1 of 4; equal within rounding on b, c; below on d"
-    assert compare(row(a=1, b=2), row(a=2, b=1), ["b"]).above == ("b",)
+    assert compare_rows(row(a=1, b=2), row(a=2, b=1), ["b"]).above == ("b",)
     with pytest.raises(AnnotationError, match="no metric in common"):
-        compare(row(a=1), row(b=1))
+        compare_rows(row(a=1), row(b=1))
 
 
 def test_neighbours_in_the_last_digit_are_never_told_apart():
     """Both may be the number between them. In binary fractions 0.525 + 0.0005 < 0.526 - 0.0005."""
     of = lambda thousandths: {"m": module.Published(1, "p", "t", "d", "s", "m", thousandths / 1000, 0.0005)}  # noqa: E731
     assert all(
-        compare(of(n), of(n + 1)).equal == ("m",) and compare(of(n + 2), of(n)).above == ("m",) for n in range(1, 1000)
+        compare_rows(of(n), of(n + 1)).equal == ("m",) and compare_rows(of(n + 2), of(n)).above == ("m",)
+        for n in range(1, 1000)
     )
 
 
@@ -117,7 +116,7 @@ def test_4096_slots_cost_more_than_the_printed_3_34_per_cent():
     assert list(memory_cost().values()) == pytest.approx([5.200, 3.464, 3.351, 3.348, 11.629], abs=0.001)
     assert memory_cost(2048)["the matrix alone, over BASE"] == pytest.approx(3.464 / 2, abs=0.001)
     found = run_check("parameters_of_4096_slots")
-    assert found.verdict == NOT_REPRODUCED and "printed 3.34 %" in found.why and "3.464 %" in found.why
+    assert found.verdict == Verdict.NOT_REPRODUCED and "printed 3.34 %" in found.why and "3.464 %" in found.why
     assert found.why.endswith("cut off after two digits it is the matrix alone, over CMN with 2,048 slots")  # 3.348
 
 
@@ -132,21 +131,21 @@ def test_4096_slots_cost_more_than_the_printed_3_34_per_cent():
 )
 def test_the_printed_average_gains_are_those_of_the_printed_columns(dataset, system, mean):
     found = average_gain(dataset, system)
-    assert found.verdict == CONSISTENT and f"{mean:.2f} %" in found.why
+    assert found.verdict == Verdict.CONSISTENT and f"{mean:.2f} %" in found.why
 
 
 def test_of_two_opposite_statements_on_the_gains_one_contradicts_the_table():
-    assert run_check("iu_xray_gains_most").verdict == CONSISTENT
+    assert run_check("iu_xray_gains_most").verdict == Verdict.CONSISTENT
     found = run_check("mimic_cxr_gains_most")
-    assert found.verdict == CONTRADICTED and found.ours == "IU X-Ray 19.6 %, MIMIC-CXR 13.1 %"
+    assert found.verdict == Verdict.CONTRADICTED and str(found.ours) == "IU X-Ray 19.6 %, MIMIC-CXR 13.1 %"
     assert "BASE+MEM 6.5 and 8.3 %" in found.why  # of the other memory it would be true
 
 
 def test_gains_that_the_rounding_does_not_tell_apart_contradict_nobody(monkeypatch):
     monkeypatch.setattr(module_of_checks, "_gains", lambda system: ((10.0, 9.0, 11.0), (10.5, 9.5, 11.5)))
     assert [module_of_checks._gains_most(dataset).verdict for dataset in ("iu_xray", "mimic_cxr")] == [
-        CONSISTENT,
-        CONSISTENT,
+        Verdict.CONSISTENT,
+        Verdict.CONSISTENT,
     ]
 
 
@@ -156,7 +155,7 @@ def test_table_1_is_not_the_split_that_the_released_code_reads():
     assert [ours[split, "images"] for split in ("train", "val", "test")] == [4138, 592, 1180]
     lengths = [ours[split, "average report length, words"] for split in ("train", "val", "test")]
     assert lengths == pytest.approx([36.45, 35.72, 32.51], abs=0.005)
-    assert run_check("table_1_of_iu_xray").verdict == NOT_REPRODUCED
+    assert run_check("table_1_of_iu_xray").verdict == Verdict.NOT_REPRODUCED
     for split, tenths in (
         ("train", 7),
         ("val", 1),
@@ -164,41 +163,44 @@ def test_table_1_is_not_the_split_that_the_released_code_reads():
     ):  # what it is instead: a 7:1:2 split of the whole collection
         for what, all_of_them in (("reports", "3,955"), ("images", "7,470")):
             found = check_value(value(CMN, "Table 1", "iu_xray", split, what))
-            assert found.verdict == NOT_REPRODUCED and f"{tenths}/10 of all {all_of_them} {what}" in found.why
+            assert found.verdict == Verdict.NOT_REPRODUCED and f"{tenths}/10 of all {all_of_them} {what}" in found.why
 
 
 def test_table_1_of_mimic_cxr_counts_more_training_reports_than_the_text_has_in_all():
     found = run_check("mimic_cxr_reports_in_text")
     assert (
-        found.verdict == CONTRADICTED
+        found.verdict == Verdict.CONTRADICTED
         and "222,800 for training and 227,900 in all; the text counts 206,563" in found.why
     )
-    assert check_value(value(CMN, "Table 1", "mimic_cxr", "train", "reports")).verdict == CONTRADICTED
+    assert check_value(value(CMN, "Table 1", "mimic_cxr", "train", "reports")).verdict == Verdict.CONTRADICTED
     assert check_value(value(CMN, "Table 1", "mimic_cxr", "test", "reports")) is None
 
 
 def test_prototypes_without_initialisation_lose_what_is_said():
     found = run_check("prototypes_without_initialisation_lose")
-    assert (found.verdict, found.ours) == (CONSISTENT, "0.039")
-    assert run_check("gamma_15_is_the_best_printed").verdict == CONSISTENT
+    assert (found.verdict, str(found.ours)) == (Verdict.CONSISTENT, "0.039")
+    assert run_check("gamma_15_is_the_best_printed").verdict == Verdict.CONSISTENT
 
 
 def test_on_mimic_cxr_xpronet_is_above_in_four_metrics_and_below_in_one():
     found = run_check("xpronet_is_comparable_on_mimic_cxr")
-    assert (found.verdict, found.ours) == (CONSISTENT, "4 above, 1 below") and "below on BLEU-1" in found.why
+    assert (found.verdict, str(found.ours)) == (
+        Verdict.CONSISTENT,
+        "4 above, 1 below",
+    ) and "below on BLEU-1" in found.why
 
 
 def test_quotations_are_as_printed_and_a_wrong_one_would_be_seen(monkeypatch):
     for paper, n in ((CMN, 15), (XPRONET, 66), (STUDENT, 18)):
         found = quotations(paper)
-        assert (found.verdict, found.ours) == (CONSISTENT, f"{n} of {n} equal")
+        assert (found.verdict, str(found.ours)) == (Verdict.CONSISTENT, f"{n} of {n} equal")
     wrong = [
         replace(v, value=0.18) if v.paper == STUDENT and (v.system, v.metric) == ("CMN", "BLEU-4") else v
         for v in published()
     ]
     monkeypatch.setattr("rrg_lib.replication.exact_checks.published", lambda: wrong)
     found = quotations(STUDENT)
-    assert found.verdict == CONTRADICTED and "0.18 for 0.17 of R2GenCMN (ACL 2021), Table 2" in found.why
+    assert found.verdict == Verdict.CONTRADICTED and "0.18 for 0.17 of R2GenCMN (ACL 2021), Table 2" in found.why
 
 
 def test_every_check_answers_and_an_unknown_one_is_named():
@@ -221,7 +223,7 @@ def test_what_the_papers_say_of_their_own_tables():
             "mimic_cxr_is_almost_50_times_larger",
         )
     }
-    assert [found.verdict == CONSISTENT for found in said.values()] == [True, True, False, True, False, True]
+    assert [found.verdict == Verdict.CONSISTENT for found in said.values()] == [True, True, False, True, False, True]
     assert said["xpronet_gains_on_iu_xray"].why.startswith(
         "BLEU-1 4.3 above KERP (stated 4.3); BLEU-4 3.1 above R2GenCMN"
     )
@@ -235,4 +237,4 @@ def test_what_the_papers_say_of_their_own_tables():
 def test_one_step_moves_every_slot():
     """The released setting at its start: nearly every slot gets a gradient, and the weight decay moves all."""
     found = run_check("slots_that_a_step_changes")
-    assert found.verdict == NOT_REPRODUCED and "and 2,048 move" in found.why and found.ours == "100%"
+    assert found.verdict == Verdict.NOT_REPRODUCED and "and 2,048 move" in found.why and str(found.ours) == "100%"

@@ -13,10 +13,19 @@ from typer.testing import CliRunner
 from rrg_lib.cli import app
 from rrg_lib.errors import StorageError
 from rrg_lib.experiments.results import stored
-from rrg_lib.replication.ledger import COLUMNS, VERDICTS, ledger
-from rrg_lib.replication.ledger_files import ledger_markdown, write_ledger
-from rrg_lib.replication.ledger_tables import frame_markdown, main_table, printed_table, printed_tables
+from rrg_lib.replication.ledger import ledger
+from rrg_lib.replication.ledger_tables import (
+    COLUMNS,
+    frame_markdown,
+    ledger_markdown,
+    main_table,
+    printed_table,
+    printed_tables,
+    shown,
+    write_ledger,
+)
 from rrg_lib.replication.printed_values import published
+from rrg_lib.replication.verdicts import Verdict
 
 
 def test_the_main_table_is_the_stored_results_beside_what_is_printed():
@@ -69,6 +78,24 @@ def test_every_printed_table_shows_every_value_and_ours():
     assert table.loc[("iu_xray", "BASE"), "average gain over BASE, %"] == ""
 
 
+def test_a_row_is_shown_with_three_decimals_and_the_file_has_its_numbers_whole(tmp_path):
+    """Six comparisons in words; one mean in words and, unrounded, as numbers."""
+    rows = ledger([*seeds("cmn", 0.15, 0.151, 0.149), *seeds("base", 0.12, 0.121, 0.119)])
+    (row,) = (shown(row) for row in rows if row.id == "cmn-cmn-base-iu")
+    assert row.ours.startswith("cmn > base, BLEU-1: 0.150 - 0.120 = +0.030; ") and row.ours.count("0.150 - 0.120") == 6
+    assert (row.ours_on, row.seeds, row.wording) == ("iu_phantom, laptop, edition 0.1", "3, 3", "our reading")
+    assert row.sd.startswith("0.001, 0.001; ") and row.interval.startswith("[0.140, 0.160], [0.110, 0.130]; ")
+    assert row.protocol.startswith("r2gen ") and row.own_table.startswith("consistent with its own table: CMN > BASE: ")
+    as_csv, _ = write_ledger(rows, tmp_path)
+    with open(as_csv, encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    (line,) = (r for r in read if (r["where"], r["system"], r["metric"]) == ("Table 2", "CMN", "BLEU-4") and r["ours"]
+               and r["paper"].startswith("R2GenCMN") and r["dataset"] == "iu_xray")  # fmt: skip
+    ends = [float(line[name]) for name in ("printed", "our_value", "our_low", "our_high", "our_sd")]
+    assert ends == pytest.approx([0.170, 0.15, 0.14, 0.16, 0.001]) and line["our_seeds"] == "3"
+    assert (line["ours"], line["interval"]) == ("0.150", "[0.140, 0.160]")
+
+
 def test_the_command_prints_the_main_table_of_what_is_stored(tmp_path):
     found = CliRunner().invoke(app, ["ledger", "--main", "--out", str(tmp_path)])
     lines = frame_markdown(main_table(ledger(stored()), stored()))
@@ -84,10 +111,10 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path):
         read = list(csv.DictReader(file))
     assert tuple(read[0]) == COLUMNS and [row["id"] for row in read] == [row.id for row in rows]
     text = as_markdown.read_text(encoding="utf-8")
-    assert all(row.statement.replace("|", "\\|") in text and row.verdict in text for row in rows)
+    assert all(row.statement.replace("|", "\\|") in text and row.verdict in text for row in map(shown, rows))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     tables = len({(value.paper, value.where) for value in published()})
-    assert all(line.endswith(" |") for line in lines) and len(lines) == len(rows) + 2 + 2 * tables + len(VERDICTS) + 3
+    assert all(line.endswith(" |") for line in lines) and len(lines) == len(rows) + 2 + 2 * tables + len(Verdict) + 3
     assert write_ledger(ledger(stored()), tmp_path) and (as_csv.read_bytes(), as_markdown.read_bytes()) == before
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not write"):

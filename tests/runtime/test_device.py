@@ -3,13 +3,15 @@ test_gpu.py."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from toy import ToyDataset, generator, trainer
 
-from rrg_lib.errors import ConfigurationError, OutOfMemoryError
+from rrg_lib.errors import ConfigurationError, OutOfMemoryError, UnknownNameError
 from rrg_lib.models.batches import EpochOrder
-from rrg_lib.models.generator import report_loss
+from rrg_lib.models.report_loss import report_loss
 from rrg_lib.runtime.device import device_name, memory_advice, on_device, this_device
 from rrg_lib.training import TrainingConfig
 
@@ -92,7 +94,7 @@ def test_precisions_of_a_gpu_are_refused_on_a_processor(precision, tmp_path, mon
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(ConfigurationError, match="mixed_precision is 'half': it can be no, tf32, fp16, bf16"):
+    with pytest.raises(UnknownNameError, match="unknown mixed_precision 'half'; known: bf16, fp16, no, tf32"):
         TrainingConfig(mixed_precision="half")
     with pytest.raises(ConfigurationError, match="workers is -1"):
         TrainingConfig(workers=-1)
@@ -103,6 +105,19 @@ def test_one_process_trains_in_one_precision_and_then_in_another(tmp_path):
     mixed = trainer(tmp_path / "b", epochs=2, mixed_precision="bf16").fit().history
     assert plain[-1]["validation_loss"] != mixed[-1]["validation_loss"]
     assert plain[-1]["validation_loss"] == pytest.approx(mixed[-1]["validation_loss"], rel=0.05)
+
+
+def test_numbers_of_sixteen_bits_are_scaled_before_and_after_a_step_and_clipped_in_between(tmp_path, monkeypatch):
+    """fp16 wants a GPU for its speed alone: told that there is one, a processor computes the same steps."""
+    clipped = {"epochs": 3, "clip_norm": 0.5, "accumulate": 2}
+    whole = trainer(tmp_path / "a", **clipped).fit().history
+    monkeypatch.setattr("rrg_lib.training.this_device", lambda: SimpleNamespace(type="cuda"))
+    run = trainer(tmp_path / "b", **clipped, mixed_precision="fp16")
+    half = run.fit().history
+    assert run.scaler.get_scale() == 2**16  # no step was left out
+    for name in ("train_loss", "validation_loss"):
+        assert half[-1][name] != whole[-1][name]
+        assert half[-1][name] == pytest.approx(whole[-1][name], rel=0.01)
 
 
 def test_reading_ahead_changes_no_bit(tmp_path):

@@ -28,7 +28,8 @@ from places import ROOT
 from toy import CONFIG, MEMORY, ToyDataset
 
 from rrg_lib.models import transformer
-from rrg_lib.models.generator import ReportGenerator, report_loss
+from rrg_lib.models.generator import ReportGenerator
+from rrg_lib.models.report_loss import report_loss
 
 SCRIPT, CONFIGS = ROOT / "cluster" / "slurm.sh", sorted((ROOT / "cluster").glob("*.yaml"))
 #: What SLURM tells a job of two nodes with four GPUs each.

@@ -197,7 +197,8 @@ SYNTAX = "def top_k_read(query, keys, values, K:\n    return values\n"
 ENDLESS = "def ask_all(query, keys, values):\n    while True:\n        pass\n"
 SOLVED = f"from notebooks.{STEM} import shared_with\n"
 KNOWS = """
-from rrg_lib.models.memory.base import Slots, read_slots
+from rrg_lib.models.interface import Slots
+from rrg_lib.models.memory.base import read_slots
 
 
 def top_k_read(query, keys, values, K):

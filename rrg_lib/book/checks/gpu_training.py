@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.book.checks import CheckError, answered, name_of
-from rrg_lib.models.generator import Batch, GeneratorConfig, ReportGenerator, summed_report_loss
+from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
+from rrg_lib.models.report_loss import summed_report_loss
 from rrg_lib.performance.budget import GPUS, Cost
 
 #: The largest number of float16.
@@ -153,7 +155,7 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
     tensor a parameter."""
     torch.manual_seed(other)
     generator = ReportGenerator(
-        GeneratorConfig(vocab_size=12, d_vf=6, d_model=8, d_ff=8, heads=2, layers=1, max_length=9)
+        TransformerConfig(vocab_size=12, d_vf=6, d_model=8, d_ff=8, heads=2, layers=1, max_length=9)
     ).eval()
     parts = [_part(lengths, seed + 1000 * other) for seed, lengths in enumerate(([8, 7], [3, 2], [4, 2]))]
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rrg_lib.book.checks.comparing import Draw, compare_draws, tensor
-from rrg_lib.models.memory.base import Slots, read_slots
+from rrg_lib.models.interface import Slots
+from rrg_lib.models.memory.base import read_slots
 
 
 def _questions(

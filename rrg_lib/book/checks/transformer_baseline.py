@@ -15,8 +15,8 @@ from torch import Tensor
 from rrg_lib.book.checks import CheckError, answered
 from rrg_lib.book.checks.comparing import compare_explanations, explanation
 from rrg_lib.models.decoding import END, DecodingConfig
-from rrg_lib.models.generator import report_loss as library_report_loss
 from rrg_lib.models.layers import ReleasedLayerNorm
+from rrg_lib.models.report_loss import report_loss as library_report_loss
 from rrg_lib.models.transformer import causal_mask as library_causal_mask
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rrg_lib.book.checks.comparing import Draw, compare_draws, tensor
 from rrg_lib.models.contrastive import multi_label_contrastive, similarity_targets
-from rrg_lib.models.memory.base import Slots, read_slots
+from rrg_lib.models.interface import Slots
+from rrg_lib.models.memory.base import read_slots
 
 
 def labels_of(function: Callable[[np.ndarray], np.ndarray], *, other: int = 0) -> None:

@@ -28,14 +28,15 @@ from rrg_lib.data.study import DRAWN_FINDINGS, SPLITS, Study
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import PROTOCOLS as CLEANINGS
 from rrg_lib.data.text.vocabulary import Vocabulary
+from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.evaluation.resampling import Additive, interval
-from rrg_lib.evaluation.score_table import FINDING_F1, Row
+from rrg_lib.evaluation.score_table import Row
 from rrg_lib.experiments.results import EDITION_0_1, StoredResult
 from rrg_lib.experiments.tuning import BAND
 from rrg_lib.models.decoding import PROTOCOLS as SEARCHES
-from rrg_lib.replication.claims import DRAWN
 from rrg_lib.replication.ledger import counts, ledger
 from rrg_lib.replication.printed_values import published, same_elsewhere
+from rrg_lib.replication.verdicts import DRAWN
 
 Results = Sequence[StoredResult]
 #: The systems of the overview, a preset each, in the order of the book.

@@ -25,11 +25,11 @@ from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import CheckpointError, UnknownNameError
 from rrg_lib.experiments.results import StoredResult
 from rrg_lib.experiments.run import Run
-from rrg_lib.replication.claims import DRAWN
 from rrg_lib.replication.exact_checks import CMN, STUDENT, XPRONET, memory_cost
-from rrg_lib.replication.ledger import LedgerRow, ledger
-from rrg_lib.replication.printed_values import Published, published
-from rrg_lib.replication.seed_scores import swept
+from rrg_lib.replication.ledger import ValueRow, value_rows
+from rrg_lib.replication.printed_values import Published, Quantity, published
+from rrg_lib.replication.seed_scores import Measured, swept
+from rrg_lib.replication.verdicts import DRAWN
 from rrg_lib.runtime.workspace import workspace
 
 Results = Sequence[StoredResult]
@@ -85,7 +85,7 @@ def cmn_table_2(results: Results, where: Path | None) -> Drawn:
 @named
 def cmn_figure_3(results: Results, where: Path | None) -> Drawn:
     (said,) = _printed(CMN, "Figure 3")
-    (cost,) = (value for value in published() if value.metric.startswith("extra parameters"))
+    (cost,) = (value for value in published() if value.quantity is Quantity.PARAMETERS)
     counted = {n: list(memory_cost(n).values())[:2] for n in SIZES}
     table = pd.DataFrame(counted, index=["all that CMN adds to BASE", "the matrix alone"]).T
     ours, why = swept(results, "cmn", "memory.slots", DRAWN, "BLEU-4"), _settings("cmn", "slots")
@@ -153,7 +153,7 @@ def xpronet_figure_4(results: Results, where: Path | None) -> Drawn:
 
 @named
 def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
-    printed = {float(value.system.partition("=")[2]): value.value for value in _printed(XPRONET, "Figure 5")}
+    printed = {value.setting: value.value for value in _printed(XPRONET, "Figure 5")}
     ours, why = swept(results, "xpronet", "memory.gamma", DRAWN, "BLEU-4"), _settings("xpronet", "gamma")
     figure = figures.sweep(
         "XProNet, Figure 5: how many prototypes are asked (IU X-Ray)",
@@ -263,24 +263,24 @@ def _case(preset: str, title: str, where: Path | None) -> Drawn:
 def _table(paper: str, place: str, dataset: str, results: Results, where: Path | None) -> Drawn:
     rows = [
         r
-        for r in ledger(results)
-        if r.kind == "value" and (r.paper, r.where, r.dataset) == (paper, place, dataset) and "gain" not in r.metric
+        for r in value_rows(results)
+        if (r.paper, r.where, r.dataset) == (paper, place, dataset) and r.printed.quantity is Quantity.SCORE
     ]
     table = pd.DataFrame([_line(row) for row in rows])
-    of = "; ".join(dict.fromkeys(row.ours_on for row in rows if row.ours_on))
+    of = "; ".join(dict.fromkeys(row.evidence.where for row in rows if isinstance(row.evidence, Measured)))
     note = f"ours, {of}: drawn radiographs, not comparable" if DRAWN in of else f"ours, {of}" if of else "ours: not run"
     lacking = [system for system, part in table.groupby("system", sort=False) if part["ours"].isna().all()]
-    why = "; ".join(dict.fromkeys(f"{row.system}: {row.why}" for row in rows if row.system in lacking))
+    why = "; ".join(dict.fromkeys(f"{row.printed.system}: {row.why}" for row in rows if row.printed.system in lacking))
     return Drawn(figures.scores(f"{paper}, {place}, {dataset}", table, note, name=where), why)
 
 
-def _line(row: LedgerRow) -> dict[str, object]:
-    low, high = (float(end) for end in row.interval.strip("[]").split(", ")) if row.interval else (np.nan, np.nan)
+def _line(row: ValueRow) -> dict[str, object]:
+    ours = row.evidence if isinstance(row.evidence, Measured) else None
     return {
-        "system": row.system,
-        "metric": row.metric,
-        "printed": float(row.statement),
-        "ours": float(row.ours or "nan"),
-        "low": low,
-        "high": high,
+        "system": row.printed.system,
+        "metric": row.printed.metric,
+        "printed": row.printed.value,
+        "ours": ours.spread.mean if ours else np.nan,
+        "low": ours.low if ours else np.nan,
+        "high": ours.high if ours else np.nan,
     }

@@ -17,23 +17,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rrg_lib.book.figures.style import BLUE, GREEN, GREY, ORANGE, RED, finish, new_figure
+from rrg_lib.replication.verdicts import Verdict
 
 if TYPE_CHECKING:
     from rrg_lib.replication.seed_scores import Measured
 
 Where = Path | str | None
 PRINTED = "#ececec"
-#: Of each verdict's first words: what was found right, wrong, open, not looked at.
+#: Right, wrong, open, not looked at.
 VERDICT_COLOURS = {
-    "reproduced": BLUE,
-    "not reproduced": RED,
-    "holds": "#56B4E9",
-    "fails": ORANGE,
-    "no difference": "#CC6677",
-    "undecided": "#F0E442",
-    "consistent": GREEN,
-    "contradicted": "#CC79A7",
-    "not run": "#cccccc",
+    Verdict.REPRODUCED: BLUE,
+    Verdict.NOT_REPRODUCED: RED,
+    Verdict.OPEN: "#F0E442",
+    Verdict.HOLDS: "#56B4E9",
+    Verdict.FAILS: ORANGE,
+    Verdict.NO_DIFFERENCE: "#CC6677",
+    Verdict.UNDECIDED: "#F0E442",
+    Verdict.CONSISTENT: GREEN,
+    Verdict.CONTRADICTED: "#CC79A7",
+    Verdict.NOT_RUN: "#cccccc",
 }
 
 
@@ -190,16 +192,13 @@ def scores(title: str, table: pd.DataFrame, note: str, *, name: Where = None) ->
     return finish(figure, name)
 
 
-def verdict_counts(counts: Mapping[str, Mapping[str, int]], *, name: Where = None) -> Figure:
+def verdict_counts(counts: Mapping[str, Mapping[Verdict, int]], *, name: Where = None) -> Figure:
     """How many printed values and how many claims got which verdict: a panel for each kind, a bar for each verdict,
     with its number."""
     figure, panels = new_figure(1, len(counts), width=8.2, height=2.7, sharey=True, squeeze=False)
     for axes, (kind, found) in zip(panels[0], counts.items(), strict=True):
         verdicts = list(found)
-        colours = [
-            next(colour for start, colour in VERDICT_COLOURS.items() if verdict.startswith(start))
-            for verdict in verdicts
-        ]
+        colours = [VERDICT_COLOURS[verdict] for verdict in verdicts]
         bars = axes.barh(range(len(verdicts)), list(found.values()), color=colours, edgecolor="black", linewidth=0.4)
         axes.bar_label(bars, [str(n) for n in found.values()], padding=3, fontsize=8)
         axes.set(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from rrg_lib.data.study import Study
 
@@ -13,7 +13,6 @@ from rrg_lib.data.study import Study
 #: `frontal_first`: one frontal, then one lateral, then the rest in that order; a view of unknown position stands in for
 #: either where none is known. `frontal`: one frontal alone.
 ViewRule = Literal["as_released", "frontal_first", "frontal"]
-VIEW_RULES: tuple[ViewRule, ...] = get_args(ViewRule)
 Position = Literal["frontal", "lateral"]
 
 #: Words for view positions in DICOM headers and in the tables of the collections.

@@ -52,10 +52,10 @@ def read_kaggle(root: Path, rule: ViewRule) -> Collection:
         if uid in records:
             raise AnnotationError(f"{reports}, line {line}: is a second report of study {uid}. Remove one of the two")
         codes = tuple(code.strip() for code in row["MeSH"].split(";") if code.strip())
-        own = iu_xray.records().get(
+        record = iu_xray.records().get(
             uid
         )  # the table repeats the codes of the reports; theirs are in the order they were given
-        codes = own.codes if own and sorted(own.codes) == sorted(codes) else codes
+        codes = record.codes if record and sorted(record.codes) == sorted(codes) else codes
         records[uid] = Record(uid, given(row["findings"]), codes, tuple(sorted(views.get(uid, ()))))
     images = images.resolve()
     files = image_files(images, (name for names in views.values() for name in names))

@@ -49,7 +49,7 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
         )
     report = _report_reader(root)
     positions = _positions(find_table(root, METADATA))
-    findings = _labels(next(filter(None, (find_table(root, name) for name in LABELS)), None))
+    findings = _coded_findings(next(filter(None, (find_table(root, name) for name in LABELS)), None))
     images = (root / FILES).resolve()
     members: dict[str, tuple[str, str, list[str]]] = {}  # study -> split, patient, images
     for line, row in read_table(split, ["dicom_id", "study_id", "subject_id", "split"]):
@@ -71,8 +71,8 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
         known[2].append(dicom)
     studies, left_out = [], Counter()
     for part in SPLITS:
-        for study, (own, patient, dicoms) in members.items():
-            if _SPLITS[own] != part:
+        for study, (official, patient, dicoms) in members.items():
+            if _SPLITS[official] != part:
                 continue
             folder = f"p{patient[:2]}/p{patient}"
             text = report(f"{folder}/s{study}.txt")
@@ -169,11 +169,11 @@ def _drawn_names() -> dict[str, str]:
     return {observation: drawn.most_common(1)[0][0] for observation, drawn in counts.items()}
 
 
-def _labels(path: Path | None) -> dict[str, tuple[Finding, ...]]:
+def _coded_findings(path: Path | None) -> dict[str, tuple[Finding, ...]]:
     """study -> what the labeler found in its report; nothing without the table."""
     if path is None:
         return {}
-    found = {}
+    findings = {}
     for line, row in read_table(path, ["study_id", *OBSERVATIONS]):
         try:
             positive = [name for name in OBSERVATIONS if row[name].strip() and float(row[name]) == 1]
@@ -181,8 +181,8 @@ def _labels(path: Path | None) -> dict[str, tuple[Finding, ...]]:
             raise AnnotationError(
                 f"{path}, line {line}: {error}; expected 1.0, 0.0, -1.0 or nothing for every observation"
             ) from error
-        found[row["study_id"].strip().removesuffix(".0")] = tuple(_finding(name) for name in positive)
-    return found
+        findings[row["study_id"].strip().removesuffix(".0")] = tuple(_finding(name) for name in positive)
+    return findings
 
 
 @cache

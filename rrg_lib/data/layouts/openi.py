@@ -54,7 +54,7 @@ def read_openi(root: Path, rule: ViewRule, name: str) -> Collection:
 def read_records(folder: Path) -> dict[str, Record]:
     """The reports of a folder by `uid`. Raises `AnnotationError` for a file that is no report of the collection, and
     for two of one number."""
-    found: dict[str, Record] = {}
+    by_uid: dict[str, Record] = {}
     folder = folder.resolve()
     for path in sorted(folder.glob("*.xml")):
         check_inside(f"{folder}:", path.name, folder)
@@ -63,14 +63,14 @@ def read_records(folder: Path) -> dict[str, Record]:
                 f"{path}: has {path.stat().st_size:,} bytes, a report at most {_REPORT_LIMIT:,}. Get the file again"
             )
         record = parse_record(path.read_bytes(), path)
-        if record.uid in found:
+        if record.uid in by_uid:
             raise AnnotationError(f"{path}: is a second report of the study CXR{record.uid}. Remove one of the two")
-        found[record.uid] = record
-    if not found:
+        by_uid[record.uid] = record
+    if not by_uid:
         raise DataRootError(
             f"{folder}: looked for the reports, *.xml; {listing(folder)}. Unpack NLMCXR_reports.tgz there"
         )
-    return found
+    return by_uid
 
 
 def standard_collection(
@@ -105,16 +105,16 @@ def standard_collection(
 
 def image_files(images: Path, names: Iterable[str]) -> dict[str, str]:
     """image key -> name. Raises `AnnotationError` for two files of one image, and for a link that leads out."""
-    found: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     for name in names:
         if key := iu_xray.image_key(name.rpartition("/")[2]):
-            if key in found:
+            if key in by_key:
                 raise AnnotationError(
-                    f"{images / name}: is the same image as {found[key]}, by its name. Remove one of the two"
+                    f"{images / name}: is the same image as {by_key[key]}, by its name. Remove one of the two"
                 )
             check_inside(f"{images}:", name, images)
-            found[key] = name
-    return found
+            by_key[key] = name
+    return by_key
 
 
 def _walk(images: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ class _Rows:
     """What the rows of one study say together."""
 
     line: int
-    said: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     if path is None:
         raise DataRootError(f"{root}: looked for {TABLE}, a table with the columns {COLUMNS}; {listing(root)}")
     root = root.resolve()
-    found: dict[str, _Rows] = {}
+    by_study: dict[str, _Rows] = {}
     positions, lines = {}, {}
     for line, row in read_table(path, ["image"]):
         image = given(row["image"])
@@ -57,31 +57,31 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
                 f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two"
             )
         lines[image] = line
-        rows = found.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
+        rows = by_study.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
         rows.images.append(image)
         if known := position(row.get("view")):
             positions[image] = known
         for name in ("report", "split", "patient", "codes"):
-            if (said := given(row.get(name))) and rows.said.setdefault(name, said) != said:
+            if (value := given(row.get(name))) and rows.values.setdefault(name, value) != value:
                 raise AnnotationError(
                     f"{path}, line {line}: says another {name} of the study than before (line {rows.line}). Keep one"
                 )
     studies, left_out = {split: [] for split in SPLITS}, Counter()
-    for study_id, rows in found.items():
-        split = rows.said.get("split") or _split(rows.said.get("patient") or study_id)
+    for study_id, rows in by_study.items():
+        split = rows.values.get("split") or _split(rows.values.get("patient") or study_id)
         if split not in SPLITS:
             raise AnnotationError(
                 f"{path}, line {rows.line}: the split is {split!r}; expected one of {', '.join(SPLITS)}"
             )
         views = ordered(rows.images, positions, rule)
-        if rows.said.get("report") and views:
-            codes = tuple(parse_code(code.strip()) for code in rows.said.get("codes", "").split(";") if code.strip())
-            studies[split].append(Study(study_id, split, rows.said["report"], codes, views, TABLE))
+        if rows.values.get("report") and views:
+            codes = tuple(parse_code(code.strip()) for code in rows.values.get("codes", "").split(";") if code.strip())
+            studies[split].append(Study(study_id, split, rows.values["report"], codes, views, TABLE))
         else:
-            left_out["no frontal view" if rows.said.get("report") else "no report"] += 1
+            left_out["no frontal view" if rows.values.get("report") else "no report"] += 1
     if not any(studies.values()):
         raise DataRootError(
-            f"{path}: none of its {len(found)} studies has a report to learn from or to be measured by. "
+            f"{path}: none of its {len(by_study)} studies has a report to learn from or to be measured by. "
             "To write reports for images: rrg generate DATASET/PRESET --image FILE"
         )
     return Collection(tuple(study for split in SPLITS for study in studies[split]), root, positions, left_out)

@@ -34,7 +34,7 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
         raise DataRootError(
             f"{root}: looked for {ANNOTATION} and {IMAGES}/ (the layout of the R2Gen release); {listing(root)}"
         )
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     studies = []
     # The folder itself may be a link to a larger disk; what is in it may not lead out.
     images = (
@@ -42,11 +42,11 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
     ).resolve()
     for where, split, entry in _entries(root / ANNOTATION):
         study_id, report, paths = _fields(where, entry)
-        if study_id in found:
+        if study_id in places:
             raise AnnotationError(
-                f"{where}: the id {study_id!r} was already used by {found[study_id]}. Remove one of the two"
+                f"{where}: the id {study_id!r} was already used by {places[study_id]}. Remove one of the two"
             )
-        found[study_id] = where
+        places[study_id] = where
         for path in paths:
             check_inside(f"{where} ({study_id}): image_path", path, images)
         studies.append(_study(study_id, split, report, ordered(paths, {}, rule)))

@@ -109,8 +109,8 @@ class Context:
             [stop.start for stop in stops if stop.direction != "backward" and stop.start >= cue.end], default=length
         )
         before = max([stop.end for stop in stops if stop.direction != "forward" and stop.end <= cue.start], default=0)
-        found = [(cue.end, behind)] if cue.direction != "backward" else []
-        return found + ([(before, cue.start)] if cue.direction != "forward" else [])
+        pieces = [(cue.end, behind)] if cue.direction != "backward" else []
+        return pieces + ([(before, cue.start)] if cue.direction != "forward" else [])
 
     def status(self, start: int, end: int, cues: Sequence[Cue], ends: Sequence[int] = ()) -> Status:
         """What the cues of the sentence make of the finding at `start <= i < end`; `ends` are the ends of all its
@@ -120,13 +120,13 @@ class Context:
         return next((status for kind, status in KINDS.items() if kind in reaching), "positive")
 
 
-def compiled(pattern: str, what: str) -> re.Pattern[str]:
-    """The pattern, where it neither begins nor ends inside a word. Raises `AnnotationError` naming `what` when it is no
-    regular expression."""
+def compiled(pattern: str, where: str) -> re.Pattern[str]:
+    """The pattern, where it neither begins nor ends inside a word. Raises `AnnotationError` naming `where` it stands
+    when it is no regular expression."""
     try:
         return re.compile(rf"(?<!\w)(?:{pattern}){_END}")
     except re.error as error:
-        raise AnnotationError(f"{what} is not a regular expression: {error} in {pattern!r}") from error
+        raise AnnotationError(f"{where} is not a regular expression: {error} in {pattern!r}") from error
 
 
 def _reaches(cue: Cue, start: int, end: int, stops: Sequence[Cue], ends: Sequence[int]) -> bool:

@@ -126,8 +126,8 @@ class ReportLabeler:
     def cues(self, sentence: str) -> list[tuple[Cue, list[tuple[int, int]]]]:
         """What in a sentence (lower case, as `sentences` gives it) speaks of the findings around it, and the pieces of
         the sentence that each reaches."""
-        found = self._cues.cues(sentence)
-        return [(cue, self._cues.reach(cue, found, len(sentence))) for cue in found]
+        cues = self._cues.cues(sentence)
+        return [(cue, self._cues.reach(cue, cues, len(sentence))) for cue in cues]
 
     def observations(self, report: str) -> tuple[float, ...]:
         """(14,) in the order of `OBSERVATIONS`: 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
@@ -135,16 +135,16 @@ class ReportLabeler:
         "No Finding" is 1 when nothing else is positive or uncertain (a device is something, as in
         `Study.observations`), NaN otherwise, and NaN of a report without a word.
         """
-        found = self._summed(report, "observation")
-        values = [found.get(name, BLANK) for name in OBSERVATIONS]
+        by_name = self._summed(report, "observation")
+        values = [by_name.get(name, BLANK) for name in OBSERVATIONS]
         silent = not any(c.isalnum() for c in report)
         values[0] = BLANK if silent or any(value in (POSITIVE, UNCERTAIN) for value in values[1:]) else POSITIVE
         return tuple(values)
 
     def drawn(self, report: str) -> tuple[float, ...]:
         """(13,) in the order of `DRAWN_FINDINGS`, with the same four values."""
-        found = self._summed(report, "drawn")
-        return tuple(found.get(name, BLANK) for name in DRAWN_FINDINGS)
+        by_name = self._summed(report, "drawn")
+        return tuple(by_name.get(name, BLANK) for name in DRAWN_FINDINGS)
 
     def label(self, report: str, *, uncertain: Literal["positive", "negative"] = "positive") -> tuple[int, ...]:
         """(13,) ones and zeros in the order of `DRAWN_FINDINGS`, as the frozen labeler's; `uncertain` says what a
@@ -156,14 +156,14 @@ class ReportLabeler:
         return tuple(int(value in counted) for value in self.drawn(report))
 
     def _summed(self, report: str, names: Literal["drawn", "observation"]) -> dict[str, float]:
-        found: dict[str, float] = {}
+        by_name: dict[str, float] = {}
         rank = (POSITIVE, UNCERTAIN, NEGATIVE)
         for mention in self.mentions(report):
             name = getattr(mention, names)
             if name is not None and mention.status in _VALUES:
                 value = _VALUES[mention.status]
-                found[name] = value if name not in found else min(value, found[name], key=rank.index)
-        return found
+                by_name[name] = value if name not in by_name else min(value, by_name[name], key=rank.index)
+        return by_name
 
     # --- one sentence -------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class ReportLabeler:
         if not spans:
             return ()
         cues = self._cues.cues(sentence)
-        found, ends = [], [end for _, end, _ in spans]
+        mentions, ends = [], [end for _, end, _ in spans]
         for start, end, entry in spans:
             around = (
                 [cue for cue in cues if cue.end <= start or end <= cue.start] if entry.says == "not normal" else cues
@@ -184,21 +184,21 @@ class ReportLabeler:
                 if status in ("positive", "uncertain")
                 else (None, None, ())
             )
-            found.append((entry.concept, entry.drawn, entry.observation, status, sentence[start:end], attributes))
-        return tuple(found)
+            mentions.append((entry.concept, entry.drawn, entry.observation, status, sentence[start:end], attributes))
+        return tuple(mentions)
 
     def _spans(self, sentence: str) -> list[tuple[int, int, _Entry]]:
         """Where the lexicon's words stand, from left to right. Of two that overlap the longer one is meant: "nodular
         opacity" is no opacity."""
-        found = []
+        matches = []
         for entry in self._entries:
             for trigger in entry.triggers:
                 if trigger in sentence:
-                    found += [(match.start(), match.end(), entry) for match in entry.pattern.finditer(sentence)]
+                    matches += [(match.start(), match.end(), entry) for match in entry.pattern.finditer(sentence)]
                     break
-        found.sort(key=lambda span: (span[0] - span[1], span[0]))  # longest first
+        matches.sort(key=lambda span: (span[0] - span[1], span[0]))  # longest first
         kept: list[tuple[int, int, _Entry]] = []
-        for start, end, entry in found:
+        for start, end, entry in matches:
             # Two findings may lie in the same words (a hydropneumothorax), but a shorter one inside a longer one is not
             # meant. What says that a finding is absent may stretch over others ("heart, mediastinum and lungs are
             # normal"): it hides, and is hidden by, only its own.
@@ -234,12 +234,12 @@ class ReportLabeler:
     def _nearest(self, attribute: str, sentence: str, low: int, start: int, end: int, high: int) -> str | None:
         """The value whose words stand nearest to the finding between `low` and `high`; of those as near, the
         longest."""
-        found = [
+        candidates = [
             (max(start - match.end(), match.start() - end, 0), match.start() - match.end(), value)
             for value, pattern in self._words[attribute]
             for match in pattern.finditer(sentence, low, high)
         ]
-        return min(found)[2] if found else None
+        return min(candidates)[2] if candidates else None
 
     # --- the tables ---------------------------------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class ReportLabeler:
         macros: dict[str, str] = {}
         entries = []
         for number, row in enumerate(self.lexicon, 1):
-            what = f"row {number} of the lexicon ({row['concept']})"
+            where = f"row {number} of the lexicon ({row['concept']})"
             pattern = row["pattern"]
             for name, text in macros.items():
                 pattern = pattern.replace(f"<{name}>", text)
@@ -258,14 +258,14 @@ class ReportLabeler:
             for column, known in (("drawn_finding", DRAWN_FINDINGS), ("observation", OBSERVATIONS[1:])):
                 if row[column] and row[column] not in known:
                     raise AnnotationError(
-                        f"{what} has the {column} {row[column]!r}; it may be empty or one of {', '.join(known)}"
+                        f"{where} has the {column} {row[column]!r}; it may be empty or one of {', '.join(known)}"
                     )
             if row["says"] not in _SAYS:
-                raise AnnotationError(f"{what} says {row['says']!r}; it may be {', '.join(_SAYS)}")
+                raise AnnotationError(f"{where} says {row['says']!r}; it may be {', '.join(_SAYS)}")
             triggers = tuple(trigger for trigger in row["trigger"].split("|") if trigger)
             if not triggers:
                 raise AnnotationError(
-                    f"{what} has no trigger: give the stems, separated by |, one of which every match contains"
+                    f"{where} has no trigger: give the stems, separated by |, one of which every match contains"
                 )
             entries.append(
                 _Entry(
@@ -274,7 +274,7 @@ class ReportLabeler:
                     row["drawn_finding"] or None,
                     row["observation"] or None,
                     triggers,
-                    compiled(pattern, what),
+                    compiled(pattern, where),
                 )
             )
         return tuple(entries)
@@ -288,15 +288,15 @@ class ReportLabeler:
         words: dict[str, list[tuple[str, re.Pattern[str]]]] = {"severity": [], "side": [], "place": []}
         known = {"severity": SEVERITIES, "side": SIDES}
         for number, row in enumerate(self.attributes, 1):
-            what = f"row {number} of the attributes"
+            where = f"row {number} of the attributes"
             if row["attribute"] not in words:
-                raise AnnotationError(f"{what} is of {row['attribute']!r}; it may be {', '.join(words)}")
+                raise AnnotationError(f"{where} is of {row['attribute']!r}; it may be {', '.join(words)}")
             if row["value"] not in known.get(row["attribute"], (row["value"],)):
                 raise AnnotationError(
-                    f"{what} has the {row['attribute']} {row['value']!r}; it may be "
+                    f"{where} has the {row['attribute']} {row['value']!r}; it may be "
                     f"{', '.join(known[row['attribute']])}"
                 )
-            words[row["attribute"]].append((row["value"], compiled(row["pattern"], what)))
+            words[row["attribute"]].append((row["value"], compiled(row["pattern"], where)))
         return words
 
 

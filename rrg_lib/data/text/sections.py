@@ -32,14 +32,14 @@ def findings_section(report: str) -> str:
     starts = [(match.start(), match.end(), match[1]) for match in _TITLE.finditer(report)]
     edges = [(0, "FINAL REPORT"), *((end, title) for _, end, title in starts)]
     ends = [*(start for start, _, _ in starts), len(report)]
-    own, others = "", ""
+    of_report, of_others = "", ""
     for (start, title), end in zip(edges, ends, strict=True):
-        found = _findings_of(report[start:end])
+        section = _findings_of(report[start:end])
         if title == "FINAL REPORT":
-            own = found or own
+            of_report = section or of_report
         else:
-            others = found or others
-    return own or others
+            of_others = section or of_others
+    return of_report or of_others
 
 
 def _findings_of(part: str) -> str:
@@ -49,12 +49,12 @@ def _findings_of(part: str) -> str:
         for match in pattern.finditer(part)
         if not _is_organ(match[1])
     )
-    found = ""
+    section = ""
     for i, (_, start, name) in enumerate(headings):
         if re.search(r"\bFINDINGS?\b", name):
             end = headings[i + 1][0] if i + 1 < len(headings) else len(part)
-            found = " ".join(part[start:end].split()) or found
-    return found
+            section = " ".join(part[start:end].split()) or section
+    return section
 
 
 def _is_organ(heading: str) -> bool:

@@ -9,14 +9,15 @@ it.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
-from rrg_lib.models.dropout import dropout as drop
+from rrg_lib.models.interface import Response, Slots
+from rrg_lib.models.layers import dropout as drop
 from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.models.transformer import merge_heads, split_heads
 
@@ -26,33 +27,23 @@ if TYPE_CHECKING:
 Modality = Literal["image", "text"]
 
 
-@dataclass
-class Slots:
-    """What may be asked: `keys` and `values` (B or 1, h, N, d_k), projected once per batch; `mask` (B, N) is False
-    where a slot is padding."""
+def plain_read(query: Tensor, slots: Slots, top_k: int, *, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The whole idea, as one reads it: each query asks its K best slots and is answered with the mean of their values,
+    weighted by a softmax of the scores (CMN Eq. 7-10 and 12-13). Heads are kept apart.
 
-    keys: Tensor
-    values: Tensor
-    mask: Tensor | None = None
-
-    def select(self, studies: Tensor) -> Slots:
-        """Those of these studies, (b,); what all studies share stays shared."""
-        chosen = {
-            name: value[studies]
-            for name in ("keys", "values", "mask")
-            if (value := getattr(self, name)) is not None and len(value) > 1
-        }
-        return replace(self, **chosen)
-
-
-@dataclass
-class Response:
-    """What the memory answered: `vectors` (B, L, d), and for the figures the softmax `weights` and slot `indices`
-    behind them, (B, h, L, K)."""
-
-    vectors: Tensor
-    weights: Tensor
-    indices: Tensor
+    query (B, h, L, d_k) -> answers (B, h, L, d_k), weights and slot indices (B, h, L, K), best first. `read_slots` is
+    what the models call: it gives the same, also gradients, without the tensors over all slots that this one makes.
+    """
+    keys, values = (x.expand(len(query), -1, -1, -1) for x in (slots.keys, slots.values))  # (B, h, N, d_k)
+    scores = scale * query @ keys.transpose(-2, -1)  # (B, h, L, N): Eq. 7-8
+    if slots.mask is not None:
+        scores = scores.masked_fill(~slots.mask[:, None, None], torch.finfo(scores.dtype).min)
+    best, indices = scores.topk(top_k, dim=-1)  # (B, h, L, K)
+    weights = best.softmax(dim=-1)  # Eq. 9-10
+    every = values[:, :, None].expand(-1, -1, query.shape[2], -1, -1)  # (B, h, L, N, d_k)
+    chosen = every.gather(3, indices[..., None].expand(*indices.shape, values.shape[-1]))  # (B, h, L, K, d_k)
+    answers = (weights[..., None] * chosen).sum(dim=3)  # Eq. 12-13
+    return answers, weights, indices
 
 
 def read_slots(
@@ -64,7 +55,7 @@ def read_slots(
     dropout: float = 0.0,
     weighting: Literal["softmax", "linear"] = "softmax",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Ask each head's K best slots: CMN Eq. 7-10 and 12-13, heads kept apart.
+    """`plain_read` made fast: CMN Eq. 7-10 and 12-13, what each head's K best slots answer.
 
     Args:
         query: (B, h, L, d_k). slots: keys and values (B or 1, h, N, d_k). top_k: K, at most N. scale: factor on the dot

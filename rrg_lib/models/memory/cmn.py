@@ -18,15 +18,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rrg_lib.models.memory.base import (
-    CrossModalMemory,
-    MemoryConfig,
-    MemoryProjections,
-    Modality,
-    Response,
-    Slots,
-    check_top_k,
-)
+from rrg_lib.models.interface import Response, Slots
+from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, check_top_k
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,18 +35,18 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import masked_mean
+from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.memory.base import (
     CrossModalMemory,
     MemoryConfig,
     MemoryProjections,
     Modality,
-    Response,
-    Slots,
     check_top_k,
     read_slots,
 )
 from rrg_lib.models.memory.topics import find_topics
 from rrg_lib.models.transformer import merge_heads, split_heads
+from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
 
 if TYPE_CHECKING:
@@ -55,11 +55,6 @@ if TYPE_CHECKING:
 Initialisation = Literal["random", "kmeans", "label_kmeans", "ot_topics"]
 Retrieval = Literal["soft", "hard", "none"]
 Alignment = Literal["contrastive", "direct", "none"]
-_CHOICES = {
-    "initialisation": get_args(Initialisation),
-    "retrieval": get_args(Retrieval),
-    "alignment": get_args(Alignment),
-}
 #: The learnt temperature never goes below 1/100, as in CLIP (Radford et al. 2021).
 _LARGEST_SCALE = 100.0
 
@@ -90,9 +85,7 @@ class MCSAMConfig(MemoryConfig):
     dropout: float = 0.1
 
     def __post_init__(self):
-        for name, known in _CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise ConfigurationError(f"{name} is {value!r}: it can be {', '.join(known[:-1])} or {known[-1]}")
+        check_choices(self)
         if not self.temperature > 0 or self.memory_tokens < 0 or self.alignment_dim < 1:
             raise ConfigurationError(
                 f"temperature is {self.temperature}, memory_tokens {self.memory_tokens}, alignment_dim "
@@ -236,8 +229,8 @@ def contrastive_alignment(visual: Tensor, report: Tensor, scale: Tensor | float)
     loss of a batch with copies can't reach 0.
     """
     scores = scale * visual @ report.T  # (B, B)
-    own = torch.arange(len(scores), device=scores.device)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    partners = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, partners) + F.cross_entropy(scores.T, partners)) / 2
 
 
 def direct_alignment(visual: Tensor, report: Tensor) -> Tensor:

@@ -187,12 +187,12 @@ def _per_label(
     if not len(present):
         raise ConfigurationError("label_kmeans needs labels, and no training study has any; use kmeans or ot_topics")
     shares = [len(part) for part in np.array_split(np.arange(count), len(present))]
-    found = [
+    classes = [
         _kmeans(_some(texts[np.flatnonzero(labels[:, c])], seed), words, share, seed)
         for c, share in zip(present, shares, strict=True)
         if share
     ]
-    return np.concatenate([weights for weights, _ in found]), np.concatenate([mass for _, mass in found])
+    return np.concatenate([weights for weights, _ in classes]), np.concatenate([mass for _, mass in classes])
 
 
 def _transport(texts: sparse.csr_array, words: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

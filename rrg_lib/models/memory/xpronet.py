@@ -39,28 +39,13 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive
-from rrg_lib.models.memory.base import (
-    CrossModalMemory,
-    MemoryConfig,
-    MemoryProjections,
-    Modality,
-    Response,
-    Slots,
-    read_slots,
-)
+from rrg_lib.models.interface import Response, Slots
+from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
+from rrg_lib.runtime.choices import check_choices
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import TrainingStudies
-
-_CHOICES = {
-    "heads": ("multi", "single"),
-    "scale": ("sqrt", "full"),
-    "weights": ("softmax", "linear"),
-    "values": ("prototype", "key"),
-    "initialise": ("released", "kmeans", "random"),
-    "sides": ("both", "image"),
-}
 
 
 @dataclass(frozen=True)
@@ -108,9 +93,7 @@ class XProNetConfig(MemoryConfig):
     sides: Literal["both", "image"] = "both"
 
     def __post_init__(self):
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ConfigurationError(f"{name} is {value!r}: it can be {' or '.join(choices)}")
+        check_choices(self)
         if (
             min(self.classes, self.prototypes, self.image_dim + self.text_dim) < 1
             or min(self.image_dim, self.text_dim) < 0
@@ -179,13 +162,13 @@ class XProNetMemory(CrossModalMemory):
             training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise, text_encoder=c.text_encoder
         )
         if made.vectors.shape != (c.classes, c.prototypes, c.width):
-            found = (
+            sizes = (
                 f"{made.vectors.shape[0]} classes of {made.vectors.shape[-1] - c.text_dim} image and "
                 f"{c.text_dim} "
                 f"text numbers"
             )
             raise ConfigurationError(
-                f"the training studies give prototypes of {found}; the memory holds classes={c.classes}, "
+                f"the training studies give prototypes of {sizes}; the memory holds classes={c.classes}, "
                 f"image_dim={c.image_dim}: set those"
             )
         if training.folder is not None:
@@ -209,8 +192,8 @@ class XProNetMemory(CrossModalMemory):
             raise ConfigurationError(
                 f"a study has {labels.shape[-1]} labels, the memory prototypes for {c.classes} classes"
             )
-        own = labels > 0.5  # (B, C)
-        return torch.cat([own.repeat_interleave(c.prototypes, dim=1), ~own.any(dim=1, keepdim=True)], dim=1)
+        present = labels > 0.5  # (B, C)
+        return torch.cat([present.repeat_interleave(c.prototypes, dim=1), ~present.any(dim=1, keepdim=True)], dim=1)
 
     def slots(self, labels: Tensor | None, modality: Modality) -> Slots:
         """Every prototype projected once for the whole batch, (1, h, C·N_p + 1, d_k); the mask (B, …) is the gate."""

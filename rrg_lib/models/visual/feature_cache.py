@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from rrg_lib.errors import ConfigurationError, StorageError
 from rrg_lib.models.visual.extractor import VisualExtractor
+from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.device import on_device
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.workspace import locked, write_json
@@ -101,16 +102,16 @@ def cached_features(
     work once.
 
     float16 keeps three digits in half the space; float32 is there to compare with. Raises:
-        ConfigurationError: an extractor that learns (its features change with every step), another precision, or no
-        study. StorageError: the disk is full or not writable. What is done so far is kept.
+        ConfigurationError: an extractor that learns (its features change with every step), or no study.
+        UnknownNameError: another precision. StorageError: the disk is full or not writable. What is done so far is
+        kept.
     """
     if not extractor.frozen:
         raise ConfigurationError(
             f"the extractor {extractor.name!r} is not frozen, so its features cannot be kept; use VisualExtractor(…, "
             f"frozen=True)"
         )
-    if precision not in ("float16", "float32"):
-        raise ConfigurationError(f"features are kept as float16 or float32, not as {precision!r}")
+    check_choice("precision of features", precision, Precision)
     wanted: Sequence[int] = range(len(dataset)) if studies is None else [int(i) for i in studies]
     if not len(wanted):
         raise ConfigurationError("there is no study to compute features of; give at least one")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rrg_lib.models.dropout import Dropout, dropout
+from rrg_lib.models.layers import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

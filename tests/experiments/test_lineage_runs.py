@@ -1,0 +1,73 @@
+"""The systems of the lineage through the same door as all others: trained, searched, evaluated and looked at, on forty
+sampled studies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from small_runs import TINY
+
+from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.evaluation.attention import look
+from rrg_lib.evaluation.nlg import WITHOUT_JAVA
+from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
+from rrg_lib.experiments.run import Run
+
+PRESETS = ("st", "att2in", "adaatt", "topdown", "r2gen")
+
+
+def small(preset: str):
+    has = vars(experiment(f"phantom/{preset}", "ci").generator)
+    fitting = [text for text in TINY if not text.startswith("generator.") or text[10:].partition("=")[0] in has]
+    return experiment(f"phantom/{preset}", "ci", fitting)
+
+
+@pytest.mark.usefixtures("in_this_home")
+@pytest.mark.parametrize("preset", ["att2in", "r2gen"])
+def test_one_is_trained_searched_evaluated_and_looked_at(preset):
+    """What `rrg train`, `rrg evaluate` and the attention of chapter 04 do, with nothing said of what kind it is."""
+    run = Run.of(small(preset), progress=False)
+    history = run.train().history
+    assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"]
+    greedy = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
+    beams = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=run.decoding("published"))
+    assert greedy.scores.keys() == beams.scores.keys() >= {*WITHOUT_JAVA}
+    described = json.loads((run.folder / "experiment.json").read_text())["experiment"]
+    assert described["generator"]["kind"] == preset
+    assert Experiment.from_json(described).hash == run.experiment.hash
+    inputs = torch.tensor(run.inputs(0))[None].float()
+    looks = look(run.generator(), inputs, [[1, 2, 3]])
+    assert looks.cross.shape == (1, 4, inputs.shape[1])
+    torch.testing.assert_close(looks.cross.sum(-1), torch.ones(1, 4))
+    with pytest.raises(ConfigurationError, match="no memory: no slots"):
+        looks.overlap(0, [0])
+
+
+@pytest.mark.usefixtures("in_this_home")
+def test_st_is_trained_and_asked_where_it_looks_says_who_can_tell():
+    run = Run.of(small("st"), progress=False)
+    run.train()
+    inputs = torch.tensor(run.inputs(0))[None].float()
+    with pytest.raises(ConfigurationError, match=r"'st' has no attention over the patches.*kinds that have: .*adaatt"):
+        look(run.generator(), inputs, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_profiles_scale_sizes_and_leave_the_published_setting(preset):
+    gpu = experiment(f"iu_xray/{preset}", "gpu")
+    assert gpu.generator.d_model == 512 and gpu.training.clip_value == 0.1 and gpu.training.betas == (0.9, 0.999)
+    assert (gpu.training.batch_size, gpu.training.weight_decay) == ((16, 5e-5) if preset == "r2gen" else (10, 0.0))
+    for profile in ("ci", "laptop"):
+        found = experiment(f"iu_phantom/{preset}", profile)
+        assert found.generator.d_model == PROFILES[profile].generator["d_model"]
+        assert found.training.clip_value == 0.1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_slot_or_a_memory_asked_of_one_that_has_none_is_named(preset):
+    with pytest.raises(ConfigurationError, match=f"the preset '{preset}' has no memory; it has .*generator"):
+        experiment(f"iu_phantom/{preset}", "ci", ["memory.slots=4"])
+    with pytest.raises(UnknownNameError, match="slots"):
+        experiment(f"iu_phantom/{preset}", "ci", ["generator.slots=4"])
