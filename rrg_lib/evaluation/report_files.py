@@ -299,14 +299,17 @@ def _object(path: Path, pairs: _Pairs, notes: list[str]) -> Rows:
     keys, values = [key for key, _ in pairs], [value for _, value in pairs]
     if twice := [key for key, n in Counter(keys).items() if n > 1]:
         raise ReportError(f"{path}: {named(twice)} stand there more than once. Expected one entry a study; keep one")
+    texts = {*PREDICTION_NAMES, *REFERENCE_NAMES, *PLAIN_NAMES}
     tables = {key: value for key, value in pairs if isinstance(value, list) and value and _all(value, _Pairs)}
+    if len(tables) > 1:  # a list of images beside one of their captions
+        tables = {key: t for key, t in tables.items() if {_plain(name) for name, _ in t[0]} & texts} or tables
     if tables:
         name = next(iter(tables)) if len(tables) == 1 else "test" if "test" in tables else None
         if name is None:
             raise ReportError(f"{path}: has the tables {', '.join(tables)}. Expected one; write the one to score alone")
         where = [f"entry {i} of {name!r}" for i in range(1, len(tables[name]) + 1)]
         return _entries(path, tables[name], where, [*notes, f"{path.name}: the entries of {name!r} were taken"])
-    known = {_plain(key) for key in keys} & {*PREDICTION_NAMES, *REFERENCE_NAMES, *PLAIN_NAMES}
+    known = {_plain(key) for key in keys} & texts
     if known and _all(values, _Pairs):  # as pandas writes a table: column -> row -> cell
         index = list(dict.fromkeys(key for value in values for key, _ in value))
         table = {key: dict(value) for key, value in pairs}
@@ -372,6 +375,10 @@ def _columns(rows: Rows, id_column: str | None, prediction: str | None, referenc
     if wanted not in found:
         has = ", ".join(map(repr, rows.columns[:12])) or "no column"
         only = " It has one column only." if len(rows.columns) == 1 else ""
+        if any(len(str(column).split()) > 5 for column in rows.columns):
+            only += " Its first line seems to be a report: a file needs a line of column names, such as id,report."
+        elif "reference" in found and wanted == "prediction":
+            only += " If it is a file of references, give it with --references."
         raise ReportError(
             f"{rows.path}: has {has}.{only} Expected a column of {wanted}s, by a name such as "
             f"{', '.join((PREDICTION_NAMES if wanted == 'prediction' else REFERENCE_NAMES)[:3])}; say which with --"

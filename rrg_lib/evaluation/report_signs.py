@@ -46,7 +46,8 @@ def signs(predictions: Sequence[str], references: Sequence[str], clean: Callable
     found += _cut(written, references, n)
     if (spaced := _many(written, n, _SPACED)) and _share(references, _TIGHT) > _share(references, _SPACED):
         found.append(
-            f"{spaced} of {n} predictions set punctuation or hyphens apart (“right - sided”), unlike the references: they "
+            f"{spaced} of {n} predictions set punctuation or hyphens apart (“right - sided”), the references do not: "
+            f"they "
             f" were tokenised otherwise, and such words do not match"
         )
     found += _strangers([clean(text) for text in written], [clean(text) for text in references])

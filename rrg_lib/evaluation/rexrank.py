@@ -23,7 +23,7 @@ from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES, Task, kep
 from rrg_lib.evaluation.nlg import Reports, one_report_each, same_studies
 from rrg_lib.runtime.workspace import write_json
 
-_UID = re.compile(r"(?:CXR)?(\d+)(?:_IM-[\d-]+)?", re.IGNORECASE)
+_UID = re.compile(r"(?:CXR)?(\d+)(?:_IM-[\d-]+)?(?:/\d+\.png)?", re.IGNORECASE)
 _HEADED = re.compile(r"\s*findings?\s*:(.*?)(?:\bimpressions?\s*:(.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -79,14 +79,18 @@ def _by_uid() -> dict[str, str]:
 
 def collection_ids(ids: list[str]) -> dict[str, str] | None:
     """id as given -> id of the study of the collection, for ids such as `CXR2384_IM-0942`, `CXR2384` or `2384`, joined
-    by that number; None unless all of them are such."""
+    by that number; None unless all of them are such. Bare numbers may be anybody's: they must be a
+    whole split of it."""
     found = {}
     for each in ids:
         match = _UID.fullmatch(each)
         if not match or match[1] not in _by_uid():
             return None
         found[each] = _by_uid()[match[1]]
-    return found if len(set(found.values())) == len(found) else None
+    bare = any(each.isdecimal() for each in ids)
+    if len(set(found.values())) < len(found) or (bare and split_of(list(found.values())) is None):
+        return None
+    return found
 
 
 def split_of(ids: list[str]) -> Split | None:
@@ -133,7 +137,7 @@ def as_mapping(reports: Mapping[str, str]) -> dict[str, str]:
     if ids is None:
         odd = next((i for i in reports if not (m := _UID.fullmatch(i)) or m[1] not in _by_uid()), next(iter(reports)))
         raise ReportError(
-            f"study {odd!r} is not of IU X-Ray, or stands there twice. Expected ids such as CXR2384_IM-0942; take the "
-            f"others out"
+            f"study {odd!r} is not of IU X-Ray, stands there twice, or is a bare number of no whole split. Expected "
+            f"ids such as CXR2384_IM-0942; take the others out"
         )
     return {ids[study]: report for study, report in reports.items()}

@@ -89,7 +89,7 @@ def test_predictions_for_a_split_of_the_collection_need_no_references(monkeypatc
     assert "296 studies: the val split of IU X-Ray" in said
     assert "has no references; they are the FINDINGS of the val split" in said
     assert scores(out)["BLEU-4"] == pytest.approx(1, abs=1e-6)
-    less = table(tmp_path / "less.csv", ("uid", "report"), rows[:50])
+    less = table(tmp_path / "less.csv", ("uid", "report"), [(f"CXR{uid}", report) for uid, report in rows[:50]])
     code, _, err = rrg(monkeypatch, capsys, "score", less, *QUICK)
     assert code == 2
     assert "lacks 246 of the val split of IU X-Ray" in err

@@ -22,6 +22,7 @@ from rrg_lib.evaluation.report_signs import signs
 from rrg_lib.evaluation.rexrank import (
     as_mapping,
     baseline_sets,
+    collection_ids,
     entries,
     findings_part,
     split_of,
@@ -77,6 +78,7 @@ def shapes(folder):
     yield written(folder, "g.json", json.dumps({k: dict(enumerate(v)) for k, v in columns.items()}))
     yield written(folder, "h.json", json.dumps({"test": objects, "train": [{"image_id": "x", "caption": "y"}]}))
     yield written(folder, "i.json", "\n".join(map(json.dumps, objects)))
+    yield written(folder, "k.json", json.dumps({"images": [{"id": 1, "file_name": "x"}], "annotations": objects}))
     pyarrow.parquet.write_table(pyarrow.table({**columns, "image": [b"png"] * 4}), folder / "j.parquet")
     yield folder / "j.parquet"
 
@@ -110,6 +112,8 @@ def test_the_same_reports_come_out_of_every_format(tmp_path):
         ("a.csv", "id,prediction,prediction\ns1,a,b\n", r"column 'prediction' stands there twice"),
         ("a.csv", "id,hyp,pred,ref\ns1,a,b,c\n", r"'pred' and 'hyp' could each be the predictions.*--prediction"),
         ("a.csv", "prediction\n", r"has no row of reports"),
+        ("a.csv", "the lungs are clear and fine\nok\n", r"Its first line seems to be a report: a file needs a line of"),
+        ("a.csv", "id,ground_truth\ns1,clear\n", r"If it is a file of references, give it with --references"),
         ("a.csv", "study\nclear lungs\n", r"has 'study'. It has one column only. Expected a column of predictions"),
         (
             "a.csv",
@@ -512,8 +516,12 @@ def test_a_headed_prediction_has_its_findings_taken_out():
 def test_ids_of_the_collection_are_joined_by_their_number():
     first = studies("test")[0].id
     number = first.split("_")[0].removeprefix("CXR")
-    for form in (first, number, f"CXR{number}"):
+    for form in (first, f"CXR{number}", f"{first}/0.png"):
         assert as_mapping({form: "clear"}) == {first: "clear"}
+    numbers = [s.id.split("_")[0].removeprefix("CXR") for s in studies("val")]
+    assert collection_ids(numbers) == dict(zip(numbers, (s.id for s in studies("val")), strict=True))
+    assert collection_ids(numbers[:3]) is None  # somebody else's 12 may be called 1 to 12
+    assert collection_ids([first, f"CXR{number}"]) is None
     with pytest.raises(ReportError, match=r"study '99999' is not of IU X-Ray"):
         as_mapping({"99999": "clear", number: "clear"})
     assert split_of([s.id for s in studies("val")]) == "val"
