@@ -70,6 +70,8 @@ def score(
     if conventions and other:
         raise ConfigurationError(f"--conventions takes one file of predictions, not {predictions} and {other}")
     files = [path for path in (predictions, other) if path]
+    if out and (taken := [path for path in (*files, references) if path and path.resolve() == out.resolve()]):
+        raise ConfigurationError(f"--out {out}: would replace {taken[0]}, which is read. Choose another file")
     paired = _pairs(files, references, id_column, prediction, reference, cleaning, common)
     names = _names(files)
     if conventions:

@@ -393,6 +393,18 @@ def _said(value: Any) -> str:
     return kind or f"the {type(value).__name__} {str(value)[:40]!r}"
 
 
+def _whole(rows: Rows, place: str, kind: str, text: str) -> str:
+    """The text, which can be written again: JSON's escapes can hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ReportError(
+            f"{rows.path}, {place}: the {kind} holds half a character ({text[error.start]!a}). Expected text in "
+            f"UTF-8; write the file again"
+        ) from error
+    return text
+
+
 def is_nothing(text: str) -> bool:
     """Whether a cell says that there is no report: blank, or what tables write for a missing value."""
     return text.strip().lower() in NOTHING
@@ -409,7 +421,7 @@ def _ids(rows: Rows, column: str) -> list[str]:
                 f"{rows.path}, {place}: the id ({column!r}) is {_said(value) if value is not None else 'missing'}. "
                 f"Expected the study's id; give the row one, or leave it out"
             )
-        ids.append(str(value).strip())
+        ids.append(_whole(rows, place, "id", str(value).strip()))
         where.setdefault(ids[-1], []).append(place)
     if twice := {study: places for study, places in where.items() if len(places) > 1}:
         study, places = next(iter(twice.items()))
@@ -437,7 +449,7 @@ def _texts(rows: Rows, column: str, kind: str, notes: list[str]) -> list[str]:
                 f"{rows.path}, {place}: the {kind} ({column!r}) is {_said(value)}. Expected the report's text; name "
                 f"the column of texts with --{kind}, or decode numbers of words to words first"
             )
-        text = "" if is_nothing(value) else value
+        text = "" if is_nothing(value) else _whole(rows, place, kind, value)
         if text and not any(c.isalpha() for c in text):
             no_words.append((place, text))
         texts.append(text)

@@ -136,6 +136,7 @@ def test_a_rexrank_file_is_written_read_and_its_findings_scored(monkeypatch, cap
     [
         (("nothing.csv",), "nothing.csv: cannot be read"),
         (("ONE", "--out", "x.pdf"), "--out x.pdf: its suffix says no format"),
+        (("ONE", "--out", "ONE"), "would replace"),
         (("ONE", "--cleaning", "clinical"), "unknown cleaning 'clinical'"),
         (("ONE", "--prediction", "predicton"), "unknown column of one.csv 'predicton'; nearest: prediction"),
         (("BARE",), "bare.csv: has no column of references, and its ids are not those of IU X-Ray"),

@@ -150,6 +150,7 @@ def test_the_same_reports_come_out_of_every_format(tmp_path):
         ("a.json", '[{"id": "a", "prediction": [1, 2]}]', r"entry 1: the prediction .* is a list"),
         ("a.json", '[{"id": "a", "prediction": ["b", "c"]}]', r"entry 1: has 2 predictions"),
         ("a.json", '[{"id": null, "prediction": "b"}]', r"entry 1: the id \('id'\) is missing"),
+        ("a.json", '[{"id": "a", "prediction": "b\\ud800"}]', r"entry 1: the prediction holds half a character"),
         ("a.json", '{"a": [{"id": 1}], "b": [{"id": 2}]}', r"has the tables a, b. Expected one"),
         ("a.jsonl", '{"id": "a", "prediction": "b"}\n{"id"', r"a.jsonl, line 2: is not JSON"),
     ],
