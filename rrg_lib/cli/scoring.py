@@ -181,8 +181,6 @@ def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleanin
             truth = {theirs[study]: text for study, text in truth.items()}
         elif ids is not None:
             predictions = file.predictions
-        if beside is not file and ids is not None and set(beside.references) >= set(file.predictions):
-            notes = [note for note in notes if "references:" not in note]
     elif ids is not None:
         whose = {study.id: study.split for study in studies()}
         split = max(("test", "val", "train"), key=lambda s: sum(whose[i] == s for i in predictions))
@@ -211,7 +209,8 @@ def _same_studies(found: list[Pairs], files: list[Path], common: bool) -> list[P
     from dataclasses import replace
 
     a, b = found
-    both = [i for i in a.ids if i in set(b.ids)]
+    theirs = set(b.ids)
+    both = [i for i in a.ids if i in theirs]
     if len(both) == len(a.ids) == len(b.ids) or (common and both):
         several = []
         for pairs in found:

@@ -498,7 +498,7 @@ def joined(
     """
     missing = [i for i in references if i not in predictions]
     extra = [i for i in predictions if i not in references]
-    notes, warnings = [], []
+    warnings = []
     ids = [i for i in references if i in predictions]
     if not ids:
         raise ReportError(
@@ -531,6 +531,6 @@ def joined(
         tuple(ids),
         tuple("" if empty(predictions[i]) else predictions[i] for i in ids),
         tuple(references[i] for i in ids),
-        tuple(notes),
+        (),
         tuple(warnings),
     )
