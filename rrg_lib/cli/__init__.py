@@ -8,7 +8,8 @@ import typer
 
 # Imported for their commands, in the order in which help names them.
 import rrg_lib.cli.data_and_training
-import rrg_lib.cli.measuring  # noqa: F401
+import rrg_lib.cli.measuring
+import rrg_lib.cli.scoring  # noqa: F401
 from rrg_lib.cli.options import app
 from rrg_lib.errors import RRGError
 
