@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rrg_lib.models.batches import StudyBatches
+from rrg_lib.models.decoding import DecodingConfig
 from rrg_lib.models.generator import ReportGenerator, TransformerConfig
+from rrg_lib.models.interface import Batch
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
 from rrg_lib.training import Trainer, TrainingConfig
 
@@ -46,10 +49,32 @@ class ToyDataset:
 
 
 def generator(memory: MemoryConfig | None = MEMORY, seed: int = 0) -> ReportGenerator:
-    import torch
-
     torch.manual_seed(seed)
     return ReportGenerator(CONFIG, memory)
+
+
+def brute_force(model, patches: torch.Tensor, config: DecodingConfig) -> tuple[list[list[int]], list[float]]:
+    """Beam search the slow way: one study, whole prefixes, no state, no early stop. The best report of each study,
+    padded with 0, and its score."""
+    best, scores = [], []
+    for study in patches:
+        live, finished = [((), 0.0)], []
+        for t in range(1, config.max_length + 1):
+            candidates = []
+            for words, total in live:
+                tokens = torch.tensor([[0, *words, 0]])  # the last is cut off by teacher forcing
+                logits = model(Batch(study[None], tokens, torch.ones_like(tokens))).logits[0, -1].clone()
+                logits[0] += config.end_bias
+                candidates += [((*words, i), total + lp) for i, lp in enumerate(logits.log_softmax(-1).tolist())]
+            live = sorted(candidates, key=lambda c: -c[1])[: config.beam_size]
+            finished += [(w, s / config.penalty(t)) for w, s in live if w[-1] == 0 or t == config.max_length]
+            live = [(w, s) for w, s in live if w[-1] != 0]
+            if not live:
+                break
+        words, score = max(finished, key=lambda f: f[1])
+        best.append([*words, *[0] * (config.max_length - len(words))])
+        scores.append(score)
+    return best, scores
 
 
 def trainer(folder: Path, score=None, **settings) -> Trainer:

@@ -56,7 +56,8 @@ def run(presets: list[str], profile: str, dataset: str, seeds: list[int | None])
                 for labels in label_kinds(made):
                     made.evaluate("test", baselines="all", decoding=made.decoding(protocol, labels))
                     print(keep(made, RESULTS, protocol, labels=labels).relative_to(ROOT))
-            if any(made.dataset.boxes(i) for i in made.dataset.split_indices("test")):
+            drawn = any(made.dataset.boxes(i) for i in made.dataset.split_indices("test"))
+            if drawn and made.experiment.generator.attends:
                 look(made)
 
 

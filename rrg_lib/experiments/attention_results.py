@@ -77,8 +77,10 @@ def measure(
     reports in a protocol of decoding, which are written if there are none yet. A memory gated by labels is told those
     of the experiment unless `labels` says otherwise.
 
-    Raises `ConfigurationError` for studies without boxes, `CheckpointError` for a run that is not trained.
+    Raises `ConfigurationError` for studies without boxes and for a generator that does not attend to patches,
+    `CheckpointError` for a run that is not trained.
     """
+    run.experiment.generator.check_attends()
     config, batches = run.decoding(protocol, labels), run.batches(split)
     ids = [run.dataset.ids[i] for i in batches.indices]
     if not any(run.dataset.boxes(i) for i in batches.indices):

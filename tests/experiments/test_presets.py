@@ -8,7 +8,10 @@ import pytest
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, experiment
+from rrg_lib.experiments.run import run_folder
+from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import CMNConfig
+from rrg_lib.runtime import package_data
 from rrg_lib.training import TrainingConfig
 
 
@@ -111,6 +114,22 @@ def test_the_options_of_xpronet_leave_its_stored_runs_their_hash():
         "4f880c934b50",
         "1a4a4cd298d8",
     ]
+
+
+def test_stored_experiments_are_read_written_and_named_as_when_they_were_run():
+    """What came later, kinds of generators, stands in no file that does not use it and changes no hash and no name."""
+    kept: dict[str, dict[str, dict]] = {}
+    for name, result in package_data.results().items():
+        if "run" in result:
+            kept.setdefault(result["run"]["experiment"]["preset"], {})[name] = result["run"]
+    assert len(kept) >= 10
+    for runs in kept.values():
+        for name in (min(runs), max(runs)):  # as the preset is, and with other settings, where there is such a one
+            run, found = runs[name], Experiment.from_json(runs[name]["experiment"])
+            assert found.hash == run["identity"]["experiment"]
+            assert name.startswith(run_folder(found).name)
+            assert isinstance(found.generator, TransformerConfig)
+            assert list(found.to_json()["generator"].items()) == list(run["experiment"]["generator"].items())
 
 
 def test_no_two_presets_share_a_hash():

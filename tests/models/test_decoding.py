@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from toy import CONFIG, D_VF, MEMORY, PATCHES, generator
+from toy import CONFIG, D_VF, MEMORY, PATCHES, brute_force, generator
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate, greedy_search, repeated_ngrams
@@ -55,29 +55,6 @@ def test_beam_one_equals_greedy(name, patches):
     greedy = greedy_search(model, model.start(patches), config)
     assert torch.equal(beam.tokens, greedy.tokens)
     torch.testing.assert_close(beam.scores, greedy.scores, atol=1e-4, rtol=1e-5)
-
-
-def brute_force(model, patches, config: DecodingConfig) -> tuple[list[list[int]], list[float]]:
-    """Beam search the slow way: one study, whole prefixes, no cache, no early stop."""
-    best, scores = [], []
-    for study in patches:
-        live, finished = [((), 0.0)], []
-        for t in range(1, config.max_length + 1):
-            candidates = []
-            for words, total in live:
-                tokens = torch.tensor([[0, *words, 0]])  # the last is cut off by teacher forcing
-                logits = model(Batch(study[None], tokens, torch.ones_like(tokens))).logits[0, -1].clone()
-                logits[0] += config.end_bias
-                candidates += [((*words, i), total + lp) for i, lp in enumerate(logits.log_softmax(-1).tolist())]
-            live = sorted(candidates, key=lambda c: -c[1])[: config.beam_size]
-            finished += [(w, s / config.penalty(t)) for w, s in live if w[-1] == 0 or t == config.max_length]
-            live = [(w, s) for w, s in live if w[-1] != 0]
-            if not live:
-                break
-        words, score = max(finished, key=lambda f: f[1])
-        best.append([*words, *[0] * (config.max_length - len(words))])
-        scores.append(score)
-    return best, scores
 
 
 @pytest.mark.parametrize("penalty", ["none", "average", "wu"])

@@ -13,34 +13,25 @@ from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.generator import ReportGenerator, TransformerConfig
 from rrg_lib.models.interface import Batch, Slots
 from rrg_lib.models.memory import CMNConfig, MemoryConfig
-from rrg_lib.models.memory.base import read_slots
+from rrg_lib.models.memory.base import plain_read, read_slots
 from rrg_lib.models.report_loss import report_loss
 
 
-def naive_read(query, keys, values, top_k, scale):
-    """CMN Eq. 7-10 and 12-13 with everything written out: gather over (B, h, L, N, d_k)."""
-    scores = query @ keys.transpose(-2, -1) * scale
-    best, indices = scores.topk(top_k, dim=-1)
-    weights = best.softmax(-1)
-    expanded = values[:, :, None].expand(query.shape[0], -1, query.shape[2], -1, -1)
-    chosen = expanded.gather(3, indices[..., None].expand(*indices.shape, values.shape[-1]))
-    return (weights[..., None] * chosen).sum(3), weights, indices
-
-
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("slot_batch", [1, 3])
 @pytest.mark.parametrize("top_k", [1, 4, 11])
-def test_the_read_and_its_gradients_equal_the_written_out_form(slot_batch, top_k):
+def test_the_fast_read_and_its_gradients_equal_the_plain_one(slot_batch, top_k, masked):
     """CMN Eq. 7-10 and 12-13."""
     torch.manual_seed(0)
     query = torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     keys, values = (torch.randn(slot_batch, 2, 11, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    ours = read_slots(query, Slots(keys, values), top_k, scale=0.5)
-    theirs = naive_read(query, keys, values, top_k, 0.5)
-    for a, b in zip(ours, theirs, strict=True):
+    mask = torch.rand(3, 11).argsort(-1) >= 11 - top_k if masked else None  # as many may be asked as are asked for
+    fast, plain = (read(query, Slots(keys, values, mask), top_k, scale=0.5) for read in (read_slots, plain_read))
+    for a, b in zip(fast, plain, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
-    weight = torch.randn_like(ours[0])
-    gradients = torch.autograd.grad((ours[0] * weight).sum(), (query, keys, values))
-    for a, b in zip(gradients, torch.autograd.grad((theirs[0] * weight).sum(), (query, keys, values)), strict=True):
+    weight = torch.randn_like(fast[0])
+    gradients = torch.autograd.grad((fast[0] * weight).sum(), (query, keys, values))
+    for a, b in zip(gradients, torch.autograd.grad((plain[0] * weight).sum(), (query, keys, values)), strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
 
 
