@@ -55,6 +55,22 @@ def test_the_released_decay_wears_a_memory_down_and_its_own_decay_of_zero_does_n
     assert query_size("kept awake", weight_decay_memory=0.0) > 1.0
 
 
+def test_clip_value_limits_every_number_of_the_gradient(tmp_path):
+    limit = 2**-10
+    for clip_value in (None, limit):
+        training, seen = trainer(tmp_path / str(clip_value), epochs=1, clip_value=clip_value), []
+        step = training.optimizer.step
+
+        def watched(training=training, seen=seen, step=step):
+            gradients = [p.grad.abs().max() for p in training.plain.parameters() if p.grad is not None]
+            seen.append(max(gradients).item())
+            step()
+
+        training.optimizer.step = watched
+        training.fit()
+        assert max(seen) == limit if clip_value else max(seen) > 2 * limit
+
+
 def test_the_memorys_decay_is_the_memorys_alone():
     made = generator()
     for config, expected in ((TrainingConfig(), {5e-5}), (TrainingConfig(weight_decay_memory=0.0), {0.0})):

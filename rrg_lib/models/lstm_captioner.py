@@ -113,6 +113,23 @@ class LSTMCell(nn.Module):
         return next_state(i, f, o, (torch.cat([one, other], -1) + seen).unflatten(-1, (2, -1)).amax(-2), c)
 
 
+class _Tanh(torch.autograd.Function):
+    """tanh x as 2 σ(2 x) - 1, equal but for the last bits: on a CPU PyTorch's logistic takes a tenth of the time of its
+    tanh, and a step of additive attention is little else."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = x.tanh() if x.device.type != "cpu" else (2 * x).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return grad * (1 - y * y)
+
+
 class AdditiveAttention(nn.Module):
     """Which patch to look at: e_i = u' tanh(P v_i + H q) + b (Bahdanau et al. 2015; Xu et al. 2015). The patches' side
     P v_i, `key`, is computed once a study."""
@@ -124,7 +141,8 @@ class AdditiveAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """Queries (B, W, d), keys (B or B W, S, d) as (B, 1 or W, S, d) -> scores before the softmax, (B, W, S)."""
-        return self.score(self.dropout((keys + self.query(query)[:, :, None]).tanh())).squeeze(-1)
+        asked = _Tanh.apply(keys + self.query(query)[:, :, None])  # (B, W, S, d): most of a step's arithmetic
+        return self.score(self.dropout(asked)).squeeze(-1)
 
 
 class LSTMCaptioner(CaptionerModule):

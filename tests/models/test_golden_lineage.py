@@ -93,7 +93,8 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_log_probabilities_and_loss_equal_the_release(name, weights):
     """Where the released loop went on: it stops once a whole column of the batch is padding, and leaves zeros there, or
-    nothing."""
+    nothing. Sharp distributions
+    of R2GEN, trained, leave 32 bits 1e-5 apart: it and all others are compared in 64 bits, too."""
     released = MODELS[name]
     golden, model, batch = released.tensors(f"forward_{weights}"), released.model(weights), the_batch(released)
     with torch.no_grad():
@@ -103,8 +104,16 @@ def test_log_probabilities_and_loss_equal_the_release(name, weights):
     went_on[0] = True
     steps = int(went_on.sum())
     assert 8 <= steps <= theirs.shape[1]
-    close(logits[:, :steps].log_softmax(-1), theirs[:, :steps], 1e-5)
+    close(
+        logits[:, :steps].log_softmax(-1), theirs[:, :steps], 2e-5 if name == "r2gen" and weights == "trained" else 1e-5
+    )
     close(report_loss(logits, batch.tokens, batch.mask), golden["ce_loss"][0], 1e-6)
+    if weights == "trained":
+        with torch.no_grad():
+            logits = model.double()(Batch(batch.inputs.double(), batch.tokens, batch.mask)).logits
+        # Their pooled image was rounded to 32 bits; the others read none.
+        exact = 1e-9 if name in ("att2in", "raw", "r2gen") else 1e-6
+        close(logits[:, :steps].log_softmax(-1), golden["logprobs_f64"][:, :steps], exact)
 
 
 @pytest.mark.parametrize("weights", ["init", "trained"])
