@@ -191,12 +191,12 @@ def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleanin
             f"{file.path}: has no column of references, and its ids are not those of IU X-Ray. Expected a column such "
             f"as reference (say which with --reference), or a file of them with --references FILE"
         )
-    if file.rexrank and file.columns.get("reference") == "section_findings" and apart is None:
+    if file.rexrank and file.columns.get("reference") in ("section_findings", "findings") and apart is None:
         parts = {study: findings_part(text) for study, text in predictions.items()}
         if headed := sum(part is not None for part in parts.values()):
             notes.append(
                 f"{file.path.name}: {headed} predictions are headed “Findings: … Impression: …”; their FINDINGS are "
-                f"held against section_findings (--reference report: the whole against the whole)"
+                f"held against the findings (--reference report: the whole against the whole)"
             )
             predictions = {s: predictions[s] if part is None else part for s, part in parts.items()}
     clean = cleaner(cleaning)

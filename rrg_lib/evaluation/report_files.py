@@ -107,7 +107,7 @@ def read_reports(
     }
     taken = ", ".join(f"{kind} from {column!r}" for kind, column in columns.items())
     notes.insert(0, f"{path.name}: {len(ids)} rows, {taken}")
-    rexrank = {"model_prediction", "section_findings"} <= set(rows.columns)
+    rexrank = "model_prediction" in rows.columns and not {"section_findings", "findings"}.isdisjoint(rows.columns)
     return ReportFile(path, **texts, columns=columns, notes=notes, rexrank=rexrank)
 
 

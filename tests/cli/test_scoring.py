@@ -131,6 +131,19 @@ def test_a_rexrank_file_is_written_read_and_its_findings_scored(monkeypatch, cap
     assert (len(stored), len({entry["model_prediction"] for entry in stored.values()})) == (296, 1)
 
 
+def test_the_leaderboards_older_form_is_read_too(monkeypatch, capsys, tmp_path):
+    entry = {
+        "findings": "The lungs are clear.",
+        "impression": "Fine.",
+        "model_prediction": "Findings:Clear.Impression:Fine.",
+    }
+    (tmp_path / "old.json").write_text(json.dumps({"5001": entry, "5002": {**entry, "findings": "Clear."}}))
+    code, said, _ = rrg(monkeypatch, capsys, "score", str(tmp_path / "old.json"), *QUICK)
+    assert code == 0
+    assert "2 predictions are headed" in said
+    assert "reference from 'findings'" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
