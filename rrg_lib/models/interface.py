@@ -197,9 +197,7 @@ class Captioner(Protocol):
     ) -> CaptionerState:
         """Read the images of B studies once, patches (B, S, d_vf) or views; one empty hypothesis each, with room for
         `max_length` tokens (the configured length when None). `labels` (B, 14) are for a memory gated by them. `table`
-        is this generator's `word_table`, with its weights as they are now.
-
-        Raises `ConfigurationError` for a table where none applies."""
+        is this generator's `word_table`, with its weights as they are now; None where it has none."""
 
     def step(self, tokens: Tensor, state: CaptionerState) -> tuple[Tensor, CaptionerState]:
         """The last tokens (B, W) of the hypotheses -> logits (B, W, V + 1) for the next ones, and the state after
