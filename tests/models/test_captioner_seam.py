@@ -272,7 +272,7 @@ def test_a_run_of_it_is_trained_written_and_scored_as_any_other(home, studies, m
     kept = json.loads((run.folder / "scores-test.json").read_text())
     assert kept["rows"][0]["parts"]["all"]["scores"]["BLEU-4"] == scores["BLEU-4"]
     views = studies.views(studies.split_indices("test")[0])
-    assert again.report_of_views(views) == next(iter(run.write("test").values()))
+    assert again.system.report_of_views(views) == next(iter(run.write("test").values()))
 
 
 def test_where_it_looked_is_told_word_by_word(patches):
