@@ -278,7 +278,7 @@ def _length(study: Study) -> int:
 
 def verdicts(results: Results, where: Path | None) -> Drawn:
     """How many printed values and claims got which verdict."""
-    return Drawn(of_papers.verdict_counts(counts(ledger(one_protocol(results))), name=where), "")
+    return Drawn(of_papers.verdict_counts(counts(ledger(results)), name=where), "")
 
 
 def constant_beside_print(results: Results, where: Path | None) -> Drawn:

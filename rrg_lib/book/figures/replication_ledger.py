@@ -195,7 +195,7 @@ def scores(title: str, table: pd.DataFrame, note: str, *, name: Where = None) ->
 def verdict_counts(counts: Mapping[str, Mapping[Verdict, int]], *, name: Where = None) -> Figure:
     """How many printed values and how many claims got which verdict: a panel for each kind, a bar for each verdict,
     with its number."""
-    figure, panels = new_figure(1, len(counts), width=8.2, height=2.7, sharey=True, squeeze=False)
+    figure, panels = new_figure(1, len(counts), width=8.2, height=2.9, sharey=True, squeeze=False)
     for axes, (kind, found) in zip(panels[0], counts.items(), strict=True):
         verdicts = list(found)
         colours = [VERDICT_COLOURS[verdict] for verdict in verdicts]
@@ -207,10 +207,12 @@ def verdict_counts(counts: Mapping[str, Mapping[Verdict, int]], *, name: Where =
         )
     panels[0, 0].set_yticks(
         range(len(verdicts)),
-        [verdict.replace(" (not a replication)", "\n(not a replication)") for verdict in verdicts],
+        [verdict.replace(" (not a replication)", " *") for verdict in verdicts],
         fontsize=8,
     )
     panels[0, 0].invert_yaxis()
+    if any("not a replication" in verdict for verdict in verdicts):
+        figure.supxlabel("* drawn radiographs: not a replication", fontsize=8, x=0.02, ha="left")
     return finish(figure, name)
 
 
