@@ -29,7 +29,7 @@ from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
 from rrg_lib.experiments.presets import DATASETS, Experiment, experiment
-from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, judge, pooled, smallest_difference
+from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, corrected, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -265,6 +265,30 @@ def swept(
         if len(ours) > 1 and getattr(getattr(experiment(f"{dataset}/{preset}", which), part), name) in ours:
             return ours
     return {}
+
+
+def released_and_printed(
+    results: Sequence[StoredResult],
+    preset: str,
+    dataset: str,
+    scores: Sequence[str] = ("BLEU-4", "finding-F1"),
+    *,
+    profile: str = "laptop",
+    protocol: str = "tuned",
+) -> dict[str, tuple[Measured, Measured, Order]]:
+    """Score -> our seeds of a preset, as released, those of the one that its paper's text describes
+    (`PRESET_as_printed`), and how they compare, all scores corrected together. Scores that either lacks are left
+    out."""
+    found, orders = {}, {}
+    for score in scores:
+        pair = [
+            measured(results, name, dataset, score, profile=profile, protocol=protocol)
+            for name in (preset, f"{preset}_as_printed")
+        ]
+        if all(pair):
+            found[score], orders[score] = pair, order(*pair)
+    orders = corrected(orders)
+    return {score: (*pair, orders[score]) for score, pair in found.items()}
 
 
 def _without(system: Experiment, part: str, name: str) -> str:

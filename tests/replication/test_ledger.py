@@ -28,6 +28,7 @@ from rrg_lib.replication.seed_scores import (
     measured,
     measured_as,
     order,
+    released_and_printed,
     rerun_pool,
     same_systems,
     seed_pool,
@@ -625,3 +626,14 @@ def test_a_claim_that_cannot_be_is_refused(wrong, said):
         parsed({**_ROW, **wrong})
     with pytest.raises(AnnotationError, match="expected the columns id, paper"):
         parsed({"id": "a"})
+
+
+def test_a_preset_as_released_stands_beside_the_one_as_printed():
+    """Both scores are corrected together; a score that one of the two lacks is left out, and so is a system alone."""
+    released, printed = (seeds("cmn", 0.15, 0.151, 0.149), seeds("cmn_as_printed", 0.12, 0.121, 0.119))
+    assert released_and_printed(released, "cmn", "iu_phantom", protocol="greedy") == {}
+    compared = released_and_printed([*released, *printed], "cmn", "iu_phantom", ("BLEU-4", "BLEU-1"), protocol="greedy")
+    assert list(compared) == ["BLEU-4", "BLEU-1"]
+    one, other, found = compared["BLEU-4"]
+    assert (one.spread.mean, other.spread.mean) == (pytest.approx(0.15), pytest.approx(0.12))
+    assert found.difference == pytest.approx(0.03) and found.of == 2
