@@ -59,14 +59,14 @@ def test_clip_value_limits_every_number_of_the_gradient(tmp_path):
     limit = 2**-10
     for clip_value in (None, limit):
         training, seen = trainer(tmp_path / str(clip_value), epochs=1, clip_value=clip_value), []
-        step = training.optimizer.step
+        step = training.optimizer.optimizer.step
 
         def watched(training=training, seen=seen, step=step):
             gradients = [p.grad.abs().max() for p in training.plain.parameters() if p.grad is not None]
             seen.append(max(gradients).item())
             step()
 
-        training.optimizer.step = watched
+        training.optimizer.optimizer.step = watched
         training.fit()
         assert max(seen) == limit if clip_value else max(seen) > 2 * limit
 
