@@ -67,7 +67,8 @@ def fetch(
 
     Raises:
         DownloadError: no network (told at once), no connection, a web page instead of the file, another hash or length;
-        names the address and what to do. StorageError: the disk is full or not writable. What arrived stays.
+            names the address and what to do.
+        StorageError: the disk is full or not writable. What arrived stays.
     """
     if (scheme := urlsplit(url).scheme) != "https" and not (scheme == "http" and urlsplit(url).hostname in _LOCAL):
         raise DownloadError(f"{url}: expected an address that begins with https://")

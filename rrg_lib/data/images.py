@@ -52,8 +52,7 @@ def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
 
     Raises:
         ImageError: not there, not a PNG, JPEG or DICOM file, animated, damaged, smaller than `MIN_SIDE` or larger than
-        `MAX_PIXELS` (refused before
-            decoding).
+            `MAX_PIXELS` (refused before decoding).
     """
     return np.asarray(open_radiograph(path, size).resize((size, size), Image.Resampling.BILINEAR))
 

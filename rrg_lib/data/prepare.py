@@ -60,19 +60,22 @@ def prepare(
     """Prepares `source` and opens it. What is there already is kept: a second call returns at once and changes nothing.
 
     Args:
-        source: a name in `rrg_lib.data.sources.SOURCES`. out: the folder; by default one in the workspace whose name
-        tells source, protocol, seed, count and version of the drawing. data_root: where the real images are, for a
-        source that reads some; or a folder that was prepared before, with whatever options: it is opened. protocol: how
-        reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`. seed: of the drawings (and of the
-        sampled studies of `phantom`); real images have none. count: so many studies only, spread evenly over the splits
-        (for `phantom`: how many to make). layout: one of `LAYOUTS`, for real images; by default told from the folder.
+        source: a name in `rrg_lib.data.sources.SOURCES`.
+        out: the folder; by default one in the workspace whose name tells source, protocol, seed, count and version of
+            the drawing.
+        data_root: where the real images are, for a source that reads some; or a folder that was prepared before, with
+            whatever options: it is opened.
+        protocol: how reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`.
+        seed: of the drawings (and of the sampled studies of `phantom`); real images have none.
+        count: so many studies only, spread evenly over the splits (for `phantom`: how many to make).
+        layout: one of `LAYOUTS`, for real images; by default told from the folder.
         views: one of `ViewRule`, for real images; by default the first views as released, for `mimic_cxr` one frontal
-        view. max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study
-        without any other with them; when
-            they are more than this share of all, the run stops instead.
+            view.
+        max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study
+            without any other with them; when they are more than this share of all, the run stops instead.
         workers: processes, by default one a CPU; 1 stays in this process. The bytes do not depend on it. Processes are
-        spawned: a *script*
-            that calls this with more than one needs the usual `if __name__ == "__main__":`, a notebook does not.
+            spawned: a *script* that calls this with more than one needs the usual `if __name__ == "__main__":`, a
+            notebook does not.
         shard_size: studies a file, and so the memory a process takes (128 KiB a study of two views).
 
     Raises:

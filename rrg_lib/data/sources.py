@@ -247,9 +247,10 @@ def find_source(
     real images.
 
     Raises:
-        UnknownNameError: no such source, layout or rule; names the nearest. DataRootError: real images asked for and no
-        such folder, or none of the layouts in it. ConfigurationError: a count below 1, a data root for a source that
-        reads no files, a folder with the marks of two layouts.
+        UnknownNameError: no such source, layout or rule; names the nearest.
+        DataRootError: real images asked for and no such folder, or none of the layouts in it.
+        ConfigurationError: a count below 1, a data root for a source that reads no files, a folder with the marks of
+            two layouts.
     """
     if name not in SOURCES:
         raise UnknownNameError("source", name, SOURCES)

@@ -132,8 +132,8 @@ def clinical_scores(
 
     Args:
         predicted, reference: (n, 13) in the order of `DRAWN_FINDINGS` for drawn-13, else (n, 14) in that of
-        `OBSERVATIONS`; 1 positive, 0 negative,
-            -1 uncertain, NaN blank. Expert codes are such labels without an uncertain one.
+            `OBSERVATIONS`; 1 positive, 0 negative, -1 uncertain, NaN blank. Expert codes are such labels without an
+            uncertain one.
         over: a name of `LABEL_SETS`. CheXpert-13 takes the same 14 columns and leaves "No Finding" out.
         uncertain: what -1 counts as, in both.
 

@@ -61,8 +61,10 @@ def nlg_scores(
     are *in these references*, so its values compare only between systems scored on the same studies.
 
     Raises:
-        UnknownNameError: a metric that is not of `METRICS`. ReportError: an id twice, missing or too many; an empty
-        reference; no study at all; a report that is not a string. JavaError: no Java, before anything is scored.
+        UnknownNameError: a metric that is not of `METRICS`.
+        ReportError: an id twice, missing or too many; an empty reference; no study at all; a report that is not a
+            string.
+        JavaError: no Java, before anything is scored.
         MeteorError: Java failed under way; its `.scores` keep the rest.
     """
     metrics = known_metrics(metrics)

@@ -75,9 +75,10 @@ def external_scores(references: Reports, hypotheses: Reports, *, metrics: Sequen
     ones are scored as they are.
 
     Raises:
-        UnknownNameError: a metric that is not of `EXTERNAL_METRICS`. ReportError: ids twice, missing or too many; an
-        empty reference; no study. ExternalMetricError: the package is missing, its weights can't be had, or it answers
-        something else than it promises.
+        UnknownNameError: a metric that is not of `EXTERNAL_METRICS`.
+        ReportError: ids twice, missing or too many; an empty reference; no study.
+        ExternalMetricError: the package is missing, its weights can't be had, or it answers something else than it
+            promises.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
     for metric in metrics:

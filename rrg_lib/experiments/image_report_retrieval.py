@@ -82,9 +82,10 @@ def encode_studies(
     report says.
 
     Args:
-        neutral: (S, d_vf), of `neutral_image`. alignment: what makes the unit vectors; the generator's own when None.
+        neutral: (S, d_vf), of `neutral_image`.
+        alignment: what makes the unit vectors; the generator's own when None.
         reports: generated reports by study id, words and blanks as a generator writes them, to be encoded in place of
-        the references.
+            the references.
 
     Raises `ReportError` naming a study that `reports` lacks, `ConfigurationError` for a neutral image of other studies.
     """

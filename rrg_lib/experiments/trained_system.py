@@ -64,8 +64,8 @@ class TrainedSystem(RunFolder):
         """The system of a run folder, wherever it was copied to.
 
         Raises:
-            DataRootError: a folder that is no run folder. CheckpointError: a file that is missing, damaged or of
-            another run; the message names it.
+            DataRootError: a folder that is no run folder.
+            CheckpointError: a file that is missing, damaged or of another run; the message names it.
         """
         folder = Path(folder)
         experiment, identity = read_description(folder)

@@ -157,7 +157,7 @@ class MemoryDrivenLayer(nn.Module):
 
 
 class MemoryDrivenDecoder(Decoder):
-    """`Decoder` with `MemoryDrivenLayer`s; the last norm is an ordinary one."""
+    """A `Decoder` of layers that are each a `MemoryDrivenLayer`; the last norm is an ordinary one."""
 
     def __init__(self, d: int, d_ff: int, heads: int, layers: int, dropout: float, rows: int):
         super().__init__(d, d_ff, heads, 0, dropout, "released")

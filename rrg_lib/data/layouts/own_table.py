@@ -38,8 +38,9 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     AP, LL, …). A study without a report is left out and counted.
 
     Raises:
-        DataRootError: no `studies.csv`, or no report in it. AnnotationError: a broken table, a path that leads out, an
-        image twice, rows of a study that disagree; names the line.
+        DataRootError: no `studies.csv`, or no report in it.
+        AnnotationError: a broken table, a path that leads out, an image twice, rows of a study that disagree; names the
+            line.
     """
     path = find_table(root, TABLE)
     if path is None:

@@ -26,8 +26,9 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
     where the id is one of its own, else none.
 
     Raises:
-        DataRootError: no such folder, or no annotation in it. AnnotationError: not JSON or not of the shape above, an
-        id twice, a path that is absolute or leads out of `images/`; names entry and value.
+        DataRootError: no such folder, or no annotation in it.
+        AnnotationError: not JSON or not of the shape above, an id twice, a path that is absolute or leads out of
+            `images/`; names entry and value.
     """
     root = Path(root).expanduser()
     if not (root / ANNOTATION).is_file():

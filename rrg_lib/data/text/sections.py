@@ -25,7 +25,7 @@ def findings_section(report: str) -> str:
 
     - A merged heading ("FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION") counts as FINDINGS. IMPRESSION alone does not.
     - The section ends at the next heading (capitals and a colon at the start of a line); organ headings (LUNGS:, HEART
-    AND MEDIASTINUM:) stay in it.
+      AND MEDIASTINUM:) stay in it.
     - Of several FINDINGS the last that says something is taken, as the section files of the collection do.
     - An addendum's FINDINGS are taken only when the report itself has none; so are those of a wet read.
     """

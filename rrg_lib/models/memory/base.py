@@ -58,10 +58,13 @@ def read_slots(
     """`plain_read` made fast: CMN Eq. 7-10 and 12-13, what each head's K best slots answer.
 
     Args:
-        query: (B, h, L, d_k). slots: keys and values (B or 1, h, N, d_k). top_k: K, at most N. scale: factor on the dot
-        products (Eq. 7: 1/sqrt(d)). dropout: probability of dropping a weight, as released; 0 when not training.
+        query: (B, h, L, d_k).
+        slots: keys and values (B or 1, h, N, d_k).
+        top_k: K, at most N.
+        scale: factor on the dot products (Eq. 7: 1/sqrt(d)).
+        dropout: probability of dropping a weight, as released; 0 when not training.
         weighting: of the K scores, their softmax (CMN Eq. 9-10) or their share of the sum, which may be negative
-        (XProNet Eq. 11).
+            (XProNet Eq. 11).
 
     Returns the answers (B, h, L, d_k), the weights before dropout and the slot indices (B, h, L, K), best first.
     Nothing of size (B, h, L, N, d_k) or (B, h, L, K, d_k) ever exists, and of (B, h, L, N) only a part at a time: see

@@ -28,8 +28,11 @@ def best_scores(query: Tensor, keys: Tensor, top_k: int, mask: Tensor | None = N
     """The K largest dot products of each query, largest first, and whose they are.
 
     Args:
-        query: (G, R, d). keys: (G, N, d). top_k: K, at most N. mask: broadcastable to (G, R, N), False where a slot may
-        not be asked; its score is then the least number there is.
+        query: (G, R, d).
+        keys: (G, N, d).
+        top_k: K, at most N.
+        mask: broadcastable to (G, R, N), False where a slot may not be asked; its score is then the least number there
+            is.
 
     Returns scores and slot indices, both (G, R, K).
     """

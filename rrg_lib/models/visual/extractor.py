@@ -82,18 +82,18 @@ class VisualExtractor(nn.Module):
 
     Args:
         name: `small`; torchvision's `resnet18`, `resnet50`, `resnet101`, `densenet121`, `vit_b_16`;
-        `efficientnet_lite0` (whose ImageNet weights come as
-            a package); torchxrayvision's `chest_densenet121` and `chest_resnet50`.
+            `efficientnet_lite0` (whose ImageNet weights come as a package); torchxrayvision's `chest_densenet121` and
+            `chest_resnet50`.
         weights: None for random ones; `"imagenet"`, or `"chest"` for the chest networks
-        (`rrg_lib.models.visual.pretrained` lists them all); or a file:
-            safetensors, such as a saved `FindingExtractor`, or a checkpoint of torch (`.pt`, `.pth`), of which only
-            tensors are read.
+            (`rrg_lib.models.visual.pretrained` lists them all); or a file: safetensors, such as a saved
+            `FindingExtractor`, or a checkpoint of torch (`.pt`, `.pth`), of which only tensors are read.
         frozen: features without gradients, batch statistics as learnt, whatever `train()` says.
 
     Raises:
-        UnknownNameError: no extractor of that name. ConfigurationError: published weights that the network does not
-        have, or a package that is not installed. CheckpointError: weights that are missing (the message says which file
-        to put where), damaged or another network's.
+        UnknownNameError: no extractor of that name.
+        ConfigurationError: published weights that the network does not have, or a package that is not installed.
+        CheckpointError: weights that are missing (the message says which file to put where), damaged or another
+            network's.
     """
 
     def __init__(self, name: str = "small", weights: str | Path | None = None, frozen: bool = True):

@@ -1,8 +1,9 @@
 """Features of a frozen extractor, computed once and kept on disk: what makes an epoch of every later chapter a matter
 of seconds.
 
-EXTRACTOR-WEIGHTS-DATA/         the hashes of weights and transform, and of the data; `-float32` and `-STUDIES` when
-                                they are not the default
+In EXTRACTOR-WEIGHTS-DATA/, the hashes of weights and transform, and of the data (`-float32` and `-STUDIES` when they
+are not the default):
+
     patches.npy, pooled.npy     memory-mapped
     features.json               written last: a folder that has it is whole
     building/                   what an interrupted call has done so far; the next one goes on behind it
@@ -101,10 +102,12 @@ def cached_features(
     the hash of weights, transform and data. An interrupted call is gone on with by the next one; two at once do the
     work once.
 
-    float16 keeps three digits in half the space; float32 is there to compare with. Raises:
+    float16 keeps three digits in half the space; float32 is there to compare with.
+
+    Raises:
         ConfigurationError: an extractor that learns (its features change with every step), or no study.
-        UnknownNameError: another precision. StorageError: the disk is full or not writable. What is done so far is
-        kept.
+        UnknownNameError: another precision.
+        StorageError: the disk is full or not writable. What is done so far is kept.
     """
     if not extractor.frozen:
         raise ConfigurationError(

