@@ -165,9 +165,19 @@ def attention_markdown(measurements: Sequence[AttentionQuality]) -> str:
     rows = []
     for key, row in attention_table(measurements).iterrows():
         chance = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        own = "–" if np.isnan(row["own"]) else f"{row['own']:.2f} [{row['own_low']:.2f}, {row['own_high']:.2f}]"
+        times_others = (
+            "–" if np.isnan(row["own"]) else f"{row['own']:.2f} [{row['own_low']:.2f}, {row['own_high']:.2f}]"
+        )
         rows.append(
-            [*key, chance, own, f"{row['auc']:.2f}", f"{row['n']:.0f}", f"{row['studies']:.0f}", f"{row['seeds']:.0f}"]
+            [
+                *key,
+                chance,
+                times_others,
+                f"{row['auc']:.2f}",
+                f"{row['n']:.0f}",
+                f"{row['studies']:.0f}",
+                f"{row['seeds']:.0f}",
+            ]
         )
     header = [
         "system",

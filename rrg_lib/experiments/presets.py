@@ -322,7 +322,7 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
         )
     _known("dataset", dataset, DATASETS)
     preset, scale = PRESETS[_known("preset", preset_name, PRESETS)], PROFILES[_known("profile", profile, PROFILES)]
-    found = Experiment(
+    settings = Experiment(
         dataset=dataset,
         preset=preset_name,
         profile=profile,
@@ -335,10 +335,10 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
         pair=preset.pair,
     )
     if seed is not None:
-        found = replace(found, training=replace(found.training, seed=seed))
+        settings = replace(settings, training=replace(settings.training, seed=seed))
     for text in overrides:
-        found = _override(found, text)
-    return found
+        settings = _override(settings, text)
+    return settings
 
 
 def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
@@ -347,27 +347,27 @@ def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
     return replace(part, **{name: value for name, value in changes.items() if name in has})
 
 
-def _override(found: Experiment, text: str) -> Experiment:
+def _override(settings: Experiment, text: str) -> Experiment:
     path, equals, value_text = text.partition("=")
     part_name, dot, key = path.strip().partition(".")
-    parts = {f.name for f in fields(found)} - {"dataset", "preset", "profile"}
+    parts = {f.name for f in fields(settings)} - {"dataset", "preset", "profile"}
     if not equals:
         raise ConfigurationError(f"{text!r} is not a setting; write PART.FIELD=VALUE, for example training.epochs=3")
     try:
         value = json.loads(value_text)
     except json.JSONDecodeError:
         value = value_text
-    part = getattr(found, _known("setting", part_name, parts))
+    part = getattr(settings, _known("setting", part_name, parts))
     if not dot:
         if part_name != "studies":
             raise ConfigurationError(
                 f"{text!r}: {part_name} has fields; name one, for example "
                 f"{part_name}.{fields(part)[0].name if part else 'slots'}=…"
             )
-        return replace(found, studies=value)
+        return replace(settings, studies=value)
     if part is None:
-        has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(found, name))))
-        raise ConfigurationError(f"{text!r}: the preset {found.preset!r} has no {part_name}; it has {has}")
+        has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(settings, name))))
+        raise ConfigurationError(f"{text!r}: the preset {settings.preset!r} has no {part_name}; it has {has}")
     old = getattr(part, _known(f"setting of {part_name}", key, [f.name for f in fields(part)]))
     if (
         old is not None
@@ -378,4 +378,4 @@ def _override(found: Experiment, text: str) -> Experiment:
         if not isinstance(old, tuple):
             raise ConfigurationError(f"{text!r}: {path} is a {type(old).__name__} ({old!r}), {value_text!r} is not")
         value = tuple(value)
-    return replace(found, **{part_name: replace(part, **{key: value})})
+    return replace(settings, **{part_name: replace(part, **{key: value})})
