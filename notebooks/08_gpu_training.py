@@ -1345,7 +1345,7 @@ budgets = {
 rows = {}
 for (on, preset), found in budgets.items():
     rows[on, preset] = {
-        "epochs": found.what.training.epochs,
+        "epochs": found.experiment.training.epochs,
         "steps": f"{found.steps:,}",
         "GiB": round(found.step.memory / 2**30, 1),
     }

@@ -134,9 +134,9 @@ def hugging_face(size: Size, beam: int) -> Work:
         "max_position_embeddings": max(size.patches, size.length) + 2,
     }
     layers = {
-        f"{part}_{what}": n
+        f"{part}_{quantity}": n
         for part in ("encoder", "decoder")
-        for what, n in (("layers", size.layers), ("attention_heads", size.heads))
+        for quantity, n in (("layers", size.layers), ("attention_heads", size.heads))
     }
     widths = {"encoder_ffn_dim": size.d_ff, "decoder_ffn_dim": size.d_ff}
     marks = {

@@ -53,10 +53,10 @@ class Group:
     reference: str
 
     def case(self, name: str) -> Case:
-        found = {case.name: case for case in self.cases}
-        if name not in found:
-            raise ConfigurationError(f"the group {self.name} has no case {name!r}; it has {', '.join(found)}")
-        return found[name]
+        by_name = {case.name: case for case in self.cases}
+        if name not in by_name:
+            raise ConfigurationError(f"the group {self.name} has no case {name!r}; it has {', '.join(by_name)}")
+        return by_name[name]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def measure(
     for case in group.cases:
         seconds, reference = median(times[case.name]), times[group.reference]
         share = case.flops() / seconds / best if case.flops else None
-        ratio = median(own / other for own, other in zip(times[case.name], reference, strict=False))
+        ratio = median(case_seconds / other for case_seconds, other in zip(times[case.name], reference, strict=False))
         rows.append(
             Measured(case.name, seconds, ratio, times[case.name], peak(group.name, case.name) if peak else None, share)
         )
@@ -155,14 +155,14 @@ def measure(
 
 def machine(peak_flops: float | None = None) -> dict[str, Any]:
     """What the figures were measured on."""
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "device": device_name(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    return found if peak_flops is None else found | {"matmul_peak_gflops": round(peak_flops / 1e9, 1)}
+    return description if peak_flops is None else description | {"matmul_peak_gflops": round(peak_flops / 1e9, 1)}
 
 
 def matmul_peak(size: int | None = None, repeats: int = 5, dtype: torch.dtype = torch.float32) -> float:
@@ -240,9 +240,9 @@ def table(results: Sequence[BenchmarkResult]) -> str:
         return ""
     on = results[0].machine
     gpu = "" if on["device"] == "cpu" else f"{on['device']}; "
-    said = (
+    measured_on = (
         f"{gpu}{on['processor']}, {on['threads']} thread{'s' if on['threads'] != 1 else ''}, Python "
         f"{on['python']}, "
         f"torch {on['torch']}"
     )
-    return said + "\n\n" + "\n\n".join(result.markdown() for result in results)
+    return measured_on + "\n\n" + "\n\n".join(result.markdown() for result in results)
