@@ -144,7 +144,7 @@ def doctor(
 
     from rrg_lib.data.doctor import SAMPLE, examine, sheet_of
 
-    found = examine(
+    examination = examine(
         path,
         dataset=dataset,
         layout=layout,
@@ -152,10 +152,10 @@ def doctor(
         sample=SAMPLE if sample is None else sample or None,
         progress=not quiet,
     )
-    typer.echo(found)
+    typer.echo(examination)
     page = sheet or workspace() / "doctor" / f"{path.resolve().name}.png"
-    typer.echo(f"pictures: {sheet_of(found.looks, found.source.collection.images, page)}")
-    raise typer.Exit(found.status)
+    typer.echo(f"pictures: {sheet_of(examination.looks, examination.source.collection.images, page)}")
+    raise typer.Exit(examination.status)
 
 
 @app.command()

@@ -141,10 +141,10 @@ def efficacy(
     from rrg_lib.experiments.reports import load_reports
     from rrg_lib.runtime.workspace import write_json
 
-    found = clinical_efficacy(load_reports(reports), _studies(split), against=against)
-    typer.echo(found.markdown())
+    scores = clinical_efficacy(load_reports(reports), _studies(split), against=against)
+    typer.echo(scores.markdown())
     if out:
-        write_json(out, found.to_json())
+        write_json(out, scores.to_json())
 
 
 @app.command()
@@ -157,10 +157,10 @@ def audit(
     from rrg_lib.evaluation.labeler_audit import audit as audited
     from rrg_lib.runtime.workspace import write_json
 
-    found = audited(_studies(split))
-    typer.echo(found.markdown())
+    labeler_audit = audited(_studies(split))
+    typer.echo(labeler_audit.markdown())
     if out:
-        write_json(out, found.to_json())
+        write_json(out, labeler_audit.to_json())
 
 
 def _studies(split: str):

@@ -84,14 +84,14 @@ def cmn_table_2(results: Results, where: Path | None) -> Drawn:
 
 @named
 def cmn_figure_3(results: Results, where: Path | None) -> Drawn:
-    (said,) = _printed(CMN, "Figure 3")
+    (printed,) = _printed(CMN, "Figure 3")
     (cost,) = (value for value in published() if value.quantity is Quantity.PARAMETERS)
     counted = {n: list(memory_cost(n).values())[:2] for n in SIZES}
     table = pd.DataFrame(counted, index=["all that CMN adds to BASE", "the matrix alone"]).T
     ours, why = swept(results, "cmn", "memory.slots", DRAWN, "BLEU-4"), _settings("cmn", "slots")
-    marks = {said.value: "BLEU-4 stops growing"}
+    marks = {printed.value: "BLEU-4 stops growing"}
     return Drawn(
-        figures.memory_size(table, (4096, cost.value), ours=ours, why=why, said=marks, name=where), "" if ours else why
+        figures.memory_size(table, (4096, cost.value), ours=ours, why=why, marks=marks, name=where), "" if ours else why
     )
 
 
@@ -209,9 +209,9 @@ PICTURE = "a picture without numbers"
 
 def _titled(figure: Figure, title: str, run: Run, where: Path | None, printed: str = PICTURE) -> Drawn:
     """A chapter's figure under the title of the paper's: what is printed of it, and of which run ours is."""
-    what = run.experiment
-    of = f"ours: {what.name}, {what.profile}, seed {what.training.seed}" + (
-        "; radiographs are drawn" if what.dataset == DRAWN else ""
+    experiment = run.experiment
+    of = f"ours: {experiment.name}, {experiment.profile}, seed {experiment.training.seed}" + (
+        "; radiographs are drawn" if experiment.dataset == DRAWN else ""
     )
     across = int(15 * figure.get_figwidth())  # characters
     lines = "\n".join(fill(line, across) for text in (title, f"printed: {printed}", of) for line in text.splitlines())
@@ -245,19 +245,19 @@ def _sweep(
     """BLEU-4 over a setting of the memory, where the paper names its best value alone."""
     (best,) = _printed(paper, place)
     ours, why = swept(results, preset, f"memory.{setting}", DRAWN, "BLEU-4"), _settings(preset, setting)
-    said = {best.value: f"{sign} = {best.value:g}:\nbest (text)"}
-    return Drawn(figures.sweep(title, sign, "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+    marks = {best.value: f"{sign} = {best.value:g}:\nbest (text)"}
+    return Drawn(figures.sweep(title, sign, "BLEU-4", marks=marks, ours=ours, why=why, name=where), "" if ours else why)
 
 
 def _case(preset: str, title: str, where: Path | None) -> Drawn:
     try:
         run = looks.trained_run(preset)
-        found = looks.case(run)
+        shown = looks.case(run)
     except CheckpointError as error:
         return _missing(title, error, where)
-    if found is None or not found.rows:
+    if shown is None or not shown.rows:
         return _missing(title, _NO_BOXES, where)
-    return _titled(chapter_04.word_regions(found.views, found.rows), title, run, where)
+    return _titled(chapter_04.word_regions(shown.views, shown.rows), title, run, where)
 
 
 def _table(paper: str, place: str, dataset: str, results: Results, where: Path | None) -> Drawn:

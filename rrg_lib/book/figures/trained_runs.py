@@ -28,23 +28,23 @@ from rrg_lib.experiments.run_folders import run_folder
 SHOWN_PROFILES = ("gpu", "laptop", "ci")
 
 
-def finished(what: Experiment) -> bool:
+def finished(experiment: Experiment) -> bool:
     """Whether its training has come to its end in this workspace, with these settings; nothing is made or trained to
     find out."""
-    folder = run_folder(what)
+    folder = run_folder(experiment)
     files = [folder / name for name in ("best.safetensors", "history.json", "experiment.json")]
     if not all(path.exists() for path in files):
         return False
     history, described = (json.loads(path.read_text(encoding="utf-8")) for path in files[1:])
-    return len(history) >= what.training.epochs and described["identity"]["experiment"] == what.hash
+    return len(history) >= experiment.training.epochs and described["identity"]["experiment"] == experiment.hash
 
 
 def trained_run(preset: str, dataset: str = "iu_phantom", *, seed: int | None = None) -> Run:
     """The run of a preset, of the largest profile that was trained to its end here. Raises `CheckpointError` naming the
     command when there is none."""
     for profile in SHOWN_PROFILES:
-        if finished(what := experiment(f"{dataset}/{preset}", profile, seed=seed)):
-            return Run.of(what, progress=False, trained=True)
+        if finished(settings := experiment(f"{dataset}/{preset}", profile, seed=seed)):
+            return Run.of(settings, progress=False, trained=True)
     raise CheckpointError(
         f"{dataset}/{preset} was trained in none of {', '.join(PROFILES)} here; run: rrg train {dataset}/{preset} "
         f"--profile laptop"
@@ -67,9 +67,9 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
     none."""
     generator, split, dataset = run.generator().requires_grad_(False), run.batches("test"), run.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in split.indices}
-    told = run.labels_told(split.indices, run.experiment.decoding)
+    given_labels = run.labels_told(split.indices, run.experiment.decoding)
     if study is None:
-        table = box_table(generator, split, references, told)
+        table = box_table(generator, split, references, given_labels)
         patches = 2 * run.extractor.patches_per_view
         small = table[table["chance"].between(1 / patches, 0.2)]
         if small.empty:
@@ -78,7 +78,9 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
     at = dataset.index(study)
     report = references[study]
     labels = (
-        None if told is None else torch.as_tensor(told[split.indices.index(at) : split.indices.index(at) + 1]).float()
+        None
+        if given_labels is None
+        else torch.as_tensor(given_labels[split.indices.index(at) : split.indices.index(at) + 1]).float()
     )
     seen = look(
         generator, split.collate([at]).inputs, [[dataset.vocabulary.ids[word] for word in report.split()]], labels
@@ -124,10 +126,10 @@ def slots(run: Run, *, most: int = 6) -> Slots:
     heads, n = generator.config.heads, memory.config.slots
     counts = {"image": torch.zeros(heads, n), "text": torch.zeros(heads, n)}
     for batch in split.loader(64):
-        output, said = generator(batch), batch.mask[:, :-1] > 0
+        output, is_word = generator(batch), batch.mask[:, :-1] > 0
         asked = {
             "image": output.image.indices.transpose(0, 1).flatten(1),
-            "text": output.text.indices.transpose(0, 1)[:, said].flatten(1),
+            "text": output.text.indices.transpose(0, 1)[:, is_word].flatten(1),
         }
         for who, rows in asked.items():
             counts[who] += torch.stack([torch.bincount(row, minlength=n) for row in rows])
@@ -188,22 +190,22 @@ def meetings_of_studies(run: Run, *, best: int = 10, every: int = 4) -> pd.DataF
     patches, words = (
         _chosen(part.indices, best, config.classes * config.prototypes + 1) for part in (output.image, output.text)
     )
-    said, found = batch.mask[:, :-1] > 0, []
-    for i, own in enumerate(gates):
-        alike = np.flatnonzero((gates == own).all(axis=1))
+    is_word, records = batch.mask[:, :-1] > 0, []
+    for i, gate in enumerate(gates):
+        alike = np.flatnonzero((gates == gate).all(axis=1))
         j = alike[(np.flatnonzero(alike == i)[0] + 1) % len(alike)]  # the next study behind the same gate
-        met = words[i][:, said[i]] @ patches[[i, j]].transpose(-2, -1)  # (2, h, words, S)
+        met = words[i][:, is_word[i]] @ patches[[i, j]].transpose(-2, -1)  # (2, h, words, S)
         low, high = np.quantile(met[0].numpy(), [0.25, 0.75])
-        found.append(
+        records.append(
             {
-                "labels": own.sum(),
+                "labels": gate.sum(),
                 "mean": met[0].mean().item(),
                 "low": low,
                 "high": high,
                 "other": met[1].mean().item() if j != i else np.nan,
             }
         )
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(records)
     open_ = table["labels"] * config.prototypes
     return table.assign(open=open_, chance=best * best / np.maximum(open_, best))
 
