@@ -507,14 +507,15 @@ def joined(
         )
     if missing or extra:
         difference = " and ".join(
-            f"{names[a]} {'lacks' if names[a][:3] != 'the' else 'lack'} {len(unmatched)} of {names[b]} ({named(unmatched)})"
+            f"{names[a]} {'lacks' if names[a][:3] != 'the' else 'lack'} {len(unmatched)} of {names[b]} "
+            f"({named(unmatched)})"
             for a, b, unmatched in ((0, 1, missing), (1, 0, extra))
             if unmatched
         )
         if not common:
             raise ReportError(
-                f"{difference}. Expected the same {len(references)} studies; complete the files, or score the {len(ids)} "
-                f"that both have with --common"
+                f"{difference}. Expected the same {len(references)} studies; complete the files, or score the "
+                f"{len(ids)} that both have with --common"
             )
         warnings.append(f"{difference}; only the {len(ids)} studies that both have are scored")
     if silent := [i for i in ids if empty(references[i])]:

@@ -134,7 +134,8 @@ class ReportScores:
         labeler, boot = provenance["labeler"], provenance["bootstrap"]
         lines += [
             f"- cleaning of both sides: {provenance['cleaning']['name']}, {provenance['cleaning']['does']}; it changed "
-            f"{provenance['cleaning']['predictions']} predictions and {provenance['cleaning']['references']} references",
+            f"{provenance['cleaning']['predictions']} predictions and {provenance['cleaning']['references']} "
+            f"references",
             "- references are scored whole: not cut to a system's longest report, no rare word replaced",
             f"- findings: labeler {labeler['version']} {labeler['hash']} on the texts as given; F1 in the first table "
             f"counts a doubted finding as negative; macro over labels that a reference has",

@@ -133,8 +133,8 @@ class Evaluation:
         provenance = self.provenance
         lines += [
             self._ceiling(),
-            f"- protocol {provenance['protocol']['name']} {provenance['protocol']['hash']}, vocabulary {provenance['vocabulary']}, "
-            f"studies {provenance['studies']['hash']}",
+            f"- protocol {provenance['protocol']['name']} {provenance['protocol']['hash']}, vocabulary "
+            f"{provenance['vocabulary']}, studies {provenance['studies']['hash']}",
         ]
         if any(row.intervals for row in self.rows):
             boot = provenance["bootstrap"]
@@ -152,14 +152,12 @@ class Evaluation:
         if math.isnan(self.references_finding_f1):
             return (
                 f"- {FINDING_F1} is not defined: {coded} of {n} studies have expert codes, none of them one of "
-                f"the "
-                f"findings"
+                f"the findings"
             )
         over = f", over the {coded} studies that have some" if coded < n else ""
         return (
-            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({provenance['label_set']}, labeler "
-            f"{provenance['labeler']['version']}, "
-            f"a doubted finding counts as said, against the experts' codes{over})"
+            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({provenance['label_set']}, "
+            f"labeler {provenance['labeler']['version']}, a doubted finding counts as said, against the experts' codes{over})"
         )
 
 

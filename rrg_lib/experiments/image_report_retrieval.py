@@ -114,8 +114,8 @@ def _encode(generator: Captioner, batch: Batch, neutral: Tensor, alignment: Pair
         )
     if neutral.shape != output.patches.shape[1:]:
         raise ConfigurationError(
-            f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(output.patches.shape[1:])}: make it from "
-            f"studies of the same dataset"
+            f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(output.patches.shape[1:])}: make it "
+            f"from studies of the same dataset"
         )
     is_word = batch.tokens[:, :-1] > 0  # (B, T - 1): the words alone, whatever the batch is padded to
     weights = is_word / is_word.sum(dim=1, keepdim=True).clamp(min=1)
