@@ -157,7 +157,8 @@ class Evaluation:
         over = f", over the {coded} studies that have some" if coded < n else ""
         return (
             f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({provenance['label_set']}, "
-            f"labeler {provenance['labeler']['version']}, a doubted finding counts as said, against the experts' codes{over})"
+            f"labeler {provenance['labeler']['version']}, a doubted finding counts as said, against the experts' codes"
+            f"{over})"
         )
 
 
