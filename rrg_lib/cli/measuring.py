@@ -154,10 +154,10 @@ def audit(
 ) -> None:
     """How far to trust the labeler: its answers on the references themselves, against the experts' codes, and the
     ceiling."""
-    from rrg_lib.evaluation.labeler_audit import audit as audited
+    from rrg_lib.evaluation.labeler_audit import audit_labeler
     from rrg_lib.runtime.workspace import write_json
 
-    labeler_audit = audited(_studies(split))
+    labeler_audit = audit_labeler(_studies(split))
     typer.echo(labeler_audit.markdown())
     if out:
         write_json(out, labeler_audit.to_json())

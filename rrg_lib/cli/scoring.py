@@ -11,7 +11,7 @@ from rrg_lib.cli.options import SplitName, app
 from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 
 if TYPE_CHECKING:
-    from rrg_lib.evaluation.report_files import Pairs, ReportFile
+    from rrg_lib.evaluation.report_files import ReportFile, ReportPairs
 
 _ID_HELP = "The column of study ids; by default told from common names."
 
@@ -139,7 +139,7 @@ def _pairs(
     reference: str | None,
     cleaning: str,
     common: bool,
-) -> list[Pairs]:
+) -> list[ReportPairs]:
     """What each file of predictions is held against: its own references, those of a file apart, or the collection's
     own."""
     from rrg_lib.evaluation.report_files import read_reports
@@ -161,7 +161,7 @@ def _pairs(
     return paired
 
 
-def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleaning: str, common: bool) -> Pairs:
+def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleaning: str, common: bool) -> ReportPairs:
     from dataclasses import replace
 
     from rrg_lib.data.iu_xray import studies
@@ -204,7 +204,7 @@ def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleanin
     return replace(pairs, notes=(*notes, *pairs.notes))
 
 
-def _same_studies(systems: list[Pairs], files: list[Path], common: bool) -> list[Pairs]:
+def _same_studies(systems: list[ReportPairs], files: list[Path], common: bool) -> list[ReportPairs]:
     """Two systems on the studies that both are scored on, in one order."""
     from dataclasses import replace
 

@@ -103,14 +103,14 @@ def _auc(attention: np.ndarray, cover: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Mention:
+class FindingMention:
     """A finding that a report asserts, and the places of the words that assert it, counted from 0."""
 
     finding: str
     words: tuple[int, ...]
 
 
-def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Mention]:
+def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[FindingMention]:
     """The findings that a cleaned report asserts, sentence by sentence, as the labeler reads them: the words of each
     first match."""
     labeler = labeler or KeywordLabeler()
@@ -123,7 +123,7 @@ def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Me
                     sentence.count(" ", 0, match.start()),
                     sentence.count(" ", 0, len(sentence[: match.end()].rstrip())),
                 )
-                mentions.append(Mention(finding, tuple(range(first + begin, first + end + 1))))
+                mentions.append(FindingMention(finding, tuple(range(first + begin, first + end + 1))))
         first += sentence.count(" ") + 2  # its words and the " . " after it
     return mentions
 
@@ -225,7 +225,7 @@ def box_table(
     Raises `ReportError` for a study without a report, or words that are not of the vocabulary.
     """
     dataset, labeler = batches.dataset, KeywordLabeler()
-    wanted: list[tuple[int, Mention]] = []
+    wanted: list[tuple[int, FindingMention]] = []
     for i in batches.indices:
         if dataset.ids[i] not in reports:
             raise ReportError(f"study {dataset.ids[i]!r} has no report")

@@ -472,7 +472,7 @@ def _texts(rows: Rows, column: str, kind: str, notes: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ReportPairs:
     """Predictions and references of the same studies in the order of `ids`, with what was noted and warned of on the
     way. No reference is empty; an empty prediction says nothing, and scores so."""
 
@@ -490,7 +490,7 @@ def joined(
     names: tuple[str, str] = ("the predictions", "the references"),
     common: bool = False,
     empty: Callable[[str], bool] = lambda text: not text.strip(),
-) -> Pairs:
+) -> ReportPairs:
     """Predictions and references by id. `common` scores the studies that both have, and says how many were not.
 
     `empty` says whether a text has nothing to score. Raises `ReportError` when the ids differ (unless `common`), or
@@ -528,7 +528,7 @@ def joined(
             raise ReportError(f"every reference of {names[1]} is empty. Expected reports; name the column of texts")
     if none := [i for i in ids if empty(predictions[i])]:
         warnings.append(f"{len(none)} predictions are empty ({named(none)}): they count as reports that say nothing")
-    return Pairs(
+    return ReportPairs(
         tuple(ids),
         tuple("" if empty(predictions[i]) else predictions[i] for i in ids),
         tuple(references[i] for i in ids),

@@ -31,7 +31,7 @@ from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, clinical_scores
 from rrg_lib.evaluation.comparison import Comparison, comparison_markdown
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, nlg_scores
-from rrg_lib.evaluation.report_files import Pairs
+from rrg_lib.evaluation.report_files import ReportPairs
 from rrg_lib.evaluation.report_signs import signs, uncleaned
 from rrg_lib.evaluation.resampling import (
     LEVEL,
@@ -225,9 +225,9 @@ def cleaner(name: str) -> Callable[[str], str]:
 
 
 def score_reports(
-    pairs: Pairs,
+    pairs: ReportPairs,
     *,
-    other: Pairs | None = None,
+    other: ReportPairs | None = None,
     names: tuple[str, ...] = ("predictions",),
     cleaning: str = "r2gen",
     metrics: Sequence[str] = METRICS,
@@ -341,7 +341,7 @@ class _Judge:
     """Scores one set of reports after another against the same references; METEOR is asked no more once Java has
     failed."""
 
-    def __init__(self, pairs: Pairs, cleaning: str, metrics: tuple[str, ...], seed: int):
+    def __init__(self, pairs: ReportPairs, cleaning: str, metrics: tuple[str, ...], seed: int):
         self.pairs, self.clean, self.seed = pairs, cleaner(cleaning), seed
         self.references = {study: self.clean(text) for study, text in zip(pairs.ids, pairs.references, strict=True)}
         self.labeler, self.not_computed = ReportLabeler(), {}

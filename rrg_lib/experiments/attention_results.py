@@ -121,7 +121,7 @@ def stored_attention(
 ) -> list[AttentionQuality]:
     """The shipped measurements, of one profile, one dataset or one protocol if named, in the order of their names."""
     measurements = []
-    for name, data in sorted(package_data.attention().items()):
+    for name, data in sorted(package_data.records("attention").items()):
         frame = pd.DataFrame(data["rows"])
         frame = frame.assign(**frame[frame.columns.difference(_KEYS)].astype(float))
         experiment = Experiment.from_json(data["run"]["experiment"])

@@ -78,7 +78,7 @@ def looked(look: str, ratio: str) -> dict[str, Looked]:
     chance, or "own" over the maps of other studies, all findings together; of the classifier's labels where a memory
     was told any."""
     by_protocol: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for record in package_data.attention().values():
+    for record in package_data.records("attention").values():
         run = record["run"]
         experiment = run["experiment"]
         if (experiment["dataset"], experiment["profile"]) != (DRAWN, PROFILE) or run["decoding"].get(

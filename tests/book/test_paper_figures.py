@@ -136,7 +136,7 @@ class FakeRun:
 def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(looks, "trained_run", lambda preset: FakeRun)
-    case = looks.Case(
+    case = looks.AttendedStudy(
         "s",
         rng.integers(0, 255, (2, 64, 64), dtype=np.uint8),
         [WordMaps("heart", [Box("Cardiomegaly", 0, 8, 8, 30, 30)], {"a": rng.random(98)})],
@@ -146,7 +146,7 @@ def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
     monkeypatch.setattr(
         looks,
         "slots",
-        lambda run: looks.Slots(rng.random((40, 8)), np.full(40, 1 / 40), np.full(40, 1 / 40), {"Device": 3}),
+        lambda run: looks.SlotUse(rng.random((40, 8)), np.full(40, 1 / 40), np.full(40, 1 / 40), {"Device": 3}),
     )
     monkeypatch.setattr(looks, "prototypes", lambda run: {"trained": rng.random((14 * 4, 8))})
     table = pd.DataFrame(

@@ -28,7 +28,7 @@ def test_a_value_is_made_once(home):
         1,
     )
     assert second.seconds == first.seconds
-    assert remembered("things", ["a", 2], make).cached is False and remembered("other", ["a", 1], make).found is False
+    assert remembered("things", ["a", 2], make).cached is False and remembered("other", ["a", 1], make).cached is False
 
 
 def test_a_damaged_or_foreign_file_is_made_again(home):

@@ -52,7 +52,7 @@ def trained_run(preset: str, dataset: str = "iu_phantom", *, seed: int | None = 
 
 
 @dataclass(frozen=True)
-class Case:
+class AttendedStudy:
     """One study to look at: its views (V, H, W), and a row of maps for each finding that its reference report
     asserts."""
 
@@ -61,7 +61,7 @@ class Case:
     rows: list[WordMaps]
 
 
-def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
+def attended_study(run: Run, *, most: int = 2, study: str | None = None) -> AttendedStudy | None:
     """A test study, its reference read into the generator: by default the one with the most asserted findings in boxes
     between a patch and a fifth of the pictures (first of equals); None where no study has boxes, as real ones have
     none."""
@@ -92,22 +92,22 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
         if seen.text is not None:
             maps = {SHARED_SLOTS: seen.overlap(0, mention.words).weight.numpy(), **maps}
         rows.append(WordMaps(" ".join(report.split()[word] for word in mention.words), boxes, maps))
-    return Case(study, dataset.views(at), [row for row in rows if row.boxes][:most])
+    return AttendedStudy(study, dataset.views(at), [row for row in rows if row.boxes][:most])
 
 
-def side_by_side(runs: Mapping[str, Run], study: str) -> Case:
+def side_by_side(runs: Mapping[str, Run], study: str) -> AttendedStudy:
     """The same words of one study, the first finding of its report that has boxes, as several systems' decoders look
     while they read them: a row a system, under its name. Cross-attention is the look that all of them have."""
     rows = []
     for whose, run in runs.items():
-        shown = case(run, most=1, study=study)
+        shown = attended_study(run, most=1, study=study)
         (row,) = shown.rows
         rows.append(replace(row, maps={CROSS_ATTENTION: row.maps[CROSS_ATTENTION]}, whose=whose))
-    return Case(study, shown.views, rows)
+    return AttendedStudy(study, shown.views, rows)
 
 
 @dataclass(frozen=True)
-class Slots:
+class SlotUse:
     """A memory laid open: its matrix (N, d), each modality's share of its asking that goes to a slot (N,), and the slot
     each finding's word weighs most."""
 
@@ -118,7 +118,7 @@ class Slots:
 
 
 @torch.no_grad()
-def slots(run: Run, *, most: int = 6) -> Slots:
+def slot_use(run: Run, *, most: int = 6) -> SlotUse:
     """Who asks which slot of a CMN over the test studies, patches and (reference) words, and where the words of its
     most frequent findings go."""
     generator, split, dataset = run.generator(), run.batches("test"), run.dataset
@@ -151,7 +151,7 @@ def slots(run: Run, *, most: int = 6) -> Slots:
         words[finding] = int(
             torch.zeros(n).index_add(0, response.indices.flatten(), response.weights.flatten()).argmax()
         )
-    return Slots(memory.matrices["shared"].numpy(), share["image"], share["text"], words)
+    return SlotUse(memory.matrices["shared"].numpy(), share["image"], share["text"], words)
 
 
 @torch.no_grad()
