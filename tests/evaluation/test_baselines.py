@@ -150,7 +150,7 @@ def test_written_reports_are_found_again_but_not_for_another_task(task):
     )
     relabelled = replace(small, studies=tuple(replace(study, findings=()) for study in small.studies))
     for other in (replace(small, val=small.val[1:]), replace(small, train=small.train[1:]), relabelled):
-        assert not kept_hypotheses("c", other, seed=1).found
+        assert not kept_hypotheses("c", other, seed=1).cached
     with pytest.raises(UnknownNameError, match="nearest: c"):
         kept_hypotheses("cc", small)
 
