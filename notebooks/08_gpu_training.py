@@ -72,9 +72,9 @@ from rrg_lib.models.report_loss import report_loss, summed_report_loss
 from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, step_cost, training_step, workloads
 from rrg_lib.performance.harness import machine, matmul_peak
 from rrg_lib.performance.reads import GROWTH
-from rrg_lib.performance.stored import stored
+from rrg_lib.performance.stored import stored_benchmarks
 from rrg_lib.runtime.checkpoint import load_tensors
-from rrg_lib.runtime.device import finish, this_device
+from rrg_lib.runtime.device import synchronize, this_device
 from rrg_lib.runtime.distributed import Share
 from rrg_lib.runtime.package_data import table as shipped
 from rrg_lib.training import TrainingConfig, build_optimizer
@@ -87,7 +87,7 @@ from rrg_lib.training import TrainingConfig, build_optimizer
 # 1. **One function decides**; everything else asks it. Here `this_device()`.
 # 2. New tensors are made **where their neighbours are**: `torch.zeros(n, device=x.device)`, not `.cuda()`.
 # 3. A number is read back (`.item()`, `print`) **once a step**, not once an operation: the GPU must finish first.
-# 4. The clock is read **after waiting**: a GPU answers before it has computed. Here `finish()`.
+# 4. The clock is read **after waiting**: a GPU answers before it has computed. Here `synchronize()`.
 
 # %%
 print(inspect.getsource(this_device))
@@ -154,7 +154,7 @@ def loss_of(generator, batch):
 
 
 def now():
-    finish(device)  # wait for the GPU before reading the clock
+    synchronize(device)  # wait for the GPU before reading the clock
     return time.perf_counter()
 
 
@@ -498,7 +498,7 @@ Markdown(
 # studies, patches ready. Twice what we counted for eight, in as many launches:
 
 # %%
-benchmarks = stored()
+benchmarks = stored_benchmarks()
 
 
 def measured(group):
@@ -651,7 +651,7 @@ activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no notes of the profiler about itself
 with profile(activities=activities) as trace:
     step()
-    finish(device)
+    synchronize(device)
 own_time = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
 events = [
     (event.key, event.count, getattr(event, own_time) / 1e3)
@@ -1345,7 +1345,7 @@ budgets = {
 rows = {}
 for (on, preset), found in budgets.items():
     rows[on, preset] = {
-        "epochs": found.what.training.epochs,
+        "epochs": found.experiment.training.epochs,
         "steps": f"{found.steps:,}",
         "GiB": round(found.step.memory / 2**30, 1),
     }

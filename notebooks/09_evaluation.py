@@ -59,7 +59,7 @@ from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
 from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, finding_f1
 from rrg_lib.evaluation.efficacy import AGAINST, ATTRIBUTES, efficacy_key
-from rrg_lib.evaluation.labeler_audit import audit, explained
+from rrg_lib.evaluation.labeler_audit import audit_labeler, explained
 from rrg_lib.evaluation.nlg import METRICS, nlg_scores
 from rrg_lib.evaluation.resampling import bootstrap_weights, interval, over_seeds, paired_randomisation
 from rrg_lib.evaluation.score_table import Evaluation
@@ -682,7 +682,7 @@ say(
 # Before a labeler judges a model, judge the labeler: let it read the references and compare with the experts' codes, answer by answer.
 
 # %%
-audited = audit(studies["test"], reader)
+audited = audit_labeler(studies["test"], reader)
 figures.answers(audited.confusion["drawn-13"], name="09_answers")
 
 # %% [markdown]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -233,6 +232,8 @@ class Trainer:
             raise ConfigurationError(
                 f"mixed_precision={config.mixed_precision} needs a GPU, and this runs on a CPU; no and bf16 are there"
             )
+        from accelerate import Accelerator  # takes a second: a preset holds settings of this module, and trains nothing
+
         # accelerate has one precision a process, and one process may train several runs: theirs is this class' own.
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", gradient_accumulation_steps=config.accumulate)
         self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=config.mixed_precision == "fp16")

@@ -79,7 +79,7 @@ def require(edition: str) -> None:
 def read_lock(path: Path = LOCK) -> list[Locked]:
     """The entries of a lock file, as `make lock` writes it. Raises `EditionError` naming the first line that pins no
     version."""
-    found = []
+    entries = []
     text = re.sub(r"\s*\\\n\s*", " ", Path(path).read_text(encoding="utf-8"))
     for line in text.splitlines():
         entry = line.partition(" #")[0].strip()
@@ -93,8 +93,8 @@ def read_lock(path: Path = LOCK) -> list[Locked]:
                 f"{path}: {entry[:80]!r} does not pin one version of a package; write the lock anew: make lock"
             )
         name, number, marker, hashes = pinned.groups()
-        found.append(Locked(normalised(name), number, marker or "", tuple(re.findall(r"[0-9a-f]{64}", hashes))))
-    return found
+        entries.append(Locked(normalised(name), number, marker or "", tuple(re.findall(r"[0-9a-f]{64}", hashes))))
+    return entries
 
 
 def normalised(name: str) -> str:

@@ -52,16 +52,16 @@ for name in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and what to do about it. `level` is 0 when it will do, 1 when something will
+    """One thing looked at: its state, and what to do about it. `level` is 0 when it will do, 1 when something will
     go less well, 2 when `make book` can't be run; advice at level 0 is a remark."""
 
     name: str
-    found: str
+    state: str
     level: int = 0
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{_WORDS[self.level]:<8} {self.name:<10} {self.found}" + (
+        return f"{_WORDS[self.level]:<8} {self.name:<10} {self.state}" + (
             f"\n{'':<20}{self.advice}" if self.advice else ""
         )
 
@@ -106,17 +106,17 @@ def examine_environment() -> Environment:
     )
 
 
-def python(found: tuple[int, ...] = sys.version_info[:3], bits: int = 64 if sys.maxsize > 2**32 else 32) -> Check:
+def python(version: tuple[int, ...] = sys.version_info[:3], bits: int = 64 if sys.maxsize > 2**32 else 32) -> Check:
     """Python 3.11 or newer, of 64 bits: there is no PyTorch for others."""
-    said = f"{'.'.join(map(str, found))}, {bits} bits, {platform.system()} {platform.machine()}"
-    if found < (3, 11) or bits < 64:
+    state = f"{'.'.join(map(str, version))}, {bits} bits, {platform.system()} {platform.machine()}"
+    if version < (3, 11) or bits < 64:
         return Check(
             "Python",
-            said,
+            state,
             2,
             "Python 3.11 or newer of 64 bits is needed; then, in the book's folder: make install PYTHON=python3.12",
         )
-    return Check("Python", said)
+    return Check("Python", state)
 
 
 def edition(checkout: Path = CHECKOUT) -> Check:
@@ -175,11 +175,11 @@ def import_faults(names: Sequence[str]) -> list[str]:
         lines, ended = done.stdout.splitlines(), f"ended Python with {done.returncode}" if done.returncode else ""
     except subprocess.TimeoutExpired as error:
         lines, ended = _text(error.stdout).splitlines(), f"took more than {IMPORT_SECONDS} s"
-    said = [
+    events = [
         line.split(" ", 2) for line in lines if line.startswith(("trying ", "fault "))
     ]  # packages print things of their own
-    faults = [f"{name} can't be imported ({what[0][:160]})" for kind, name, *what in said if kind == "fault"]
-    return [*faults, f"importing {said[-1][1]} {ended}"] if ended and said else faults
+    faults = [f"{name} can't be imported ({message[0][:160]})" for kind, name, *message in events if kind == "fault"]
+    return [*faults, f"importing {events[-1][1]} {ended}"] if ended and events else faults
 
 
 def _module(name: str) -> str | None:
@@ -235,7 +235,7 @@ def device() -> Check:
     if chosen.type == "cuda":
         size = torch.cuda.get_device_properties(chosen).total_memory / GIB
         return Check("device", f"{device_name()}, {size:.0f} GiB; torch {torch.__version__}")
-    said = f"processor, {os.cpu_count()} cores, {torch.get_num_threads()} threads; torch {torch.__version__}"
+    state = f"processor, {os.cpu_count()} cores, {torch.get_num_threads()} threads; torch {torch.__version__}"
     if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
         why = (
             f"the driver is too old for its CUDA {torch.version.cuda}"
@@ -244,12 +244,15 @@ def device() -> Check:
         )
         return Check(
             "device",
-            f"{said}; there is an NVIDIA driver, and PyTorch sees no GPU",
+            f"{state}; there is an NVIDIA driver, and PyTorch sees no GPU",
             1,
             f"Perhaps {why}: compare with what nvidia-smi says.",
         )
     return Check(
-        "device", said, 0, "Enough for the profiles ci and laptop; the profile gpu, the published setting, needs a GPU."
+        "device",
+        state,
+        0,
+        "Enough for the profiles ci and laptop; the profile gpu, the published setting, needs a GPU.",
     )
 
 
@@ -264,15 +267,15 @@ def java() -> Check:
     done = subprocess.run(
         [chosen, *JAVA_OPTIONS, "-version"], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
     )
-    told = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[0]
+    first_line = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[0]
     if done.returncode:
         return Check(
             "Java",
-            f"starts, but not as METEOR needs it ({' '.join(JAVA_OPTIONS)}): {told}",
+            f"starts, but not as METEOR needs it ({' '.join(JAVA_OPTIONS)}): {first_line}",
             2,
             "Give it 1 GiB of memory, or set JAVA_HOME.",
         )
-    return Check("Java", told)
+    return Check("Java", first_line)
 
 
 def memory() -> Check:
@@ -292,14 +295,14 @@ def memory() -> Check:
 
 
 def _container_limits() -> list[int]:
-    found = []
+    limits = []
     for path in _LIMITS:
         try:
             text = path.read_text(encoding="ascii").strip()
         except OSError:
             continue
-        found += [int(text)] if text.isdigit() else []  # "max" is no limit
-    return found
+        limits += [int(text)] if text.isdigit() else []  # "max" is no limit
+    return limits
 
 
 def load(percent: float | None = None, waiting: float | None = None, cores: int | None = None) -> Check:
@@ -314,9 +317,9 @@ def load(percent: float | None = None, waiting: float | None = None, cores: int 
     cores = cores or os.cpu_count() or 1
     percent = psutil.cpu_percent(interval=LOOK_SECONDS) if percent is None else percent
     waiting = psutil.getloadavg()[0] if waiting is None else waiting
-    said = f"{percent:.0f} % of {cores} cores in use, {waiting:.1f} processes at work in the last minute"
+    state = f"{percent:.0f} % of {cores} cores in use, {waiting:.1f} processes at work in the last minute"
     if percent < BUSY_PERCENT and waiting < cores:
-        return Check("load", f"quiet: {said}")
+        return Check("load", f"quiet: {state}")
     policy = os.environ.get(POLICY, "")
     spins = (
         ""
@@ -325,7 +328,7 @@ def load(percent: float | None = None, waiting: float | None = None, cores: int 
     )
     return Check(
         "load",
-        f"busy: {said}",
+        f"busy: {state}",
         0,
         f"Something else is at work: stated minutes don't hold, and times measured now say little. {spins}Wait for it, "
         f"or give each its own part of the "
@@ -348,10 +351,10 @@ def disk() -> Check:
 
 def _enough(name: str, total: int, free: int, need: tuple[float, float], advice: str) -> Check:
     level = 2 if free < need[0] * GIB else int(free < need[1] * GIB)
-    said = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    state = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
     return Check(
         name,
-        said + (f"; {need[0]} are needed, {need[1]} are comfortable" if level else ""),
+        state + (f"; {need[0]} are needed, {need[1]} are comfortable" if level else ""),
         level,
         advice if level else "",
     )

@@ -81,7 +81,7 @@ def typed_numbers(markdown: str, places: Iterable[str] = ()) -> list[TypedNumber
     prose, places = markdown, {*places, *sections(markdown)}
     for pattern in (_NOT_PROSE, _PLACES, _CHOSEN):
         prose = pattern.sub(_blanked, prose)
-    found, start = [], 0
+    typed, start = [], 0
     for end in [*(match.end() for match in _BLOCK_END.finditer(prose)), len(prose)]:
         block, line = prose[start:end], markdown.count("\n", 0, start) + 1
         markers = [match["reason"].strip() for match in _MARKER.finditer(block)]
@@ -98,7 +98,7 @@ def typed_numbers(markdown: str, places: Iterable[str] = ()) -> list[TypedNumber
             )
         if not markers:
             shown = markdown[start:end]
-            found += [
+            typed += [
                 TypedNumber(
                     number.group().strip(), line + text.count("\n", 0, number.start()), _around(shown, number.start())
                 )
@@ -106,7 +106,7 @@ def typed_numbers(markdown: str, places: Iterable[str] = ()) -> list[TypedNumber
                 if number.group().strip() not in places
             ]
         start = end
-    return found
+    return typed
 
 
 def say(text: str, **values: Any) -> Markdown:

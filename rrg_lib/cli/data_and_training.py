@@ -144,7 +144,7 @@ def doctor(
 
     from rrg_lib.data.doctor import SAMPLE, examine, sheet_of
 
-    found = examine(
+    examination = examine(
         path,
         dataset=dataset,
         layout=layout,
@@ -152,10 +152,10 @@ def doctor(
         sample=SAMPLE if sample is None else sample or None,
         progress=not quiet,
     )
-    typer.echo(found)
+    typer.echo(examination)
     page = sheet or workspace() / "doctor" / f"{path.resolve().name}.png"
-    typer.echo(f"pictures: {sheet_of(found.looks, found.source.collection.images, page)}")
-    raise typer.Exit(found.status)
+    typer.echo(f"pictures: {sheet_of(examination.looks, examination.source.collection.images, page)}")
+    raise typer.Exit(examination.status)
 
 
 @app.command()
@@ -347,7 +347,7 @@ def bench(
     import torch
 
     from rrg_lib.performance.cases import find_group
-    from rrg_lib.performance.harness import measure, memory_in_a_process, table
+    from rrg_lib.performance.harness import benchmark_markdown, measure, memory_in_a_process
     from rrg_lib.performance.sizes import find_size
     from rrg_lib.runtime.workspace import write_json
 
@@ -369,4 +369,4 @@ def bench(
         results.append(measure(group, repeats=repeats, peak=peak if in_process else None, progress=progress))
         if out:  # each time: who stops a long measurement keeps the groups that are done
             write_json(out, [result.to_json() for result in results])
-    typer.echo(table(results))
+    typer.echo(benchmark_markdown(results))

@@ -141,10 +141,10 @@ def efficacy(
     from rrg_lib.experiments.reports import load_reports
     from rrg_lib.runtime.workspace import write_json
 
-    found = clinical_efficacy(load_reports(reports), _studies(split), against=against)
-    typer.echo(found.markdown())
+    scores = clinical_efficacy(load_reports(reports), _studies(split), against=against)
+    typer.echo(scores.markdown())
     if out:
-        write_json(out, found.to_json())
+        write_json(out, scores.to_json())
 
 
 @app.command()
@@ -154,13 +154,13 @@ def audit(
 ) -> None:
     """How far to trust the labeler: its answers on the references themselves, against the experts' codes, and the
     ceiling."""
-    from rrg_lib.evaluation.labeler_audit import audit as audited
+    from rrg_lib.evaluation.labeler_audit import audit_labeler
     from rrg_lib.runtime.workspace import write_json
 
-    found = audited(_studies(split))
-    typer.echo(found.markdown())
+    labeler_audit = audit_labeler(_studies(split))
+    typer.echo(labeler_audit.markdown())
     if out:
-        write_json(out, found.to_json())
+        write_json(out, labeler_audit.to_json())
 
 
 def _studies(split: str):

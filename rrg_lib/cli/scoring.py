@@ -11,7 +11,7 @@ from rrg_lib.cli.options import SplitName, app
 from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 
 if TYPE_CHECKING:
-    from rrg_lib.evaluation.report_files import Pairs, ReportFile
+    from rrg_lib.evaluation.report_files import ReportFile, ReportPairs
 
 _ID_HELP = "The column of study ids; by default told from common names."
 
@@ -78,10 +78,10 @@ def score(
         (pairs,) = paired
         table = convention_table(pairs.predictions, pairs.references)
         rows = table.table()
-        said = "".join(f"**Warning**: {w}\n" for w in pairs.warnings)
-        shown = said + table.markdown(names[0]) + "".join(f"- {note}\n" for note in pairs.notes)
-        found = {"markdown": shown, "json": {**table.to_json(), "warnings": list(pairs.warnings)}}
-        found["csv"] = csv_text([list(rows.columns), *rows.to_numpy().tolist()])
+        warnings = "".join(f"**Warning**: {w}\n" for w in pairs.warnings)
+        shown = warnings + table.markdown(names[0]) + "".join(f"- {note}\n" for note in pairs.notes)
+        by_format = {"markdown": shown, "json": {**table.to_json(), "warnings": list(pairs.warnings)}}
+        by_format["csv"] = csv_text([list(rows.columns), *rows.to_numpy().tolist()])
     else:
         scores = score_reports(
             paired[0],
@@ -92,10 +92,10 @@ def score(
             baselines=baselines,
             seed=seed,
         )
-        found = {"markdown": scores.markdown(), "json": scores.to_json(), "csv": scores.csv()}
-    typer.echo(found["markdown"])
+        by_format = {"markdown": scores.markdown(), "json": scores.to_json(), "csv": scores.csv()}
+    typer.echo(by_format["markdown"])
     if out:
-        write_result(out, **found)
+        write_result(out, **by_format)
         typer.echo(f"in {out}")
 
 
@@ -139,7 +139,7 @@ def _pairs(
     reference: str | None,
     cleaning: str,
     common: bool,
-) -> list[Pairs]:
+) -> list[ReportPairs]:
     """What each file of predictions is held against: its own references, those of a file apart, or the collection's
     own."""
     from rrg_lib.evaluation.report_files import read_reports
@@ -147,21 +147,21 @@ def _pairs(
     apart = None
     if references:
         apart = read_reports(references, id_column=id_column, reference=reference, holds="references")
-    own = {} if references else {"reference": reference}
-    read = [read_reports(path, id_column=id_column, prediction=prediction, **own) for path in files]
-    found = [_pair(file, apart, read[0], cleaning, common) for file in read]
-    if len(found) == 2 and (found[0].ids != found[1].ids):
-        found = _same_studies(found, files, common)
-    if len(found) == 2 and found[0].references != found[1].references:
-        differ = sum(a != b for a, b in zip(found[0].references, found[1].references, strict=True))
+    columns = {} if references else {"reference": reference}
+    read = [read_reports(path, id_column=id_column, prediction=prediction, **columns) for path in files]
+    paired = [_pair(file, apart, read[0], cleaning, common) for file in read]
+    if len(paired) == 2 and (paired[0].ids != paired[1].ids):
+        paired = _same_studies(paired, files, common)
+    if len(paired) == 2 and paired[0].references != paired[1].references:
+        differ = sum(a != b for a, b in zip(paired[0].references, paired[1].references, strict=True))
         raise ReportError(
-            f"{files[0]} and {files[1]} hold other references for {differ} of {len(found[0].ids)} studies. Expected "
+            f"{files[0]} and {files[1]} hold other references for {differ} of {len(paired[0].ids)} studies. Expected "
             f"the same; give them once with --references"
         )
-    return found
+    return paired
 
 
-def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleaning: str, common: bool) -> Pairs:
+def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleaning: str, common: bool) -> ReportPairs:
     from dataclasses import replace
 
     from rrg_lib.data.iu_xray import studies
@@ -204,16 +204,16 @@ def _pair(file: ReportFile, apart: ReportFile | None, first: ReportFile, cleanin
     return replace(pairs, notes=(*notes, *pairs.notes))
 
 
-def _same_studies(found: list[Pairs], files: list[Path], common: bool) -> list[Pairs]:
+def _same_studies(systems: list[ReportPairs], files: list[Path], common: bool) -> list[ReportPairs]:
     """Two systems on the studies that both are scored on, in one order."""
     from dataclasses import replace
 
-    a, b = found
+    a, b = systems
     theirs = set(b.ids)
     both = [i for i in a.ids if i in theirs]
     if len(both) == len(a.ids) == len(b.ids) or (common and both):
         several = []
-        for pairs in found:
+        for pairs in systems:
             rows = {i: k for k, i in enumerate(pairs.ids)}
             order = [rows[i] for i in both]
             left = len(pairs.ids) - len(both)

@@ -193,8 +193,8 @@ def _build(
     if rejected:
         save_rejected(folder / REJECTED, rejected)
     write_json(folder / VOCABULARY, vocabulary.to_json())
-    told = {"left_out": source.left_out()} if source.left_out() else {}
-    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | told)
+    left_out = {"left_out": source.left_out()} if source.left_out() else {}
+    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | left_out)
 
 
 def _check_there(source: Source, max_rejected: float) -> None:

@@ -124,7 +124,7 @@ def boxes_of(row: dict[str, Any]) -> tuple[Box, ...]:
     return tuple(Box(**box) for box in row["boxes"])
 
 
-def digest(rows: Iterable[dict[str, Any]]) -> str:
+def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
     """SHA-256 of the content of rows, whatever Arrow version or file they are in."""
     total = hashlib.sha256()
     for one in rows:
@@ -150,7 +150,7 @@ def write_shard(path: Path, source: Source, studies: Sequence[Study], vocabulary
         rejected += [Rejected(study.id, file, reason, not len(picture.views)) for file, reason in picture.rejected]
         if len(picture.views) or not picture.rejected:
             rows.append(row(study, picture, source, vocabulary))
-    metadata = {_REQUEST: request.encode(), _DIGEST: digest(rows).encode()}
+    metadata = {_REQUEST: request.encode(), _DIGEST: rows_digest(rows).encode()}
     if rejected:
         metadata[_REJECTED] = json.dumps(rejected, ensure_ascii=False).encode()
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata))
@@ -183,7 +183,7 @@ def sound_shard(path: Path, ids: Sequence[str], request: str) -> Shard | None:
             and table.schema.equals(SCHEMA)
             and stored_ids == [name for name in ids if name not in dropped]
         )
-        content = digest(table.to_pylist()) if sound else ""
+        content = rows_digest(table.to_pylist()) if sound else ""
         if not sound or content != metadata[_DIGEST].decode():
             return None
     except (

@@ -103,14 +103,14 @@ def _auc(attention: np.ndarray, cover: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Mention:
+class FindingMention:
     """A finding that a report asserts, and the places of the words that assert it, counted from 0."""
 
     finding: str
     words: tuple[int, ...]
 
 
-def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Mention]:
+def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[FindingMention]:
     """The findings that a cleaned report asserts, sentence by sentence, as the labeler reads them: the words of each
     first match."""
     labeler = labeler or KeywordLabeler()
@@ -123,7 +123,7 @@ def find_mentions(report: str, labeler: KeywordLabeler | None = None) -> list[Me
                     sentence.count(" ", 0, match.start()),
                     sentence.count(" ", 0, len(sentence[: match.end()].rstrip())),
                 )
-                mentions.append(Mention(finding, tuple(range(first + begin, first + end + 1))))
+                mentions.append(FindingMention(finding, tuple(range(first + begin, first + end + 1))))
         first += sentence.count(" ") + 2  # its words and the " . " after it
     return mentions
 
@@ -185,8 +185,8 @@ class Looks:
             self.text.indices[study][:, at].transpose(0, 1),
         )  # (W, h, K)
         patches = tuple(x[study].expand(len(at), -1, -1, -1) for x in (self.image.weights, self.image.indices))
-        found = shared_slots(word, patches, self.slots)
-        return Overlap(found.weight.mean(0), found.count.mean(0))
+        shared = shared_slots(word, patches, self.slots)
+        return Overlap(shared.weight.mean(0), shared.count.mean(0))
 
 
 @torch.no_grad()
@@ -225,7 +225,7 @@ def box_table(
     Raises `ReportError` for a study without a report, or words that are not of the vocabulary.
     """
     dataset, labeler = batches.dataset, KeywordLabeler()
-    wanted: list[tuple[int, Mention]] = []
+    wanted: list[tuple[int, FindingMention]] = []
     for i in batches.indices:
         if dataset.ids[i] not in reports:
             raise ReportError(f"study {dataset.ids[i]!r} has no report")
@@ -235,16 +235,16 @@ def box_table(
         ]
     device, rows, maps = generator.device, [], []
     studies = list(dict.fromkeys(i for i, _ in wanted))
-    told = (
+    labels_by_study = (
         None
         if labels is None
         else dict(zip(batches.indices, torch.as_tensor(np.asarray(labels, np.float32)), strict=True))
     )
     for start in range(0, len(studies), BATCH):
         chosen = studies[start : start + BATCH]
-        said = [_word_ids(reports[dataset.ids[i]], dataset.vocabulary.ids) for i in chosen]
-        rows_told = None if told is None else torch.stack([told[i] for i in chosen]).to(device)
-        looks = look(generator, batches.collate(chosen).inputs.to(device), said, rows_told)
+        word_ids = [_word_ids(reports[dataset.ids[i]], dataset.vocabulary.ids) for i in chosen]
+        batch_labels = None if labels_by_study is None else torch.stack([labels_by_study[i] for i in chosen]).to(device)
+        looks = look(generator, batches.collate(chosen).inputs.to(device), word_ids, batch_labels)
         for i, mention in wanted:
             if i not in chosen:
                 continue
@@ -292,7 +292,7 @@ def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *,
     for key, group in table.groupby(by[0] if len(by) == 1 else list(by), sort=False):
         means = group[["inside", "chance", "others", "auc"]].mean()
         known = group[group["others"].notna()]
-        own = known["inside"].mean() / known["others"].mean() if len(known) else np.nan
+        over_others = known["inside"].mean() / known["others"].mean() if len(known) else np.nan
         ends, own_ends = _ratio_interval(group, "chance", seed), _ratio_interval(known, "others", seed)
         rows[key] = {
             "n": len(group),
@@ -301,10 +301,10 @@ def box_summary(table: pd.DataFrame, by: Sequence[str] = ("look", "finding"), *,
             "ratio": means["inside"] / means["chance"],
             **ends._asdict(),
         }
-        rows[key] |= {"own": own, "own_low": own_ends.low, "own_high": own_ends.high}
-    found = pd.DataFrame.from_dict(rows, orient="index")
-    found.index = pd.MultiIndex.from_tuples(rows, names=list(by)) if rows and len(by) > 1 else found.index
-    return found
+        rows[key] |= {"own": over_others, "own_low": own_ends.low, "own_high": own_ends.high}
+    summary = pd.DataFrame.from_dict(rows, orient="index")
+    summary.index = pd.MultiIndex.from_tuples(rows, names=list(by)) if rows and len(by) > 1 else summary.index
+    return summary
 
 
 def _ratio_interval(group: pd.DataFrame, against: str, seed: int) -> Interval:

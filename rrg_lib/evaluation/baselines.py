@@ -135,7 +135,7 @@ def baseline(
 def all_baselines(task: Task) -> tuple[str, ...]:
     """Every baseline by name, in order; without those that need labels where no training study has any finding."""
     labelled = any(finding.observation for study in task.train for finding in study.findings)
-    return tuple(sorted(name for name, made in BASELINES.items() if labelled or made.sees != "labels"))
+    return tuple(sorted(name for name, baseline in BASELINES.items() if labelled or baseline.sees != "labels"))
 
 
 def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, str]:

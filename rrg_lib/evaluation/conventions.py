@@ -79,10 +79,10 @@ class ConventionTable:
         return max(self._defined(), key=lambda item: item[1])
 
     def _defined(self) -> list[tuple[Convention, float]]:
-        found = [(convention, value) for convention, value in self.f1.items() if not np.isnan(value)]
-        if not found:
+        defined = [(convention, value) for convention, value in self.f1.items() if not np.isnan(value)]
+        if not defined:
             raise ReportError("no convention finds a finding in these references, so no F1 is defined")
-        return found
+        return defined
 
     def _as_well(self, value: float) -> str:
         others = sum(abs(other - value) < 1e-12 for _, other in self._defined()) - 1
@@ -164,28 +164,30 @@ def convention_table(predictions: Sequence[str], references: Sequence[str]) -> C
     rules, keywords = ReportLabeler(), KeywordLabeler()
     f1: dict[Convention, float] = {}
     for name in SETS:
-        said, true = ([_rules(rules, text, name) for text in texts] for texts in (predictions, references))
+        predicted, true = ([_rules(rules, text, name) for text in texts] for texts in (predictions, references))
         for uncertain in UNCERTAIN_AS:
-            f1 |= _averaged(np.array(said), np.array(true), rules.version, uncertain, name)
-        said, true = ([_keywords(keywords, text, name) for text in texts] for texts in (predictions, references))
-        f1 |= _averaged(np.array(said), np.array(true), keywords.version, NO_MATTER, name)
+            f1 |= _averaged(np.array(predicted), np.array(true), rules.version, uncertain, name)
+        predicted, true = ([_keywords(keywords, text, name) for text in texts] for texts in (predictions, references))
+        f1 |= _averaged(np.array(predicted), np.array(true), keywords.version, NO_MATTER, name)
     return ConventionTable(f1, len(references), {each.version: each.hash for each in (rules, keywords)})
 
 
-def _averaged(said: np.ndarray, true: np.ndarray, labeler: str, uncertain: str, name: str) -> dict[Convention, float]:
+def _averaged(
+    predicted: np.ndarray, true: np.ndarray, labeler: str, uncertain: str, name: str
+) -> dict[Convention, float]:
     """Every average of labels (n, k) that are 1, 0, -1 or NaN."""
-    counted = ~((said == -1) | (true == -1)) if uncertain == "ignored" else np.ones(said.shape, bool)
+    counted = ~((predicted == -1) | (true == -1)) if uncertain == "ignored" else np.ones(predicted.shape, bool)
     positive = (1, -1) if uncertain == "positive" else (1,)
-    a, b = (np.isin(labels, positive) & counted for labels in (said, true))
+    a, b = (np.isin(labels, positive) & counted for labels in (predicted, true))
     counts = np.stack([a & b, a & ~b, ~a & b]).astype(int)  # (3, n, k): hits, false ones, misses
-    found = {Convention(labeler, uncertain, "micro", name, NO_MATTER): _f1(counts.sum((1, 2)), "left out").item()}
+    scores = {Convention(labeler, uncertain, "micro", name, NO_MATTER): _f1(counts.sum((1, 2)), "left out").item()}
     for (average, axis), rule in product((("macro", 1), ("example", 2)), EMPTY_ROWS):
         each = _f1(counts.sum(axis), rule)
         defined = each[~np.isnan(each)]
-        found[Convention(labeler, uncertain, average, name, rule)] = (
+        scores[Convention(labeler, uncertain, average, name, rule)] = (
             float(defined.mean()) if len(defined) else float("nan")
         )
-    return found
+    return scores
 
 
 def _f1(counts: np.ndarray, rule: str) -> np.ndarray:
@@ -207,17 +209,17 @@ def _rules(labeler: ReportLabeler, text: str, name: str) -> list[float]:
 def _observed() -> dict[str, str]:
     """drawn finding -> its observation, of those that have one: the most frequent one of the collection's codes (an
     opacity is "Lung Opacity")."""
-    found: dict[str, str] = {}
+    observations: dict[str, str] = {}
     for row in table("mesh_findings"):  # the most frequent first
         if row["drawn_finding"] and row["chexpert_observation"]:
-            found.setdefault(row["drawn_finding"], row["chexpert_observation"])
-    return found
+            observations.setdefault(row["drawn_finding"], row["chexpert_observation"])
+    return observations
 
 
 def _keywords(labeler: KeywordLabeler, text: str, name: str) -> list[float]:
     drawn = dict(zip(DRAWN_FINDINGS, labeler.label(text), strict=True))
     if name == "drawn-13":
         return list(map(float, drawn.values()))
-    said = {observation for finding, observation in _observed().items() if drawn[finding]}
-    said |= set() if said or not any(c.isalnum() for c in text) else {"No Finding"}
-    return [float(label in said) for label in SETS[name]]
+    observations = {observation for finding, observation in _observed().items() if drawn[finding]}
+    observations |= set() if observations or not any(c.isalnum() for c in text) else {"No Finding"}
+    return [float(label in observations) for label in SETS[name]]

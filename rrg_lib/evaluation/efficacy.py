@@ -102,7 +102,7 @@ class Efficacy:
     def markdown(self) -> str:
         """The table, the classes of CheXpert-14, the agreement and what all was computed with, for a terminal or a
         notebook."""
-        made = self.provenance
+        provenance = self.provenance
         rows = [(*key, *_cells(row)) for key, row in zip(self.scores, self.table().to_numpy().tolist(), strict=True)]
         lines = markdown_table(["label set", "uncertain is", *self.table().columns], rows)
         lines += ["", "CheXpert-14, uncertain is negative:", ""]
@@ -115,10 +115,10 @@ class Efficacy:
                 f"- {name}: {rate} where both say it ({a.agree} of {a.both}); {a.only_predicted} say it alone, "
                 f"{a.only_truth} do not say it"
             )
-        truth = "the experts' codes" if made["against"] == "codes" else "the labels of the reference reports"
+        truth = "the experts' codes" if provenance["against"] == "codes" else "the labels of the reference reports"
         lines.append(
-            f"- truth: {truth}; {made['studies']['n']} studies {made['studies']['hash']}; labeler "
-            f"{made['labeler']['version']} {made['labeler']['hash']}"
+            f"- truth: {truth}; {provenance['studies']['n']} studies {provenance['studies']['hash']}; labeler "
+            f"{provenance['labeler']['version']} {provenance['labeler']['hash']}"
         )
         return "\n".join(lines) + "\n"
 

@@ -101,7 +101,7 @@ class Audit:
         return "\n".join(lines) + "\n"
 
 
-def audit(studies: Sequence[Study], labeler: ReportLabeler | None = None) -> Audit:
+def audit_labeler(studies: Sequence[Study], labeler: ReportLabeler | None = None) -> Audit:
     """Reads the reports of the studies and compares with their codes; uncertain findings count as positive among the
     disagreements."""
     labeler = labeler or ReportLabeler()

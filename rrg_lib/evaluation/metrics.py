@@ -1,7 +1,7 @@
 """Every metric: one class that says what it is called, what it needs, how it is computed and where it is shown, and one
 line that registers it.
 
-    @register
+    @register_metric
     class WordPrecision(MeanMetric):
         name = "word precision"
 
@@ -131,9 +131,9 @@ REGISTRY: dict[str, Metric] = {}
 _Class = TypeVar("_Class", bound=type[Metric])
 
 
-def register(metric: _Class) -> _Class:
-    """Registers a metric, last in the order of the tables: `@register` above its class. Raises `ConfigurationError` for
-    a name that is taken."""
+def register_metric(metric: _Class) -> _Class:
+    """Registers a metric, last in the order of the tables: `@register_metric` above its class. Raises
+    `ConfigurationError` for a name that is taken."""
     if metric.name in REGISTRY:
         raise ConfigurationError(f"there is a metric {metric.name!r} already; give {metric.__name__} another name")
     REGISTRY[metric.name] = metric()
@@ -202,30 +202,30 @@ class _Bleu(Metric):
         return Additive(kept, lambda sums: bleu_of(sums)[..., self.n - 1])
 
 
-@register
+@register_metric
 class Bleu1(_Bleu):
     name, n = "BLEU-1", 1
     shown_in = USUAL - {"site"}
 
 
-@register
+@register_metric
 class Bleu2(_Bleu):
     name, n = "BLEU-2", 2
 
 
-@register
+@register_metric
 class Bleu3(_Bleu):
     name, n = "BLEU-3", 3
 
 
-@register
+@register_metric
 class Bleu4(_Bleu):
     name, n = "BLEU-4", 4
     interval_shown = True
     shown_in = USUAL | {"normal and abnormal"}
 
 
-@register
+@register_metric
 class Meteor(Metric):
     """METEOR 1.5 by its own Java program; a corpus's is the score of the summed statistics of its pairs."""
 
@@ -259,12 +259,12 @@ class _Coco(MeanMetric):
         return self.scorer().compute_score(wanted, got)
 
 
-@register
+@register_metric
 class RougeL(_Coco):
     name, scorer = "ROUGE-L", Rouge
 
 
-@register
+@register_metric
 class CIDEr(_Coco):
     """Between 0 and 10; weighs n-grams by how rare they are in these references."""
 
@@ -307,7 +307,7 @@ class FindingMetric(Metric):
         return pairs.once(("findings", self.labeler_class), lambda: finding_f1(self.asserted(pairs) * coded, truth))
 
 
-@register
+@register_metric
 class FindingF1(FindingMetric):
     name = FINDING_F1
     shown_in = USUAL | {"normal and abnormal"}
@@ -324,7 +324,7 @@ class FindingF1(FindingMetric):
         return Additive(kept.reshape(len(kept), 3, -1).sum(2), f1_of_counts)
 
 
-@register
+@register_metric
 class KeywordFindingF1(FindingMetric):
     name = FINDING_F1_KEYWORDS
     labeler_class = KeywordLabeler
@@ -341,7 +341,7 @@ class KeywordFindingF1(FindingMetric):
         return Additive(kept, f1_of_counts)
 
 
-@register
+@register_metric
 class MacroFindingF1(FindingMetric):
     name = FINDING_F1_MACRO
     shown_in = frozenset()

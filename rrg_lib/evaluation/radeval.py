@@ -90,7 +90,7 @@ def external_scores(references: Reports, hypotheses: Reports, *, metrics: Sequen
         raise ReportError(f"{named(empty)}: the reference is empty, so no score is defined. Leave the study out.")
     ids = tuple(references)
     refs, hyps = [references[study] for study in ids], [hypotheses[study] for study in ids]
-    made = _package()
+    radeval = _package()
     corpus: dict[str, float] = {}
     per_study: dict[str, np.ndarray] = {}
     answers: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -98,7 +98,7 @@ def external_scores(references: Reports, hypotheses: Reports, *, metrics: Sequen
         external = EXTERNAL_METRICS[metric]
         asked = external.key, external.per_study is not None
         if asked not in answers:
-            answers[asked] = _answer(made, external, refs, hyps, per_sample=asked[1])
+            answers[asked] = _answer(radeval, external, refs, hyps, per_sample=asked[1])
         if external.per_study is None:
             corpus[metric] = _number(metric, answers[asked].get(external.corpus))
         else:
@@ -134,11 +134,11 @@ def _package() -> Any:
         raise ExternalMetricError(f"the package radeval has no RadEval in it; {_VERSIONS}") from error
 
 
-def _answer(made: Any, external: External, refs: list[str], hyps: list[str], *, per_sample: bool) -> dict[str, Any]:
+def _answer(radeval: Any, external: External, refs: list[str], hyps: list[str], *, per_sample: bool) -> dict[str, Any]:
     # Whatever goes wrong in a foreign package (no network, no weights, no memory, an interface that changed) is one
     # thing to the user: no score.
     try:
-        answer = made(metrics=[external.key], per_sample=per_sample, show_progress=False)(refs=refs, hyps=hyps)
+        answer = radeval(metrics=[external.key], per_sample=per_sample, show_progress=False)(refs=refs, hyps=hyps)
     except Exception as error:
         raise ExternalMetricError(
             f"RadEval could not compute {external.key!r} ({type(error).__name__}: {str(error)[:200]}). It needs "

@@ -131,9 +131,9 @@ def read_rows(path: Path) -> Rows:
         raise ReportError(f"{path}: cannot be read ({error.strerror or error}). Check the name") from error
     if not data.strip():
         raise ReportError(f"{path}: is empty. Expected a file of reports; write it again")
-    for start, what, do in _MAGIC:
+    for start, kind, do in _MAGIC:
         if data.startswith(start) and not (suffix == ".parquet" and start == b"PAR1"):
-            raise ReportError(f"{path}: its suffix is {suffix}, but it is {what}; {do}")
+            raise ReportError(f"{path}: its suffix is {suffix}, but it is {kind}; {do}")
     if suffix == ".parquet":
         return _parquet(path, data)
     text = _decoded(path, data)
@@ -341,50 +341,50 @@ def _plain(name: Any) -> str:
 
 def _columns(rows: Rows, id_column: str | None, prediction: str | None, reference: str | None, holds: str) -> dict:
     """Which column is which; sides that the file does not have are absent."""
-    found: dict[str, str] = {}
+    column_of: dict[str, str] = {}
     asked: dict[Kind, str | None] = {"id": id_column, "prediction": prediction, "reference": reference}
     for kind, name in asked.items():
         if name is not None:
             if name not in rows.columns:
                 raise UnknownNameError(f"column of {rows.path.name}", name, rows.columns, f"it was named by --{kind}")
-            found[kind] = name
+            column_of[kind] = name
     by_name: dict[str, str] = {}
     for column in rows.columns:
         by_name.setdefault(_plain(column), column)
-    free = lambda names: [by_name[n] for n in names if n in by_name and by_name[n] not in found.values()]  # noqa: E731
-    if "id" not in found and (ids := free(ID_NAMES)):
-        found["id"] = ids[0]
+    free = lambda names: [by_name[n] for n in names if n in by_name and by_name[n] not in column_of.values()]  # noqa: E731
+    if "id" not in column_of and (ids := free(ID_NAMES)):
+        column_of["id"] = ids[0]
     for kind, names in (("prediction", PREDICTION_NAMES), ("reference", REFERENCE_NAMES)):
-        if kind not in found and (columns := free(names)):
+        if kind not in column_of and (columns := free(names)):
             if len(columns) > 1:
                 raise ReportError(
                     f"{rows.path}: {' and '.join(map(repr, columns[:3]))} could each be the {kind}s. Expected one such "
                     f"column; say which with --{kind}"
                 )
-            found[kind] = columns[0]
+            column_of[kind] = columns[0]
     for plain in free(PLAIN_NAMES):
-        if holds == "references" and "reference" not in found:
-            found["reference"] = plain
-        elif "prediction" not in found and "reference" not in found:
-            found["prediction"] = plain
-        elif "prediction" in found and "reference" not in found:
-            found["reference"] = plain
-        elif "prediction" not in found and holds == "predictions":
-            found["prediction"] = plain
+        if holds == "references" and "reference" not in column_of:
+            column_of["reference"] = plain
+        elif "prediction" not in column_of and "reference" not in column_of:
+            column_of["prediction"] = plain
+        elif "prediction" in column_of and "reference" not in column_of:
+            column_of["reference"] = plain
+        elif "prediction" not in column_of and holds == "predictions":
+            column_of["prediction"] = plain
     wanted = "reference" if holds == "references" else "prediction"
-    if wanted not in found:
+    if wanted not in column_of:
         has = ", ".join(map(repr, rows.columns[:12])) or "no column"
         only = " It has one column only." if len(rows.columns) == 1 else ""
         if any(len(str(column).split()) > 5 for column in rows.columns):
             only += " Its first line seems to be a report: a file needs a line of column names, such as id,report."
-        elif "reference" in found and wanted == "prediction":
+        elif "reference" in column_of and wanted == "prediction":
             only += " If it is a file of references, give it with --references."
         raise ReportError(
             f"{rows.path}: has {has}.{only} Expected a column of {wanted}s, by a name such as "
             f"{', '.join((PREDICTION_NAMES if wanted == 'prediction' else REFERENCE_NAMES)[:3])}; say which with --"
             f"{wanted}"
         )
-    return {kind: found[kind] for kind in asked if kind in found}
+    return {kind: column_of[kind] for kind in asked if kind in column_of}
 
 
 def _said(value: Any) -> str:
@@ -472,7 +472,7 @@ def _texts(rows: Rows, column: str, kind: str, notes: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ReportPairs:
     """Predictions and references of the same studies in the order of `ids`, with what was noted and warned of on the
     way. No reference is empty; an empty prediction says nothing, and scores so."""
 
@@ -490,7 +490,7 @@ def joined(
     names: tuple[str, str] = ("the predictions", "the references"),
     common: bool = False,
     empty: Callable[[str], bool] = lambda text: not text.strip(),
-) -> Pairs:
+) -> ReportPairs:
     """Predictions and references by id. `common` scores the studies that both have, and says how many were not.
 
     `empty` says whether a text has nothing to score. Raises `ReportError` when the ids differ (unless `common`), or
@@ -506,17 +506,18 @@ def joined(
             f"here. Expected the same ids; say with --id which column holds them"
         )
     if missing or extra:
-        said = " and ".join(
-            f"{names[a]} {'lacks' if names[a][:3] != 'the' else 'lack'} {len(what)} of {names[b]} ({named(what)})"
-            for a, b, what in ((0, 1, missing), (1, 0, extra))
-            if what
+        difference = " and ".join(
+            f"{names[a]} {'lacks' if names[a][:3] != 'the' else 'lack'} {len(unmatched)} of {names[b]} "
+            f"({named(unmatched)})"
+            for a, b, unmatched in ((0, 1, missing), (1, 0, extra))
+            if unmatched
         )
         if not common:
             raise ReportError(
-                f"{said}. Expected the same {len(references)} studies; complete the files, or score the {len(ids)} "
-                f"that both have with --common"
+                f"{difference}. Expected the same {len(references)} studies; complete the files, or score the "
+                f"{len(ids)} that both have with --common"
             )
-        warnings.append(f"{said}; only the {len(ids)} studies that both have are scored")
+        warnings.append(f"{difference}; only the {len(ids)} studies that both have are scored")
     if silent := [i for i in ids if empty(references[i])]:
         warnings.append(
             f"{len(silent)} references are empty or say that there is none ({named(silent)}): these studies are left "
@@ -527,7 +528,7 @@ def joined(
             raise ReportError(f"every reference of {names[1]} is empty. Expected reports; name the column of texts")
     if none := [i for i in ids if empty(predictions[i])]:
         warnings.append(f"{len(none)} predictions are empty ({named(none)}): they count as reports that say nothing")
-    return Pairs(
+    return ReportPairs(
         tuple(ids),
         tuple("" if empty(predictions[i]) else predictions[i] for i in ids),
         tuple(references[i] for i in ids),

@@ -31,36 +31,40 @@ def signs(predictions: Sequence[str], references: Sequence[str], clean: Callable
     cleaned with before they are scored."""
     n = len(predictions)
     written = [text for text in predictions if text.strip()]
-    found = []
+    warnings = []
     if not written:
         return ["every prediction is empty"]
-    found += _capitals(predictions, references, clean)
-    found += _special(written, n)
+    warnings += _capitals(predictions, references, clean)
+    warnings += _special(written, n)
     if pieces := _many(written, n, _PIECES):
-        found.append(
+        warnings.append(
             f"{pieces} of {n} predictions hold marks of word pieces (##, @@ or ▁), as a tokenizer leaves them: decode "
             f"them to words first"
         )
     if markup := _many(written, n, _MARKUP):
-        found.append(f"{markup} of {n} predictions hold HTML or Markdown marks, which count as words or parts of them")
-    found += _cut(written, references, n)
+        warnings.append(
+            f"{markup} of {n} predictions hold HTML or Markdown marks, which count as words or parts of them"
+        )
+    warnings += _cut(written, references, n)
     if (spaced := _many(written, n, _SPACED)) and _share(references, _TIGHT) > _share(references, _SPACED):
-        found.append(
+        warnings.append(
             f"{spaced} of {n} predictions set punctuation or hyphens apart (“right - sided”), the references do not: "
             f"they "
             f" were tokenised otherwise, and such words do not match"
         )
-    found += _strangers([clean(text) for text in written], [clean(text) for text in references])
-    found += _sections(predictions, references)
+    warnings += _strangers([clean(text) for text in written], [clean(text) for text in references])
+    warnings += _sections(predictions, references)
     lengths = [sum(len(clean(text).split()) for text in texts) for texts in (predictions, references)]
     if lengths[1] and not 0.5 <= (ratio := lengths[0] / lengths[1]) <= 2:
-        found.append(f"the predictions have {ratio:.2f} times the words of the references: are both the same section?")
+        warnings.append(
+            f"the predictions have {ratio:.2f} times the words of the references: are both the same section?"
+        )
     same = sum(clean(a) == clean(b) for a, b in zip(predictions, references, strict=True))
     if same >= max(FEWEST, 0.5 * n):
-        found.append(
+        warnings.append(
             f"{same} of {n} predictions are word for word their reference: look whether the columns are the right ones"
         )
-    return found
+    return warnings
 
 
 def uncleaned(text: str) -> bool:
@@ -82,8 +86,8 @@ def _capitals(predictions: Sequence[str], references: Sequence[str], clean: Call
 
 def _special(written: Sequence[str], n: int) -> list[str]:
     marked = [{mark.lower() for mark in _SPECIAL.findall(text)} for text in written]
-    found = []
-    for unknown, what in (
+    warnings = []
+    for unknown, meaning in (
         (False, "padding and end marks, which count as words: they were left in; take them out"),
         (True, "a mark for words that the system does not know, which matches no word of a report as written"),
     ):
@@ -91,8 +95,8 @@ def _special(written: Sequence[str], n: int) -> list[str]:
         if marks:
             k = sum(any(("unk" in mark) == unknown for mark in each) for each in marked)
             shown = ", ".join(f"{mark} in {of}" for mark, of in marks.most_common(4))
-            found.append(f"{k} of {n} predictions hold {what} ({shown})")
-    return found
+            warnings.append(f"{k} of {n} predictions hold {meaning} ({shown})")
+    return warnings
 
 
 def _cut(written: Sequence[str], references: Sequence[str], n: int) -> list[str]:
@@ -107,7 +111,7 @@ def _cut(written: Sequence[str], references: Sequence[str], n: int) -> list[str]
         if k >= max(FEWEST, 0.5 * len(open_ended)) and length >= max(map(measure, written)) - 1:
             at_one.append((k, length, unit))
     if at_one:  # cut reports are as long as any gets, and many of them equally so
-        k, length, unit = max(at_one, key=lambda found: found[0])
+        k, length, unit = max(at_one, key=lambda candidate: candidate[0])
         return [
             f"{k} of {n} predictions end without a full stop at {length} {unit}: they look cut there. A longer limit "
             f"in writing would finish them"

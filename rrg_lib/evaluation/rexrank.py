@@ -45,7 +45,7 @@ def entries(split: Split) -> dict[str, dict[str, Any]]:
     Which image is frontal the DICOM headers say, and of some scanners they say it of every film: where they do not tell
     the two apart, `frontal_lateral` is "Unknown" and the key image the first.
     """
-    where, concluded, found = positions(), impressions(), {}
+    where, concluded, by_study = positions(), impressions(), {}
     for study in studies(split):
         views = [where.get(image_key(view)) for view in study.views]
         images = [f"{study.id}/{i}.png" for i in range(len(study.views))]
@@ -53,7 +53,7 @@ def entries(split: Split) -> dict[str, dict[str, Any]]:
             views = [None] * len(views)
         frontal = views.index("frontal") if "frontal" in views else 0
         findings, impression = study.report, concluded[study.id]
-        found[study.id] = {
+        by_study[study.id] = {
             "key_image_path": images[frontal],
             "image_path": images,
             "report": f"Findings: {findings} Impression: {impression}",
@@ -63,7 +63,7 @@ def entries(split: Split) -> dict[str, dict[str, Any]]:
             "frontal_lateral": [(view or "unknown").capitalize() for view in views],
             "context": "",
         }
-    return found
+    return by_study
 
 
 def findings_part(report: str) -> str | None:
@@ -81,16 +81,16 @@ def collection_ids(ids: list[str]) -> dict[str, str] | None:
     """id as given -> id of the study of the collection, for ids such as `CXR2384_IM-0942`, `CXR2384` or `2384`, joined
     by that number; None unless all of them are such. Bare numbers may be anybody's: they must be a
     whole split of it."""
-    found = {}
+    study_ids = {}
     for each in ids:
         match = _UID.fullmatch(each)
         if not match or match[1] not in _by_uid():
             return None
-        found[each] = _by_uid()[match[1]]
+        study_ids[each] = _by_uid()[match[1]]
     bare = any(each.isdecimal() for each in ids)
-    if len(set(found.values())) < len(found) or (bare and split_of(list(found.values())) is None):
+    if len(set(study_ids.values())) < len(study_ids) or (bare and split_of(list(study_ids.values())) is None):
         return None
-    return found
+    return study_ids
 
 
 def split_of(ids: list[str]) -> Split | None:

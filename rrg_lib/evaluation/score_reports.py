@@ -31,7 +31,7 @@ from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, clinical_scores
 from rrg_lib.evaluation.comparison import Comparison, comparison_markdown
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, nlg_scores
-from rrg_lib.evaluation.report_files import Pairs
+from rrg_lib.evaluation.report_files import ReportPairs
 from rrg_lib.evaluation.report_signs import signs, uncleaned
 from rrg_lib.evaluation.resampling import (
     LEVEL,
@@ -86,9 +86,9 @@ class SystemScores:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, intervals as pairs; the terms are left out."""
-        found = {"name": self.name, "description": self.description, "sets": self.sets, "scores": self.scores}
+        values = {"name": self.name, "description": self.description, "sets": self.sets, "scores": self.scores}
         ends = {score: list(each) for score, each in self.intervals.items()}
-        return {**found, "intervals": ends, "shape": self.shape, "findings": self.findings}
+        return {**values, "intervals": ends, "shape": self.shape, "findings": self.findings}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +110,8 @@ class ReportScores:
 
     def markdown(self) -> str:
         """Warnings, tables and how they came about, for a terminal or a page."""
-        made, systems = self.provenance, self.systems
-        lines = [f"{made['studies']['n']} studies{self._split()}", ""]
+        provenance, systems = self.provenance, self.systems
+        lines = [f"{provenance['studies']['n']} studies{self._split()}", ""]
         lines += [f"**Warning**: {warning}" for warning in self.warnings] + [""] * bool(self.warnings)
         rows = [[name, *(_cell(s.scores[name], s.intervals.get(name)) for s in systems)] for name in self.names]
         rows += [[name, *(_count(name, s.shape[name]) for s in systems)] for name in SHAPE]
@@ -131,10 +131,11 @@ class ReportScores:
         lines += ["", *(f"- **{s.name}**: {s.description}" for s in systems if s.description)]
         lines += [f"- {metric} not computed: {why}" for metric, why in self.not_computed.items()]
         lines += [f"- {note}" for note in self.notes]
-        labeler, boot = made["labeler"], made["bootstrap"]
+        labeler, boot = provenance["labeler"], provenance["bootstrap"]
         lines += [
-            f"- cleaning of both sides: {made['cleaning']['name']}, {made['cleaning']['does']}; it changed "
-            f"{made['cleaning']['predictions']} predictions and {made['cleaning']['references']} references",
+            f"- cleaning of both sides: {provenance['cleaning']['name']}, {provenance['cleaning']['does']}; it changed "
+            f"{provenance['cleaning']['predictions']} predictions and {provenance['cleaning']['references']} "
+            f"references",
             "- references are scored whole: not cut to a system's longest report, no rare word replaced",
             f"- findings: labeler {labeler['version']} {labeler['hash']} on the texts as given; F1 in the first table "
             f"counts a doubted finding as negative; macro over labels that a reference has",
@@ -173,8 +174,8 @@ class ReportScores:
             for score, value in system.scores.items():
                 rows.append((name, score, value, *system.intervals.get(score, ("", ""))))
             rows += [(name, score, value, "", "") for score, value in system.shape.items()]
-            for key, found in system.findings.items():
-                rows += [(name, f"{key}, {score}", value, "", "") for score, value in found.items()]
+            for key, scores in system.findings.items():
+                rows += [(name, f"{key}, {score}", value, "", "") for score, value in scores.items()]
         for c in self.comparison:
             rows.append((f"{self.systems[0].name} - {self.systems[1].name}", c.score, c.test.difference, "", ""))
             rows.append((f"{self.systems[0].name} - {self.systems[1].name}", f"{c.score}, p", c.test.p, "", ""))
@@ -224,9 +225,9 @@ def cleaner(name: str) -> Callable[[str], str]:
 
 
 def score_reports(
-    pairs: Pairs,
+    pairs: ReportPairs,
     *,
-    other: Pairs | None = None,
+    other: ReportPairs | None = None,
     names: tuple[str, ...] = ("predictions",),
     cleaning: str = "r2gen",
     metrics: Sequence[str] = METRICS,
@@ -340,7 +341,7 @@ class _Judge:
     """Scores one set of reports after another against the same references; METEOR is asked no more once Java has
     failed."""
 
-    def __init__(self, pairs: Pairs, cleaning: str, metrics: tuple[str, ...], seed: int):
+    def __init__(self, pairs: ReportPairs, cleaning: str, metrics: tuple[str, ...], seed: int):
         self.pairs, self.clean, self.seed = pairs, cleaner(cleaning), seed
         self.references = {study: self.clean(text) for study, text in zip(pairs.ids, pairs.references, strict=True)}
         self.labeler, self.not_computed = ReportLabeler(), {}
@@ -374,18 +375,18 @@ class _Judge:
         }
 
     def scored(self, name: str, sets: Sequence[Sequence[str]], description: str = "") -> SystemScores:
-        found = [self.one(texts) for texts in sets]
-        common = [score for score in found[0][0] if all(score in terms for terms, _, _ in found)]
+        per_set = [self.one(texts) for texts in sets]
+        common = [score for score in per_set[0][0] if all(score in terms for terms, _, _ in per_set)]
         mean = lambda dicts: {key: float(np.mean([d[key] for d in dicts])) for key in dicts[0]}  # noqa: E731
         return SystemScores(
             name,
-            {score: float(np.mean([terms[score].value() for terms, _, _ in found])) for score in common},
-            {score: interval([terms[score] for terms, _, _ in found], seed=self.seed) for score in common},
-            mean([shape for _, shape, _ in found]),
-            {key: mean([f[key] for _, _, f in found]) for key in found[0][2]},
+            {score: float(np.mean([terms[score].value() for terms, _, _ in per_set])) for score in common},
+            {score: interval([terms[score] for terms, _, _ in per_set], seed=self.seed) for score in common},
+            mean([shape for _, shape, _ in per_set]),
+            {key: mean([f[key] for _, _, f in per_set]) for key in per_set[0][2]},
             len(sets),
             description + (f" (mean of {len(sets)} seeds)" if len(sets) > 1 else ""),
-            tuple({score: terms[score] for score in common} for terms, _, _ in found),
+            tuple({score: terms[score] for score in common} for terms, _, _ in per_set),
         )
 
     def kept(self, name: str, sets: Sequence[Sequence[str]], description: str) -> SystemScores:
@@ -402,7 +403,7 @@ class _Judge:
             {score: number(value) for score, value in row["scores"].items()},
             {score: Interval(*map(number, ends)) for score, ends in row["intervals"].items()},
             row["shape"],
-            {key: {k: number(v) for k, v in found.items()} for key, found in row["findings"].items()},
+            {key: {k: number(v) for k, v in scores.items()} for key, scores in row["findings"].items()},
             row["sets"],
             row["description"],
         )
@@ -417,11 +418,11 @@ class _Judge:
         except MeteorError as error:
             self.leave_out("METEOR", str(error))
             nlg = error.scores.additive
-        said, terms, findings = self.labels(texts), dict(nlg), {}
+        predicted, terms, findings = self.labels(texts), dict(nlg), {}
         for label_set in LABEL_SETS:
             columns = "drawn" if label_set == "drawn-13" else "observations"
             for uncertain in UNCERTAIN:
-                scores = clinical_scores(said[columns], self.truth[columns], label_set, uncertain=uncertain)
+                scores = clinical_scores(predicted[columns], self.truth[columns], label_set, uncertain=uncertain)
                 findings[f"{label_set}, {uncertain}"] = {
                     **{f"micro {k}": float(v) for k, v in asdict(scores.micro).items() if k != "support"},
                     **{f"macro {k}": float(v) for k, v in asdict(scores.macro).items() if k != "support"},

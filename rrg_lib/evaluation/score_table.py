@@ -130,14 +130,14 @@ class Evaluation:
             for row in self.rows
             for metric, why in row.not_computed.items()
         ]
-        made = self.provenance
+        provenance = self.provenance
         lines += [
             self._ceiling(),
-            f"- protocol {made['protocol']['name']} {made['protocol']['hash']}, vocabulary {made['vocabulary']}, "
-            f"studies {made['studies']['hash']}",
+            f"- protocol {provenance['protocol']['name']} {provenance['protocol']['hash']}, vocabulary "
+            f"{provenance['vocabulary']}, studies {provenance['studies']['hash']}",
         ]
         if any(row.intervals for row in self.rows):
-            boot = made["bootstrap"]
+            boot = provenance["bootstrap"]
             lines.append(
                 f"- in brackets: {boot['level']:.0%} bootstrap intervals over studies, {boot['resamples']} resamples, "
                 f"seed {boot['seed']}"
@@ -147,23 +147,22 @@ class Evaluation:
     def _ceiling(self) -> str:
         """What the references themselves score, by whose labels and over which studies; or why findings can't be
         scored."""
-        made, n = self.provenance, self.rows[0].parts["all"].n
-        coded = made.get("coded", n)
+        provenance, n = self.provenance, self.rows[0].parts["all"].n
+        coded = provenance.get("coded", n)
         if math.isnan(self.references_finding_f1):
             return (
                 f"- {FINDING_F1} is not defined: {coded} of {n} studies have expert codes, none of them one of "
-                f"the "
-                f"findings"
+                f"the findings"
             )
         over = f", over the {coded} studies that have some" if coded < n else ""
         return (
-            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({made['label_set']}, labeler "
-            f"{made['labeler']['version']}, "
-            f"a doubted finding counts as said, against the experts' codes{over})"
+            f"- the references themselves: {FINDING_F1} {self.references_finding_f1:.3f} ({provenance['label_set']}, "
+            f"labeler {provenance['labeler']['version']}, a doubted finding counts as said, against the experts' codes"
+            f"{over})"
         )
 
 
-def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:
+def _efficacy_lines(rows: Sequence[Row], provenance: dict[str, Any]) -> list[str]:
     """The table of the label sets, micro- and macro-F1; nothing for results that were stored before there was one."""
     read = [row for row in rows if row.efficacy]
     if not read:
@@ -186,7 +185,7 @@ def _efficacy_lines(rows: Sequence[Row], made: dict[str, Any]) -> list[str]:
         ]
         for row in read
     ]
-    labeler = made["efficacy"]["labeler"]
+    labeler = provenance["efficacy"]["labeler"]
     truths = {"codes": "experts' codes", "report": "same labeler on the reference"}
     return [
         "",

@@ -121,7 +121,7 @@ def stored_attention(
 ) -> list[AttentionQuality]:
     """The shipped measurements, of one profile, one dataset or one protocol if named, in the order of their names."""
     measurements = []
-    for name, data in sorted(package_data.attention().items()):
+    for name, data in sorted(package_data.records("attention").items()):
         frame = pd.DataFrame(data["rows"])
         frame = frame.assign(**frame[frame.columns.difference(_KEYS)].astype(float))
         experiment = Experiment.from_json(data["run"]["experiment"])
@@ -165,9 +165,19 @@ def attention_markdown(measurements: Sequence[AttentionQuality]) -> str:
     rows = []
     for key, row in attention_table(measurements).iterrows():
         chance = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        own = "–" if np.isnan(row["own"]) else f"{row['own']:.2f} [{row['own_low']:.2f}, {row['own_high']:.2f}]"
+        times_others = (
+            "–" if np.isnan(row["own"]) else f"{row['own']:.2f} [{row['own_low']:.2f}, {row['own_high']:.2f}]"
+        )
         rows.append(
-            [*key, chance, own, f"{row['auc']:.2f}", f"{row['n']:.0f}", f"{row['studies']:.0f}", f"{row['seeds']:.0f}"]
+            [
+                *key,
+                chance,
+                times_others,
+                f"{row['auc']:.2f}",
+                f"{row['n']:.0f}",
+                f"{row['studies']:.0f}",
+                f"{row['seeds']:.0f}",
+            ]
         )
     header = [
         "system",

@@ -210,20 +210,22 @@ def _additive(predicted: np.ndarray, truth: np.ndarray) -> dict[str, Additive]:
 
     def weighted(of: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
         def score(sums: np.ndarray) -> np.ndarray:
-            hits, said, support = np.split(sums, 3, axis=-1)  # each (..., C)
-            return ratio((of(hits, said, support) * support).sum(axis=-1), support.sum(axis=-1), nothing=np.nan)
+            hits, predictions, support = np.split(sums, 3, axis=-1)  # each (..., C)
+            return ratio((of(hits, predictions, support) * support).sum(axis=-1), support.sum(axis=-1), nothing=np.nan)
 
         return score
 
-    def f1(hits: np.ndarray, said: np.ndarray, support: np.ndarray) -> np.ndarray:
-        return ratio(2 * hits, said + support)
+    def f1(hits: np.ndarray, predictions: np.ndarray, support: np.ndarray) -> np.ndarray:
+        return ratio(2 * hits, predictions + support)
 
     def macro(sums: np.ndarray) -> np.ndarray:
-        hits, said, support = np.split(sums, 3, axis=-1)
-        return ratio((f1(hits, said, support) * (support > 0)).sum(axis=-1), (support > 0).sum(axis=-1), nothing=np.nan)
+        hits, predictions, support = np.split(sums, 3, axis=-1)
+        return ratio(
+            (f1(hits, predictions, support) * (support > 0)).sum(axis=-1), (support > 0).sum(axis=-1), nothing=np.nan
+        )
 
     parts = (
-        weighted(lambda h, said, _: ratio(h, said)),
+        weighted(lambda h, predictions, _: ratio(h, predictions)),
         weighted(lambda h, _, support: ratio(h, support)),
         weighted(f1),
         macro,

@@ -107,25 +107,30 @@ def encode_studies(
 
 
 def _encode(generator: Captioner, batch: Batch, neutral: Tensor, alignment: PairAlignment | None) -> tuple[Tensor, ...]:
-    own = generator(replace(batch, inputs=_patches(generator, batch.inputs)))
-    if own.encoded is None or own.words is None:
+    output = generator(replace(batch, inputs=_patches(generator, batch.inputs)))
+    if output.encoded is None or output.words is None:
         raise ConfigurationError(
             f"a generator of the kind {generator.config.kind!r} gives no vectors of patches and words to compare "
             f"studies by"
         )
-    if neutral.shape != own.patches.shape[1:]:
+    if neutral.shape != output.patches.shape[1:]:
         raise ConfigurationError(
-            f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(own.patches.shape[1:])}: make it from "
-            f"studies of the same dataset"
+            f"the neutral image has shape {tuple(neutral.shape)}, a study {tuple(output.patches.shape[1:])}: make it "
+            f"from studies of the same dataset"
         )
-    said = batch.tokens[:, :-1] > 0  # (B, T - 1): the words alone, whatever the batch is padded to
-    weights = said / said.sum(dim=1, keepdim=True).clamp(min=1)
-    vectors = (own.encoded.mean(dim=1), (weights[..., None] * own.words).sum(dim=1))
+    is_word = batch.tokens[:, :-1] > 0  # (B, T - 1): the words alone, whatever the batch is padded to
+    weights = is_word / is_word.sum(dim=1, keepdim=True).clamp(min=1)
+    vectors = (output.encoded.mean(dim=1), (weights[..., None] * output.words).sum(dim=1))
     if alignment is None:
         return vectors
-    blind = generator(replace(batch, inputs=neutral.to(own.patches).expand_as(own.patches)))
+    blind = generator(replace(batch, inputs=neutral.to(output.patches).expand_as(output.patches)))
     mask = batch.mask[:, 1:] > 0  # (B, T - 1)
-    return *vectors, alignment.image(own), alignment.report(blind.logits, mask), alignment.report(own.logits, mask)
+    return (
+        *vectors,
+        alignment.image(output),
+        alignment.report(blind.logits, mask),
+        alignment.report(output.logits, mask),
+    )
 
 
 def _with_reports(batch: Batch, reports: Mapping[str, str], studies: StudyBatches) -> Batch:
@@ -178,13 +183,13 @@ def fit_alignment(
             for batch in loader:
                 batch = replace(batch, labels=None).to(_device(generator))
                 with torch.no_grad():
-                    own = generator(batch)
+                    output = generator(batch)
                     blind = (
-                        own
+                        output
                         if neutral is None
-                        else generator(replace(batch, inputs=neutral.to(own.patches).expand_as(own.patches)))
+                        else generator(replace(batch, inputs=neutral.to(output.patches).expand_as(output.patches)))
                     )
-                cosines = alignment.report(blind.logits, batch.mask[:, 1:] > 0) @ alignment.image(own).T
+                cosines = alignment.report(blind.logits, batch.mask[:, 1:] > 0) @ alignment.image(output).T
                 optimizer.zero_grad()
                 pair_loss(cosines, same_report(batch.tokens), alignment.config).backward()
                 optimizer.step()

@@ -67,16 +67,16 @@ _XPRONET = TrainingConfig(lr=2e-3, lr_visual=1e-3, epochs=30, monitor={"BLEU-4":
 PRESETS: dict[str, Preset] = {}
 
 
-def register(preset: Preset) -> Preset:
+def register_preset(preset: Preset) -> Preset:
     """Make a preset known by its name."""
     PRESETS[preset.name] = preset
     return preset
 
 
-register(Preset("base", "CMN Table 2, BASE"))
-register(Preset("mem", "CMN Table 2, BASE+MEM", CMNConfig(shared=False)))
-register(Preset("cmn", "CMN Table 2, BASE+CMN", CMNConfig()))
-register(
+register_preset(Preset("base", "CMN Table 2, BASE"))
+register_preset(Preset("mem", "CMN Table 2, BASE+MEM", CMNConfig(shared=False)))
+register_preset(Preset("cmn", "CMN Table 2, BASE+CMN", CMNConfig()))
+register_preset(
     Preset(
         "cmn_as_printed",
         "CMN Table 2, BASE+CMN, as its text describes it",
@@ -84,8 +84,8 @@ register(
         training=_AS_PRINTED,
     )
 )
-register(Preset("xpronet", "XProNet Table 1 and 2, XProNet, as released", XProNetConfig(), training=_XPRONET))
-register(
+register_preset(Preset("xpronet", "XProNet Table 1 and 2, XProNet, as released", XProNetConfig(), training=_XPRONET))
+register_preset(
     Preset(
         "xpronet_as_printed",
         "XProNet Table 1 and 2, XProNet, as its text describes it",
@@ -102,7 +102,7 @@ register(
         training=_XPRONET,
     )
 )
-register(
+register_preset(
     Preset(
         "xpronet_wo_pi",
         "XProNet Table 2, w/o PI: random prototypes",
@@ -110,10 +110,12 @@ register(
         training=_XPRONET,
     )
 )
-register(Preset("xpronet_wo_imlcs", "XProNet Table 2, w/o IMLCS: theta 1", XProNetConfig(theta=1.0), training=_XPRONET))
-register(Preset("xpronet_wo_cmpnet", "XProNet Table 2, w/o CMPNet: BASE, trained as XProNet", training=_XPRONET))
+register_preset(
+    Preset("xpronet_wo_imlcs", "XProNet Table 2, w/o IMLCS: theta 1", XProNetConfig(theta=1.0), training=_XPRONET)
+)
+register_preset(Preset("xpronet_wo_cmpnet", "XProNet Table 2, w/o CMPNet: BASE, trained as XProNet", training=_XPRONET))
 # Ours, no row of any table: what of XProNet stands between it and its baseline?
-register(
+register_preset(
     Preset(
         "xpronet_residual",
         "XProNet, its features passing beside the fusion (ours)",
@@ -121,7 +123,7 @@ register(
         training=_XPRONET,
     )
 )
-register(
+register_preset(
     Preset(
         "xpronet_wo_gate",
         "XProNet, every class open to every study (ours)",
@@ -129,7 +131,7 @@ register(
         training=_XPRONET,
     )
 )
-register(
+register_preset(
     Preset(
         "xpronet_image_only",
         "XProNet, asked about patches only (ours)",
@@ -152,11 +154,11 @@ _MCSAM = {
     "mcsam_hard": ("MCSAM asking the best slot alone", {"retrieval": "hard"}),
 }
 for _name, (_row, _settings) in _MCSAM.items():
-    register(Preset(_name, _row, MCSAMConfig(**_settings)))
+    register_preset(Preset(_name, _row, MCSAMConfig(**_settings)))
 
 # The paper names no weight. Of 1, 0.3 and 0.1 the last names most findings on the validation studies after a `ci`
 # training, and 1 names none.
-register(
+register_preset(
     Preset(
         "cmn_pair",
         "Student paper Table 3, CMN + pair alignment, as its text describes it",
@@ -164,7 +166,7 @@ register(
         pair=PairConfig(weight=0.1),
     )
 )
-register(
+register_preset(
     Preset(
         "cmn_pair_as_printed",
         "Student paper Table 3, CMN + pair alignment, by its printed formula",
@@ -197,11 +199,11 @@ _R2GEN = TrainingConfig(
     clip_value=0.1,
     seed=9223,
 )
-register(Preset("st", "CMN Table 3, ST", generator=ShowTellConfig(), training=_CAPTIONING))
-register(Preset("att2in", "CMN Table 3, ATT2IN", generator=Att2inConfig(), training=_CAPTIONING))
-register(Preset("adaatt", "CMN Table 3, ADAATT", generator=AdaAttConfig(), training=_CAPTIONING))
-register(Preset("topdown", "CMN Table 3, TOPDOWN", generator=TopDownConfig(), training=_CAPTIONING))
-register(Preset("r2gen", "CMN Table 3, R2GEN", generator=R2GenConfig(), training=_R2GEN))
+register_preset(Preset("st", "CMN Table 3, ST", generator=ShowTellConfig(), training=_CAPTIONING))
+register_preset(Preset("att2in", "CMN Table 3, ATT2IN", generator=Att2inConfig(), training=_CAPTIONING))
+register_preset(Preset("adaatt", "CMN Table 3, ADAATT", generator=AdaAttConfig(), training=_CAPTIONING))
+register_preset(Preset("topdown", "CMN Table 3, TOPDOWN", generator=TopDownConfig(), training=_CAPTIONING))
+register_preset(Preset("r2gen", "CMN Table 3, R2GEN", generator=R2GenConfig(), training=_R2GEN))
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,7 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
         )
     _known("dataset", dataset, DATASETS)
     preset, scale = PRESETS[_known("preset", preset_name, PRESETS)], PROFILES[_known("profile", profile, PROFILES)]
-    found = Experiment(
+    settings = Experiment(
         dataset=dataset,
         preset=preset_name,
         profile=profile,
@@ -335,10 +337,10 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
         pair=preset.pair,
     )
     if seed is not None:
-        found = replace(found, training=replace(found.training, seed=seed))
+        settings = replace(settings, training=replace(settings.training, seed=seed))
     for text in overrides:
-        found = _override(found, text)
-    return found
+        settings = _override(settings, text)
+    return settings
 
 
 def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
@@ -347,27 +349,27 @@ def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
     return replace(part, **{name: value for name, value in changes.items() if name in has})
 
 
-def _override(found: Experiment, text: str) -> Experiment:
+def _override(settings: Experiment, text: str) -> Experiment:
     path, equals, value_text = text.partition("=")
     part_name, dot, key = path.strip().partition(".")
-    parts = {f.name for f in fields(found)} - {"dataset", "preset", "profile"}
+    parts = {f.name for f in fields(settings)} - {"dataset", "preset", "profile"}
     if not equals:
         raise ConfigurationError(f"{text!r} is not a setting; write PART.FIELD=VALUE, for example training.epochs=3")
     try:
         value = json.loads(value_text)
     except json.JSONDecodeError:
         value = value_text
-    part = getattr(found, _known("setting", part_name, parts))
+    part = getattr(settings, _known("setting", part_name, parts))
     if not dot:
         if part_name != "studies":
             raise ConfigurationError(
                 f"{text!r}: {part_name} has fields; name one, for example "
                 f"{part_name}.{fields(part)[0].name if part else 'slots'}=…"
             )
-        return replace(found, studies=value)
+        return replace(settings, studies=value)
     if part is None:
-        has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(found, name))))
-        raise ConfigurationError(f"{text!r}: the preset {found.preset!r} has no {part_name}; it has {has}")
+        has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(settings, name))))
+        raise ConfigurationError(f"{text!r}: the preset {settings.preset!r} has no {part_name}; it has {has}")
     old = getattr(part, _known(f"setting of {part_name}", key, [f.name for f in fields(part)]))
     if (
         old is not None
@@ -378,4 +380,4 @@ def _override(found: Experiment, text: str) -> Experiment:
         if not isinstance(old, tuple):
             raise ConfigurationError(f"{text!r}: {path} is a {type(old).__name__} ({old!r}), {value_text!r} is not")
         value = tuple(value)
-    return replace(found, **{part_name: replace(part, **{key: value})})
+    return replace(settings, **{part_name: replace(part, **{key: value})})

@@ -205,7 +205,7 @@ def stored_results(
     profile: str | None = None, dataset: str | None = None, protocol: str | None = None
 ) -> list[StoredResult]:
     """The shipped results, of one profile, one dataset or one protocol if named, in the order of their names."""
-    files = package_data.results()
+    files = package_data.records("results")
     baselines = {name: data for name, data in files.items() if name.startswith(_BASELINES)}
     results = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
     return selected(results, profile, dataset, protocol)
@@ -214,7 +214,7 @@ def stored_results(
 def twins() -> list[StoredResult]:
     """Runs of a stored result's very settings and seed, made again: `NAME-DEVICE` or `NAME-DEVICE-again`, NAME the
     stored result's. They belong in no table of systems; beside their twin they say what a seed does not decide."""
-    return [_read(name, data, {}) for name, data in sorted(package_data.twins().items())]
+    return [_read(name, data, {}) for name, data in sorted(package_data.records("twins").items())]
 
 
 def _read(name: str, data: dict[str, Any], baselines: dict[str, Any]) -> StoredResult:

@@ -59,8 +59,8 @@ class TopDown(LSTMCaptioner):
 
     def read(self, word: Tensor, state: dict[str, Tensor], study: dict[str, Tensor]):
         pooled = study["pooled"][:, None].expand_as(word)  # (B, W, d)
-        told = torch.cat([state["h_write"], pooled, word], -1)
-        h_look, c_look = self.looking(self.looking.inputs(told), state["h_look"], state["c_look"])
+        looking_input = torch.cat([state["h_write"], pooled, word], -1)
+        h_look, c_look = self.looking(self.looking.inputs(looking_input), state["h_look"], state["c_look"])
         attention = self.attention(h_look, study["keys"][:, None]).softmax(-1)  # (B, W, S)
         seen = torch.cat([attention @ study["patches"], h_look], -1)
         h_write, c_write = self.writing(self.writing.inputs(seen), state["h_write"], state["c_write"])

@@ -192,28 +192,28 @@ class _Counter(TorchDispatchMode):
         self.flops = self.launches = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         formula = FORMULAS.get(func.overloadpacket)
-        self.flops += formula(*args, **(kwargs or {}), out_val=found) if formula else 0
+        self.flops += formula(*args, **(kwargs or {}), out_val=result) if formula else 0
         self.launches += not func.is_view and torch.Tag.inplace_view not in func.tags
-        return found
+        return result
 
     @property
     def cost(self) -> Cost:
         return Cost(self.flops, self.launches)
 
 
-def build(what: Experiment, vocabulary: int) -> tuple[Captioner, VisualExtractor]:
+def build(experiment: Experiment, vocabulary: int) -> tuple[Captioner, VisualExtractor]:
     """The generator of an experiment and its extractor on the `meta` device, shapes without numbers; the extractor is
     the generator's own if it learns."""
     with torch.device("meta"):
-        extractor = VisualExtractor(what.extractor.name, frozen=what.extractor.frozen)
-        config = replace(what.generator, vocab_size=vocabulary, d_vf=extractor.dim)
+        extractor = VisualExtractor(experiment.extractor.name, frozen=experiment.extractor.frozen)
+        config = replace(experiment.generator, vocab_size=vocabulary, d_vf=extractor.dim)
         learning = None if extractor.frozen else extractor
-        return config.build(learning, memory=what.memory, pair=what.pair), extractor
+        return config.build(learning, memory=experiment.memory, pair=experiment.pair), extractor
 
 
-def shapes(what: Experiment, extractor: VisualExtractor, *, batch: int, views: int, length: int) -> Batch:
+def shapes(experiment: Experiment, extractor: VisualExtractor, *, batch: int, views: int, length: int) -> Batch:
     """A batch of nothing but shapes: pictures at the extractor's size, or the patches of one that is frozen; reports of
     `length` ids and the final 0."""
     size, tokens = extractor.transform.size, torch.ones(batch, length + 1, dtype=torch.long, device="meta")
@@ -222,16 +222,18 @@ def shapes(what: Experiment, extractor: VisualExtractor, *, batch: int, views: i
     else:
         inputs = torch.zeros(batch, views, size, size, dtype=torch.uint8, device="meta")
     labels = (
-        torch.ones(batch, len(OBSERVATIONS), device="meta") if what.memory is not None and what.memory.gated else None
+        torch.ones(batch, len(OBSERVATIONS), device="meta")
+        if experiment.memory is not None and experiment.memory.gated
+        else None
     )
     return Batch(inputs, tokens, tokens.float(), labels)
 
 
 @torch.no_grad()
-def extraction(what: Experiment, *, views: int = 2, batch: int = DECODE_BATCH) -> Cost:
+def extraction(experiment: Experiment, *, views: int = 2, batch: int = DECODE_BATCH) -> Cost:
     """What the extractor needs to look at `batch` studies once."""
     with torch.device("meta"):
-        extractor = VisualExtractor(what.extractor.name)
+        extractor = VisualExtractor(experiment.extractor.name)
         pictures = torch.zeros(batch, views, extractor.transform.size, extractor.transform.size, dtype=torch.uint8)
     with _Counter() as counter:
         extractor(pictures)
@@ -239,14 +241,14 @@ def extraction(what: Experiment, *, views: int = 2, batch: int = DECODE_BATCH) -
 
 
 def training_step(
-    what: Experiment, *, vocabulary: int, views: int = 2, batch: int | None = None, length: int | None = None
+    experiment: Experiment, *, vocabulary: int, views: int = 2, batch: int | None = None, length: int | None = None
 ) -> StepCost:
     """One step of an experiment's training, by default its own batch size with every report as long as it may be: an
     upper bound, reports are padded to the longest of their batch."""
-    generator, extractor = build(what, vocabulary)
-    batch = batch or what.training.batch_size
-    given = shapes(what, extractor, batch=batch, views=views, length=length or what.generator.max_length)
-    return step_cost(generator.train(), given, moments=ADAM_AMSGRAD if what.training.amsgrad else ADAM)
+    generator, extractor = build(experiment, vocabulary)
+    batch = batch or experiment.training.batch_size
+    given = shapes(experiment, extractor, batch=batch, views=views, length=length or experiment.generator.max_length)
+    return step_cost(generator.train(), given, moments=ADAM_AMSGRAD if experiment.training.amsgrad else ADAM)
 
 
 def step_cost(generator: nn.Module, batch: Batch, *, moments: int = ADAM_AMSGRAD) -> StepCost:
@@ -286,14 +288,14 @@ class _Kept(saved_tensors_hooks):
 
 
 @torch.no_grad()
-def decoding(what: Experiment, *, vocabulary: int, views: int = 2, batch: int = DECODE_BATCH) -> Cost:
+def decoding(experiment: Experiment, *, vocabulary: int, views: int = 2, batch: int = DECODE_BATCH) -> Cost:
     """Writing the reports of `batch` studies by the experiment's search, their images included unless the extractor is
     frozen, every report as long as it may be: an upper bound, ours stops as soon as all have ended. Three steps are
     counted: from the second on each costs what the one before did, and the same bit more."""
-    generator, extractor = build(what, vocabulary)
+    generator, extractor = build(experiment, vocabulary)
     generator.eval()
-    search = what.decoding
-    given = shapes(what, extractor, batch=batch, views=views, length=search.max_length)
+    search = experiment.decoding
+    given = shapes(experiment, extractor, batch=batch, views=views, length=search.max_length)
     with _Counter() as counter:
         state = generator.start(given.inputs, given.labels, max_length=search.max_length)
     total, steps = counter.cost, []
@@ -316,7 +318,7 @@ class Budget:
     """An experiment on a workload: one step; over all epochs, though a run may stop earlier, the training (with a
     frozen extractor's one look at every study) and the validation (loss and reports); the test reports once."""
 
-    what: Experiment
+    experiment: Experiment
     on: Workload
     step: StepCost
     steps: int
@@ -332,12 +334,12 @@ class Budget:
 def budget(preset: str, on: Workload, *, profile: str = "gpu", overrides: Iterable[str] = ()) -> Budget:
     """The budget of `preset` on a workload, in a profile. Raises as `experiment` does."""
     sizes = (f"generator.max_length={on.max_length}", f"decoding.max_length={on.max_length}")
-    what = experiment(f"{on.dataset}/{preset}", profile, [*on.overrides, *sizes, *overrides])
-    step = training_step(what, vocabulary=on.vocabulary, views=on.views)
-    writing = decoding(what, vocabulary=on.vocabulary, views=on.views)
-    epochs, steps = what.training.epochs, what.training.epochs * ceil(on.train / step.batch)
+    settings = experiment(f"{on.dataset}/{preset}", profile, [*on.overrides, *sizes, *overrides])
+    step = training_step(settings, vocabulary=on.vocabulary, views=on.views)
+    writing = decoding(settings, vocabulary=on.vocabulary, views=on.views)
+    epochs, steps = settings.training.epochs, settings.training.epochs * ceil(on.train / step.batch)
     training = step.step * steps
-    if what.extractor.frozen:
-        training += extraction(what, views=on.views) * ((on.train + on.val + on.test) / DECODE_BATCH)
+    if settings.extractor.frozen:
+        training += extraction(settings, views=on.views) * ((on.train + on.val + on.test) / DECODE_BATCH)
     validation = (step.forward * (on.val / step.batch) + writing * (on.val / DECODE_BATCH)) * epochs
-    return Budget(what, on, step, steps, training, validation, writing * (on.test / DECODE_BATCH))
+    return Budget(settings, on, step, steps, training, validation, writing * (on.test / DECODE_BATCH))

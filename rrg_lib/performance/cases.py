@@ -17,9 +17,9 @@ from rrg_lib.models.memory import MemoryConfig
 from rrg_lib.models.report_loss import report_loss
 from rrg_lib.performance.harness import Case, Group
 from rrg_lib.performance.naive import NaiveCMN, TorchBase, WithoutCache, looped_contrastive
-from rrg_lib.performance.reads import growth, memory
+from rrg_lib.performance.reads import growth, memory_reads
 from rrg_lib.performance.sizes import Size, Work, flops, new_batch, new_generator, systems
-from rrg_lib.performance.training_step import training_step
+from rrg_lib.performance.training_step import new_training_step
 from rrg_lib.performance.waiting import waiting
 from rrg_lib.runtime.device import this_device
 
@@ -47,13 +47,13 @@ def training(size: Size) -> Group:
     cases = [
         Case(
             name,
-            lambda memory=memory: training_step(size, memory),
-            flops=lambda memory=memory: flops(training_step(size, memory)),
+            lambda memory=memory: new_training_step(size, memory),
+            flops=lambda memory=memory: flops(new_training_step(size, memory)),
         )
         for name, memory in systems(size).items()
     ]
     cases.append(Case("BASE of torch.nn.Transformer", lambda: torch_step(size), flops=lambda: flops(torch_step(size))))
-    cases.append(Case("CMN written out", lambda: training_step(size, systems(size)["CMN"], naive=True), once=True))
+    cases.append(Case("CMN written out", lambda: new_training_step(size, systems(size)["CMN"], naive=True), once=True))
     return Group("training", f"A training step: {size.batch} studies, forward, backward, Adam", tuple(cases), "BASE")
 
 
@@ -71,7 +71,7 @@ def options(size: Size) -> Group:
             "compiled": {"compiled": True},
             "compiled, bf16": {"compiled": True, "dtype": torch.bfloat16},
         }
-    cases = tuple(Case(name, lambda kind=kind: training_step(size, cmn, **kind)) for name, kind in kinds.items())
+    cases = tuple(Case(name, lambda kind=kind: new_training_step(size, cmn, **kind)) for name, kind in kinds.items())
     return Group(
         "options", f"CMN's training step of {size.batch} studies, with the options of training", cases, "as it is"
     )
@@ -81,8 +81,8 @@ def large(size: Size) -> Group:
     """A memory of 32 times the slots still trains: its scores are held a part at a time."""
     more = replace(size, slots=32 * size.slots)
     cases = (
-        Case("CMN", lambda: training_step(size, systems(size)["CMN"])),
-        Case(f"CMN, {more.slots:,} slots", lambda: training_step(more, systems(more)["CMN"]), once=True),
+        Case("CMN", lambda: new_training_step(size, systems(size)["CMN"])),
+        Case(f"CMN, {more.slots:,} slots", lambda: new_training_step(more, systems(more)["CMN"]), once=True),
     )
     return Group(
         "large", f"CMN's training step of {size.batch} studies, {size.slots:,} slots and {more.slots:,}", cases, "CMN"
@@ -100,7 +100,7 @@ def endless(size: Size, memory: MemoryConfig | None) -> ReportGenerator:
     return generator
 
 
-def writing(size: Size, memory: MemoryConfig | None, beam: int, *, kept: bool = True) -> Work:
+def report_writing(size: Size, memory: MemoryConfig | None, beam: int, *, kept: bool = True) -> Work:
     """A batch after others: the word table holds what they asked. With `kept=False` it is the first batch each time,
     and fills the table."""
     generator, batch = endless(size, memory), new_batch(size)
@@ -134,9 +134,9 @@ def hugging_face(size: Size, beam: int) -> Work:
         "max_position_embeddings": max(size.patches, size.length) + 2,
     }
     layers = {
-        f"{part}_{what}": n
+        f"{part}_{quantity}": n
         for part in ("encoder", "decoder")
-        for what, n in (("layers", size.layers), ("attention_heads", size.heads))
+        for quantity, n in (("layers", size.layers), ("attention_heads", size.heads))
     }
     widths = {"encoder_ffn_dim": size.d_ff, "decoder_ffn_dim": size.d_ff}
     marks = {
@@ -167,9 +167,10 @@ def hugging_face(size: Size, beam: int) -> Work:
 
 def beam(size: Size) -> Group:
     cases = [
-        Case(name, lambda memory=memory: writing(size, memory, size.beam)) for name, memory in systems(size).items()
+        Case(name, lambda memory=memory: report_writing(size, memory, size.beam))
+        for name, memory in systems(size).items()
     ]
-    cases.append(Case("CMN, first batch", lambda: writing(size, systems(size)["CMN"], size.beam, kept=False)))
+    cases.append(Case("CMN, first batch", lambda: report_writing(size, systems(size)["CMN"], size.beam, kept=False)))
     cases.append(Case("BASE's sizes, transformers generate", lambda: hugging_face(size, size.beam)))
     cases.append(Case("CMN written out, no cache", lambda: naive_writing(size, size.beam), once=True))
     return Group(
@@ -181,8 +182,10 @@ def beam(size: Size) -> Group:
 
 
 def greedy(size: Size) -> Group:
-    cases = [Case(name, lambda memory=memory: writing(size, memory, 1)) for name, memory in systems(size).items()]
-    cases.append(Case("CMN, first batch", lambda: writing(size, systems(size)["CMN"], 1, kept=False)))
+    cases = [
+        Case(name, lambda memory=memory: report_writing(size, memory, 1)) for name, memory in systems(size).items()
+    ]
+    cases.append(Case("CMN, first batch", lambda: report_writing(size, systems(size)["CMN"], 1, kept=False)))
     return Group("greedy", f"Greedy search: {size.batch} studies to {size.length} words", tuple(cases), "BASE")
 
 
@@ -214,7 +217,7 @@ GROUPS: dict[str, Callable[[Size], Group]] = {
     "large": large,
     "beam": beam,
     "greedy": greedy,
-    "memory": memory,
+    "memory": memory_reads,
     "growth": growth,
     "contrastive": contrastive,
     "waiting": waiting,

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from rrg_lib.errors import ConfigurationError, RRGError
-from rrg_lib.runtime.device import device_name, finish, this_device
+from rrg_lib.runtime.device import device_name, synchronize, this_device
 from rrg_lib.runtime.markdown import markdown_table
 
 #: Rounds that are thrown away on a GPU, which chooses kernels and sets memory aside in its first ones: on an H100 the
@@ -53,14 +53,14 @@ class Group:
     reference: str
 
     def case(self, name: str) -> Case:
-        found = {case.name: case for case in self.cases}
-        if name not in found:
-            raise ConfigurationError(f"the group {self.name} has no case {name!r}; it has {', '.join(found)}")
-        return found[name]
+        by_name = {case.name: case for case in self.cases}
+        if name not in by_name:
+            raise ConfigurationError(f"the group {self.name} has no case {name!r}; it has {', '.join(by_name)}")
+        return by_name[name]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Timing:
     """One case: median `seconds`, median `ratio` to the group's reference, the rounds' times, `peak_mib` that the work
     added to the process, and `of_peak`, achieved FLOP/s over the machine's matrix-multiply peak measured in the same
     run (None where not counted)."""
@@ -80,7 +80,7 @@ class BenchmarkResult:
     group: str
     title: str
     reference: str
-    rows: list[Measured]
+    rows: list[Timing]
     machine: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def measure(
         work[case.name] = case.build()
         if not case.once:
             work[case.name]()
-            finish()
+            synchronize()
     times: dict[str, list[float]] = {case.name: [] for case in group.cases}
     for turn in range(-WARMING if this_device().type == "cuda" else 0, repeats):
         progress(f"{group.name}: round {turn + 1} of {repeats}" if turn >= 0 else f"{group.name}: warming up")
@@ -136,7 +136,7 @@ def measure(
                 continue
             start = clock()
             work[case.name]()
-            finish()
+            synchronize()
             took = clock() - start
             if turn >= 0:
                 times[case.name].append(took)
@@ -146,23 +146,23 @@ def measure(
     for case in group.cases:
         seconds, reference = median(times[case.name]), times[group.reference]
         share = case.flops() / seconds / best if case.flops else None
-        ratio = median(own / other for own, other in zip(times[case.name], reference, strict=False))
+        ratio = median(case_seconds / other for case_seconds, other in zip(times[case.name], reference, strict=False))
         rows.append(
-            Measured(case.name, seconds, ratio, times[case.name], peak(group.name, case.name) if peak else None, share)
+            Timing(case.name, seconds, ratio, times[case.name], peak(group.name, case.name) if peak else None, share)
         )
     return BenchmarkResult(group.name, group.title, group.reference, rows, machine(best))
 
 
 def machine(peak_flops: float | None = None) -> dict[str, Any]:
     """What the figures were measured on."""
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "device": device_name(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    return found if peak_flops is None else found | {"matmul_peak_gflops": round(peak_flops / 1e9, 1)}
+    return description if peak_flops is None else description | {"matmul_peak_gflops": round(peak_flops / 1e9, 1)}
 
 
 def matmul_peak(size: int | None = None, repeats: int = 5, dtype: torch.dtype = torch.float32) -> float:
@@ -174,10 +174,10 @@ def matmul_peak(size: int | None = None, repeats: int = 5, dtype: torch.dtype = 
     out = a @ b
     times = []
     for _ in range(repeats):
-        finish()
+        synchronize()
         start = time.perf_counter()
         torch.mm(a, b, out=out)
-        finish()
+        synchronize()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times)
 
@@ -187,7 +187,7 @@ def added_memory(work: Callable[[], object]) -> float | None:
     does not tell (Linux does)."""
     if this_device().type == "cuda":
         work()  # what a library sets aside once is not the work's
-        finish()
+        synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
@@ -234,15 +234,15 @@ def _size(mib: float | None) -> str:
     return "–" if mib is None else f"{mib:,.0f} MiB"
 
 
-def table(results: Sequence[BenchmarkResult]) -> str:
+def benchmark_markdown(results: Sequence[BenchmarkResult]) -> str:
     """All groups, under one line that says what they were measured on."""
     if not results:
         return ""
     on = results[0].machine
     gpu = "" if on["device"] == "cpu" else f"{on['device']}; "
-    said = (
+    measured_on = (
         f"{gpu}{on['processor']}, {on['threads']} thread{'s' if on['threads'] != 1 else ''}, Python "
         f"{on['python']}, "
         f"torch {on['torch']}"
     )
-    return said + "\n\n" + "\n\n".join(result.markdown() for result in results)
+    return measured_on + "\n\n" + "\n\n".join(result.markdown() for result in results)

@@ -52,7 +52,7 @@ def reading_speed(
     with tempfile.TemporaryDirectory() as scratch:
         paths = [_films(dataset.views(i), Path(scratch) / str(i), film) for i in some]
         decoded = _seconds(
-            lambda: _look(extractor, np.stack([[read_radiograph(path) for path in own] for own in paths]))
+            lambda: _look(extractor, np.stack([[read_radiograph(path) for path in views] for views in paths]))
         )
     prepared = _seconds(lambda: _look(extractor, dataset.views_array(some)))
     loader = StudyBatches(dataset, studies, cache.patches).loader(batch_size)

@@ -136,11 +136,11 @@ def looped_contrastive(features: Tensor, labels: Tensor, *, margin: float = 0.4,
     """XProNet Eq. 17 pair by pair, as one reads it: (B, d), (B, C) -> a scalar. The same value as
     `multi_label_contrastive`."""
     total = features.new_zeros(())
-    for own, own_labels in zip(features, labels, strict=True):
+    for anchor, anchor_labels in zip(features, labels, strict=True):
         for other, other_labels in zip(features, labels, strict=True):
-            cosine = F.cosine_similarity(own, other, dim=0)
-            if (own_labels * other_labels).sum() > 0:
-                differing, counted = (own_labels != other_labels).sum(), (own_labels + other_labels).sum()
+            cosine = F.cosine_similarity(anchor, other, dim=0)
+            if (anchor_labels * other_labels).sum() > 0:
+                differing, counted = (anchor_labels != other_labels).sum(), (anchor_labels + other_labels).sum()
                 total = total + (theta ** -(differing / counted) - cosine).clamp(min=0)
             else:
                 total = total + (cosine - margin).clamp(min=0)

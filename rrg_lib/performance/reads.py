@@ -48,7 +48,7 @@ def other_read(size: Size, form: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     return lambda: form(query[None], keys[None], values[None], size.top_k).sum().backward()
 
 
-def gathered(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
+def gathered_read(query: Tensor, keys: Tensor, values: Tensor, top_k: int) -> Tensor:
     return plain_read(query, Slots(keys, values), top_k, scale=query.shape[-1] ** -0.5)[0]
 
 
@@ -58,13 +58,13 @@ def top_k_alone(size: Size) -> Work:
     return lambda: scores.topk(size.top_k, dim=-1)
 
 
-def memory(size: Size) -> Group:
+def memory_reads(size: Size) -> Group:
     cases = (
         Case("two matrix products", lambda: two_products(size), flops=lambda: flops(two_products(size))),
         Case("ours", lambda: our_read(size)),
         Case("masked dense", lambda: other_read(size, masked_dense_read)),
         Case("torch.topk alone, forwards", lambda: top_k_alone(size)),
-        Case("gathered, (B, h, L, N, d_k)", lambda: other_read(size, gathered), once=True),
+        Case("gathered, (B, h, L, N, d_k)", lambda: other_read(size, gathered_read), once=True),
     )
     title = (
         f"A memory read, forwards and backwards: {size.batch * size.patches} queries, {size.slots} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rrg_lib.performance.harness import BenchmarkResult, Measured
+from rrg_lib.performance.harness import BenchmarkResult, Timing
 from rrg_lib.runtime import package_data
 
 
@@ -25,13 +25,13 @@ class StoredBenchmark:
         return next((group for group in self.groups if group.group == name), None)
 
 
-def stored() -> list[StoredBenchmark]:
+def stored_benchmarks() -> list[StoredBenchmark]:
     """In the order of their names."""
     return [
         StoredBenchmark(name, [_read(group) for group in groups])
-        for name, groups in sorted(package_data.benchmarks().items())
+        for name, groups in sorted(package_data.records("benchmarks").items())
     ]
 
 
 def _read(data: dict[str, Any]) -> BenchmarkResult:
-    return BenchmarkResult(**{**data, "rows": [Measured(**row) for row in data["rows"]]})
+    return BenchmarkResult(**{**data, "rows": [Timing(**row) for row in data["rows"]]})

@@ -11,7 +11,7 @@ from rrg_lib.performance.sizes import Size, Work, new_batch, new_generator
 from rrg_lib.training import TrainingConfig, build_optimizer
 
 
-def training_step(
+def new_training_step(
     size: Size,
     memory: MemoryConfig | None,
     *,

@@ -20,7 +20,7 @@ import torch
 from rrg_lib.errors import ConfigurationError, RRGError
 from rrg_lib.performance.harness import Case, Group
 from rrg_lib.performance.sizes import SIZES, Size, Work
-from rrg_lib.performance.training_step import training_step
+from rrg_lib.performance.training_step import new_training_step
 from rrg_lib.runtime.threads import POLICY, SPINNING
 from rrg_lib.runtime.worker_pool import cpus
 
@@ -119,7 +119,7 @@ def serve(threads: int, tiny: int) -> None:
     """Train `STEPS` steps (of a `tiny` model one) for every line that is read, and say when they are done; ends with
     its input."""
     torch.set_num_threads(threads)
-    step = training_step(SIZES["small"] if tiny else CI, None)
+    step = new_training_step(SIZES["small"] if tiny else CI, None)
     step()
     print("done", flush=True)
     for _ in sys.stdin:

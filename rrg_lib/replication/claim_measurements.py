@@ -78,16 +78,18 @@ def looked(look: str, ratio: str) -> dict[str, Looked]:
     chance, or "own" over the maps of other studies, all findings together; of the classifier's labels where a memory
     was told any."""
     by_protocol: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for record in package_data.attention().values():
+    for record in package_data.records("attention").values():
         run = record["run"]
-        made = run["experiment"]
-        if (made["dataset"], made["profile"]) != (DRAWN, PROFILE) or run["decoding"].get(
+        experiment = run["experiment"]
+        if (experiment["dataset"], experiment["profile"]) != (DRAWN, PROFILE) or run["decoding"].get(
             "labels_at_test", "classifier"
         ) != "classifier":
             continue
         for row in record["rows"]:
             if (row["words"], row["look"], row["finding"]) == ("reference", look, "all"):
-                by_protocol.setdefault(made["preset"], {}).setdefault(run.get("protocol", EDITION_0_1), []).append(row)
+                by_protocol.setdefault(experiment["preset"], {}).setdefault(
+                    run.get("protocol", EDITION_0_1), []
+                ).append(row)
     # a training counts once, in whatever protocol its own reports were written: of each preset the trainings that are
     # most, the newer ones of as many
     newest = [*PROTOCOLS, EDITION_0_1]

@@ -267,11 +267,11 @@ def _order(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     for dataset, profile, protocols in _places(claim):
         # on a paper's own data its order was printed for what its memory was told; on ours no memory is told the
         # reference's labels
-        told = {name: printed_labels(name) if dataset in OWN_DATA else None for name in names}
+        labels = {name: printed_labels(name) if dataset in OWN_DATA else None for name in names}
         decided = {}
         for protocol in protocols:
             ours = {
-                (n, m): measured(results, n, dataset, m, profile=profile, labels=told[n], protocol=protocol)
+                (n, m): measured(results, n, dataset, m, profile=profile, labels=labels[n], protocol=protocol)
                 for n in names
                 for m in claim.metrics
             }
@@ -280,7 +280,7 @@ def _order(claim: Claim, results: Sequence[StoredResult]) -> Decision:
                     Link(a, b, m): (ours[a, m], ours[b, m]) for a, b in claim.pairs for m in claim.metrics
                 }
         if decided:
-            return _decided(decided, own=dataset in OWN_DATA)
+            return _decided(decided, own_data=dataset in OWN_DATA)
     lacking = [name for name in names if not all(measured(results, name, DRAWN, metric) for metric in claim.metrics)]
     missing = (
         f"nothing is stored of {' and '.join(lacking)}"
@@ -294,10 +294,10 @@ def _best_setting(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     """`value` against every other value that is stored, or against every larger one."""
     (preset,), best = claim.better, claim.value
     for dataset, profile, protocols in _places(claim):
-        told, decided = printed_labels(preset) if dataset in OWN_DATA else None, {}
+        labels, decided = printed_labels(preset) if dataset in OWN_DATA else None, {}
         for protocol in protocols:
             runs = {
-                m: swept(results, preset, claim.setting, dataset, m, profile=profile, labels=told, protocol=protocol)
+                m: swept(results, preset, claim.setting, dataset, m, profile=profile, labels=labels, protocol=protocol)
                 for m in claim.metrics
             }
             pairs = {
@@ -309,17 +309,17 @@ def _best_setting(claim: Claim, results: Sequence[StoredResult]) -> Decision:
             if pairs:
                 decided[protocol] = pairs
         if decided:
-            return _decided(decided, own=dataset in OWN_DATA)
+            return _decided(decided, own_data=dataset in OWN_DATA)
     return Decision(
         Verdict.NOT_RUN, f"no other value of {claim.setting} is stored than the preset's; decided by {claim.decided_by}"
     )
 
 
-def _decided(by_protocol: Mapping[str, Mapping[Link, tuple[Measured, Measured]]], *, own: bool) -> Decision:
+def _decided(by_protocol: Mapping[str, Mapping[Link, tuple[Measured, Measured]]], *, own_data: bool) -> Decision:
     """By the first protocol that has seeds enough, or most; what the others say stands behind it."""
     seeds = {name: min(m.spread.n for pair in pairs.values() for m in pair) for name, pairs in by_protocol.items()}
     first = max(seeds, key=lambda name: min(seeds[name], MIN_SEEDS))
-    decisions = {name: _verdict(pairs, own=own) for name, pairs in by_protocol.items()}
+    decisions = {name: _verdict(pairs, own_data=own_data) for name, pairs in by_protocol.items()}
     others = [
         f"{name}: {one.verdict.short}" for name, one in decisions.items() if name != first and seeds[name] >= MIN_SEEDS
     ]
@@ -334,13 +334,13 @@ def _favours(link: Link, one: Order) -> Answer:
     return one.answer if REGISTRY[link.metric].higher_is_better else turned.get(one.answer, one.answer)
 
 
-def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own: bool) -> Decision:
+def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own_data: bool) -> Decision:
     orders = corrected({link: order(a, b) for link, (a, b) in pairs.items()})
     answers = {link: _favours(link, one) for link, one in orders.items()}
     evidence = MeasuredPairs(pairs, orders)
     if apart := [str(link) for link, answer in answers.items() if answer == "not measured alike"]:
         return Decision(Verdict.NOT_RUN, f"not measured alike: {'; '.join(apart)}", evidence)
-    open_ = Verdict.OPEN if own else Verdict.UNDECIDED
+    open_ = Verdict.OPEN if own_data else Verdict.UNDECIDED
     every = set(answers.values())
     if "too few seeds" in every:
         fewest = min(one.seeds for one in orders.values())
@@ -348,7 +348,7 @@ def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own: bool) -> D
     if "stored without intervals" in every:
         return Decision(open_, "stored without intervals: evaluate again", evidence)
     together: Answer = "below" if "below" in every else every.pop() if len(every) == 1 else "undecided"
-    verdicts = _ON_OWN_DATA if own else ON_DRAWN
+    verdicts = _ON_OWN_DATA if own_data else ON_DRAWN
     why = "; ".join(f"{link}: {one}" for link, one in orders.items())
     return Decision(verdicts.get(together, open_), why, evidence)
 

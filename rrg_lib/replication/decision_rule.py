@@ -228,11 +228,13 @@ def _equivalence_at(gap: float, delta: float) -> float:
 def corrected(orders: Mapping[str, Order]) -> dict[str, Order]:
     """The comparisons that one sentence stands for, their p-values corrected together: each test is made at 5 % for all
     of them. Those that could not be made are left as they are and count for nothing."""
-    made = {name: one for name, one in orders.items() if one.answer in ANSWERS}
-    if len(made) < 2:
+    tested = {name: one for name, one in orders.items() if one.answer in ANSWERS}
+    if len(tested) < 2:
         return dict(orders)
-    both = zip(made, holm([one.p for one in made.values()]), holm([one.p_delta for one in made.values()]), strict=True)
-    adjusted = {name: replace(made[name], p=p, p_delta=p_delta, of=len(made)) for name, p, p_delta in both}
+    both = zip(
+        tested, holm([one.p for one in tested.values()]), holm([one.p_delta for one in tested.values()]), strict=True
+    )
+    adjusted = {name: replace(tested[name], p=p, p_delta=p_delta, of=len(tested)) for name, p, p_delta in both}
     return {name: _answered(adjusted[name]) if name in adjusted else one for name, one in orders.items()}
 
 

@@ -236,7 +236,8 @@ def _earlier(dataset: str, metric: str) -> list[Published]:
 def xpronet_is_best_but_for_bleu_1() -> Exact:
     whole = values_of(XPRONET, "Table 1", "mimic_cxr", "XProNet")
     above = {
-        metric: all(own.high >= other.low for other in _earlier("mimic_cxr", metric)) for metric, own in whole.items()
+        metric: all(value.high >= other.low for other in _earlier("mimic_cxr", metric))
+        for metric, value in whole.items()
     }
     beaten = [metric for metric, best in above.items() if not best]
     return Exact(

@@ -279,16 +279,16 @@ def released_and_printed(
     """Score -> our seeds of a preset, as released, those of the one that its paper's text describes
     (`PRESET_as_printed`), and how they compare, all scores corrected together. Scores that either lacks are left
     out."""
-    found, orders = {}, {}
+    pairs, orders = {}, {}
     for score in scores:
         pair = [
             measured(results, name, dataset, score, profile=profile, protocol=protocol)
             for name in (preset, f"{preset}_as_printed")
         ]
         if all(pair):
-            found[score], orders[score] = pair, order(*pair)
+            pairs[score], orders[score] = pair, order(*pair)
     orders = corrected(orders)
-    return {score: (*pair, orders[score]) for score, pair in found.items()}
+    return {score: (*pair, orders[score]) for score, pair in pairs.items()}
 
 
 def _without(system: Experiment, part: str, name: str) -> str:
@@ -376,15 +376,15 @@ def _resampled(result: StoredResult, score: str) -> np.ndarray:
 def _measured_by(result: StoredResult, score: str) -> str:
     """What must be equal for two scores to be compared: how references were made, the studies, the images, and who
     labelled."""
-    made: Mapping[str, Any] = result.evaluation.provenance
+    provenance: Mapping[str, Any] = result.evaluation.provenance
     parts = [
-        f"{made['protocol']['name']} {made['protocol']['hash']}",
-        f"vocabulary {made['vocabulary']}",
-        f"studies {made['studies']['hash']}",
+        f"{provenance['protocol']['name']} {provenance['protocol']['hash']}",
+        f"vocabulary {provenance['vocabulary']}",
+        f"studies {provenance['studies']['hash']}",
     ]
     parts.append(f"data {result.provenance['identity']['dataset']}")
     if score in REGISTRY and REGISTRY[score].labelled_by:
-        labeler = made[REGISTRY[score].labelled_by]
+        labeler = provenance[REGISTRY[score].labelled_by]
         parts.append(f"labeler {labeler['version']} {labeler['hash']}")
     return ", ".join(parts)
 

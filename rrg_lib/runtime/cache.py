@@ -17,11 +17,11 @@ from rrg_lib.runtime.workspace import workspace, write_json
 
 @dataclass(frozen=True)
 class Remembered:
-    """A JSON value, the seconds it took to make it, and whether it was found rather than made now."""
+    """A JSON value, the seconds it took to make it, and whether it was cached rather than made now."""
 
     value: Any
     seconds: float
-    found: bool
+    cached: bool
 
 
 def remembered(

@@ -54,7 +54,7 @@ def device_name() -> str:
     return device.type if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
-def finish(device: torch.device | None = None) -> None:
+def synchronize(device: torch.device | None = None) -> None:
     """Wait until what was started on the device is done: a GPU answers before it has computed."""
     if (device or this_device()).type == "cuda":
         torch.cuda.synchronize(device)

@@ -17,26 +17,6 @@ def table(name: str) -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
-def results() -> dict[str, Any]:
-    """Every stored result of `data/results/*.json`, by file name without its ending."""
-    return _records("results")
-
-
-def attention() -> dict[str, Any]:
-    """Every stored measurement of `data/attention/*.json`, by file name without its ending."""
-    return _records("attention")
-
-
-def benchmarks() -> dict[str, Any]:
-    """Every stored benchmark of `data/benchmarks/*.json`, by file name without its ending."""
-    return _records("benchmarks")
-
-
-def twins() -> dict[str, Any]:
-    """Every stored result of `data/twins/*.json`: runs made again with the same seed."""
-    return _records("twins")
-
-
 def extractor(name: str) -> bytes | None:
     """The weights of `data/extractors/NAME`, through which the stored results of a profile see; None where there is no
     such file."""
@@ -44,10 +24,10 @@ def extractor(name: str) -> bytes | None:
     return entry.read_bytes() if entry.is_file() else None
 
 
-def _records(name: str) -> dict[str, Any]:
-    folder = resources.files("rrg_data").joinpath(name)
+def records(folder: str) -> dict[str, Any]:
+    """What stands in each `data/FOLDER/*.json`, by file name without its ending."""
     return {
         entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
+        for entry in resources.files("rrg_data").joinpath(folder).iterdir()
         if entry.name.endswith(".json")
     }

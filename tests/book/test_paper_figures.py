@@ -136,17 +136,17 @@ class FakeRun:
 def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(looks, "trained_run", lambda preset: FakeRun)
-    case = looks.Case(
+    case = looks.AttendedStudy(
         "s",
         rng.integers(0, 255, (2, 64, 64), dtype=np.uint8),
         [WordMaps("heart", [Box("Cardiomegaly", 0, 8, 8, 30, 30)], {"a": rng.random(98)})],
     )
-    monkeypatch.setattr(looks, "case", lambda run, **how: case)
+    monkeypatch.setattr(looks, "attended_study", lambda run, **how: case)
     monkeypatch.setattr(looks, "side_by_side", lambda runs, study: case)
     monkeypatch.setattr(
         looks,
-        "slots",
-        lambda run: looks.Slots(rng.random((40, 8)), np.full(40, 1 / 40), np.full(40, 1 / 40), {"Device": 3}),
+        "slot_use",
+        lambda run: looks.SlotUse(rng.random((40, 8)), np.full(40, 1 / 40), np.full(40, 1 / 40), {"Device": 3}),
     )
     monkeypatch.setattr(looks, "prototypes", lambda run: {"trained": rng.random((14 * 4, 8))})
     table = pd.DataFrame(
@@ -158,7 +158,7 @@ def test_figures_of_a_trained_run_say_whose_they_are(monkeypatch):
         figure, missing = draw(name, [])
         assert missing == "" and "ours: iu_phantom/cmn, ci, seed 7; radiographs are drawn" in words(figure), name
     assert "share 9 of their 10 best; of how many" in words(draw("xpronet_figure_1", []).figure)
-    monkeypatch.setattr(looks, "case", lambda run, **how: None)
+    monkeypatch.setattr(looks, "attended_study", lambda run, **how: None)
     assert "No test study has boxes" in draw("cmn_figure_5", []).missing
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_or_foreign_run_is_not_run_and_shows_no_path(monkeypatch, tmp_
         raise CheckpointError(f"{tmp_path}/runs/x/best.safetensors was made with another vocabulary")
 
     monkeypatch.setattr(looks, "trained_run", lambda preset: FakeRun)
-    monkeypatch.setattr(looks, "case", foreign)
+    monkeypatch.setattr(looks, "attended_study", foreign)
     assert draw("cmn_figure_5", []).missing == "build/runs/x/best.safetensors was made with another vocabulary"
 
 

@@ -15,7 +15,7 @@ from rrg_lib.errors import ConfigurationError, ReportError
 from rrg_lib.evaluation.attention import (
     CROSS_ATTENTION,
     SHARED_SLOTS,
-    Mention,
+    FindingMention,
     box_cover,
     box_score,
     box_summary,
@@ -86,7 +86,7 @@ def test_a_box_of_a_view_that_is_not_there_is_refused():
 
 def test_mentions_are_the_words_of_the_match_and_not_of_what_is_denied():
     report = "the heart is enlarged . no pneumothorax . there is a small left pleural effusion ."
-    assert find_mentions(report) == [Mention("Cardiomegaly", (1, 2, 3)), Mention("Effusion", (14,))]
+    assert find_mentions(report) == [FindingMention("Cardiomegaly", (1, 2, 3)), FindingMention("Effusion", (14,))]
     words = report.split()
     assert (words[1:4], words[14]) == (["heart", "is", "enlarged"], "effusion")
 

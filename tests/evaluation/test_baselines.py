@@ -141,7 +141,7 @@ def test_written_reports_are_found_again_but_not_for_another_task(task):
     abnormal = tuple(study for study in task.studies if not study.observations[0])[:10]
     small = replace(task, train=task.train[:200], val=task.val[:20], studies=abnormal)
     first, again = kept_hypotheses("c", small, seed=1), kept_hypotheses("c", small, seed=1)
-    assert (first.found, again.found) == (False, True)
+    assert (first.cached, again.cached) == (False, True)
     assert (
         first.value
         == again.value
@@ -150,7 +150,7 @@ def test_written_reports_are_found_again_but_not_for_another_task(task):
     )
     relabelled = replace(small, studies=tuple(replace(study, findings=()) for study in small.studies))
     for other in (replace(small, val=small.val[1:]), replace(small, train=small.train[1:]), relabelled):
-        assert not kept_hypotheses("c", other, seed=1).found
+        assert not kept_hypotheses("c", other, seed=1).cached
     with pytest.raises(UnknownNameError, match="nearest: c"):
         kept_hypotheses("cc", small)
 

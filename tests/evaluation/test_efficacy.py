@@ -22,7 +22,7 @@ from rrg_lib.evaluation.efficacy import (
     attributes_by_report,
     clinical_efficacy,
 )
-from rrg_lib.evaluation.labeler_audit import audit, explained
+from rrg_lib.evaluation.labeler_audit import audit_labeler, explained
 from rrg_lib.experiments.reports import save_reports
 
 LABELER = ReportLabeler()
@@ -32,7 +32,7 @@ TEST = studies("test")
 
 @pytest.fixture(scope="module")
 def audited():
-    return audit(TEST, LABELER)
+    return audit_labeler(TEST, LABELER)
 
 
 def test_the_references_against_themselves_are_perfect():
@@ -193,7 +193,9 @@ def test_a_code_without_a_word_in_the_report_is_traceless():
         Finding("b", "Fractures, Bone", "Fracture"),
         Finding("c", "Nodule", "Nodule"),
     )
-    made = audit([Study("x", "test", "The lungs are clear. The nodule has resolved. Posttraumatic fractur.", codes)])
+    made = audit_labeler(
+        [Study("x", "test", "The lungs are clear. The nodule has resolved. Posttraumatic fractur.", codes)]
+    )
     assert made.ceiling.codes == 3
     assert (made.ceiling.unmentioned, made.ceiling.traceless, made.ceiling.denied) == (2, 1, 1)
 

@@ -17,7 +17,7 @@ from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.comparison import compare_reports
 from rrg_lib.evaluation.evaluate import evaluate_reports
-from rrg_lib.evaluation.metrics import REGISTRY, SCORES, MeanMetric, Metric, Pairs, Score, known_metric, register
+from rrg_lib.evaluation.metrics import REGISTRY, SCORES, MeanMetric, Metric, Pairs, Score, known_metric, register_metric
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
 from rrg_lib.evaluation.score_table import Evaluation
 from rrg_lib.evaluation.terms import pack_terms, unpack_terms
@@ -40,7 +40,7 @@ def registered() -> Iterator[str]:
     """The whole of it: a class, and one line that registers it."""
     before = dict(REGISTRY)
 
-    @register
+    @register_metric
     class WordPrecision(MeanMetric):
         name = "word precision"
         decimals = 2
@@ -110,7 +110,7 @@ def test_two_systems_are_compared_by_it(registered):
 
 
 def test_a_metric_that_is_no_sum_over_studies_has_a_value_and_nothing_else(registered):
-    @register
+    @register_metric
     class DistinctWords(Metric):
         name = "distinct words"
         decimals = 0
@@ -130,6 +130,6 @@ def test_a_metric_that_is_no_sum_over_studies_has_a_value_and_nothing_else(regis
 
 def test_names_that_are_taken_or_unknown_are_refused(registered):
     with pytest.raises(ConfigurationError, match="there is a metric 'word precision' already"):
-        register(type(REGISTRY[registered]))
+        register_metric(type(REGISTRY[registered]))
     with pytest.raises(UnknownNameError, match="unknown metric 'word-precision'; nearest: word precision"):
         known_metric("word-precision")

@@ -17,7 +17,7 @@ from rrg_lib.errors import ConfigurationError, JavaError, ReportError, RRGError,
 from rrg_lib.evaluation import score_reports as module
 from rrg_lib.evaluation.conventions import CHOICES, Convention, convention_table
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, nlg_scores
-from rrg_lib.evaluation.report_files import Pairs, joined, read_reports
+from rrg_lib.evaluation.report_files import ReportPairs, joined, read_reports
 from rrg_lib.evaluation.report_signs import signs
 from rrg_lib.evaluation.rexrank import (
     as_mapping,
@@ -43,9 +43,9 @@ MADE = [
 ]
 
 
-def pairs(made=MADE, **given) -> Pairs:
+def pairs(made=MADE, **given) -> ReportPairs:
     ids, predictions, references = zip(*made, strict=True)
-    return Pairs(ids, predictions, references, **{"notes": (), "warnings": (), **given})
+    return ReportPairs(ids, predictions, references, **{"notes": (), "warnings": (), **given})
 
 
 def scored(given=None, **options):

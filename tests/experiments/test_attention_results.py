@@ -91,7 +91,7 @@ def test_kept_and_read_again_it_is_the_same(trained, tmp_path, monkeypatch):
     found = measure_attention(trained["cmn"])
     path = store_attention(found, tmp_path)
     assert path.name == f"{trained['cmn'].folder.name}-greedy.json"
-    monkeypatch.setattr(package_data, "attention", lambda: {path.stem: json.loads(path.read_text())})
+    monkeypatch.setattr(package_data, "records", lambda folder: {path.stem: json.loads(path.read_text())})
     [again] = stored_attention("ci", "phantom")
     assert stored_attention("laptop") == [] == stored_attention(dataset="iu_phantom")
     assert attention_markdown([again]) == attention_markdown([found]) and again.experiment == found.experiment
@@ -143,7 +143,7 @@ def test_only_a_gated_memory_is_measured_with_every_kind_of_labels(trained):
 
 def test_what_is_shipped_belongs_to_the_stored_results():
     """A measurement and a result of one name are of one checkpoint: the same drawing, settings and epoch."""
-    measured, results = package_data.attention(), package_data.results()
+    measured, results = package_data.records("attention"), package_data.records("results")
     assert measured
     for name in measured.keys() & results.keys():
         looked, scored = measured[name]["run"], results[name]["run"]

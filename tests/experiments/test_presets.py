@@ -119,7 +119,7 @@ def test_the_options_of_xpronet_leave_its_stored_runs_their_hash():
 def test_stored_experiments_are_read_written_and_named_as_when_they_were_run():
     """What came later, kinds of generators, stands in no file that does not use it and changes no hash and no name."""
     kept: dict[str, dict[str, dict]] = {}
-    for name, result in package_data.results().items():
+    for name, result in package_data.records("results").items():
         if "run" in result:
             kept.setdefault(result["run"]["experiment"]["preset"], {})[name] = result["run"]
     assert len(kept) >= 10

@@ -77,7 +77,9 @@ def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained,
     path = store_result(trained, tmp_path, "greedy")
     assert {kept.name for kept in tmp_path.iterdir()} == {path.name, "baselines-phantom.json"}
     monkeypatch.setattr(
-        package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
+        package_data,
+        "records",
+        lambda folder: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")},
     )
     assert stored_results("gpu") == [] == stored_results(dataset="iu_phantom")
     [result] = stored_results("ci", "phantom")
@@ -114,7 +116,9 @@ def test_seeds_of_one_system_share_a_row(trained, tmp_path, monkeypatch):
     trained.evaluate("test", metrics=WITHOUT_JAVA)
     store_result(trained, tmp_path, "greedy")
     monkeypatch.setattr(
-        package_data, "results", lambda: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")}
+        package_data,
+        "records",
+        lambda folder: {kept.stem: json.loads(kept.read_text()) for kept in tmp_path.glob("*.json")},
     )
     [one] = stored_results()
     row = one.evaluation.rows[0]

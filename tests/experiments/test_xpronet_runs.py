@@ -177,7 +177,7 @@ def test_other_labels_are_other_files_of_the_same_weights(run, monkeypatch):
         assert {row["id"]: row["report"] for row in csv.DictReader(file)} == before
     path = store_result(run, run.folder / "kept", "greedy", labels="reference")
     assert path.stem == f"{run_folder(run.experiment).name}-greedy-labels-reference"
-    monkeypatch.setattr(package_data, "results", lambda: {path.stem: json.loads(path.read_text())})
+    monkeypatch.setattr(package_data, "records", lambda folder: {path.stem: json.loads(path.read_text())})
     [result] = stored_results()
     assert result.labels_at_test == "reference" and result.system.endswith(", labels: reference")
 

@@ -23,7 +23,7 @@ from rrg_lib.evaluation.attention import look
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.image_report_retrieval import encode_studies, fit_alignment
-from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register
+from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register_preset
 from rrg_lib.experiments.run import Run
 from rrg_lib.models.decoding import DecodingConfig, beam_search, generate, greedy_search
 from rrg_lib.models.interface import (
@@ -111,7 +111,7 @@ LSTM = Preset("lstm", "Long et al., Table 1, LSTM", generator=LSTMConfig())
 
 @pytest.fixture(autouse=True)
 def _registered():
-    register(LSTM)
+    register_preset(LSTM)
     yield
     del PRESETS["lstm"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from toy import CONFIG, D_VF, PATCHES, WORDS, ToyDataset
 
-from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register
+from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register_preset
 from rrg_lib.models.batches import TrainingStudies
 from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
 from rrg_lib.models.generator import ReportGenerator
@@ -104,7 +104,7 @@ FIFTH = Preset("fifth", "Fifth et al., Table 1, ours", FifthConfig())
 
 @pytest.fixture(autouse=True)
 def _registered():
-    register(FIFTH)
+    register_preset(FIFTH)
     yield
     del PRESETS["fifth"]
 

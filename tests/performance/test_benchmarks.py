@@ -17,11 +17,19 @@ from rrg_lib.models.decoding import DecodingConfig, beam_search
 from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.performance import APART, BENCHMARKS, cases, waiting
 from rrg_lib.performance.cases import GROUPS, find_group
-from rrg_lib.performance.harness import BenchmarkResult, Case, Group, matmul_peak, measure, memory_in_a_process, table
+from rrg_lib.performance.harness import (
+    BenchmarkResult,
+    Case,
+    Group,
+    benchmark_markdown,
+    matmul_peak,
+    measure,
+    memory_in_a_process,
+)
 from rrg_lib.performance.naive import NaiveCMN, WithoutCache, looped_contrastive, masked_dense_read
-from rrg_lib.performance.reads import gathered
+from rrg_lib.performance.reads import gathered_read
 from rrg_lib.performance.sizes import SIZES, find_size
-from rrg_lib.performance.training_step import training_step
+from rrg_lib.performance.training_step import new_training_step
 
 SMALL = SIZES["small"]
 
@@ -29,7 +37,7 @@ SMALL = SIZES["small"]
 # --- the textbook forms compute the same ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", [gathered, masked_dense_read])
+@pytest.mark.parametrize("form", [gathered_read, masked_dense_read])
 def test_the_textbook_reads_equal_ours(form):
     torch.manual_seed(0)
     query, keys, values = (torch.randn(1, 2, n, 4, dtype=torch.float64) for n in (5, 11, 11))
@@ -70,7 +78,11 @@ def test_the_loss_pair_by_pair_equals_the_vectorised_one():
 
 
 def test_every_report_is_written_to_full_length():
-    for work in (cases.writing(SMALL, None, 3), cases.writing(SMALL, None, 1), cases.naive_writing(SMALL, 3)):
+    for work in (
+        cases.report_writing(SMALL, None, 3),
+        cases.report_writing(SMALL, None, 1),
+        cases.naive_writing(SMALL, 3),
+    ):
         tokens = work()
         assert tokens.shape == (SMALL.batch, SMALL.length)
         assert (tokens > 0).all()
@@ -195,7 +207,7 @@ def test_flops_of_a_step_are_those_of_its_matrix_products():
     generator, batch = cases.new_generator(SMALL, None), cases.new_batch(SMALL)
     forward = cases.flops(lambda: generator(batch))
     first = 2 * SMALL.batch * SMALL.patches * SMALL.d_vf * SMALL.d_model  # the patch embedding has one gradient
-    assert cases.flops(training_step(SMALL, None)) == 3 * forward - first
+    assert cases.flops(new_training_step(SMALL, None)) == 3 * forward - first
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -233,7 +245,7 @@ def test_the_command_prints_a_table_and_writes_every_time(monkeypatch, capsys, t
     written = json.loads((tmp_path / "b.json").read_text())
     assert [result["group"] for result in written] == ["memory", "contrastive"]
     assert [len(row["rounds"]) for row in written[0]["rows"]] == [2, 2, 2, 2, 2]  # at this size none takes seconds
-    assert table([]) == ""
+    assert benchmark_markdown([]) == ""
 
 
 def test_the_command_refuses_what_it_cannot_measure(monkeypatch, capsys):
@@ -283,9 +295,9 @@ def test_each_way_of_waiting_has_what_it_says_in_its_environment():
 
 
 def test_stored_benchmarks_name_their_machine_and_are_read_back_whole():
-    from rrg_lib.performance.stored import stored
+    from rrg_lib.performance.stored import stored_benchmarks
 
-    found = {one.name: one for one in stored()}
+    found = {one.name: one for one in stored_benchmarks()}
     assert {one.machine["device"] for one in found.values()} >= {"NVIDIA H100 80GB HBM3"}
     for one in found.values():
         training = one.group("training")

@@ -162,9 +162,9 @@ def test_a_frozen_extractor_looks_once_and_one_that_learns_at_every_step():
 def test_a_budget_adds_up():
     on = replace(workloads()["iu_xray"], train=33, val=32, test=64)
     found = budget("cmn", on, profile="ci", overrides=["training.epochs=2", "training.batch_size=16"])
-    writing = decoding(found.what, vocabulary=760)
-    assert found.steps == 2 * 3 and found.what.generator.max_length == 60
-    looks = extraction(found.what) * ((33 + 32 + 64) / module.DECODE_BATCH)
+    writing = decoding(found.experiment, vocabulary=760)
+    assert found.steps == 2 * 3 and found.experiment.generator.max_length == 60
+    looks = extraction(found.experiment) * ((33 + 32 + 64) / module.DECODE_BATCH)
     assert found.training.flops == pytest.approx(6 * found.step.step.flops + looks.flops)
     assert found.validation.flops == pytest.approx(
         2 * (2 * found.step.forward.flops + 32 / module.DECODE_BATCH * writing.flops)

@@ -24,8 +24,8 @@ class CheckError(AssertionError):
             if self.__cause__ and not isinstance(self.__cause__, NotImplementedError)
             else []
         )
-        own = [frame for frame in stopped if Path(frame.filename).parent != Path(__file__).parent]
-        return [*traceback.format_list(own), f"{type(self).__name__}: {self}"]
+        reader_frames = [frame for frame in stopped if Path(frame.filename).parent != Path(__file__).parent]
+        return [*traceback.format_list(reader_frames), f"{type(self).__name__}: {self}"]
 
 
 def name_of(answer: Callable[..., Any]) -> str:
@@ -37,13 +37,13 @@ def answered(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
     """What `answer` returns for these inputs. Raises `CheckError` when it is blank, stops with an error, or returns
     nothing."""
     try:
-        found = answer(*inputs)
+        result = answer(*inputs)
     except CheckError:
         raise
     except NotImplementedError as error:
         raise CheckError(f"{name}: still blank; write your lines where `raise NotImplementedError` stands") from error
     except Exception as error:
         raise CheckError(f"{name}: it stops with {type(error).__name__}: {error}") from error
-    if found is None:
+    if result is None:
         raise CheckError(f"{name}: it returns nothing; end it with `return`")
-    return found
+    return result

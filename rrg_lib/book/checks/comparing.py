@@ -22,30 +22,32 @@ NUMBER_TOLERANCE, TOLERANCE = 1e-6, 1e-5
 
 def number(name: str, answer: Callable[..., Any], *inputs: Any) -> float:
     """The one number that an answer returns. Raises `CheckError` for anything else."""
-    found = answered(name, answer, *inputs)
+    result = answered(name, answer, *inputs)
     try:
-        return float(found)
+        return float(result)
     except (TypeError, ValueError) as error:
-        raise CheckError(f"{name}: it returns {found!r}; return one number") from error
+        raise CheckError(f"{name}: it returns {result!r}; return one number") from error
 
 
 def compare_number(
     name: str,
-    found: float,
+    result: float,
     right: float,
     slips: Mapping[str, float | Sequence[float]],
-    what: str,
+    quantity: str,
     *,
     abs_tol: float = NUMBER_TOLERANCE,
 ) -> None:
-    """Silent when `found` is right; otherwise the hint of the slip that it equals, or one of whose forms."""
-    if math.isclose(found, right, abs_tol=abs_tol):
+    """Silent when `result` is right; otherwise the hint of the slip that it equals, or one of whose forms."""
+    if math.isclose(result, right, abs_tol=abs_tol):
         return
     for hint, forms in slips.items():
         for wrong in np.atleast_1d(forms):
-            if math.isclose(found, wrong, abs_tol=abs_tol) and not math.isclose(wrong, right, abs_tol=abs_tol):
+            if math.isclose(result, wrong, abs_tol=abs_tol) and not math.isclose(wrong, right, abs_tol=abs_tol):
                 raise CheckError(f"{name}: {hint}")
-    raise CheckError(f"{name}: {what} is {right:.4f}, not {found:.4f}; go through the steps once more, one at a time")
+    raise CheckError(
+        f"{name}: {quantity} is {right:.4f}, not {result:.4f}; go through the steps once more, one at a time"
+    )
 
 
 # --- arrays, asked for several times with inputs drawn anew -----------------------------------------------------------
@@ -118,15 +120,15 @@ def _double(numbers: Any) -> Tensor:
 Explanation = tuple[list[float], str]
 
 
-def explanation(name: str, found: Any, measured: Sequence[str], reasons: Sequence[str]) -> Explanation:
+def explanation(name: str, result: Any, measured: Sequence[str], reasons: Sequence[str]) -> Explanation:
     """The two things that an answer returned: one number for each name in `measured`, and one of `reasons`. Raises
     `CheckError` for anything else."""
     both = f"return two things, the {len(measured)} numbers and the reason"
-    if isinstance(found, tuple | list) and len(found) > 2:
-        raise CheckError(f"{name}: it returns {len(found)} things in a row; {both}: ((number, …), reason)")
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise CheckError(f"{name}: it returns a {type(found).__name__}; {both}")
-    numbers, reason = found
+    if isinstance(result, tuple | list) and len(result) > 2:
+        raise CheckError(f"{name}: it returns {len(result)} things in a row; {both}: ((number, …), reason)")
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise CheckError(f"{name}: it returns a {type(result).__name__}; {both}")
+    numbers, reason = result
     if isinstance(numbers, str):
         raise CheckError(f"{name}: it begins with {numbers!r}; {both}, in this order")
     try:
@@ -147,7 +149,7 @@ def explanation(name: str, found: Any, measured: Sequence[str], reasons: Sequenc
 
 def compare_explanations(
     name: str,
-    found: Sequence[Explanation],
+    explanations: Sequence[Explanation],
     right: Sequence[Explanation],
     measured: Sequence[str],
     slips: Mapping[str, Sequence[Sequence[float]]],
@@ -156,7 +158,7 @@ def compare_explanations(
     """Silent when all cases are explained rightly. Otherwise the hint of what was measured instead (`slips`, the
     numbers of every case), or, when the numbers are right, of how they were read instead (`readings`, the reason of
     every case)."""
-    numbers, wanted = ([case for case, _ in cases] for cases in (found, right))
+    numbers, wanted = ([case for case, _ in cases] for cases in (explanations, right))
     if not _same_cases(numbers, wanted):
         for hint, wrong in slips.items():
             if _same_cases(numbers, wrong):
@@ -168,15 +170,17 @@ def compare_explanations(
             f"{name}: {measured[place]} is not right: {numbers[case][place]:.4f} in case {case + 1} of {len(right)}; "
             f"measure once more"
         )
-    said, reasons = ([reason for _, reason in cases] for cases in (found, right))
-    if said == reasons:
+    given_reasons, reasons = ([reason for _, reason in cases] for cases in (explanations, right))
+    if given_reasons == reasons:
         return
     for hint, wrong_reasons in readings.items():
-        if said == list(wrong_reasons):
+        if given_reasons == list(wrong_reasons):
             raise CheckError(f"{name}: {hint}")
-    case = next(i for i, (a, b) in enumerate(zip(said, reasons, strict=True)) if a != b)
-    shown = ", ".join(f"{what} {number:.3f}" for what, number in zip(measured, wanted[case], strict=True))
-    raise CheckError(f"{name}: the numbers are right, the reason is not: {shown} do not support {said[case]!r}")
+    case = next(i for i, (a, b) in enumerate(zip(given_reasons, reasons, strict=True)) if a != b)
+    shown = ", ".join(f"{quantity} {number:.3f}" for quantity, number in zip(measured, wanted[case], strict=True))
+    raise CheckError(
+        f"{name}: the numbers are right, the reason is not: {shown} do not support {given_reasons[case]!r}"
+    )
 
 
 def _close_number(a: float, b: float) -> bool:

@@ -43,34 +43,34 @@ CODES = (
 
 def side_and_severity(function: Callable[[str], tuple[str | None, str | None]], *, other: int = 0) -> None:
     """Exercise 1.1: code -> (side or None, severity or None)."""
-    found = {code: answered(name_of(function), function, code) for code in _codes(other)}
-    if all(answer == (parse_code(code).severity, parse_code(code).side) for code, answer in found.items()):
+    answers = {code: answered(name_of(function), function, code) for code in _codes(other)}
+    if all(answer == (parse_code(code).severity, parse_code(code).side) for code, answer in answers.items()):
         raise CheckError("each pair is the wrong way round; the side comes first, then the severity.")
-    for code, answer in found.items():
+    for code, answer in answers.items():
         right = parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
         side, severity = answer
-        for what, got, expected in (("side", side, right.side), ("severity", severity, right.severity)):
+        for part, got, expected in (("side", side, right.side), ("severity", severity, right.severity)):
             if got != expected:
                 raise CheckError(
-                    f"{code!r}: the {what} is {expected!r}, not {got!r}. {_code_hint(code, what, got, expected)}"
+                    f"{code!r}: the {part} is {expected!r}, not {got!r}. {_code_hint(code, part, got, expected)}"
                 )
 
 
 def _codes(other: int) -> tuple[str, ...]:
     """The codes above; for another number, with other sides and severities, in another order after the head."""
-    draw, found = random.Random(other), []
+    draw, codes = random.Random(other), []
     for code in CODES if other else ():
         head, *qualifiers = code.split("/")
         qualifiers = [
             draw.choice(next((words for words in (SIDES, SEVERITIES) if word in words), (word,))) for word in qualifiers
         ]
-        found.append("/".join([head, *draw.sample(qualifiers, len(qualifiers))]))
-    return tuple(found) or CODES
+        codes.append("/".join([head, *draw.sample(qualifiers, len(qualifiers))]))
+    return tuple(codes) or CODES
 
 
-def _code_hint(code: str, what: str, got: Any, expected: str | None) -> str:
+def _code_hint(code: str, part: str, got: Any, expected: str | None) -> str:
     qualifiers = code.split("/")[1:]
     if got == "":
         return "Say None for what the code does not name, not an empty text."
@@ -78,11 +78,11 @@ def _code_hint(code: str, what: str, got: Any, expected: str | None) -> str:
         return "Compare whole qualifiers: split the code at '/' instead of searching for a word inside it."
     if expected is None:
         return (
-            f"{got!r} is a qualifier, but no {what}: look the word up in SIDES or SEVERITIES instead of going "
+            f"{got!r} is a qualifier, but no {part}: look the word up in SIDES or SEVERITIES instead of going "
             f"by "
             f"its position."
         )
-    return f"The qualifiers of this code are {qualifiers}: any of them may be the {what}, wherever it stands."
+    return f"The qualifiers of this code are {qualifiers}: any of them may be the {part}, wherever it stands."
 
 
 # --- Exercise 1.2 -----------------------------------------------------------------------------------------------------
@@ -347,12 +347,12 @@ def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: f
         ],
     )
     with np.errstate(all="ignore"):
-        found = next(
+        slip_hint = next(
             (hint for value, hint in slips if np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)),
             None,
         )
     return (
-        found
+        slip_hint
         or "Follow the equation from the inside out: subtract c - 0.5, divide by w - 1, add one half, clip to 0 and 1, "
         "scale to 255."
     )
@@ -373,7 +373,7 @@ def why_shorter(
     average, by how many if B had A's share of abnormal studies; and "mixture" if less than half of the gap remains,
     else "writing"; "not shorter" if there is no gap."""
     name, cases = "why_shorter", _splits(other)
-    found = [
+    answers = [
         explanation(name, answered(name, answer, *(part.copy() for part in case)), MEASURED, REASONS) for case in cases
     ]
     right = [_gaps(*case) for case in cases]
@@ -437,7 +437,7 @@ def why_shorter(
             {"mixture": "writing", "writing": "mixture"}.get(reason, reason) for reason in reasons
         ],
     }
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _reason(gap: float, rest: float) -> str:

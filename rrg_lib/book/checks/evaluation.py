@@ -55,23 +55,23 @@ def clipped_matches(answer: Callable[[str, str, int], tuple[int, int]], *, other
     name = "clipped_matches"
     for hypothesis, reference in (_lengthened(pair, other) for pair in PAIRS):
         for n in (1, 2, 3):
-            said, wanted = _grams(hypothesis, n), _grams(reference, n)
-            right = (sum((said & wanted).values()), sum(said.values()))
-            found = answered(name, answer, hypothesis, reference, n)
-            if not isinstance(found, tuple | list) or len(found) != 2:
+            grams, wanted = _grams(hypothesis, n), _grams(reference, n)
+            right = (sum((grams & wanted).values()), sum(grams.values()))
+            result = answered(name, answer, hypothesis, reference, n)
+            if not isinstance(result, tuple | list) or len(result) != 2:
                 raise CheckError(
-                    f"{name}: it returns {found!r}; return two counts, the matches and the n-grams of the hypothesis"
+                    f"{name}: it returns {result!r}; return two counts, the matches and the n-grams of the hypothesis"
                 )
-            if tuple(found) != right:
+            if tuple(result) != right:
                 raise CheckError(
-                    f"{name}: {hypothesis!r} against {reference!r}, n = {n}, is {right}, not {tuple(found)}. "
-                    f"{_gram_hint(*found, n, right, said, wanted)}"
+                    f"{name}: {hypothesis!r} against {reference!r}, n = {n}, is {right}, not {tuple(result)}. "
+                    f"{_gram_hint(*result, n, right, grams, wanted)}"
                 )
 
 
-def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], said: Counter, wanted: Counter) -> str:
-    unclipped = sum(count for gram, count in said.items() if gram in wanted)
-    distinct = len(said.keys() & wanted.keys())
+def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], grams: Counter, wanted: Counter) -> str:
+    unclipped = sum(count for gram, count in grams.items() if gram in wanted)
+    distinct = len(grams.keys() & wanted.keys())
     slips = (
         ((right[1], right[0]), "The two are the wrong way round."),
         (
@@ -81,10 +81,10 @@ def _gram_hint(matches: Any, total: Any, n: int, right: tuple[int, int], said: C
         ((unclipped, right[1]), "Without clipping: an n-gram may match at most as often as the reference says it."),
         ((distinct, right[1]), "You count each n-gram once; what both say twice matches twice."),
         (
-            (distinct, len(said)),
+            (distinct, len(grams)),
             "You compare sets; what both say twice matches twice, and the hypothesis' repetitions all count.",
         ),
-        ((right[0], len(said)), "You count the hypothesis' distinct n-grams; its repetitions count too."),
+        ((right[0], len(grams)), "You count the hypothesis' distinct n-grams; its repetitions count too."),
         ((right[0], right[1] + n - 1), "You count the hypothesis' words: there are words - n + 1 n-grams."),
     )
     hint = next((hint for pair, hint in slips if (matches, total) == pair and pair != right), None)
@@ -105,19 +105,19 @@ def brevity_penalty(answer: Callable[[int, int], float], *, other: int = 0) -> N
         "brevity_penalty",
         [[n * (1 + other) + other % 2 for n in pair] for pair in ((10, 15), (7, 8), (20, 20), (30, 20), (1, 4))],
     )
-    found = [number(name, answer, c, r) for c, r in lengths]
+    penalties = [number(name, answer, c, r) for c, r in lengths]
     slips = [_penalty_slips(c, r) for c, r in lengths]
-    made = [
+    slips_made = [
         hint
         for hint in slips[0]
-        if all(math.isclose(got, of[hint], abs_tol=NUMBER_TOLERANCE) for got, of in zip(found, slips, strict=True))
+        if all(math.isclose(got, of[hint], abs_tol=NUMBER_TOLERANCE) for got, of in zip(penalties, slips, strict=True))
     ]
-    for got, (c, r), of in zip(found, lengths, slips, strict=True):
+    for got, (c, r), of in zip(penalties, lengths, slips, strict=True):
         compare_number(
             name,
             got,
             min(1.0, math.exp(1 - r / c)),
-            {hint: of[hint] for hint in made},
+            {hint: of[hint] for hint in slips_made},
             f"the penalty of {c} words for {r}",
         )
 
@@ -176,19 +176,19 @@ def corpus_bleu(answer: Callable[[Sequence[str], Sequence[str], int], float], *,
         references, hypotheses = zip(*(_lengthened(TEXTS[i], other) for i in chosen), strict=True)
         for n in (4, 2, 1):
             right = _library_bleu(references, hypotheses, n)
-            found = number("corpus_bleu", answer, list(references), list(hypotheses), n)
+            bleu = number("corpus_bleu", answer, list(references), list(hypotheses), n)
             compare_number(
                 "corpus_bleu",
-                found,
+                bleu,
                 right,
                 _bleu_slips(references, hypotheses, n),
                 f"BLEU-{n} of {len(chosen)} reports",
             )
-    found = number("corpus_bleu", answer, NO_RUN_OF_FOUR[:1], NO_RUN_OF_FOUR[1:], 4)
-    if abs(found) > 0.01:
+    bleu = number("corpus_bleu", answer, NO_RUN_OF_FOUR[:1], NO_RUN_OF_FOUR[1:], 4)
+    if abs(bleu) > 0.01:
         raise CheckError(
             f"corpus_bleu: no run of 4 words is right, so one factor of the product is 0 and BLEU-4 with it, not "
-            f"{found:.3f}; leave none out"
+            f"{bleu:.3f}; leave none out"
         )
 
 
@@ -231,11 +231,11 @@ def _bleu_slips(references: Sequence[str], hypotheses: Sequence[str], n: int) ->
 
 
 def _counts(reference: str, hypothesis: str, n: int) -> tuple[int, int, int]:
-    said, wanted = _grams(hypothesis, n), _grams(reference, n)
+    grams, wanted = _grams(hypothesis, n), _grams(reference, n)
     return (
-        sum((said & wanted).values()),
-        sum(count for gram, count in said.items() if gram in wanted),
-        sum(said.values()),
+        sum((grams & wanted).values()),
+        sum(count for gram, count in grams.items() if gram in wanted),
+        sum(grams.values()),
     )
 
 
@@ -273,13 +273,11 @@ def bootstrap_interval(answer: Callable[..., tuple[float, float]], *, other: int
             float
         )  # (n, 2): matches, out of
         score = Additive(terms, lambda sums, power=power: ratio(sums[..., 0], sums[..., 1]) ** power)
-        found = answered(name, answer, terms.copy(), score.score, RESAMPLES, seed)
+        ends = answered(name, answer, terms.copy(), score.score, RESAMPLES, seed)
         try:
-            low, high = map(float, found)
+            low, high = map(float, ends)
         except (TypeError, ValueError) as error:
-            raise CheckError(
-                f"{name}: it returns {found!r}; return two numbers, the lower and the upper end"
-            ) from error
+            raise CheckError(f"{name}: it returns {ends!r}; return two numbers, the lower and the upper end") from error
         if low > high:
             raise CheckError(f"{name}: the ends are the wrong way round, {low:.3f} and {high:.3f}")
         if tuple(map(float, answered(name, answer, terms.copy(), score.score, RESAMPLES, seed))) != (low, high):
@@ -401,8 +399,8 @@ def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float], *, other: int = 
             * right.micro.f1,
             "that counts studies where everything is right": float((predicted == reference).all(1).mean()),
         }
-        found = number("micro_f1", answer, predicted.copy(), reference.copy())
-        compare_number("micro_f1", found, right.micro.f1, slips, f"the micro-F1 of {n} studies")
+        f1 = number("micro_f1", answer, predicted.copy(), reference.copy())
+        compare_number("micro_f1", f1, right.micro.f1, slips, f"the micro-F1 of {n} studies")
     nothing = np.zeros_like(reference)
     compare_number(
         "micro_f1", number("micro_f1", answer, nothing, reference), 0.0, {}, "the F1 of reports that name nothing"
@@ -411,8 +409,8 @@ def micro_f1(answer: Callable[[np.ndarray, np.ndarray], float], *, other: int = 
 
 def _means(hit: np.ndarray, predicted: np.ndarray, reference: np.ndarray) -> list[float]:
     """The mean of the columns' F1, a column without any positive counted as 0, left out, or counted as 1."""
-    both, said = hit.sum(0), predicted.sum(0) + reference.sum(0)
-    each, empty = 2 * both / np.maximum(said, 1), said == 0
+    both, positives = hit.sum(0), predicted.sum(0) + reference.sum(0)
+    each, empty = 2 * both / np.maximum(positives, 1), positives == 0
     return [float(each.mean()), float(each[~empty].mean()), float((each + empty).mean())]
 
 
@@ -451,15 +449,15 @@ def denied(answer: Callable[[Sequence[str], int, Collection[str], Collection[str
     ):  # other words: what is asked is the rule, not the list
         other = dict(zip((*NEGATIONS, *STOPS), (negations[0], negations[-1], stops[0], stops[-1]), strict=True))
         for words, at in sentences:
-            said = [other.get(word, word) for word in words]
-            right = _denied(said, at, negations, stops)
-            found = answered("denied", answer, list(said), at, negations, stops)
-            if not isinstance(found, bool | np.bool_):
-                raise CheckError(f"denied: it returns {found!r}; return True or False")
-            if bool(found) != right:
+            changed = [other.get(word, word) for word in words]
+            right = _denied(changed, at, negations, stops)
+            result = answered("denied", answer, list(changed), at, negations, stops)
+            if not isinstance(result, bool | np.bool_):
+                raise CheckError(f"denied: it returns {result!r}; return True or False")
+            if bool(result) != right:
                 verdict = f"{right} ({'denied' if right else 'not denied'})"
                 raise CheckError(
-                    f"denied: {said[at]!r} in {' '.join(said)!r} should be {verdict}, yours is {bool(found)}. "
+                    f"denied: {changed[at]!r} in {' '.join(changed)!r} should be {verdict}, yours is {bool(result)}. "
                     f"{_scope_hint(answer)}"
                 )
 
@@ -502,13 +500,13 @@ def _scope_hint(answer: Callable[..., Any]) -> str:
     }
     sentences = [(text.split(), text.split().index(word)) for text, word in ASKED]
     try:
-        found = [bool(answer(list(words), at, NEGATIONS, STOPS)) for words, at in sentences]
+        answers = [bool(answer(list(words), at, NEGATIONS, STOPS)) for words, at in sentences]
     except Exception:  # it stopped on another sentence: that message comes first there
         return "Read the words from the first to the finding: a negation opens a scope, a stop closes it."
-    if found == [_denied(words, at, NEGATIONS, STOPS) for words, at in sentences]:
+    if answers == [_denied(words, at, NEGATIONS, STOPS) for words, at in sentences]:
         return "It knows only the words of the lesson: use the `negations` and `stops` that it is given."
     for hint, slip in slips.items():
-        if found == [slip(words, at) for words, at in sentences]:
+        if answers == [slip(words, at) for words, at in sentences]:
             return hint + "."
     return "Read the words from the first to the finding: a negation opens a scope, a stop closes it."
 
@@ -560,18 +558,18 @@ def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float], 
                     ),
                 }
                 given = answers.copy(), truth.copy()
-                found = number("label_set_f1", answer, *given, positive, no_finding)
+                f1 = number("label_set_f1", answer, *given, positive, no_finding)
                 if not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(given, (answers, truth), strict=True)):
                     raise CheckError(
                         "label_set_f1: it writes into the arrays it is given, and whoever asks next gets others: make "
                         "new ones"
                     )
-                what = (
+                quantity = (
                     f"over {'14' if no_finding else '13'} labels, uncertain counted "
                     f"as "
                     f"{'positive' if positive else 'negative'}, F1"
                 )
-                compare_number("label_set_f1", found, right, slips, what)
+                compare_number("label_set_f1", f1, right, slips, quantity)
 
 
 def _labels(draw: random.Random, n: int) -> np.ndarray:
@@ -627,7 +625,7 @@ def why_ahead(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], str
     """`answer(references, a, b)`: what length, habit and looking add to log(BLEU-4 of A / BLEU-4 of B), and which adds
     most, or "not ahead"."""
     name, cases = "why_ahead", _systems(other)
-    found = [explanation(name, answered(name, answer, *map(list, case)), MEASURED, REASONS) for case in cases]
+    answers = [explanation(name, answered(name, answer, *map(list, case)), MEASURED, REASONS) for case in cases]
     # of A and of B in each case: penalty, BLEU-4 with each study's own report, and with the next study's
     scores = [[(_penalty(of, by), _bleu(of, by), _bleu(of, _next(by))) for by in (a, b)] for of, a, b in cases]
 
@@ -700,7 +698,7 @@ def why_ahead(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], str
             for reason, row in zip(reasons, right, strict=True)
         ],
     }
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _next(reports: Texts) -> Texts:
@@ -722,8 +720,8 @@ def _bleu(references: Texts, reports: Texts) -> float:
         pairs = [
             (_grams(report, n), _grams(reference, n)) for report, reference in zip(reports, references, strict=True)
         ]
-        product *= sum((said & wanted).total() for said, wanted in pairs) / max(
-            1, sum(said.total() for said, _ in pairs)
+        product *= sum((grams & wanted).total() for grams, wanted in pairs) / max(
+            1, sum(grams.total() for grams, _ in pairs)
         )
     return _penalty(references, reports) * product**0.25
 
@@ -766,9 +764,9 @@ def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
             parts = [_parts(references, by) for by in (a, b)]
             gains = [x - y for x, y in zip(*parts, strict=True)]
             low, middle, high = sorted(gains)
-            found = REASONS[gains.index(high)] if sum(gains) > 0 else REASONS[-1]
+            largest = REASONS[gains.index(high)] if sum(gains) > 0 else REASONS[-1]
             if (
-                found == reason
+                largest == reason
                 and abs(sum(gains)) > 0.1
                 and high > max(0.1, middle + 0.1)
                 and low < -0.01
@@ -781,8 +779,8 @@ def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
 
 
 def _parts(references: Texts, by: Texts) -> tuple[float, float, float]:
-    penalty, own, exchanged = _penalty(references, by), _bleu(references, by), _bleu(references, _next(by))
-    return math.log(penalty), math.log(exchanged / penalty), math.log(own / exchanged)
+    penalty, bleu, exchanged = _penalty(references, by), _bleu(references, by), _bleu(references, _next(by))
+    return math.log(penalty), math.log(exchanged / penalty), math.log(bleu / exchanged)
 
 
 def _reports(draw: random.Random, wanted: list[list[str]], looks: float, common: float, fewer: int) -> Texts:
@@ -790,9 +788,11 @@ def _reports(draw: random.Random, wanted: list[list[str]], looks: float, common:
     `fewer` sentences than wanted."""
     reports = []
     for sentences in wanted:
-        said = [
-            own if draw.random() < looks else draw.choice(SENTENCES[:3] if draw.random() < common else SENTENCES[3:])
-            for own in sentences[: max(1, len(sentences) - fewer)]
+        report = [
+            sentence
+            if draw.random() < looks
+            else draw.choice(SENTENCES[:3] if draw.random() < common else SENTENCES[3:])
+            for sentence in sentences[: max(1, len(sentences) - fewer)]
         ]
-        reports.append(" ".join(said))
+        reports.append(" ".join(report))
     return reports

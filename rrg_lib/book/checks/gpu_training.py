@@ -37,22 +37,22 @@ def _numbers(function: Callable, count: int, *args: object) -> list[float]:
 
 
 def _compare(
-    found: Sequence[float], right: Sequence[float], mistakes: Mapping[str, Sequence[float]], otherwise: str
+    answers: Sequence[float], right: Sequence[float], mistakes: Mapping[str, Sequence[float]], otherwise: str
 ) -> None:
     """Silent when all answers are right; else the hint of the first mistake that gives all the same numbers."""
     for hint, numbers in {"": right, **mistakes}.items():
-        if all(math.isclose(x, y, rel_tol=1e-6) for x, y in zip(found, numbers, strict=True)):
+        if all(math.isclose(x, y, rel_tol=1e-6) for x, y in zip(answers, numbers, strict=True)):
             if hint:
                 raise CheckError(hint)
             return
-    place = next(i for i, (x, y) in enumerate(zip(found, right, strict=True)) if not math.isclose(x, y, rel_tol=1e-6))
-    raise CheckError(f"{otherwise}: the first that is off is {found[place]:,.6g}")
+    place = next(i for i, (x, y) in enumerate(zip(answers, right, strict=True)) if not math.isclose(x, y, rel_tol=1e-6))
+    raise CheckError(f"{otherwise}: the first that is off is {answers[place]:,.6g}")
 
 
 def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, other: int = 0) -> None:
     """Exercise 8.1: a module and the number of moments -> bytes of its weights, its gradients, its optimiser's
     moments."""
-    found, right, mistakes = [], [], {}
+    answers, right, mistakes = [], [], {}
     alone: list[dict[str, list[int]]] = [
         {},
         {},
@@ -66,11 +66,11 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
             layers[0].bfloat16()  # two bytes each
         of = list(layers.parameters())
         every, learnt = sum(p.numel() for p in of), sum(p.numel() for p in of if p.requires_grad)
-        whole, own = (
+        whole, learnt_bytes = (
             sum(p.numel() * p.element_size() for p in of if p.requires_grad or all_of) for all_of in (True, False)
         )
-        found += _numbers(function, 3, layers, moments)
-        right += [whole, own, moments * own]
+        answers += _numbers(function, 3, layers, moments)
+        right += [whole, learnt_bytes, moments * learnt_bytes]
         for wrong, hint in (
             ((every, learnt, moments * learnt), "these are numbers, not bytes: each has element_size() of them"),
             (
@@ -78,14 +78,23 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
                 "not every number takes four bytes: ask each parameter for its element_size()",
             ),
             ((whole, whole, moments * whole), "a frozen weight has no gradient and no moments: look at requires_grad"),
-            ((whole, own, moments * whole), "a frozen weight has no moments either"),
-            ((own, own, moments * own), "frozen weights lie in memory too: only gradients and moments leave them out"),
-            ((whole, own, own), "Adam keeps `moments` numbers for each learnt weight, you counted one"),
-            ((whole, own, 2 * own), "you counted two moments: amsgrad keeps a third, the largest second moment so far"),
+            ((whole, learnt_bytes, moments * whole), "a frozen weight has no moments either"),
+            (
+                (learnt_bytes, learnt_bytes, moments * learnt_bytes),
+                "frozen weights lie in memory too: only gradients and moments leave them out",
+            ),
+            (
+                (whole, learnt_bytes, learnt_bytes),
+                "Adam keeps `moments` numbers for each learnt weight, you counted one",
+            ),
+            (
+                (whole, learnt_bytes, 2 * learnt_bytes),
+                "you counted two moments: amsgrad keeps a third, the largest second moment so far",
+            ),
         ):
             mistakes.setdefault(hint, []).extend(wrong)
         for part, name, numbers, elsewhere in (
-            (0, "weights", (every, 4 * every), (own, "frozen weights lie in memory too")),
+            (0, "weights", (every, 4 * every), (learnt_bytes, "frozen weights lie in memory too")),
             (1, "gradients", (learnt, 4 * learnt), (whole, "a frozen weight has none: look at requires_grad")),
             (
                 2,
@@ -101,23 +110,23 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
             ):
                 alone[part].setdefault(f"the {name} are off: {hint}", []).append(wrong)
     for part, slips in enumerate(alone):
-        if found[part::3] != right[part::3] and all(found[k::3] == right[k::3] for k in range(3) if k != part):
+        if answers[part::3] != right[part::3] and all(answers[k::3] == right[k::3] for k in range(3) if k != part):
             for hint, wrong in slips.items():
-                if found[part::3] == wrong and hint not in mistakes:
-                    mistakes[hint] = found
-    _compare(found, right, mistakes, "the bytes of weights, gradients and moments are not right")
+                if answers[part::3] == wrong and hint not in mistakes:
+                    mistakes[hint] = answers
+    _compare(answers, right, mistakes, "the bytes of weights, gradients and moments are not right")
 
 
 def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0) -> None:
     """Exercise 8.3: gradients -> the largest power of two that lets none of them overflow in float16."""
-    found, right, mistakes = [], [], {}
+    answers, right, mistakes = [], [], {}
 
     def below(limit: float, size: float) -> float:
         return 2.0 ** math.floor(math.log2(limit / float(size)))
 
     for seed, size in ((0, 1e-6), (1, 3e-3), (2, 40.0), (3, 9e4)):
-        own = torch.Generator().manual_seed(seed + 1000 * other)
-        gradients = [size * torch.randn(*shape, generator=own) for shape in ((3, 4), (5,), (2, 2))]
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
+        gradients = [size * torch.randn(*shape, generator=generator) for shape in ((3, 4), (5,), (2, 2))]
         gradients[1][0], gradients[2][0, 0] = 0.0, -6 * size  # the largest is negative, and one is nothing
         largest, positive, first = (
             max(g.abs().max() for g in gradients),
@@ -126,7 +135,7 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0)
         )
         least = min(g[g != 0].abs().min() for g in gradients)
         scale = below(FP16_MAX, largest)
-        found += _numbers(function, 1, [g.clone() for g in gradients])
+        answers += _numbers(function, 1, [g.clone() for g in gradients])
         right.append(scale)
         for wrong, hint in (
             (
@@ -147,7 +156,7 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0)
             (2.0**16, "this is where PyTorch's GradScaler begins: the answer depends on the gradients"),
         ):
             mistakes.setdefault(hint, []).append(wrong)
-    _compare(found, right, mistakes, "the factors are not right")
+    _compare(answers, right, mistakes, "the factors are not right")
 
 
 def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], *, other: int = 0) -> None:
@@ -170,24 +179,24 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
         return [p.grad.clone() for p in generator.parameters()]
 
     words = sum(part.mask[:, 1:].sum() for part in parts)
-    right = gradients(lambda total, own: total / words)
+    right = gradients(lambda total, part_words: total / words)
     mistakes = [
         (
-            gradients(lambda total, own: total / own / len(parts)),
+            gradients(lambda total, part_words: total / part_words / len(parts)),
             "this is the mean of the parts' means: a word of a short part counts more. Divide each part's *sum* by the "
             "words of all",
         ),
         (
-            gradients(lambda total, own: total / own),
+            gradients(lambda total, part_words: total / part_words),
             "the parts' means are added: that is a learning rate times the number of parts",
         ),
-        (gradients(lambda total, own: total), "these are sums: divide by the number of words of all parts"),
+        (gradients(lambda total, part_words: total), "these are sums: divide by the number of words of all parts"),
         (
-            gradients(lambda total, own: total / words, parts[-1:]),
+            gradients(lambda total, part_words: total / words, parts[-1:]),
             "only the last part is left: zero_grad() belongs before the loop, not in it",
         ),
         (
-            gradients(lambda total, own: total / own, parts[-1:]),
+            gradients(lambda total, part_words: total / part_words, parts[-1:]),
             "only the last part is left: zero_grad() belongs before the loop, not in it",
         ),
     ]
@@ -204,22 +213,22 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
     backwards: list[None] = []  # one for each time that gradients are computed
     handle = next(generator.parameters()).register_hook(lambda _: backwards.append(None))
     try:
-        found = answered("accumulated_gradients", function, generator, parts)
+        result = answered("accumulated_gradients", function, generator, parts)
     finally:
         handle.remove()
     try:
-        found = [None if g is None else g.detach() for g in found]
+        result = [None if g is None else g.detach() for g in result]
     except (TypeError, AttributeError):
         raise CheckError(
-            f"accumulated_gradients returned a {type(found).__name__}, expected a list of gradients, one a parameter"
+            f"accumulated_gradients returned a {type(result).__name__}, expected a list of gradients, one a parameter"
         ) from None
-    if [None if g is None else g.shape for g in found] != [g.shape for g in right]:
+    if [None if g is None else g.shape for g in result] != [g.shape for g in right]:
         raise CheckError(
             "accumulated_gradients: expected one gradient a parameter, of its shape, in the order of "
             "generator.parameters()"
         )
     for wrong, hint in [(right, ""), *mistakes]:
-        if all(torch.allclose(a, b, atol=1e-6, rtol=1e-4) for a, b in zip(found, wrong, strict=True)):
+        if all(torch.allclose(a, b, atol=1e-6, rtol=1e-4) for a, b in zip(result, wrong, strict=True)):
             if hint:
                 raise CheckError(hint)
             if len(backwards) < len(parts):
@@ -229,32 +238,32 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
                     "is what accumulating is to avoid. Call it for each part"
                 )
             return
-    largest = max((a - b).abs().max().item() for a, b in zip(found, right, strict=True))
+    largest = max((a - b).abs().max().item() for a, b in zip(result, right, strict=True))
     raise CheckError(f"accumulated_gradients differ from those of the whole batch by up to {largest:.3g}")
 
 
 def _part(lengths: Sequence[int], seed: int) -> Batch:
-    own = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     tokens, mask = (
         torch.zeros(len(lengths), max(lengths) + 2, dtype=torch.long),
         torch.zeros(len(lengths), max(lengths) + 2),
     )
     for row, length in enumerate(lengths):
-        tokens[row, 1 : length + 1] = torch.randint(1, 13, (length,), generator=own)
+        tokens[row, 1 : length + 1] = torch.randint(1, 13, (length,), generator=generator)
         mask[row, : length + 2] = 1
-    return Batch(torch.randn(len(lengths), 4, 6, generator=own), tokens, mask)
+    return Batch(torch.randn(len(lengths), 4, 6, generator=generator), tokens, mask)
 
 
 def step_seconds(function: Callable[[float, float, float, float, float], float], *, other: int = 0) -> None:
     """Exercise 8.2: operations, launches, peak a second, efficiency, seconds a launch -> the least seconds that a step
     takes."""
-    found, right, mistakes = [], [], {}
+    answers, right, mistakes = [], [], {}
     gpu = GPUS["A100, 40 GB"]
     for flops, launches, efficiency, launch in ((4e9, 700, 0.3, 1e-5), (9e12, 900, 0.25, 1e-5), (2e10, 50, 0.6, 4e-6)):
         flops, launches = flops * (1 + other / 7), launches + 3 * other
         peak = gpu.peak("float32")
         arithmetic, waiting = flops / (efficiency * peak), launches * launch
-        found += _numbers(function, 1, flops, launches, peak, efficiency, launch)
+        answers += _numbers(function, 1, flops, launches, peak, efficiency, launch)
         right.append(3600 * Cost(flops, launches).hours(gpu, efficiency=efficiency, launch=launch))
         for wrong, hint in (
             (
@@ -269,7 +278,7 @@ def step_seconds(function: Callable[[float, float, float, float, float], float],
             (right[-1] / 3600, "these are hours: seconds are asked for"),
         ):
             mistakes.setdefault(hint, []).append(wrong)
-    _compare(found, right, mistakes, "the seconds are not right")
+    _compare(answers, right, mistakes, "the seconds are not right")
 
 
 #: What an operation on n x n matrices may wait for -> the power of n with which that grows.
@@ -281,7 +290,7 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
     "traffic" or "arithmetic"."""
     name = "waits_for"
     cases = _timings(other)
-    found = [_slope_and_reason(name, answered(name, function, sides.copy(), took.copy())) for sides, took in cases]
+    answers = [_slope_and_reason(name, answered(name, function, sides.copy(), took.copy())) for sides, took in cases]
     lines: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "": lambda n, s: _slope(np.log(n), np.log(s)),
         "a line through the plain numbers: what grows with a power is straight only when *both* axes are "
@@ -308,24 +317,27 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
     }
     slopes = {hint: [float(line(*case)) for case in cases] for hint, line in lines.items()}
     right = slopes.pop("")
-    if not all(abs(slope - wanted) < 0.05 for (slope, _), wanted in zip(found, right, strict=True)):
+    if not all(abs(slope - wanted) < 0.05 for (slope, _), wanted in zip(answers, right, strict=True)):
         for hint, wrong in slopes.items():
             if all(
-                math.isclose(slope, w, rel_tol=0.02, abs_tol=1e-12) for (slope, _), w in zip(found, wrong, strict=True)
+                math.isclose(slope, w, rel_tol=0.02, abs_tol=1e-12)
+                for (slope, _), w in zip(answers, wrong, strict=True)
             ):
                 raise CheckError(f"{name}: {hint}")
-        place = next(i for i, (slope, _) in enumerate(found) if abs(slope - right[i]) >= 0.05)
+        place = next(i for i, (slope, _) in enumerate(answers) if abs(slope - right[i]) >= 0.05)
         raise CheckError(
-            f"{name}: the slopes are not right: {found[place][0]:.3g} for sides {cases[place][0].tolist()}"
+            f"{name}: the slopes are not right: {answers[place][0]:.3g} for sides {cases[place][0].tolist()}"
         )
-    said, reasons = [reason for _, reason in found], [_nearest(slope, POWERS) for slope in right]
-    if said == reasons:
+    given_reasons, reasons = [reason for _, reason in answers], [_nearest(slope, POWERS) for slope in right]
+    if given_reasons == reasons:
         return
     longest = sorted(range(len(cases)), key=lambda i: cases[i][1][-1])
     by_time = {i: list(POWERS)[3 * place // len(cases)] for place, i in enumerate(longest)}
     mistakes = {
-        "you give one and the same reason for every operation: the slopes are different, let them decide": [said[0]]
-        * len(said),
+        "you give one and the same reason for every operation: the slopes are different, let them decide": [
+            given_reasons[0]
+        ]
+        * len(given_reasons),
         "two reasons are exchanged: how many numbers has an n × n matrix, and how many multiplications takes a product "
         "of two?": [_nearest(slope, {"launches": 0, "traffic": 3, "arithmetic": 2}) for slope in right],
         "your powers are too small: are they powers of the side n, or of something else, as rows or elements? Count "
@@ -343,32 +355,32 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         "Only how they *grow* does": [by_time[i] for i in range(len(cases))],
     }
     for hint, wrong in mistakes.items():
-        if said == wrong:
+        if given_reasons == wrong:
             raise CheckError(f"{name}: {hint}")
-    place = next(i for i, (a, b) in enumerate(zip(said, reasons, strict=True)) if a != b)
+    place = next(i for i, (a, b) in enumerate(zip(given_reasons, reasons, strict=True)) if a != b)
     raise CheckError(
-        f"{name}: with a slope of {right[place]:.2f} it is not {said[place]!r}: of the three powers of n, which is "
-        f"nearest?"
+        f"{name}: with a slope of {right[place]:.2f} it is not {given_reasons[place]!r}: of the three powers of n, "
+        f"which is nearest?"
     )
 
 
 def _timings(other: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(sides, seconds) of operations, two for each reason, with the scatter of a good clock. The seconds are of any
     size, so that they tell nothing."""
-    own = np.random.default_rng(other)
+    draw = np.random.default_rng(other)
     slopes = [
-        power + shift + own.uniform(-0.05, 0.05)
+        power + shift + draw.uniform(-0.05, 0.05)
         for power, shifts in zip(POWERS.values(), ((0.08, 0.2), (-0.2, 0.2), (-0.25, 0.05)), strict=True)
         for shift in shifts
     ]
-    longest = own.permutation(np.geomspace(1e-5, 3, len(slopes)))
+    longest = draw.permutation(np.geomspace(1e-5, 3, len(slopes)))
     if not other:  # the longest is a launch, the shortest a product
         longest = np.array([3.0, 1e-3, 2e-2, 0.3, 1e-5, 1e-4])
     cases = []
     for slope, last in zip(slopes, longest, strict=True):
-        sides = int(own.integers(20, 60)) * 2.0 ** np.arange(own.integers(4, 7))
-        cases.append((sides, last * (sides / sides[-1]) ** slope * np.exp(own.normal(0, 0.01, len(sides)))))
-    return [cases[i] for i in own.permutation(len(cases))]
+        sides = int(draw.integers(20, 60)) * 2.0 ** np.arange(draw.integers(4, 7))
+        cases.append((sides, last * (sides / sides[-1]) ** slope * np.exp(draw.normal(0, 0.01, len(sides)))))
+    return [cases[i] for i in draw.permutation(len(cases))]
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:

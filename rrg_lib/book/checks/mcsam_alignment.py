@@ -155,10 +155,10 @@ def contrastive(function: Callable[[Tensor, Tensor, float], Tensor], *, other: i
     for seed, batch, temperature in ((0, 5, 0.2), (1, 3, 0.07)):
         generator = torch.Generator().manual_seed(seed + 1000 * other)
         visual, report = (F.normalize(torch.randn(batch, 4, generator=generator), dim=-1) for _ in range(2))
-        own, cosines = torch.arange(batch), visual @ report.T
+        partners, cosines = torch.arange(batch), visual @ report.T
         right = mcsam.contrastive_alignment(visual, report, 1 / temperature)
-        one_way = F.cross_entropy(cosines / temperature, own)
-        other_way = F.cross_entropy(cosines.T / temperature, own)
+        one_way = F.cross_entropy(cosines / temperature, partners)
+        other_way = F.cross_entropy(cosines.T / temperature, partners)
         without_own = (cosines / temperature).masked_fill(torch.eye(batch, dtype=torch.bool), -torch.inf)
         only_others = (without_own.logsumexp(-1) + without_own.logsumexp(0)) / 2 - cosines.diag() / temperature
         both_ways = (
@@ -167,9 +167,15 @@ def contrastive(function: Callable[[Tensor, Tensor, float], Tensor], *, other: i
         mistakes = [
             (one_way, f"only the images look for their reports: {both_ways}"),
             (other_way, "only the reports look for their images: the images look too; take the mean of the two"),
-            (_softmax_twice(cosines / temperature, own), "softmax twice: cross_entropy takes the scores as they are"),
             (
-                (F.cross_entropy(cosines / temperature, 0 * own) + F.cross_entropy(cosines.T / temperature, 0 * own))
+                _softmax_twice(cosines / temperature, partners),
+                "softmax twice: cross_entropy takes the scores as they are",
+            ),
+            (
+                (
+                    F.cross_entropy(cosines / temperature, 0 * partners)
+                    + F.cross_entropy(cosines.T / temperature, 0 * partners)
+                )
                 / 2,
                 "everybody's partner is the first study: it is their own, torch.arange(B)",
             ),
@@ -199,8 +205,8 @@ def contrastive(function: Callable[[Tensor, Tensor, float], Tensor], *, other: i
     compare_draws(draws, "the loss differs from the library's")
 
 
-def _softmax_twice(scores: Tensor, own: Tensor) -> Tensor:
-    return (F.cross_entropy(scores.softmax(1), own) + F.cross_entropy(scores.T.softmax(1), own)) / 2
+def _softmax_twice(scores: Tensor, partners: Tensor) -> Tensor:
+    return (F.cross_entropy(scores.softmax(1), partners) + F.cross_entropy(scores.T.softmax(1), partners)) / 2
 
 
 def prefix_attention(function: Callable[..., Tensor], *, other: int = 0) -> None:
@@ -217,7 +223,8 @@ def prefix_attention(function: Callable[..., Tensor], *, other: int = 0) -> None
         mask = torch.ones(length, length, dtype=torch.bool).tril().expand(b, 1, -1, -1).clone()
         mask[0, :, :, -1] = False  # a pad that nobody may see
         all_k, all_v = (
-            torch.cat([first.expand(b, -1, -1, -1), own], dim=2) for first, own in ((first_k, keys), (first_v, values))
+            torch.cat([first.expand(b, -1, -1, -1), rest], dim=2)
+            for first, rest in ((first_k, keys), (first_v, values))
         )
 
         def attend(
@@ -320,7 +327,7 @@ def what_the_bank_gives(function: Callable[[Loss, Tensor], tuple[Sequence[float]
     """Exercise 6.5: a loss (N, d) -> (n,), values (N, d) -> the mean rises of the loss with each slot's answer taken
     from the slot before it and with no answer at all; and what they say of the bank."""
     name, cases = "what_the_bank_gives", _banks(other)
-    found = [
+    answers = [
         explanation(name, answered(name, function, loss, values.clone()), MEASURED, REASONS) for loss, values in cases
     ]
     losses = [
@@ -409,7 +416,7 @@ def what_the_bank_gives(function: Callable[[Loss, Tensor], tuple[Sequence[float]
         ],
     }
     reasons = [_reading([_counts(rise) for rise in pair]) for pair in rises]
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _counts(rise: Tensor) -> bool:
@@ -438,12 +445,12 @@ def _banks(other: int) -> list[tuple[Loss, Tensor]]:
         "nothing": ((0.5, 0.0, 0.3, 1.0), ((0.1, 1.8), (0.1, 1.8))),
         "harm": ((0.5, -1.0, 0.3, 1.0), ((0.1, 1.8), (-6.0, -2.5))),
     }
-    for (sharp, common, own, unknown), limits in kinds.values():
+    for (sharp, common, spread, unknown), limits in kinds.values():
         # The rises that do not count: below one standard error and above it. Those of "which slot": the first alone,
         # and both, the second larger.
         for small in (False, True):
             while True:
-                weights, middle, apart = (sharp * draw(16, 6)).softmax(-1), draw(4), own * draw(6, 4)
+                weights, middle, apart = (sharp * draw(16, 6)).softmax(-1), draw(4), spread * draw(6, 4)
                 values = abs(common) * middle + apart
                 target, hard = weights @ (common * middle + apart) + unknown * draw(16, 4), 3 + draw(16).abs()
 

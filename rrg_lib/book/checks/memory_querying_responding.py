@@ -180,7 +180,7 @@ def shared_with(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0)
         each_head = "each head has its own keys, so compare head with head, then add up"
         mistakes = [
             (across, f"slot 7 of one head was taken for slot 7 of another: {each_head}"),
-            (torch.tensor([len(found) for found in sets]), f"the heads' slots were thrown into one set: {each_head}"),
+            (torch.tensor([len(shared) for shared in sets]), f"the heads' slots were thrown into one set: {each_head}"),
             (
                 (word[:, None] == patch).sum((0, 2)),
                 "slots were compared rank by rank: a slot is shared whatever its rank in the two lists, so compare "

@@ -21,8 +21,10 @@ def attention_pool(function: Callable[..., Tensor], *, other: int = 0) -> None:
     """Exercise 7.1: logits (B, L, V + 1), mask (B, L), W_p (V + 1, d), b (d,), w (d,) -> unit vectors (B, d)."""
     draws: list[Draw] = []
     for seed, lengths in ((1, (6, 4, 1)), (2, (5, 5, 3))):
-        own = torch.Generator().manual_seed(seed + 1000 * other)
-        logits, W_p, b, w = (torch.randn(*shape, generator=own) for shape in ((3, max(lengths), 7), (7, 5), (5,), (5,)))
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
+        logits, W_p, b, w = (
+            torch.randn(*shape, generator=generator) for shape in ((3, max(lengths), 7), (7, 5), (5,), (5,))
+        )
         mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         alignment = PairConfig().build(logits=7, d_model=5, d_vf=5)
         with torch.no_grad():
@@ -110,8 +112,8 @@ def loss_with_negatives(function: Callable[[Tensor, Tensor, float], Tensor], *, 
     number."""
     draws: list[Draw] = []
     for seed, margin in ((3, 0.0), (4, 0.25), (5, -0.5)):
-        own = torch.Generator().manual_seed(seed + 1000 * other)
-        cosines = 2 * torch.rand(5, 5, generator=own) - 1
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
+        cosines = 2 * torch.rand(5, 5, generator=generator) - 1
         same = torch.eye(5, dtype=torch.bool)
         same[0, 3] = same[3, 0] = True
         right = pair_loss(cosines, same, PairConfig(margin=margin))
@@ -206,25 +208,25 @@ def recall_at(function: Callable[[Tensor, int], float], *, other: int = 0) -> No
         candidates = queries + rng.normal(0, 1.2, (n, 6))
         queries, candidates = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries, candidates))
         cosines = torch.from_numpy(queries @ candidates.T)
-        found = retrieval(queries, candidates, (k - 1, k, k + 1))
+        recall = retrieval(queries, candidates, (k - 1, k, k + 1))
         nearer = (cosines < cosines.diagonal()[:, None]).sum(1)
         mistakes = [
             (
-                found.report_to_image[k],
+                recall.report_to_image[k],
                 "the columns are the queries here: rank along each row, so that a row's query looks through all "
                 "candidates",
             ),
             (
-                found.image_to_report[k] * n,
+                recall.image_to_report[k] * n,
                 "this is the number of queries that find their partner: divide by their number",
             ),
-            (found.image_to_report[k + 1], "one too many: k places, the first counts as one"),
-            (found.image_to_report[k - 1], "one too few: with k − 1 candidates nearer, the partner is still number k"),
+            (recall.image_to_report[k + 1], "one too many: k places, the first counts as one"),
+            (recall.image_to_report[k - 1], "one too few: with k − 1 candidates nearer, the partner is still number k"),
             (
                 (nearer < k).double().mean(),
                 "these are the k candidates furthest away: the nearest have the largest cosine",
             ),
-            (100 * found.image_to_report[k], "these are per cent: give the share, from 0 to 1"),
+            (100 * recall.image_to_report[k], "these are per cent: give the share, from 0 to 1"),
             (
                 ((nearer_own := (cosines > cosines.diagonal()[:, None]).sum(1)) == k - 1).double().mean(),
                 "the partner need not be number k exactly: up to k counts",
@@ -236,11 +238,11 @@ def recall_at(function: Callable[[Tensor, int], float], *, other: int = 0) -> No
             ),
             (k / n, "this is chance: look at the cosines"),
             (
-                found.image_to_report[k] / k,
+                recall.image_to_report[k] / k,
                 "dividing by k gives precision: each query has one partner, so recall is found or not found",
             ),
         ]
-        draws.append((tensor(function, (), cosines, k), found.image_to_report[k], mistakes))
+        draws.append((tensor(function, (), cosines, k), recall.image_to_report[k], mistakes))
     compare_draws(draws, "recall is not right")
 
 
@@ -251,8 +253,8 @@ def focal(function: Callable[[Tensor, Tensor, float], Tensor], *, other: int = 0
     """Exercise 7.5: logits (B, C), targets (B,) of classes, γ -> the mean focal loss, one number."""
     draws: list[Draw] = []
     for seed, gamma in ((9, 2.0), (10, 0.0), (11, 0.5)):
-        own = torch.Generator().manual_seed(seed + 1000 * other)
-        logits, targets = 2 * torch.randn(8, 4, generator=own), torch.randint(4, (8,), generator=own)
+        generator = torch.Generator().manual_seed(seed + 1000 * other)
+        logits, targets = 2 * torch.randn(8, 4, generator=generator), torch.randint(4, (8,), generator=generator)
         right = library_focal_loss(logits, targets, gamma)
         every = logits.softmax(-1)
         p = every.gather(1, targets[:, None]).squeeze(1)  # (B,)

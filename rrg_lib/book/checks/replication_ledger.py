@@ -36,13 +36,13 @@ def rounding_verdict(answer: Callable[[str, str], str], *, other: int = 0) -> No
     second, else "consistent"."""
     name = "rounding_verdict"
     for better, worse in (*PAIRS, *_printed(other)):
-        found = answered(name, answer, better, worse)
-        if found not in ("consistent", "contradicted"):
-            raise CheckError(f"{name}: it returns {found!r}; return 'consistent' or 'contradicted'")
+        verdict = answered(name, answer, better, worse)
+        if verdict not in ("consistent", "contradicted"):
+            raise CheckError(f"{name}: it returns {verdict!r}; return 'consistent' or 'contradicted'")
         right = _rounding(better, worse)
-        if found != right:
+        if verdict != right:
             raise CheckError(
-                f"{name}: that {better} is above {worse} is {right}, not {found}. "
+                f"{name}: that {better} is above {worse} is {right}, not {verdict}. "
                 f"{_rounding_hint(answer, better, worse)}"
             )
 
@@ -74,7 +74,7 @@ def _binary(better: str, worse: str) -> str:
 
 
 def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -> str:
-    found = [answer(*pair) for pair in PAIRS]
+    verdicts = [answer(*pair) for pair in PAIRS]
     slips = {
         "You compare the numbers as they stand: a printed 0.137 may be anything from 0.1365 to 0.1375.": lambda a, b: (
             _rounding(a, b, unit=0)
@@ -89,15 +89,15 @@ def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -
         "differently.": lambda a, b: _rounding(a, b, digits=lambda x: "0.000"),
     }
     for hint, slip in slips.items():
-        if found == [slip(*pair) for pair in PAIRS]:
+        if verdicts == [slip(*pair) for pair in PAIRS]:
             return hint
-    if found == [_touching(*pair) for pair in PAIRS]:
+    if verdicts == [_touching(*pair) for pair in PAIRS]:
         return (
             "Two intervals that only touch allow it: the first may be at least the second, for both may be "
             "the "
             "number between them."
         )
-    if found == [_binary(*pair) for pair in PAIRS]:
+    if verdicts == [_binary(*pair) for pair in PAIRS]:
         return (
             "Your rule is right; your computer's binary fractions make ends that touch differ in the last "
             "place: "
@@ -174,9 +174,14 @@ def share_of_slots(answer: Callable[..., float], *, other: int = 0) -> None:
             "these are bytes; a parameter is one number": 4 * right,
             "a slot is a vector of d numbers, not one": 100 * (slots + linear) / base,
         }
-        what = f"the share of {slots} slots and {maps} maps"
+        quantity = f"the share of {slots} slots and {maps} maps"
         compare_number(
-            "share_of_slots", number("share_of_slots", answer, slots, d, base, maps), right, slips, what, abs_tol=0.0
+            "share_of_slots",
+            number("share_of_slots", answer, slots, d, base, maps),
+            right,
+            slips,
+            quantity,
+            abs_tol=0.0,
         )
 
 
@@ -214,7 +219,7 @@ def order_verdict(answer: Order, *, other: int = 0) -> None:
     """`answer(a, b, s_studies, s_seeds, t, t_1, delta)`: "above", "below", "no difference" or "undecided"
     (`rrg_lib.replication.decision_rule`)."""
     name = "order_verdict"
-    found, draw = [], random.Random(other)
+    verdicts, draw = [], random.Random(other)
     stretch, shift = (
         (draw.uniform(0.5, 2), draw.uniform(0, 0.3)) if other else (1.0, 0.0)
     )  # which leave every answer as it is
@@ -232,11 +237,11 @@ def order_verdict(answer: Order, *, other: int = 0) -> None:
     ]
     cases = draw.sample(cases, len(cases)) if other else cases
     for case in cases:
-        found.append(answered(name, answer, *case))
-        if found[-1] not in VERDICTS:
-            raise CheckError(f"{name}: it returns {found[-1]!r}; return {', '.join(map(repr, VERDICTS))}")
+        verdicts.append(answered(name, answer, *case))
+        if verdicts[-1] not in VERDICTS:
+            raise CheckError(f"{name}: it returns {verdicts[-1]!r}; return {', '.join(map(repr, VERDICTS))}")
     right = [_order(*case) for case in cases]
-    if found == right:
+    if verdicts == right:
         return
     slips: dict[str, dict[str, Any]] = {
         "fewer than three seeds of either decide nothing": {"fewest": 1},
@@ -268,9 +273,9 @@ def order_verdict(answer: Order, *, other: int = 0) -> None:
         "delta does not decide an order: a sure difference may be small": {"delta_order": True},
     }
     for hint, options in slips.items():
-        if found == [_order(*case, **options) for case in cases]:
+        if verdicts == [_order(*case, **options) for case in cases]:
             raise CheckError(f"{name}: {hint}")
-    case, wrong, expected = next((case, f, r) for case, f, r in zip(cases, found, right, strict=True) if f != r)
+    case, wrong, expected = next((case, f, r) for case, f, r in zip(cases, verdicts, right, strict=True) if f != r)
     a, b, studies, seeds, t, t_1, delta = case
     given = f"s_studies {studies}, s_seeds {seeds}, t {t}, t_1 {t_1}, delta {delta}"
     raise CheckError(f"{name}: seeds {a} against {b} ({given}): {expected!r}, not {wrong!r}")
@@ -340,7 +345,7 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
     enough, or "something else"."""
     name = "what_explains"
     cases = _gaps(other)
-    found = [
+    answers = [
         explanation(name, answered(name, answer, gains, half, list(a), list(b), both), MEASURED, ANSWERS)
         for gains, half, a, b, both in cases
     ]
@@ -388,7 +393,7 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
         ],
     }
     measured_instead = {hint: [_reaches(*case, **options) for case in cases] for hint, options in slips.items()}
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, measured_instead, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, measured_instead, readings)
 
 
 def _gaps(other: int) -> list[Gap]:

@@ -57,7 +57,8 @@ def abnormal(answer: Callable[[Sequence[Study]], float], *, other: int = 0) -> N
         if ill > 1:
             findings[normal] = (*findings[normal], parse_code("Opacity/lung/base/left"))
         studies = tuple(
-            Study(f"made-{i}", "test", "", found) for i, found in enumerate(draw.sample(findings, len(findings)))
+            Study(f"made-{i}", "test", "", study_codes)
+            for i, study_codes in enumerate(draw.sample(findings, len(findings)))
         )
         got, right = answered("abnormal", answer, studies), sum(study.is_abnormal for study in studies) / len(studies)
         slips = {
@@ -120,7 +121,7 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
     of the words said that are right and in the share of the words wanted that are said; and "more often right" if the
     first is above 0, else "says more" if the second is, or "neither"."""
     name, cases = "why_it_leads", _systems(other)
-    found = [explanation(name, answered(name, answer, *map(list, case)), MEASURED, REASONS) for case in cases]
+    answers = [explanation(name, answered(name, answer, *map(list, case)), MEASURED, REASONS) for case in cases]
     right = [_leads(*case) for case in cases]
 
     def instead(share: Callable[[Texts, Texts], tuple[float, float]]) -> list[list[float]]:
@@ -150,7 +151,8 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
     readings = {
         "to say more of what is wanted is easy for who says more; where A is more often right as well, that is the "
         "explanation": [
-            "says more" if wanted > 0 else "more often right" if said > 0 else "neither" for said, wanted in right
+            "says more" if recall > 0 else "more often right" if precision > 0 else "neither"
+            for precision, recall in right
         ],
         "the larger of the two leads is not what is asked: where A is more often right, it knows something that B does "
         "not": ["neither" if max(row) <= 0 else REASONS[row.index(max(row))] for row in right],
@@ -165,11 +167,11 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
             for reason in reasons
         ],
     }
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
-def _reason(said: float, wanted: float) -> str:
-    return "more often right" if said > 0 else "says more" if wanted > 0 else "neither"
+def _reason(precision: float, recall: float) -> str:
+    return "more often right" if precision > 0 else "says more" if recall > 0 else "neither"
 
 
 def _shares(references: Texts, reports: Texts) -> tuple[float, float]:
@@ -183,8 +185,8 @@ def _shares(references: Texts, reports: Texts) -> tuple[float, float]:
 
 
 def _divided(pairs: Sequence[tuple[Counter[str], Counter[str]]]) -> tuple[float, float]:
-    right = sum((said & wanted).total() for said, wanted in pairs)
-    return right / sum(said.total() for said, _ in pairs), right / sum(wanted.total() for _, wanted in pairs)
+    right = sum((written & wanted).total() for written, wanted in pairs)
+    return right / sum(written.total() for written, _ in pairs), right / sum(wanted.total() for _, wanted in pairs)
 
 
 def _of_different(references: Texts, reports: Texts) -> tuple[float, float]:
@@ -198,8 +200,8 @@ def _of_different(references: Texts, reports: Texts) -> tuple[float, float]:
 
 def _unclipped(references: Texts, reports: Texts) -> tuple[float, float]:
     pairs = [(report.split(), reference.split()) for reference, report in zip(references, reports, strict=True)]
-    right = sum(word in wanted for said, wanted in pairs for word in said)
-    return right / sum(len(said) for said, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)
+    right = sum(word in wanted for written, wanted in pairs for word in written)
+    return right / sum(len(written) for written, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)
 
 
 def _of_all(references: Texts, reports: Texts) -> tuple[float, float]:
@@ -208,7 +210,7 @@ def _of_all(references: Texts, reports: Texts) -> tuple[float, float]:
 
 def _mean_of_shares(references: Texts, reports: Texts) -> tuple[float, float]:
     shares = [_shares([reference], [report]) for reference, report in zip(references, reports, strict=True)]
-    return sum(said for said, _ in shares) / len(shares), sum(wanted for _, wanted in shares) / len(shares)
+    return sum(precision for precision, _ in shares) / len(shares), sum(recall for _, recall in shares) / len(shares)
 
 
 def _leads(
@@ -221,13 +223,13 @@ def _leads(
 #: what the leads must be besides. None of the reasons is always right where the same lead is the larger one, or where
 #: both have the same sign.
 _KINDS: tuple[tuple[str, tuple[float, int], tuple[float, int], Callable[[float, float], bool]], ...] = (
-    ("more often right", (0.9, 2), (0.3, 5), lambda said, wanted: wanted < 0),
-    ("more often right", (0.9, 4), (0.1, 4), lambda said, wanted: 0 < wanted < said - 0.02),
-    ("more often right", (0.6, 5), (0.4, 1), lambda said, wanted: wanted > said + 0.02),
-    ("says more", (0.4, 5), (0.6, 2), lambda said, wanted: -said < wanted - 0.02),
-    ("says more", (0.2, 4), (0.9, 2), lambda said, wanted: -said > wanted + 0.02),
-    ("neither", (0.2, 5), (0.9, 4), lambda said, wanted: said < wanted - 0.02),
-    ("neither", (0.5, 2), (0.8, 4), lambda said, wanted: wanted < said - 0.02),
+    ("more often right", (0.9, 2), (0.3, 5), lambda precision, recall: recall < 0),
+    ("more often right", (0.9, 4), (0.1, 4), lambda precision, recall: 0 < recall < precision - 0.02),
+    ("more often right", (0.6, 5), (0.4, 1), lambda precision, recall: recall > precision + 0.02),
+    ("says more", (0.4, 5), (0.6, 2), lambda precision, recall: -precision < recall - 0.02),
+    ("says more", (0.2, 4), (0.9, 2), lambda precision, recall: -precision > recall + 0.02),
+    ("neither", (0.2, 5), (0.9, 4), lambda precision, recall: precision < recall - 0.02),
+    ("neither", (0.5, 2), (0.8, 4), lambda precision, recall: recall < precision - 0.02),
 )
 
 
@@ -240,8 +242,8 @@ def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
                 draw.choices(_SENTENCES, weights=(5, 5, 5, 1, 1, 1, 1), k=draw.randint(2, 5))
                 for _ in range(draw.randint(6, 9))
             ]
-            written = [[_report(draw, own, *system) for own in wanted] for system in systems]
-            case = ([" ".join(own) for own in wanted], *written)
+            written = [[_report(draw, reference, *system) for reference in wanted] for system in systems]
+            case = ([" ".join(reference) for reference in wanted], *written)
             leads = _leads(*case)
             if _reason(*leads) == reason and min(map(abs, leads)) > 0.02 and fits(*leads):
                 break
@@ -249,8 +251,8 @@ def _systems(other: int) -> list[tuple[Texts, Texts, Texts]]:
     return draw.sample(cases, len(cases))
 
 
-def _report(draw: random.Random, own: Sequence[str], looks: float, sentences: int) -> str:
+def _report(draw: random.Random, reference: Sequence[str], looks: float, sentences: int) -> str:
     return " ".join(
-        own[i] if i < len(own) and draw.random() < looks else draw.choice(_SENTENCES)
+        reference[i] if i < len(reference) and draw.random() < looks else draw.choice(_SENTENCES)
         for i in range(max(1, sentences + draw.randint(-1, 1)))
     )

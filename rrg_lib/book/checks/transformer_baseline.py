@@ -60,7 +60,7 @@ def scaled_attention(answer: Callable[..., Tensor], *, other: int = 0) -> None:
                     "the masked weights are set to 0 after the softmax, so the rest do not sum to one: set the scores "
                     "to -inf before it": (scaled.softmax(-1).masked_fill(off, 0) @ values),
                 }
-            found = answered(
+            result = answered(
                 "scaled_attention",
                 answer,
                 query.clone(),
@@ -68,7 +68,9 @@ def scaled_attention(answer: Callable[..., Tensor], *, other: int = 0) -> None:
                 values.clone(),
                 None if mask is None else mask.clone(),
             )
-            _compare("scaled_attention", found, _attend(scaled, off, values), slips, values.shape[:2] + query.shape[2:])
+            _compare(
+                "scaled_attention", result, _attend(scaled, off, values), slips, values.shape[:2] + query.shape[2:]
+            )
 
 
 def released_norm(answer: Callable[..., Tensor], *, other: int = 0) -> None:
@@ -107,8 +109,8 @@ def released_norm(answer: Callable[..., Tensor], *, other: int = 0) -> None:
             "weight and bias are left out": (x - mean) / (std + eps),
             "the mean is not taken off": x / (std + eps) * weight + bias,
         }
-        found = answered("released_norm", answer, x.clone(), weight, bias, eps)
-        _compare("released_norm", found, layer(x).detach(), slips, x.shape)
+        result = answered("released_norm", answer, x.clone(), weight, bias, eps)
+        _compare("released_norm", result, layer(x).detach(), slips, x.shape)
 
 
 def causal_mask(answer: Callable[[Tensor], Tensor], *, other: int = 0) -> None:
@@ -153,20 +155,20 @@ def causal_mask(answer: Callable[[Tensor], Tensor], *, other: int = 0) -> None:
             )[:, None],
         }
         copy = given.clone()
-        found = answered("causal_mask", answer, copy)
+        result = answered("causal_mask", answer, copy)
         if not torch.equal(copy, given):
             raise CheckError("causal_mask: the tokens given to it were changed; work on a copy")
-        if isinstance(found, Tensor) and found.shape == right[:, 0].shape:
+        if isinstance(result, Tensor) and result.shape == right[:, 0].shape:
             raise CheckError(
-                f"causal_mask: the shape is {tuple(found.shape)}; add an axis of one for the heads: "
+                f"causal_mask: the shape is {tuple(result.shape)}; add an axis of one for the heads: "
                 f"{tuple(right.shape)}"
             )
-        if isinstance(found, Tensor) and found.dtype != torch.bool:
+        if isinstance(result, Tensor) and result.dtype != torch.bool:
             raise CheckError(
-                f"causal_mask: it holds {found.dtype}; attention takes numbers for something to add to the scores. "
+                f"causal_mask: it holds {result.dtype}; attention takes numbers for something to add to the scores. "
                 f"Return True and False"
             )
-        _compare("causal_mask", found, right, slips, right.shape)
+        _compare("causal_mask", result, right, slips, right.shape)
 
 
 def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: int = 0) -> None:
@@ -202,8 +204,8 @@ def report_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor], *, other: in
                 -(logits.gather(-1, tokens[:, 1:, None]).squeeze(-1) * weight).sum() / weight.sum()
             ),
         }
-        found = answered("report_loss", answer, logits.clone(), tokens.clone(), mask.clone())
-        _compare("report_loss", found, library_report_loss(logits, tokens, mask), slips, torch.Size([]))
+        loss = answered("report_loss", answer, logits.clone(), tokens.clone(), mask.clone())
+        _compare("report_loss", loss, library_report_loss(logits, tokens, mask), slips, torch.Size([]))
 
 
 class _Script:
@@ -242,7 +244,7 @@ class _Script:
         self.positions.append(position)
         return self.table[position, int(tokens)][None, None], {"position": position + 1}
 
-    def said(self, length: int, *, feed: Callable[[int], int] = lambda word: word) -> list[int]:
+    def greedy_words(self, length: int, *, feed: Callable[[int], int] = lambda word: word) -> list[int]:
         """What greedy search writes, the end mark included if it came; `feed` is what is fed back of each word."""
         words: list[int] = []
         last = END
@@ -260,25 +262,25 @@ def greedy_search(answer: Callable[..., Sequence[int]], *, other: int = 0) -> No
     for seed, (length, ends_at) in enumerate(((9, 4), (9, None), (12, 0), (12, 11))):
         script = _Script(words=7, length=length, ends_at=ends_at, seed=seed + 1000 * other)
         patches = torch.zeros(1, 2, 3)
-        found = answered("greedy_search", answer, script, patches, length)
-        if isinstance(found, list | tuple) and any(isinstance(word, Tensor) for word in found):
+        words = answered("greedy_search", answer, script, patches, length)
+        if isinstance(words, list | tuple) and any(isinstance(word, Tensor) for word in words):
             raise CheckError("greedy_search: the words it returns are tensors; keep numbers (`.item()`)")
         try:
-            found = found.flatten().tolist() if isinstance(found, Tensor) else list(map(int, found))
+            words = words.flatten().tolist() if isinstance(words, Tensor) else list(map(int, words))
         except (TypeError, ValueError) as error:
-            raise CheckError(f"greedy_search: it returns a {type(found).__name__}; return a list of ids") from error
-        said = script.said(length)
-        right = [word for word in said if word != END]
-        if found == right:
+            raise CheckError(f"greedy_search: it returns a {type(words).__name__}; return a list of ids") from error
+        script_words = script.greedy_words(length)
+        right = [word for word in script_words if word != END]
+        if words == right:
             continue
         if script.fed[:1] != [END]:
             raise CheckError(
                 f"greedy_search: the first token fed was {script.fed[:1] or 'none'}; a report begins with 0, the begin "
                 f"mark"
             )
-        if found == [*right, END]:
+        if words == [*right, END]:
             raise CheckError("greedy_search: the end mark is part of the answer: stop *before* you keep it")
-        if found == [END, *right]:
+        if words == [END, *right]:
             raise CheckError("greedy_search: the begin mark is part of the answer: keep only what was said after it")
         if len(script.positions) > 1 and set(script.positions) == {0}:
             raise CheckError(
@@ -286,15 +288,15 @@ def greedy_search(answer: Callable[..., Sequence[int]], *, other: int = 0) -> No
             )
         if len(script.fed) > 1 and set(script.fed) == {END}:
             raise CheckError("greedy_search: every step was fed 0: feed the word that was said last")
-        if len(found) > len(right) and found[: len(right)] == right:
+        if len(words) > len(right) and words[: len(right)] == right:
             raise CheckError("greedy_search: it goes on after the end mark: stop when the likeliest token is 0")
-        if right[: len(found)] == found:
+        if right[: len(words)] == words:
             raise CheckError(
-                f"greedy_search: it stops after {len(found)} words, {len(right)} were expected: stop at 0 or after "
+                f"greedy_search: it stops after {len(words)} words, {len(right)} were expected: stop at 0 or after "
                 f"max_length words only"
             )
         raise CheckError(
-            f"greedy_search: it says {found}, the likeliest words are {right}: take the argmax over the last axis at "
+            f"greedy_search: it says {words}, the likeliest words are {right}: take the argmax over the last axis at "
             f"every step"
         )
 
@@ -328,38 +330,38 @@ def wu_score(answer: Callable[[Sequence[int], float, float], float], *, other: i
             "alpha is not used": total / ((5 + length) / 6),
             "nothing was divided": total,
         }
-        found = answered("wu_score", answer, words, total, alpha)
+        score = answered("wu_score", answer, words, total, alpha)
         slips = {hint: torch.tensor(value) for hint, value in slips.items() if not math.isclose(value, right)}
         try:
-            found = torch.as_tensor(found, dtype=torch.float32)
+            score = torch.as_tensor(score, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise CheckError(f"wu_score: it returns a {type(found).__name__}; return one number") from error
-        _compare("wu_score", found, torch.tensor(right), slips, torch.Size([]))
+            raise CheckError(f"wu_score: it returns a {type(score).__name__}; return one number") from error
+        _compare("wu_score", score, torch.tensor(right), slips, torch.Size([]))
 
 
 def _attend(scores: Tensor, off: Tensor, values: Tensor) -> Tensor:
     return scores.masked_fill(off, -torch.inf).softmax(-1) @ values
 
 
-def _compare(name: str, found: Any, right: Tensor, slips: Mapping[str, Tensor], shape: torch.Size) -> None:
-    """Silent when `found` is right; otherwise the hint of the slip that it equals, or what is known of the
+def _compare(name: str, result: Any, right: Tensor, slips: Mapping[str, Tensor], shape: torch.Size) -> None:
+    """Silent when `result` is right; otherwise the hint of the slip that it equals, or what is known of the
     difference."""
-    if not isinstance(found, Tensor):
-        raise CheckError(f"{name}: it returns a {type(found).__name__}; return a tensor of shape {tuple(shape)}")
-    if found.shape != shape:
-        raise CheckError(f"{name}: the shape is {tuple(found.shape)}, expected {tuple(shape)}")
-    found = found.detach()
-    if _alike(found, right):
+    if not isinstance(result, Tensor):
+        raise CheckError(f"{name}: it returns a {type(result).__name__}; return a tensor of shape {tuple(shape)}")
+    if result.shape != shape:
+        raise CheckError(f"{name}: the shape is {tuple(result.shape)}, expected {tuple(shape)}")
+    result = result.detach()
+    if _alike(result, right):
         return
     for hint, wrong in slips.items():
-        if wrong.shape == found.shape and not _alike(wrong, right) and _alike(found, wrong.to(right.dtype)):
+        if wrong.shape == result.shape and not _alike(wrong, right) and _alike(result, wrong.to(right.dtype)):
             raise CheckError(f"{name}: {hint}")
-    if found.is_floating_point() and not found.isfinite().all():
+    if result.is_floating_point() and not result.isfinite().all():
         raise CheckError(
-            f"{name}: {int((~found.isfinite()).sum())} of {found.numel()} numbers are not finite: does a softmax see a "
-            f"row of -inf?"
+            f"{name}: {int((~result.isfinite()).sum())} of {result.numel()} numbers are not finite: does a softmax see "
+            f"a row of -inf?"
         )
-    off = (found != right).sum() if right.dtype == torch.bool else (found - right).abs().gt(1e-5).sum()
+    off = (result != right).sum() if right.dtype == torch.bool else (result - right).abs().gt(1e-5).sum()
     raise CheckError(
         f"{name}: {int(off)} of {right.numel()} values differ from the library's; go through the steps once more, one "
         f"at a time"
@@ -389,7 +391,7 @@ def why_likelier(
     """`answer(totals_a, lengths_a, totals_b, lengths_b)`: the gain of B over A by words and by length, means over
     studies; and the larger part's name."""
     name, cases = "why_likelier", _searches(other)
-    found = [
+    answers = [
         explanation(name, answered(name, answer, *(part.clone() for part in case)), MEASURED, REASONS) for case in cases
     ]
     right = [_parts(*case) for case in cases]
@@ -451,7 +453,7 @@ def why_likelier(
             {"words": "length", "length": "words", "none": "none"}[r] for r in reasons
         ],
     }
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _parts(totals_a: Tensor, lengths_a: Tensor, totals_b: Tensor, lengths_b: Tensor) -> list[float]:

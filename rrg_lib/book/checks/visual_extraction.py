@@ -155,11 +155,11 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
     and how many times of the mean map of the other studies; and "chance" if the first is not clearly above chance, else
     "looking" if it is clearly above the second, else "habit"."""
     name, cases = "why_inside", _maps(other)
-    found = [
+    answers = [
         explanation(name, answered(name, answer, maps.copy(), cover.copy()), MEASURED, REASONS) for maps, cover in cases
     ]
     parts = [_inside(maps, cover) for maps, cover in cases]
-    right = [[own.mean() / chance.mean(), others.mean() / chance.mean()] for own, others, chance in parts]
+    right = [[inside.mean() / chance.mean(), others.mean() / chance.mean()] for inside, others, chance in parts]
 
     def instead(second: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[list[float]]:
         """Of every case, the first number, and `second`'s shares in the boxes as the second."""
@@ -167,7 +167,7 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
 
     slips = {
         "these are shares of the maps; divide them by the share of the area that the boxes take": [
-            [own.mean(), others.mean()] for own, others, _ in parts
+            [inside.mean(), others.mean()] for inside, others, _ in parts
         ],
         "the two are exchanged: first the maps of the studies themselves": [row[::-1] for row in right],
         "the study's own map is in the mean that it is compared with: leave it out": instead(
@@ -180,27 +180,27 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
             lambda maps, cover: (np.roll(maps, -1, 0) * cover).sum(1)
         ),
         "you took the quotient of each study and the mean of these: a study with a tiny box would count most. Divide "
-        "mean by mean": [[(part / chance).mean() for part in (own, others)] for own, others, chance in parts],
+        "mean by mean": [[(part / chance).mean() for part in (inside, others)] for inside, others, chance in parts],
         "a patch that the box touches counts as much as one that lies in it: weigh each patch with its cover": [
-            [part.mean() / chance.mean() for part in (own, others)]
-            for (own, others, _), chance in zip(
+            [part.mean() / chance.mean() for part in (inside, others)]
+            for (inside, others, _), chance in zip(
                 (_inside(maps, np.ceil(cover)) for maps, cover in cases),
                 (chance for _, _, chance in parts),
                 strict=True,
             )
         ],
         "the second is how the two compare; it is to be divided by chance, as the first": [
-            [own.mean() / chance.mean(), own.mean() / others.mean()] for own, others, chance in parts
+            [inside.mean() / chance.mean(), inside.mean() / others.mean()] for inside, others, chance in parts
         ],
     }
 
     def read(*, paired: bool = True, standard: bool = True, errors: float = 2.0, first: str = "chance") -> list[str]:
         reasons = []
-        for own, others, chance in parts:
-            n = len(own) if standard else 1
-            spread = (own - others).std(ddof=1) if paired else math.hypot(own.std(ddof=1), others.std(ddof=1))
-            above = (own - chance).mean() > errors * (own - chance).std(ddof=1) / math.sqrt(n)
-            looks = (own - others).mean() > errors * spread / math.sqrt(n)
+        for inside, others, chance in parts:
+            n = len(inside) if standard else 1
+            spread = (inside - others).std(ddof=1) if paired else math.hypot(inside.std(ddof=1), others.std(ddof=1))
+            above = (inside - chance).mean() > errors * (inside - chance).std(ddof=1) / math.sqrt(n)
+            looks = (inside - others).mean() > errors * spread / math.sqrt(n)
             reasons.append(
                 "chance" if not above and first == "chance" else "looking" if looks else "habit" if above else "chance"
             )
@@ -228,7 +228,7 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
             {"looking": "habit", "habit": "looking"}.get(reason, reason) for reason in reasons
         ],
     }
-    compare_explanations(name, found, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
+    compare_explanations(name, answers, list(zip(right, reasons, strict=True)), MEASURED, slips, readings)
 
 
 def _inside(maps: np.ndarray, cover: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -254,18 +254,28 @@ _KINDS: tuple[
         (0.05, 0.10, True),
         (2.8, 99),
         (2.8, 99),
-        lambda own, others, _: _unpaired(own, others) > 2.2 and _errors(own - others) < 1.8 * math.sqrt(len(own)),
+        lambda inside, others, _: (
+            _unpaired(inside, others) > 2.2 and _errors(inside - others) < 1.8 * math.sqrt(len(inside))
+        ),
     ),
-    ("looking", (0.30, 0.10, False), (2.8, 99), (2.8, 99), lambda own, others, _: _unpaired(own, others) < 1.4),
-    ("habit", (0.90, 0.00, False), (2.8, 99), (0.2, 1.4), lambda own, others, chance: own.mean() > 2.5 * chance.mean()),
-    ("habit", (0.30, 0.00, False), (2.8, 99), (-9, -0.2), lambda own, others, _: True),
-    ("chance", (0.00, 0.01, True), (0.2, 1.4), (-9, 1.4), lambda own, others, _: True),
-    ("chance", (-0.4, 0.08, False), (-99, -2), (2.8, 99), lambda own, others, _: True),
+    ("looking", (0.30, 0.10, False), (2.8, 99), (2.8, 99), lambda inside, others, _: _unpaired(inside, others) < 1.4),
+    (
+        "habit",
+        (0.90, 0.00, False),
+        (2.8, 99),
+        (0.2, 1.4),
+        lambda inside, others, chance: inside.mean() > 2.5 * chance.mean(),
+    ),
+    ("habit", (0.30, 0.00, False), (2.8, 99), (-9, -0.2), lambda inside, others, _: True),
+    ("chance", (0.00, 0.01, True), (0.2, 1.4), (-9, 1.4), lambda inside, others, _: True),
+    ("chance", (-0.4, 0.08, False), (-99, -2), (2.8, 99), lambda inside, others, _: True),
 )
 
 
-def _unpaired(own: np.ndarray, others: np.ndarray) -> float:
-    return float((own.mean() - others.mean()) / math.hypot(own.std(ddof=1), others.std(ddof=1)) * math.sqrt(len(own)))
+def _unpaired(inside: np.ndarray, others: np.ndarray) -> float:
+    return float(
+        (inside.mean() - others.mean()) / math.hypot(inside.std(ddof=1), others.std(ddof=1)) * math.sqrt(len(inside))
+    )
 
 
 def _maps(other: int, side: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -288,11 +298,11 @@ def _maps(other: int, side: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
                 * (1 + 10 * looks * (cover > 0))
             )
             maps /= maps.sum(1, keepdims=True)
-            own, others, chance = _inside(maps, cover)
-            leads = _errors(own - chance), _errors(own - others)
+            inside, others, chance = _inside(maps, cover)
+            leads = _errors(inside - chance), _errors(inside - others)
             if all(
                 low < lead < high for lead, (low, high) in zip(leads, (over_chance, over_others), strict=True)
-            ) and fits(own, others, chance):
+            ) and fits(inside, others, chance):
                 break
         cases.append((maps, cover))
     return [cases[k] for k in draw.permutation(len(cases))]

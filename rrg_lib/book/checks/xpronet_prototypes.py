@@ -86,8 +86,8 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
         opened = {name: gate.bool() for name, gate in gates.items()}
         opened["all"] = torch.ones_like(opened["own"])
 
-        def read(name, scale=0.5, what=values, opened=opened, query=query, keys=keys, gamma=gamma):
-            return read_slots(query, Slots(keys[None], what[None], opened[name]), gamma, scale=scale)[0]
+        def read(name, scale=0.5, answering=values, opened=opened, query=query, keys=keys, gamma=gamma):
+            return read_slots(query, Slots(keys[None], answering[None], opened[name]), gamma, scale=scale)[0]
 
         scores = query @ keys.transpose(-2, -1) / 2  # (B, h, L, C·N_p)
         closed = ~opened["own"][:, None, None]
@@ -150,7 +150,7 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
                 "the weights are too flat: divide by the square root of d_k, the width of a head, not of d",
             ),
             (
-                read("own", what=keys),
+                read("own", answering=keys),
                 "you averaged the keys: a prototype is found by its key and answers with its value",
             ),
         ]
@@ -340,37 +340,42 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
     findings."""
     rng, draws = np.random.default_rng(4 + 1000 * other), []
     for n in (40, 7):
-        truth, told = ((rng.random((n, 14)) < np.linspace(0.02, 0.25, 14)).astype(np.uint8) for _ in range(2))
-        told[: n // 2] = truth[: n // 2]
-        told[1, 1] = truth[0, 2] = told[2, 3] = truth[2, 3] = 1  # so that there is a hit, a miss and a false one
-        truth[3, 1:] = told[3, 1:] = 0
-        for rows in (truth, told):
+        truth, given_labels = ((rng.random((n, 14)) < np.linspace(0.02, 0.25, 14)).astype(np.uint8) for _ in range(2))
+        given_labels[: n // 2] = truth[: n // 2]
+        given_labels[1, 1] = truth[0, 2] = given_labels[2, 3] = truth[2, 3] = (
+            1  # so that there is a hit, a miss and a false one
+        )
+        truth[3, 1:] = given_labels[3, 1:] = 0
+        for rows in (truth, given_labels):
             rows[:, 0] = ~rows[:, 1:].any(axis=1)
-        a, b = told[:, 1:].astype(float), truth[:, 1:].astype(float)
-        hit, said, there = (a * b).sum(0), a.sum(0), b.sum(0)
+        a, b = given_labels[:, 1:].astype(float), truth[:, 1:].astype(float)
+        hit, positives, there = (a * b).sum(0), a.sum(0), b.sum(0)
 
-        def f1(hit, said, there):
-            return 2 * hit / np.maximum(said + there, 1e-9)
+        def f1(hit, positives, there):
+            return 2 * hit / np.maximum(positives + there, 1e-9)
 
-        right = f1(hit.sum(), said.sum(), there.sum())
-        whole = (told.astype(float) * truth).sum()
-        count, ill = (told * truth.astype(float)).sum, truth[:, 0] == 0
+        right = f1(hit.sum(), positives.sum(), there.sum())
+        whole = (given_labels.astype(float) * truth).sum()
+        count, ill = (given_labels * truth.astype(float)).sum, truth[:, 0] == 0
         mistakes = [
             (
-                f1(count() - count(0)[-1], told[:, :-1].sum(), truth[:, :-1].sum()),
+                f1(count() - count(0)[-1], given_labels[:, :-1].sum(), truth[:, :-1].sum()),
                 "the last column is left out: No Finding is the first",
             ),
             *(
                 (f1(hit.sum(), x.sum(), y.sum()), "No Finding is left out of one of the two only")
-                for x, y in ((a, truth), (told, b))
+                for x, y in ((a, truth), (given_labels, b))
             ),
-            (f1(whole, told.sum(), truth.sum()), '"No Finding" counts as a finding: leave the first column out'),
             (
-                f1(hit, said, there).mean(),
+                f1(whole, given_labels.sum(), truth.sum()),
+                '"No Finding" counts as a finding: leave the first column out',
+            ),
+            (
+                f1(hit, positives, there).mean(),
                 "this is the mean over the classes (macro): add up the counts of all classes first",
             ),
             (
-                f1(hit, said, there)[there > 0].mean(),
+                f1(hit, positives, there)[there > 0].mean(),
                 "this is the mean over the classes (macro): add up the counts of all classes first",
             ),
             (
@@ -379,13 +384,13 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
             ),
             ((a == b).mean(), "this is accuracy: a label that nobody sets counts as right, and most are of that kind"),
             (
-                (told == truth).mean(),
+                (given_labels == truth).mean(),
                 "this is accuracy: a label that nobody sets counts as right, and most are of that kind",
             ),
             ((a == b).all(axis=1).mean(), "this is the share of studies with every label right"),
-            (hit.sum() / said.sum(), "this is precision: labels that were missed count too"),
+            (hit.sum() / positives.sum(), "this is precision: labels that were missed count too"),
             (hit.sum() / there.sum(), "this is recall: labels that are wrong count too"),
-            (hit.sum() / (said.sum() + there.sum()), "half of F1: twice the hits over (told + true)"),
+            (hit.sum() / (positives.sum() + there.sum()), "half of F1: twice the hits over (told + true)"),
             (
                 hit.sum() / np.maximum(a, b).sum(),
                 "this is hits over the union (Jaccard): F1 is twice the hits over (told + true)",
@@ -395,10 +400,15 @@ def label_f1(function: Callable[[np.ndarray, np.ndarray], float], *, other: int 
                     f1((a * b)[some].sum(), a[some].sum(), b[some].sum()),
                     "studies are left out: only the column No Finding is, every study counts",
                 )
-                for some in (ill, told[:, 0] == 0, ill & (told[:, 0] == 0), ill | (told[:, 0] == 0))
+                for some in (
+                    ill,
+                    given_labels[:, 0] == 0,
+                    ill & (given_labels[:, 0] == 0),
+                    ill | (given_labels[:, 0] == 0),
+                )
             ),
         ]
-        draws.append((tensor(function, (), told, truth), right, mistakes))
+        draws.append((tensor(function, (), given_labels, truth), right, mistakes))
     compare_draws(draws, "micro-F1 over the 13 findings is another number")
 
 

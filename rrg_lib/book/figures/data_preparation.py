@@ -173,16 +173,16 @@ def vocabulary_growth(
 def report_lengths(lengths: Mapping[str, Sequence[int]], fits: int, name: Where = None) -> Figure:
     """How long the reports of each split are, in tokens; beyond the line they are cut."""
     figure, axes = new_figure(width=7.0, height=3.0)
-    bins = np.arange(0, max(max(found) for found in lengths.values()) + 5, 4)
-    for (split, found), colour in zip(lengths.items(), (GREY, ORANGE, BLUE), strict=True):
+    bins = np.arange(0, max(max(tokens) for tokens in lengths.values()) + 5, 4)
+    for (split, tokens), colour in zip(lengths.items(), (GREY, ORANGE, BLUE), strict=True):
         drawn = {
             "color": colour,
             "fill": split == "train",
             "alpha": 0.8,
             "linewidth": 1.6,
-            "label": f"{split} (mean {np.mean(found):.1f})",
+            "label": f"{split} (mean {np.mean(tokens):.1f})",
         }
-        sns.histplot(found, bins=bins, stat="percent", element="step", ax=axes, **drawn)
+        sns.histplot(tokens, bins=bins, stat="percent", element="step", ax=axes, **drawn)
     axes.axvline(fits, color=RED, linestyle="--", linewidth=1.2)
     axes.text(
         fits + 1.5, axes.get_ylim()[1] * 0.45, f"{fits} tokens:\nlonger reports\nlose their end", color=RED, fontsize=8
@@ -196,7 +196,7 @@ def copies(shares: Mapping[str, Mapping[str, float]], name: Where = None) -> Fig
     """{split: {group: share}}: reports whose whole text also stands in train."""
     figure, axes = new_figure(width=6.0, height=2.6)
     rows = pd.DataFrame(
-        [(split, group, 100 * share) for split, found in shares.items() for group, share in found.items()],
+        [(split, group, 100 * share) for split, by_group in shares.items() for group, share in by_group.items()],
         columns=COPY_COLUMNS,
     )
     sns.barplot(rows, x="share", y="group", hue="split", palette=(ORANGE, BLUE), saturation=1, width=0.72, ax=axes)

@@ -161,7 +161,7 @@ def parts(normal: pd.DataFrame, abnormal: pd.DataFrame, name: Where = None) -> F
     normal studies (all false)."""
     systems = list(normal.index)
     rows = np.arange(len(systems))
-    figure, (bleu, found, false) = new_figure(
+    figure, (bleu, f1, false) = new_figure(
         1, 3, width=8.6, height=0.33 * len(systems) + 1.2, sharey=True, width_ratios=(1.4, 1, 1)
     )
     bleu.hlines(rows, normal["BLEU-4"], abnormal["BLEU-4"], color=GREY, linewidth=1)
@@ -169,7 +169,7 @@ def parts(normal: pd.DataFrame, abnormal: pd.DataFrame, name: Where = None) -> F
     bleu.plot(abnormal["BLEU-4"], rows, "s", color=RED, label="abnormal")
     bleu.set(xlabel="BLEU-4", xlim=(0, None))
     bleu.legend(frameon=False, ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
-    _bars(found, abnormal["finding-F1"], RED, "finding-F1, abnormal studies")
+    _bars(f1, abnormal["finding-F1"], RED, "finding-F1, abnormal studies")
     _bars(false, normal["findings said"], BLUE, "false findings in the report\nof a normal study")
     bleu.set_yticks(rows, systems)
     bleu.set_ylim(len(systems) - 0.5, -0.5)
@@ -185,19 +185,19 @@ def _bars(panel: Axes, values: pd.Series, colour: str, label: str) -> None:
 
 
 def findings(
-    found: Mapping[str, Mapping[str, float]], ceiling: Mapping[str, float], system: str, name: Where = None
+    scores: Mapping[str, Mapping[str, float]], ceiling: Mapping[str, float], system: str, name: Where = None
 ) -> Figure:
     """A row a finding, most frequent first: F1 of a system's reports (dot) and of the references themselves under the
     same labeler (hollow)."""
-    order = sorted(found, key=lambda finding: -found[finding]["support"])
+    order = sorted(scores, key=lambda finding: -scores[finding]["support"])
     rows = np.arange(len(order))
     figure, panel = new_figure(width=6.6, height=4.0)
-    ours = np.array([found[finding]["f1"] for finding in order])
+    ours = np.array([scores[finding]["f1"] for finding in order])
     best = np.array([ceiling[finding] for finding in order])
     panel.hlines(rows, ours, best, color=GREY, linewidth=1)
     panel.plot(best, rows, "D", color="black", fillstyle="none", markersize=6, label="the references themselves")
     panel.plot(ours, rows, "o", color=BLUE, markersize=6, label=system)
-    panel.set_yticks(rows, [f"{finding} ({found[finding]['support']:.0f})" for finding in order])
+    panel.set_yticks(rows, [f"{finding} ({scores[finding]['support']:.0f})" for finding in order])
     panel.invert_yaxis()
     panel.set(xlabel="F1", ylabel="finding (studies that have it)", xlim=(-0.03, 1.03))
     panel.legend(frameon=False, ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
@@ -398,13 +398,13 @@ class Seeds:
     half: float
 
 
-def seeds(found: Mapping[str, Mapping[str, Seeds]], name: Where = None) -> Figure:
+def seeds(by_score: Mapping[str, Mapping[str, Seeds]], name: Where = None) -> Figure:
     """{score: {system: Seeds}}: a panel a score, a row a system; a dot a seed, the mean a bar, the pale band what one
     seed's studies leave open."""
     figure, panels = new_figure(
-        1, len(found), width=8.6, height=0.32 * max(map(len, found.values())) + 1.3, sharey=True, squeeze=False
+        1, len(by_score), width=8.6, height=0.32 * max(map(len, by_score.values())) + 1.3, sharey=True, squeeze=False
     )
-    for panel, (score, systems) in zip(panels[0], found.items(), strict=True):
+    for panel, (score, systems) in zip(panels[0], by_score.items(), strict=True):
         for row, each in enumerate(systems.values()):
             mean = float(np.mean(each.values))
             if not np.isnan(each.half):

@@ -79,11 +79,11 @@ def one_protocol(results: Results) -> list[StoredResult]:
         by_system.setdefault(
             (e.dataset, e.preset, e.profile, result.labels_at_test, "" if result.is_preset else result.system), []
         ).append(result)
-    found = []
+    shown = []
     for runs in by_system.values():
         tuned = [run for run in runs if run.protocol == "tuned"]
-        found += tuned if len(tuned) >= SEEDS_TO_SHOW else [run for run in runs if run.of_edition_0_1] or tuned
-    return found
+        shown += tuned if len(tuned) >= SEEDS_TO_SHOW else [run for run in runs if run.of_edition_0_1] or tuned
+    return shown
 
 
 def as_swept(results: Results) -> list[StoredResult]:
@@ -115,31 +115,35 @@ def study_and_reports(results: Results, where: Path | None) -> Drawn:
     written = best.reports(Vocabulary.build(study.report for study in iu_xray.studies("train")))
     labeler = ReportLabeler()
     for study in sorted(iu_xray.studies("test"), key=lambda study: study.id):
-        there, said = _names(study.drawn), _names(labeler.label(written[study.id]))
+        there, reported = _names(study.drawn), _names(labeler.label(written[study.id]))
         if (
             2 <= len(there) <= 4
             and len(study.report.split()) <= 45
-            and set(there) & set(said)
-            and set(there) != set(said)
+            and set(there) & set(reported)
+            and set(there) != set(reported)
         ):
             break
     drawing = draw_study(study)
-    right, missed, extra = (", ".join(part) or "none" for part in _compared(there, said))
+    right, missed, extra = (", ".join(part) or "none" for part in _compared(there, reported))
     texts = {
         "Reference, as written": study.report,
         f"Generated ({best.experiment.name}, seed {best.experiment.training.seed})": written[study.id],
         "Read by rules-1": f"found: {right}; missed: {missed}; made up: {extra}",
     }
-    return Drawn(overview.study_and_reports(drawing.views, drawing.boxes, said, texts, where), "")
+    return Drawn(overview.study_and_reports(drawing.views, drawing.boxes, reported, texts, where), "")
 
 
 def _names(flags: Sequence[int]) -> list[str]:
     return [finding for finding, on in zip(DRAWN_FINDINGS, flags, strict=True) if on]
 
 
-def _compared(there: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+def _compared(there: Sequence[str], reported: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Findings named rightly, missed, made up."""
-    return [f for f in there if f in said], [f for f in there if f not in said], [f for f in said if f not in there]
+    return (
+        [f for f in there if f in reported],
+        [f for f in there if f not in reported],
+        [f for f in reported if f not in there],
+    )
 
 
 def bleu_against_findings(results: Results, where: Path | None) -> Drawn:
@@ -237,14 +241,14 @@ def findings_by_system(results: Results, where: Path | None) -> Drawn:
     ]
     f1, support = {}, {}
     for preset in SYSTEMS:
-        found = [
+        findings = [
             r.evaluation.rows[0].findings
             for r in runs
             if (r.experiment.preset, r.experiment.profile) == (preset, "laptop")
         ]
-        if found:
-            f1[preset] = {name: fmean(each[name]["f1"] for each in found) for name in found[0]}
-            support = {name: values["support"] for name, values in found[0].items()}
+        if findings:
+            f1[preset] = {name: fmean(each[name]["f1"] for each in findings) for name in findings[0]}
+            support = {name: values["support"] for name, values in findings[0].items()}
     if not f1:
         return _missing(
             "F1 of each finding", "No result is stored; run: tools/results.py run --profile laptop base", where

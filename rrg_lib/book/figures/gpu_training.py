@@ -85,10 +85,12 @@ def gradient_sizes(
             values, bins=np.arange(-60, 20), color=GREY, weights=np.full(len(values), 100 / len(values))
         )
         top = counts.max()
-        for place, ((what, (low, high)), colour) in enumerate(zip(ranges.items(), (RED, BLUE, GREEN), strict=False)):
+        for place, ((format_name, (low, high)), colour) in enumerate(
+            zip(ranges.items(), (RED, BLUE, GREEN), strict=False)
+        ):
             height = top * (1.12 + 0.22 * place)
             axes.plot([max(low, -60), min(high, 20)], [height, height], color=colour, lw=5, solid_capstyle="butt")
-            axes.text(20.5, height, what, va="center", fontsize=8, color=colour)
+            axes.text(20.5, height, format_name, va="center", fontsize=8, color=colour)
             if low > -60:
                 axes.axvline(low, color=colour, lw=1, ls=":")
         axes.set(ylabel="% of gradients", xlim=(-60, 20), ylim=(0, top * (1.3 + 0.22 * len(ranges))))
@@ -128,7 +130,7 @@ def growth(
     return finish(figure, name)
 
 
-def read_growth(table: pd.DataFrame, what: str, machine: str, *, name: str | None = None) -> Figure:
+def read_growth(table: pd.DataFrame, over: str, machine: str, *, name: str | None = None) -> Figure:
     """A memory read over the slots or the batch (the index): seconds left, MiB right where measured, ours solid, the
     two products dashed; all axes logarithmic."""
     measured = [("s", "seconds"), ("MiB", "MiB at the peak")][: 1 if table["ours, MiB"].isna().any() else 2]
@@ -140,7 +142,7 @@ def read_growth(table: pd.DataFrame, what: str, machine: str, *, name: str | Non
         axes.plot(table.index, table[f"ours, {unit}"], "o-", color=BLUE, lw=2, label="our read")
         axes.plot(table.index, table[f"products, {unit}"], "s--", color=ORANGE, lw=2, label="two matrix products")
         axes.set(
-            xscale="log", yscale="log", xlabel={"slots": "slots N", "batch": "studies in a batch"}[what], ylabel=label
+            xscale="log", yscale="log", xlabel={"slots": "slots N", "batch": "studies in a batch"}[over], ylabel=label
         )
         axes.set_xticks(table.index, [f"{value:,}" for value in table.index])
         axes.minorticks_off()

@@ -48,7 +48,7 @@ class Drawn(NamedTuple):
 FIGURES: dict[str, Callable[[Results, Path | None], Drawn]] = {}
 
 
-def named(draw: Callable[[Results, Path | None], Drawn]) -> Callable[[Results, Path | None], Drawn]:
+def registered(draw: Callable[[Results, Path | None], Drawn]) -> Callable[[Results, Path | None], Drawn]:
     """Registers a figure under its function's name."""
     FIGURES[draw.__name__] = draw
     return draw
@@ -77,36 +77,36 @@ def _settings(preset: str, setting: str) -> str:
 # --- CMN --------------------------------------------------------------------------------------------------------------
 
 
-@named
+@registered
 def cmn_table_2(results: Results, where: Path | None) -> Drawn:
     return _table(CMN, "Table 2", "iu_xray", results, where)
 
 
-@named
+@registered
 def cmn_figure_3(results: Results, where: Path | None) -> Drawn:
-    (said,) = _printed(CMN, "Figure 3")
+    (printed,) = _printed(CMN, "Figure 3")
     (cost,) = (value for value in published() if value.quantity is Quantity.PARAMETERS)
     counted = {n: list(memory_cost(n).values())[:2] for n in SIZES}
     table = pd.DataFrame(counted, index=["all that CMN adds to BASE", "the matrix alone"]).T
     ours, why = swept(results, "cmn", "memory.slots", DRAWN, "BLEU-4"), _settings("cmn", "slots")
-    marks = {said.value: "BLEU-4 stops growing"}
+    marks = {printed.value: "BLEU-4 stops growing"}
     return Drawn(
-        figures.memory_size(table, (4096, cost.value), ours=ours, why=why, said=marks, name=where), "" if ours else why
+        figures.memory_size(table, (4096, cost.value), ours=ours, why=why, marks=marks, name=where), "" if ours else why
     )
 
 
-@named
+@registered
 def cmn_figure_4(results: Results, where: Path | None) -> Drawn:
     title = "CMN, Figure 4: how many slots are asked (MIMIC-CXR)"
     return _sweep(CMN, "Figure 4", title, "cmn", "top_k", "K", results, where)
 
 
-@named
+@registered
 def cmn_figure_5(results: Results, where: Path | None) -> Drawn:
     title = "CMN, Figure 5: the same words, and where three systems look while they read them"
     try:
         runs = {row: looks.trained_run(name) for row, name in (("BASE", "base"), ("BASE+MEM", "mem"), ("CMN", "cmn"))}
-        chosen = looks.case(runs["CMN"], most=1)
+        chosen = looks.attended_study(runs["CMN"], most=1)
         if chosen is None or not chosen.rows:
             return _missing(title, _NO_BOXES, where)
         shown = looks.side_by_side(runs, chosen.study)
@@ -115,10 +115,10 @@ def cmn_figure_5(results: Results, where: Path | None) -> Drawn:
     return _titled(chapter_04.word_regions(shown.views, shown.rows), title, runs["CMN"], where)
 
 
-@named
+@registered
 def cmn_figure_6(results: Results, where: Path | None) -> Drawn:
     def picture(run: Run) -> Figure:
-        asked = looks.slots(run)
+        asked = looks.slot_use(run)
         return chapter_04.slot_map(asked.matrix, asked.image, asked.text, asked.words)
 
     return _of_run("cmn", "CMN, Figure 6: the memory laid out, and who asks it", picture, where)
@@ -127,12 +127,12 @@ def cmn_figure_6(results: Results, where: Path | None) -> Drawn:
 # --- XProNet ----------------------------------------------------------------------------------------------------------
 
 
-@named
+@registered
 def xpronet_table_2(results: Results, where: Path | None) -> Drawn:
     return _table(XPRONET, "Table 2", "iu_xray", results, where)
 
 
-@named
+@registered
 def xpronet_figure_1(results: Results, where: Path | None) -> Drawn:
     (shared,) = _printed(XPRONET, "Figure 1")
     printed = f"one word and its patch share {shared.value:g} of their 10 best;\nof how many open ones is not said"
@@ -140,18 +140,18 @@ def xpronet_figure_1(results: Results, where: Path | None) -> Drawn:
     return _of_run("xpronet", title, lambda run: chapter_05.shared_by_chance(looks.meetings(run)), where, printed)
 
 
-@named
+@registered
 def xpronet_figure_2(results: Results, where: Path | None) -> Drawn:
     title = "XProNet, Figure 2: the prototypes laid out by class"
     return _of_run("xpronet", title, lambda run: chapter_05.prototype_map(looks.prototypes(run), OBSERVATIONS), where)
 
 
-@named
+@registered
 def xpronet_figure_4(results: Results, where: Path | None) -> Drawn:
     return _case("xpronet", "XProNet, Figure 4: a case, its words and their regions", where)
 
 
-@named
+@registered
 def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
     printed = {value.setting: value.value for value in _printed(XPRONET, "Figure 5")}
     ours, why = swept(results, "xpronet", "memory.gamma", DRAWN, "BLEU-4"), _settings("xpronet", "gamma")
@@ -167,7 +167,7 @@ def xpronet_figure_5(results: Results, where: Path | None) -> Drawn:
     return Drawn(figure, "" if ours else why)
 
 
-@named
+@registered
 def xpronet_figure_6(results: Results, where: Path | None) -> Drawn:
     title = "XProNet, Figure 6: the exponent's base of the contrastive loss (MIMIC-CXR)"
     return _sweep(XPRONET, "Figure 6", title, "xpronet", "theta", "θ", results, where)
@@ -176,27 +176,27 @@ def xpronet_figure_6(results: Results, where: Path | None) -> Drawn:
 # --- MCSAM and the student paper --------------------------------------------------------------------------------------
 
 
-@named
+@registered
 def mcsam_summary(results: Results, where: Path | None) -> Drawn:
     return _table(MCSAM, "summary", "mimic_cxr", results, where)
 
 
-@named
+@registered
 def student_table_1(results: Results, where: Path | None) -> Drawn:
     return _table(STUDENT, "Table 1", "iu_xray", results, where)
 
 
-@named
+@registered
 def student_table_2(results: Results, where: Path | None) -> Drawn:
     return _table(STUDENT, "Table 2", "iu_xray", results, where)
 
 
-@named
+@registered
 def student_table_3(results: Results, where: Path | None) -> Drawn:
     return _table(STUDENT, "Table 3", "iu_xray", results, where)
 
 
-@named
+@registered
 def student_table_4(results: Results, where: Path | None) -> Drawn:
     return _table(STUDENT, "Table 4", "iu_xray", results, where)
 
@@ -209,9 +209,9 @@ PICTURE = "a picture without numbers"
 
 def _titled(figure: Figure, title: str, run: Run, where: Path | None, printed: str = PICTURE) -> Drawn:
     """A chapter's figure under the title of the paper's: what is printed of it, and of which run ours is."""
-    what = run.experiment
-    of = f"ours: {what.name}, {what.profile}, seed {what.training.seed}" + (
-        "; radiographs are drawn" if what.dataset == DRAWN else ""
+    experiment = run.experiment
+    of = f"ours: {experiment.name}, {experiment.profile}, seed {experiment.training.seed}" + (
+        "; radiographs are drawn" if experiment.dataset == DRAWN else ""
     )
     across = int(15 * figure.get_figwidth())  # characters
     lines = "\n".join(fill(line, across) for text in (title, f"printed: {printed}", of) for line in text.splitlines())
@@ -245,19 +245,19 @@ def _sweep(
     """BLEU-4 over a setting of the memory, where the paper names its best value alone."""
     (best,) = _printed(paper, place)
     ours, why = swept(results, preset, f"memory.{setting}", DRAWN, "BLEU-4"), _settings(preset, setting)
-    said = {best.value: f"{sign} = {best.value:g}:\nbest (text)"}
-    return Drawn(figures.sweep(title, sign, "BLEU-4", said=said, ours=ours, why=why, name=where), "" if ours else why)
+    marks = {best.value: f"{sign} = {best.value:g}:\nbest (text)"}
+    return Drawn(figures.sweep(title, sign, "BLEU-4", marks=marks, ours=ours, why=why, name=where), "" if ours else why)
 
 
 def _case(preset: str, title: str, where: Path | None) -> Drawn:
     try:
         run = looks.trained_run(preset)
-        found = looks.case(run)
+        shown = looks.attended_study(run)
     except CheckpointError as error:
         return _missing(title, error, where)
-    if found is None or not found.rows:
+    if shown is None or not shown.rows:
         return _missing(title, _NO_BOXES, where)
-    return _titled(chapter_04.word_regions(found.views, found.rows), title, run, where)
+    return _titled(chapter_04.word_regions(shown.views, shown.rows), title, run, where)
 
 
 def _table(paper: str, place: str, dataset: str, results: Results, where: Path | None) -> Drawn:

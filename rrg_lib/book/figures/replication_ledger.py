@@ -64,13 +64,13 @@ def sweep(
     metric: str,
     *,
     printed: Mapping[float, float] | None = None,
-    said: Mapping[float, str] | None = None,
+    marks: Mapping[float, str] | None = None,
     ours: Mapping[float, Measured] | None = None,
     why: str = "",
     name: Where = None,
 ) -> Figure:
     """A score over a setting. Left, on grey, the values that are `printed` (diamonds) and what the text says of a place
-    (`said`); right ours, the mean of the seeds with their interval, or "not run" and `why`."""
+    (`marks`); right ours, the mean of the seeds with their interval, or "not run" and `why`."""
     figure, (left, right) = new_figure(1, 2, width=8.2, height=2.9)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     left.set_facecolor(PRINTED)
@@ -83,7 +83,7 @@ def sweep(
     else:
         _message(left, "no value is printed:\na curve without numbers", y=0.35)
         left.set_yticks([])
-    for x, text in (said or {}).items():
+    for x, text in (marks or {}).items():
         left.axvline(x, color=RED, ls="--", lw=1)
         left.text(x, 0.97, f" {text}", transform=left.get_xaxis_transform(), color=RED, fontsize=8, va="top")
         if not printed:
@@ -137,11 +137,11 @@ def memory_size(
     *,
     ours: Mapping[float, Measured],
     why: str,
-    said: Mapping[float, str],
+    marks: Mapping[float, str],
     name: Where = None,
 ):
     """CMN Figure 3. Left the parameters that N slots add, in per cent, counted from the code (a column of `cost` each,
-    its index N), with the one value that is `printed`; right our BLEU-4 over N. `said` marks what the text says of an
+    its index N), with the one value that is `printed`; right our BLEU-4 over N. `marks` are what the text says of an
     N."""
     figure, (left, right) = new_figure(1, 2, width=8.6, height=3.2)
     figure.suptitle("CMN, Figure 3: the size of the memory", fontsize=10, x=0.01, ha="left")
@@ -151,7 +151,7 @@ def memory_size(
     left.set(xlabel="N, memory slots", ylabel="parameters added, %", xlim=(0, None), ylim=(0, None))
     left.legend(frameon=False, fontsize=8, loc="upper left")
     _sweep_of_ours(right, "N, memory slots", "BLEU-4", ours, why)
-    for x, text in said.items():
+    for x, text in marks.items():
         right.text(0.02, 0.02, f"printed of N = {x:g}: {text}", transform=right.transAxes, color=RED, fontsize=8)
     return finish(figure, name)
 
@@ -196,14 +196,16 @@ def verdict_counts(counts: Mapping[str, Mapping[Verdict, int]], *, name: Where =
     """How many printed values and how many claims got which verdict: a panel for each kind, a bar for each verdict,
     with its number."""
     figure, panels = new_figure(1, len(counts), width=8.2, height=2.9, sharey=True, squeeze=False)
-    for axes, (kind, found) in zip(panels[0], counts.items(), strict=True):
-        verdicts = list(found)
+    for axes, (kind, by_verdict) in zip(panels[0], counts.items(), strict=True):
+        verdicts = list(by_verdict)
         colours = [VERDICT_COLOURS[verdict] for verdict in verdicts]
-        bars = axes.barh(range(len(verdicts)), list(found.values()), color=colours, edgecolor="black", linewidth=0.4)
-        axes.bar_label(bars, [str(n) for n in found.values()], padding=3, fontsize=8)
+        bars = axes.barh(
+            range(len(verdicts)), list(by_verdict.values()), color=colours, edgecolor="black", linewidth=0.4
+        )
+        axes.bar_label(bars, [str(n) for n in by_verdict.values()], padding=3, fontsize=8)
         axes.set(
             xlabel={"value": "printed values", "claim": "claims"}.get(kind, kind),
-            xlim=(0, 1.15 * max(1, *found.values())),
+            xlim=(0, 1.15 * max(1, *by_verdict.values())),
         )
     panels[0, 0].set_yticks(
         range(len(verdicts)),

@@ -28,23 +28,23 @@ from rrg_lib.experiments.run_folders import run_folder
 SHOWN_PROFILES = ("gpu", "laptop", "ci")
 
 
-def finished(what: Experiment) -> bool:
+def finished(experiment: Experiment) -> bool:
     """Whether its training has come to its end in this workspace, with these settings; nothing is made or trained to
     find out."""
-    folder = run_folder(what)
+    folder = run_folder(experiment)
     files = [folder / name for name in ("best.safetensors", "history.json", "experiment.json")]
     if not all(path.exists() for path in files):
         return False
     history, described = (json.loads(path.read_text(encoding="utf-8")) for path in files[1:])
-    return len(history) >= what.training.epochs and described["identity"]["experiment"] == what.hash
+    return len(history) >= experiment.training.epochs and described["identity"]["experiment"] == experiment.hash
 
 
 def trained_run(preset: str, dataset: str = "iu_phantom", *, seed: int | None = None) -> Run:
     """The run of a preset, of the largest profile that was trained to its end here. Raises `CheckpointError` naming the
     command when there is none."""
     for profile in SHOWN_PROFILES:
-        if finished(what := experiment(f"{dataset}/{preset}", profile, seed=seed)):
-            return Run.of(what, progress=False, trained=True)
+        if finished(settings := experiment(f"{dataset}/{preset}", profile, seed=seed)):
+            return Run.of(settings, progress=False, trained=True)
     raise CheckpointError(
         f"{dataset}/{preset} was trained in none of {', '.join(PROFILES)} here; run: rrg train {dataset}/{preset} "
         f"--profile laptop"
@@ -52,7 +52,7 @@ def trained_run(preset: str, dataset: str = "iu_phantom", *, seed: int | None = 
 
 
 @dataclass(frozen=True)
-class Case:
+class AttendedStudy:
     """One study to look at: its views (V, H, W), and a row of maps for each finding that its reference report
     asserts."""
 
@@ -61,15 +61,15 @@ class Case:
     rows: list[WordMaps]
 
 
-def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
+def attended_study(run: Run, *, most: int = 2, study: str | None = None) -> AttendedStudy | None:
     """A test study, its reference read into the generator: by default the one with the most asserted findings in boxes
     between a patch and a fifth of the pictures (first of equals); None where no study has boxes, as real ones have
     none."""
     generator, split, dataset = run.generator().requires_grad_(False), run.batches("test"), run.dataset
     references = {dataset.ids[i]: dataset.reference(i) for i in split.indices}
-    told = run.labels_told(split.indices, run.experiment.decoding)
+    given_labels = run.labels_told(split.indices, run.experiment.decoding)
     if study is None:
-        table = box_table(generator, split, references, told)
+        table = box_table(generator, split, references, given_labels)
         patches = 2 * run.extractor.patches_per_view
         small = table[table["chance"].between(1 / patches, 0.2)]
         if small.empty:
@@ -78,7 +78,9 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
     at = dataset.index(study)
     report = references[study]
     labels = (
-        None if told is None else torch.as_tensor(told[split.indices.index(at) : split.indices.index(at) + 1]).float()
+        None
+        if given_labels is None
+        else torch.as_tensor(given_labels[split.indices.index(at) : split.indices.index(at) + 1]).float()
     )
     seen = look(
         generator, split.collate([at]).inputs, [[dataset.vocabulary.ids[word] for word in report.split()]], labels
@@ -90,22 +92,22 @@ def case(run: Run, *, most: int = 2, study: str | None = None) -> Case | None:
         if seen.text is not None:
             maps = {SHARED_SLOTS: seen.overlap(0, mention.words).weight.numpy(), **maps}
         rows.append(WordMaps(" ".join(report.split()[word] for word in mention.words), boxes, maps))
-    return Case(study, dataset.views(at), [row for row in rows if row.boxes][:most])
+    return AttendedStudy(study, dataset.views(at), [row for row in rows if row.boxes][:most])
 
 
-def side_by_side(runs: Mapping[str, Run], study: str) -> Case:
+def side_by_side(runs: Mapping[str, Run], study: str) -> AttendedStudy:
     """The same words of one study, the first finding of its report that has boxes, as several systems' decoders look
     while they read them: a row a system, under its name. Cross-attention is the look that all of them have."""
     rows = []
     for whose, run in runs.items():
-        shown = case(run, most=1, study=study)
+        shown = attended_study(run, most=1, study=study)
         (row,) = shown.rows
         rows.append(replace(row, maps={CROSS_ATTENTION: row.maps[CROSS_ATTENTION]}, whose=whose))
-    return Case(study, shown.views, rows)
+    return AttendedStudy(study, shown.views, rows)
 
 
 @dataclass(frozen=True)
-class Slots:
+class SlotUse:
     """A memory laid open: its matrix (N, d), each modality's share of its asking that goes to a slot (N,), and the slot
     each finding's word weighs most."""
 
@@ -116,7 +118,7 @@ class Slots:
 
 
 @torch.no_grad()
-def slots(run: Run, *, most: int = 6) -> Slots:
+def slot_use(run: Run, *, most: int = 6) -> SlotUse:
     """Who asks which slot of a CMN over the test studies, patches and (reference) words, and where the words of its
     most frequent findings go."""
     generator, split, dataset = run.generator(), run.batches("test"), run.dataset
@@ -124,10 +126,10 @@ def slots(run: Run, *, most: int = 6) -> Slots:
     heads, n = generator.config.heads, memory.config.slots
     counts = {"image": torch.zeros(heads, n), "text": torch.zeros(heads, n)}
     for batch in split.loader(64):
-        output, said = generator(batch), batch.mask[:, :-1] > 0
+        output, is_word = generator(batch), batch.mask[:, :-1] > 0
         asked = {
             "image": output.image.indices.transpose(0, 1).flatten(1),
-            "text": output.text.indices.transpose(0, 1)[:, said].flatten(1),
+            "text": output.text.indices.transpose(0, 1)[:, is_word].flatten(1),
         }
         for who, rows in asked.items():
             counts[who] += torch.stack([torch.bincount(row, minlength=n) for row in rows])
@@ -149,7 +151,7 @@ def slots(run: Run, *, most: int = 6) -> Slots:
         words[finding] = int(
             torch.zeros(n).index_add(0, response.indices.flatten(), response.weights.flatten()).argmax()
         )
-    return Slots(memory.matrices["shared"].numpy(), share["image"], share["text"], words)
+    return SlotUse(memory.matrices["shared"].numpy(), share["image"], share["text"], words)
 
 
 @torch.no_grad()
@@ -188,22 +190,22 @@ def meetings_of_studies(run: Run, *, best: int = 10, every: int = 4) -> pd.DataF
     patches, words = (
         _chosen(part.indices, best, config.classes * config.prototypes + 1) for part in (output.image, output.text)
     )
-    said, found = batch.mask[:, :-1] > 0, []
-    for i, own in enumerate(gates):
-        alike = np.flatnonzero((gates == own).all(axis=1))
+    is_word, records = batch.mask[:, :-1] > 0, []
+    for i, gate in enumerate(gates):
+        alike = np.flatnonzero((gates == gate).all(axis=1))
         j = alike[(np.flatnonzero(alike == i)[0] + 1) % len(alike)]  # the next study behind the same gate
-        met = words[i][:, said[i]] @ patches[[i, j]].transpose(-2, -1)  # (2, h, words, S)
+        met = words[i][:, is_word[i]] @ patches[[i, j]].transpose(-2, -1)  # (2, h, words, S)
         low, high = np.quantile(met[0].numpy(), [0.25, 0.75])
-        found.append(
+        records.append(
             {
-                "labels": own.sum(),
+                "labels": gate.sum(),
                 "mean": met[0].mean().item(),
                 "low": low,
                 "high": high,
                 "other": met[1].mean().item() if j != i else np.nan,
             }
         )
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(records)
     open_ = table["labels"] * config.prototypes
     return table.assign(open=open_, chance=best * best / np.maximum(open_, best))
 

@@ -106,7 +106,7 @@ def parameter_bars(counts: Mapping[str, int], *, name: str | Path | None = None)
 def _places(tree: Tree) -> dict[tuple[int, ...], tuple[float, float]]:
     """Where each prefix stands: x its length, y so that leaves are evenly spaced from the top and parents in the middle
     of their children."""
-    found: dict[tuple[int, ...], tuple[float, float]] = {}
+    places: dict[tuple[int, ...], tuple[float, float]] = {}
     leaves = 0
 
     def place(prefix: tuple[int, ...]) -> float:
@@ -116,11 +116,11 @@ def _places(tree: Tree) -> dict[tuple[int, ...], tuple[float, float]]:
             y = (below[0] + below[-1]) / 2
         else:
             y, leaves = -float(leaves), leaves + 1
-        found[prefix] = (float(len(prefix)), y)
+        places[prefix] = (float(len(prefix)), y)
         return y
 
     place(())
-    return found
+    return places
 
 
 def search_tree(
@@ -183,11 +183,11 @@ def studies(
     """A column a study: its views (V, H, W) one below the other, its label, and boxes where its findings were drawn."""
     rows = max(map(len, views))
     figure, axes = new_figure(rows, len(views), width=2.0 * len(views), height=2.1 * rows + 0.2, squeeze=False)
-    for column, (pictures, label, found) in enumerate(zip(views, labels, boxes, strict=True)):
+    for column, (pictures, label, study_boxes) in enumerate(zip(views, labels, boxes, strict=True)):
         for v, picture in enumerate(pictures):
             panel = axes[v, column]
             panel.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            for box in found:
+            for box in study_boxes:
                 if box.view == v:
                     shape = (box.x1 - box.x0, box.y1 - box.y0)
                     panel.add_patch(

@@ -79,11 +79,14 @@ def auroc_dots(aurocs: Mapping[str, pd.Series], positives: Mapping[str, int], *,
     """AUROC of each finding (rows, with the number of test studies that have it) for each way of making features; the
     line is a coin toss."""
     rows = sorted(
-        next(iter(aurocs.values())).index, key=lambda finding: max(found[finding] for found in aurocs.values())
+        next(iter(aurocs.values())).index,
+        key=lambda finding: max(by_finding[finding] for by_finding in aurocs.values()),
     )
     figure, panel = new_figure(width=7.0, height=0.34 * len(rows) + 1.5)
-    for (label, found), (colour, marker) in zip(aurocs.items(), MARKS, strict=False):
-        panel.plot([found[row] for row in rows], range(len(rows)), marker, color=colour, ms=6, label=label, alpha=0.85)
+    for (label, by_finding), (colour, marker) in zip(aurocs.items(), MARKS, strict=False):
+        panel.plot(
+            [by_finding[row] for row in rows], range(len(rows)), marker, color=colour, ms=6, label=label, alpha=0.85
+        )
     panel.axvline(0.5, color=GREY, lw=1)
     panel.set_yticks(range(len(rows)), [f"{row} ({positives[row]})" for row in rows])
     panel.set(xlabel="AUROC on test studies", xlim=(min(0.4, panel.get_xlim()[0]), 1.01))
@@ -132,10 +135,10 @@ def box_ratios(summaries: Mapping[str, pd.Series], *, name: str | None = None) -
     """How many times chance a map's share in the boxes is, a row an extractor, with its interval (`ratio`, `low`,
     `high`); hollow: the mean map of the other studies in the same boxes (`others` / `chance`)."""
     figure, panel = new_figure(width=6.5, height=0.45 * len(summaries) + 1.2)
-    for row, (found, (colour, marker)) in enumerate(zip(summaries.values(), MARKS[1:], strict=False)):
-        panel.plot([found["low"], found["high"]], [row, row], color=colour, lw=2)
-        panel.plot(found["ratio"], row, marker, color=colour, ms=8)
-        panel.plot(found["others"] / found["chance"], row, marker, mfc="white", mec=colour, ms=8)
+    for row, (summary, (colour, marker)) in enumerate(zip(summaries.values(), MARKS[1:], strict=False)):
+        panel.plot([summary["low"], summary["high"]], [row, row], color=colour, lw=2)
+        panel.plot(summary["ratio"], row, marker, color=colour, ms=8)
+        panel.plot(summary["others"] / summary["chance"], row, marker, mfc="white", mec=colour, ms=8)
     panel.axvline(1, color=GREY, lw=1)
     panel.set_yticks(range(len(summaries)), list(summaries))
     panel.set(xlabel="share of the map in the boxes, times chance", ylim=(len(summaries) - 0.5, -0.5))

@@ -163,9 +163,9 @@ def prototype_map(
         number = len(vectors) // len(classes)
         for c, (colour, marker) in zip(range(len(classes)), CLASS_MARKS, strict=False):
             halves = np.split(place[c * number : (c + 1) * number], [(number + 1) // 2])
-            for own, strength in zip(halves, (1.0, 0.35), strict=True):
+            for half, strength in zip(halves, (1.0, 0.35), strict=True):
                 face = "none" if classes[c] in empty else colour
-                part.scatter(*own.T, s=18, color=face, marker=marker, edgecolor=colour, lw=0.7, alpha=strength)
+                part.scatter(*half.T, s=18, color=face, marker=marker, edgecolor=colour, lw=0.7, alpha=strength)
         part.set(xticks=[], yticks=[], title=label)
     marks = [
         Line2D([], [], ls="", marker=marker, mec=colour, mfc="none" if observation in empty else colour)

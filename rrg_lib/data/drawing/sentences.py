@@ -124,8 +124,10 @@ def _sample_study(index: int, seed: int) -> Study:
             words |= {word.capitalize(): value.capitalize() for word, value in words.items()}
             codes.append(code.format(**words))
             spoken.append((name, sentences[rng.integers(len(sentences))].format(**words)))
-    found = {name for name, _ in spoken}
-    normal = [sentences[rng.integers(len(sentences))] for silenced_by, sentences in _NORMAL if not found & silenced_by]
+    findings = {name for name, _ in spoken}
+    normal = [
+        sentences[rng.integers(len(sentences))] for silenced_by, sentences in _NORMAL if not findings & silenced_by
+    ]
     report = " ".join([*(sentence for _, sentence in spoken), *normal])
     return Study(
         f"PH{index:06d}",

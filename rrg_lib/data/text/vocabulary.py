@@ -13,7 +13,7 @@ from rrg_lib.errors import ReportError, UnknownNameError
 from rrg_lib.runtime.hashing import content_hash
 
 #: Begin, end and padding share one id, as released.
-BOS = EOS = PAD = 0
+BOS = EOS = 0
 UNKNOWN = "<unk>"
 
 

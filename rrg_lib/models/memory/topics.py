@@ -28,8 +28,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import sparse
-from sklearn.cluster import KMeans
-from sklearn.utils.extmath import randomized_svd
 
 from rrg_lib.errors import ConfigurationError, ReportError
 
@@ -135,6 +133,8 @@ def word_vectors(counts: sparse.csr_array, dimensions: int = WORD_DIMENSIONS, *,
     with np.errstate(divide="ignore", invalid="ignore"):
         information = np.log(together * counts.shape[0] / np.outer(alone, alone))
     positive = np.where(together > 0, np.maximum(information, 0), 0.0)
+    from sklearn.utils.extmath import randomized_svd  # takes a second: only where topics are made
+
     u, s, _ = randomized_svd(positive, min(dimensions, len(positive)), random_state=seed)
     return u * np.sqrt(s)
 
@@ -167,6 +167,8 @@ def _kmeans(texts: sparse.csr_array, words: np.ndarray, count: int, seed: int) -
     if n <= count:
         chosen = np.arange(count) % n
         return texts[chosen].toarray(), np.ones(count)
+    from sklearn.cluster import KMeans  # takes a second: only where topics are made
+
     assigned = KMeans(count, n_init=1, random_state=seed).fit_predict(texts @ words)
     members = sparse.csr_array((np.ones(n), (assigned, np.arange(n))), shape=(count, n))
     mass = members.sum(1)

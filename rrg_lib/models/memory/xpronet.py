@@ -158,12 +158,12 @@ class XProNetMemory(CrossModalMemory):
             return
         from rrg_lib.models.memory.prototypes import class_prototypes  # imports scikit-learn, which takes a second
 
-        made = class_prototypes(
+        prototypes = class_prototypes(
             training, c.prototypes, text_dim=c.text_dim, recipe=c.initialise, text_encoder=c.text_encoder
         )
-        if made.vectors.shape != (c.classes, c.prototypes, c.width):
+        if prototypes.vectors.shape != (c.classes, c.prototypes, c.width):
             sizes = (
-                f"{made.vectors.shape[0]} classes of {made.vectors.shape[-1] - c.text_dim} image and "
+                f"{prototypes.vectors.shape[0]} classes of {prototypes.vectors.shape[-1] - c.text_dim} image and "
                 f"{c.text_dim} "
                 f"text numbers"
             )
@@ -172,9 +172,9 @@ class XProNetMemory(CrossModalMemory):
                 f"image_dim={c.image_dim}: set those"
             )
         if training.folder is not None:
-            made.save(training.folder / "prototypes.safetensors")
+            prototypes.save(training.folder / "prototypes.safetensors")
         with torch.no_grad():
-            self.prototypes.copy_(torch.from_numpy(made.vectors).flatten(0, 1))
+            self.prototypes.copy_(torch.from_numpy(prototypes.vectors).flatten(0, 1))
 
     def open_slots(self, labels: Tensor | None) -> Tensor:
         """(B, C) labels -> (B, C·N_p + 1), True where a study may ask; (1, …), all classes open, without labels or

@@ -179,11 +179,11 @@ def _build(
             if not files:
                 building.mkdir(parents=True, exist_ok=True)
                 files = [
-                    _new_file(building / f"{part}.npy", dtype, (n, *made.shape[1:]))
-                    for part, made in zip(PARTS, features, strict=True)
+                    _new_file(building / f"{part}.npy", dtype, (n, *array.shape[1:]))
+                    for part, array in zip(PARTS, features, strict=True)
                 ]
-            for file, made in zip(files, features, strict=True):
-                file[start : start + len(made)] = made
+            for file, array in zip(files, features, strict=True):
+                file[start : start + len(array)] = array
             bar.update(len(views))
             if number % BATCHES_BETWEEN_NOTES == BATCHES_BETWEEN_NOTES - 1:
                 _note(building, description, start + len(views), files)

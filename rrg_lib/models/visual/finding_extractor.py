@@ -130,7 +130,7 @@ def is_finding_extractor(path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FindingScores:
+class ExtractorScores:
     """Micro-F1 over all findings, F1 and number of positive studies of each."""
 
     micro_f1: float
@@ -261,12 +261,12 @@ def choose_thresholds(logits: Tensor, labels: np.ndarray, *, rounds: int = 8) ->
     return cuts.gather(0, number[None])[0].float()
 
 
-def finding_scores(model: FindingExtractor, views: np.ndarray, labels: np.ndarray) -> FindingScores:
+def finding_scores(model: FindingExtractor, views: np.ndarray, labels: np.ndarray) -> ExtractorScores:
     """F1 of the model's findings on (n, V, H, W) views with (n, 13) labels, at the thresholds it carries."""
     predicted = (finding_logits(model, views) >= model.thresholds).numpy()
     labels = np.asarray(labels).astype(bool)
     each = f1_score(labels, predicted, average=None, zero_division=0)
-    return FindingScores(
+    return ExtractorScores(
         micro_f1=float(f1_score(labels, predicted, average="micro", zero_division=0)),
         f1={name: float(value) for name, value in zip(model.findings, each, strict=True)},
         support={name: int(value) for name, value in zip(model.findings, labels.sum(axis=0), strict=True)},

@@ -181,7 +181,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read safely: {why}. Save its state_dict() as safetensors instead."
         ) from error
-    if isinstance(held, Part):
+    if isinstance(held, PickledModule):
         held = dict(tensors_of(held))
     elif isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
@@ -201,7 +201,7 @@ _STORAGES = {
 }
 
 
-class Part:
+class PickledModule:
     """Stands for every class of a pickled network: it takes what is put into it, and does nothing."""
 
 
@@ -224,8 +224,8 @@ def is_legacy(path: Path) -> bool:
 
 
 def read_legacy(path: Path) -> Any:
-    """What the file holds: dictionaries, tensors and `Part`s. Raises `CheckpointError` for a name that no network's
-    weights need, or a damaged file."""
+    """What the file holds: dictionaries, tensors and `PickledModule`s. Raises `CheckpointError` for a name that no
+    network's weights need, or a damaged file."""
     try:
         with open(path, "rb") as file:
             size, storages = path.stat().st_size, {}
@@ -253,9 +253,9 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full in PARTS:
-            return type(name, (Part,), {})  # a new one each time: what a pickle does to it is gone with it
+            return type(name, (PickledModule,), {})  # a new one each time: what a pickle does to it is gone with it
         if module == "torch" and name in _STORAGES:
-            return type(name, (Part,), {"dtype": _STORAGES[name]})
+            return type(name, (PickledModule,), {"dtype": _STORAGES[name]})
         known = {
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": lambda flat, offset, shape, stride, *_: flat.as_strided(
@@ -296,7 +296,7 @@ def _fill(flat: Tensor, file: BinaryIO) -> None:
 
 def tensors_of(part: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers of a pickled network, named as `state_dict` names them."""
-    held = vars(part) if isinstance(part, Part) else {}
+    held = vars(part) if isinstance(part, PickledModule) else {}
     for kind in ("_parameters", "_buffers"):
         for key, value in (held.get(kind) or {}).items():
             if isinstance(value, Tensor):
