@@ -83,8 +83,8 @@ from rrg_lib.runtime.package_data import table as shipped
 # | 2021 | CMN | a memory that image and text both ask (chapter 04) | patches, and the memory's answers |
 #
 # The first four were made for photographs. The radiology papers took their public code, trained it on chest films and printed the rows. We have all of
-# them behind one interface (`rrg_lib.models.interface`), so each is a preset like any other. How many numbers does each learn, at its released size
-# and without the image network?
+# them behind one interface (`rrg_lib.models.interface`), so each is a preset like any other. How many numbers does each learn, at its released size and
+# without the image network?
 
 # %% tags=["nbval-check-output"]
 SYSTEMS = ("st", "att2in", "adaatt", "topdown", "base", "r2gen", "cmn")
@@ -127,7 +127,7 @@ print(f"{B} studies of {views} views, {S} patches each, up to {T} words")
 # %% [markdown]
 # ## 11.2 Show and Tell: the image as a word
 #
-# > ST, the report given the image &nbsp; $\mathbf h_0,\mathbf c_0=\mathrm{LSTM}(\mathbf W\mathbf f;\ \mathbf 0,\mathbf 0)\qquad
+# > ST, image as word &nbsp; $\mathbf h_0,\mathbf c_0=\mathrm{LSTM}(\mathbf W\mathbf f;\ \mathbf 0,\mathbf 0)\qquad
 # > \mathbf h_t,\mathbf c_t=\mathrm{LSTM}(\mathbf E_{w_t};\ \mathbf h_{t-1},\mathbf c_{t-1})\qquad p(w_{t+1})=\mathrm{softmax}(\mathbf L\mathbf h_t)$
 #
 # $\mathbf f$ is the *pooled* image: the mean patch of each view, side by side. It is read as if it were a word. What the LSTM says after it is thrown
@@ -182,13 +182,13 @@ except ConfigurationError as error:
     print(error)
 
 # %% [markdown]
-# But couldn't one find out where it looks in another way, by covering a patch, say? Think first. A mean has no places: move every patch to another place and
-# the mean is the same. So what ST says cannot depend on *where* something lies, only on how much of it there is in the view. (A network under it may
+# But couldn't one find out where it looks in another way, by covering a patch, say? Think first. A mean has no places: move every patch to another place
+# and the mean is the same. So what ST says cannot depend on *where* something lies, only on how much of it there is in the view. (A network under it may
 # have written the place into the patch's own numbers; ST can use that.)
 #
 # **Exercise 11.1** (10 min). What does a generator see? `write` takes patches (views, patches, numbers) and returns the numbers it writes with. Make two
-# changes and measure the largest absolute change of each: move the patches of every view on by one place (`roll`, the last becomes the first), and put every
-# view's mean patch in the place of each of its patches. Changes below `tiny` are rounding. Then say what it sees: `"the places"` (another order
+# changes and measure the largest absolute change of each: move the patches of every view on by one place (`roll`, the last becomes the first), and put
+# every view's mean patch in the place of each of its patches. Changes below `tiny` are rounding. Then say what it sees: `"the places"` (another order
 # changes something), `"the set"` (only the second changes something), or `"the mean"`.
 
 
@@ -243,8 +243,8 @@ Markdown(
 # %% [markdown]
 # ## 11.3 ATT2IN: look again at every word
 #
-# Attention gives every word an image of its own. The state so far, $\mathbf h_{t-1}$, scores each patch; a softmax makes weights; the weighted mean is what is
-# seen.
+# Attention gives every word an image of its own. The state so far, $\mathbf h_{t-1}$, scores each patch; a softmax makes weights; the weighted mean is
+# what is seen.
 #
 # > ATT2IN, additive attention &nbsp; $e_i=\mathbf u^{\top}\tanh(\mathbf P\mathbf v_i+\mathbf H\mathbf h_{t-1})+b\qquad
 # > \boldsymbol\alpha=\mathrm{softmax}(\mathbf e)\qquad \mathbf z_t=\sum_i\alpha_i\mathbf v_i$
@@ -273,15 +273,15 @@ z = (alpha[..., None] * v).sum(dim=1)  # (B, d): what is seen
 # Where does it enter? Not into the gates: only into the candidate. And the candidate is new, too: the *larger of two* linear maps, unit by unit
 # ("max-out"), without a $\tanh$.
 #
-# > ATT2IN, the cell &nbsp; $[\mathbf i,\mathbf f,\mathbf o]=\mathbf W\mathbf x_t+\mathbf U\mathbf h_{t-1}\qquad
+# > ATT2IN, cell &nbsp; $[\mathbf i,\mathbf f,\mathbf o]=\mathbf W\mathbf x_t+\mathbf U\mathbf h_{t-1}\qquad
 # > \mathbf g=\max\big(\mathbf W'\mathbf x_t+\mathbf U'\mathbf h_{t-1}+\mathbf C'\mathbf z_t,\ \mathbf W''\mathbf x_t+\mathbf U''\mathbf h_{t-1}+\mathbf C''\mathbf z_t\big)$
 # >
 # > $\mathbf c_t=\sigma(\mathbf f)\odot\mathbf c_{t-1}+\sigma(\mathbf i)\odot\mathbf g\qquad\mathbf h_t=\sigma(\mathbf o)\odot\tanh\mathbf c_t$
 #
 # With $\tanh$ a word can add at most 1 to a unit of the cell. Without, any amount.
 #
-# *Paper: raw patches are attended. The public code has that class and a second one with a layer in front of patches and words, for which it ships a training
-# configuration. Ours is the second; `Att2inConfig(embedded=False)` is the first.*
+# *Paper: nearer to the public code's first class, which attends raw patches. The code has a second one with a layer in front of patches and words, for
+# which it ships a training configuration. Ours is the second; `Att2inConfig(embedded=False)` is the first.*
 
 # %%
 gates = att2in.cell.inputs(x) + att2in.cell.hidden(h)  # (B, 5d): i, f, o, and the two candidates
@@ -319,17 +319,18 @@ torch.testing.assert_close(state["c"][:, 0], new_c, atol=1e-5, rtol=1e-4)
 # %% [markdown]
 # ## 11.4 ADAATT: or don't look
 #
-# After *pleural* comes *effusion* or *effusions*; for that nobody has to look. But attention weights sum to 1: a model that attends must look *somewhere*, at every word.
-# ADAATT gives it a way out, one more thing to look at: a **sentinel**, a gated copy of its own cell.
+# After *pleural* comes *effusion* or *effusions*; for that nobody has to look. But attention weights sum to 1: a model that attends must look
+# *somewhere*, at every word. ADAATT gives it a way out, one more thing to look at: a **sentinel**, a gated copy of its own cell.
 #
-# > ADAATT, the sentinel &nbsp; $\mathbf s_t=\sigma(\mathbf W_s\mathbf x_t+\mathbf V_s\bar{\mathbf f}+\mathbf U_s\mathbf h_{t-1})\odot\tanh\mathbf c_t$
+# > ADAATT, sentinel &nbsp; $\mathbf s_t=\sigma(\mathbf W_s\mathbf x_t+\mathbf V_s\bar{\mathbf f}+\mathbf U_s\mathbf h_{t-1})\odot\tanh\mathbf c_t$
 # >
 # > ADAATT, adaptive attention &nbsp; $\boldsymbol\alpha=\mathrm{softmax}(e_1,\dots,e_S,e_0)\qquad \mathbf z_t=\sum_{i=1}^{S}\alpha_i\mathbf v_i+\alpha_0\mathbf s_t$
 #
-# $e_0$ is the sentinel's score. Its weight $\alpha_0$ says how much of the word comes from what was written, and not from the image. The pooled image $\bar{\mathbf f}$ is read at
-# every word; and it is the *new* state that asks, where ATT2IN asked with the old one.
+# $e_0$ is the sentinel's score. Its weight $\alpha_0$ says how much of the word comes from what was written, and not from the image. The pooled image
+# $\bar{\mathbf f}$ is read at every word; and it is the *new* state that asks, where ATT2IN asked with the old one.
 #
-# *Paper: words are scored from $\mathbf z_t$ and $\mathbf h_t$. The public code puts one more layer on sentinel and state, and one at the end. We do as the code.*
+# *Paper: words are scored from $\mathbf z_t$ and $\mathbf h_t$. The public code puts one more layer on sentinel and state, and one at the end. We do as
+# the code.*
 
 # %%
 adaatt = trained["adaatt"]
@@ -382,8 +383,8 @@ torch.testing.assert_close(attention[:, 0, -1], torch.cat([scores, own[:, None]]
 # %% [markdown]
 # ### How much of each word is language?
 #
-# We read reference reports to the trained ADAATT and keep $\alpha_0$ word by word. The study to look at is chosen by a rule that sees no map: the first of
-# those whose report asserts the most drawn findings in boxes larger than a patch and smaller than a fifth of the pictures.
+# We read reference reports to the trained ADAATT and keep $\alpha_0$ word by word. The study to look at is chosen by a rule that sees no map: the first
+# of those whose report asserts the most drawn findings in boxes larger than a patch and smaller than a fifth of the pictures.
 
 # %%
 looked_at = run.batches("test", 200)
@@ -409,8 +410,8 @@ asserting = {place for m in mentions for place in m.words}
 (shares,) = sentinel_share([chosen])
 
 # %% [markdown]
-# *What to see: the height of a bar is how much of the attention fell on the sentinel while the word was written. If the sentinel does what it was made for, it is
-# high where the word before has said it all, and low at the orange words, which name findings.*
+# *What to see: the height of a bar is how much of the attention fell on the sentinel while the word was written. If the sentinel does what it was made
+# for, it is high where the word before has said it all, and low at the orange words, which name findings.*
 
 # %%
 figures.sentinel_shares(words, shares, [k in asserting for k in range(len(words))], name="11_sentinel_shares")
@@ -478,7 +479,8 @@ print(textwrap.dedent(inspect.getsource(TopDown.read)))
 # > R2Gen, relational memory &nbsp; $\mathbf Z=\mathrm{MHA}\big(\mathbf M_{t-1};\,[\mathbf M_{t-1};\mathbf y_t]\big)\qquad \mathbf N=\mathbf M_{t-1}+\mathbf Z\qquad
 # > \tilde{\mathbf M}=\mathbf N+\mathrm{relu}(\mathbf B\,\mathrm{relu}(\mathbf A\mathbf N))$
 #
-# $\mathbf y_t$ is the word that is being read, as the decoder embeds it. Each row asks all rows and the word; the answer is added, and a small network thinks about it.
+# $\mathbf y_t$ is the word that is being read, as the decoder embeds it. Each row asks all rows and the word; the answer is added, and a small network
+# thinks about it.
 
 # %%
 r2gen = trained["r2gen"]
@@ -529,8 +531,9 @@ torch.testing.assert_close(M_1, memory(y[:, :1], memory.begin(B))[:, 0], atol=1e
 # %% [markdown]
 # ### What it holds
 #
-# Look at what goes in: words. No patch, no encoder, nothing of the image. So the memory holds *text only*: two studies with the same words so far have the same memory, whatever
-# their films show. (CMN's is the opposite: it holds what training left in it, is never written to while a report is written, and is asked by patches and words.)
+# Look at what goes in: words. No patch, no encoder, nothing of the image. So the memory holds *text only*: two studies with the same words so far have
+# the same memory, whatever their films show. (CMN's is the opposite: it holds what training left in it, is never written to while a report is written,
+# and is asked by patches and words.)
 
 # %%
 print("memories", inspect.signature(r2gen.memories))
@@ -573,8 +576,8 @@ say(
 # > \hat{\boldsymbol\beta}_t=\boldsymbol\beta+\mathbf B_2\,\mathrm{relu}(\mathbf B_1\mathbf m_t)\qquad
 # > \mathrm{norm}(\mathbf x)=\hat{\boldsymbol\gamma}_t\odot\dfrac{\mathbf x-\mu}{s+\epsilon}+\hat{\boldsymbol\beta}_t$
 #
-# $\mathbf m_t$ are the rows of $\mathbf M_t$ end to end; $s$ is the released norm's deviation (chapter 03). An ordinary norm gives each unit one gain for all words. Here the
-# gain of a unit depends on what has been written.
+# $\mathbf m_t$ are the rows of $\mathbf M_t$ end to end; $s$ is the released norm's deviation (chapter 03). An ordinary norm gives each unit one gain for
+# all words. Here the gain of a unit depends on what has been written.
 
 # %%
 m = r2gen.memories(y)  # (B, T, R · d)
@@ -588,8 +591,8 @@ torch.testing.assert_close(gain * standard + bias, norm(y, m), atol=1e-4, rtol=1
 # %% [markdown]
 # What is added to the gain need not move: a unit whose addition is the same at every word has just another ordinary gain. How much of it does move?
 #
-# **Exercise 11.5** (6 min). What was added at $n$ words, a row a word. Split its mean square in two: what each unit has at *all* words (its mean over the words), and the
-# rest, which changes from word to word. Return the share of the rest.
+# **Exercise 11.5** (6 min). What was added at $n$ words, a row a word. Split its mean square in two: what each unit has at *all* words (its mean over the
+# words), and the rest, which changes from word to word. Return the share of the rest.
 
 
 # %% exercise="11.5" level="compute"
@@ -621,8 +624,8 @@ moves = pd.concat({when: pd.DataFrame(bends(g)).T for when, g in (("untrained", 
 moves.round(3)
 
 # %% [markdown]
-# Does the generator listen to what moves? As in chapter 04, change what the memory says and measure the validation loss: the same $\mathbf m$ at every word (their mean), and nothing
-# added at all.
+# Does the generator listen to what moves? As in chapter 04, change what the memory says and measure the validation loss: the same $\mathbf m$ at every
+# word (their mean), and nothing added at all.
 
 
 # %%
@@ -667,14 +670,17 @@ say(
 # %% [markdown]
 # ## 11.7 And then CMN
 #
-# In one sentence: **R2GEN remembers the report and bends the decoder with it; CMN remembers nothing of the report, and gives image and text one learned table to ask.** Both are a Transformer with a memory;
-# what is in it, who writes it and who reads it, nothing of that is the same. Chapter 04 has CMN whole.
+# In one sentence: **R2GEN remembers the report and bends the decoder with it; CMN remembers nothing of the report, and gives image and text one learned
+# table to ask.** Both are a Transformer with a memory; what is in it, who writes it and who reads it, nothing of that is the same. Chapter 04 has CMN
+# whole.
 #
 # ## 11.8 An LSTM and a Transformer, one study
 #
-# The study and the words of section 11.4, read to both: the map of ADAATT's one head without the sentinel's share, and BASE's cross-attention, mean over layers and heads.
+# The study and the words of section 11.4, read to both: the map of ADAATT's one head without the sentinel's share, and BASE's cross-attention, mean over
+# layers and heads.
 #
-# *What to see: each row is a system, blue where the finding was drawn. Colour is how many times the map's mean a patch gets. Look at the scale before you believe a spot.*
+# *What to see: each row is a system, blue where the finding was drawn. Colour is how many times the map's mean a patch gets. Look at the scale before you
+# believe a spot.*
 
 # %%
 first = next(
@@ -693,8 +699,8 @@ if first:
     display(pd.DataFrame({title: {"inside / chance": score.ratio} for title, score in scored.items()}).round(2))
 
 # %% [markdown]
-# Over all mentions of 200 test reports, the same words read to both. `ratio` is inside / chance with its 95 % interval over studies; `own` divides by what the mean map of *other* studies gets in the same boxes: only what is
-# above 1 there comes from looking at this study.
+# Over all mentions of 200 test reports, the same words read to both. `ratio` is inside / chance with its 95 % interval over studies; `own` divides by
+# what the mean map of *other* studies gets in the same boxes: only what is above 1 there comes from looking at this study.
 
 # %%
 gaze = {
@@ -719,8 +725,8 @@ Markdown("; ".join(lines) + "." if lines else "These studies have no boxes: noth
 # %% [markdown]
 # ## 11.9 All of them in one table
 #
-# The project's stored `laptop` trainings: the same studies, the same features, test reports, mean over seeds with 95 % intervals. Two protocols: decoding as chosen on the validation studies (*tuned*), and as
-# the papers search (*published*). Compare rows of one protocol.
+# The project's stored `laptop` trainings: the same studies, the same features, test reports, mean over seeds with 95 % intervals. Two protocols: decoding
+# as chosen on the validation studies (*tuned*), and as the papers search (*published*). Compare rows of one protocol.
 
 
 # %%
@@ -770,8 +776,9 @@ ladder = sorted(by_bleu, key=by_bleu.get)
 print(" < ".join(f"{name} {by_bleu[name]:.3f}" for name in ladder))
 
 # %% [markdown]
-# Every pair of them is an order that the table prints. For each we ask our stored seeds, tuned, by the rule of chapter 10: seeds and studies both make a mean
-# uncertain, all pairs of one score are corrected together, and *no difference* means none larger than what was declared beforehand to matter, δ. BLEU-4 as printed; finding-F1, our nearest to the clinical F1 of the same table, with *its* printed order.
+# Every pair of them is an order that the table prints. For each we ask our stored seeds, tuned, by the rule of chapter 10: seeds and studies both make a
+# mean uncertain, all pairs of one score are corrected together, and *no difference* means none larger than what was declared beforehand to matter, δ.
+# BLEU-4 as printed; finding-F1, our nearest to the clinical F1 of the same table, with *its* printed order.
 
 # %%
 stored = kept_results.stored_results("laptop", DATASET)
@@ -831,7 +838,8 @@ Markdown(
 )
 
 # %% [markdown]
-# *What to see: a dot right of 0 is an order that goes the printed way; only where the line leaves 0 is it told apart. Inside the grey band it would not matter.*
+# *What to see: a dot right of 0 is an order that goes the printed way. It is told apart only where it has a colour: blue as printed, red the other way
+# round, after all pairs were corrected together. The line is the margin of a pair that stood alone; inside the grey band a difference would not matter.*
 
 # %%
 drawn = {f"{low} < {high}": one for (low, high), one in verdicts["BLEU-4"].items() if one is not None}
@@ -841,8 +849,9 @@ if drawn:
 # %% [markdown]
 # ## 11.11 What LSTMs do that Transformers don't
 #
-# A public complaint says that Transformers write the same report again and again, where LSTMs vary. Is it so? Three numbers of what is written: the share of reports that are
-# distinct, how many different words are used at all, and the length over the references' length. From the stored reports, where there is an LSTM among them; else from the generators of this chapter, 200 test reports each.
+# A public complaint says that Transformers write the same report again and again, where LSTMs vary. Is it so? Three numbers of what is written: the share
+# of reports that are distinct, how many different words are used at all, and the length over the references' length. From the stored reports, where there
+# is an LSTM among them; else from the generators of this chapter, 200 test reports each.
 
 
 # %%
@@ -932,7 +941,8 @@ Markdown(
 # %% [markdown]
 # ## 11.12 How to read the printed IU X-Ray rows
 #
-# The same Table 3 prints ST, ATT2IN and ADAATT on IU X-Ray, too. Do not take these rows for a result of the same experiment. Each row of `data/published.csv` has a note of where the paper says that it comes from:
+# The same Table 3 prints ST, ATT2IN and ADAATT on IU X-Ray, too. Do not take these rows for a result of the same experiment. Each row of
+# `data/published.csv` has a note of where the paper says that it comes from:
 
 # %% tags=["nbval-check-output"]
 ours_too = {
@@ -943,10 +953,9 @@ ours_too = {
 print(pd.DataFrame(ours_too).T.rename_axis(["system", "dataset"]).to_string())
 
 # %% [markdown]
-# *Cited from the original paper*: but the papers of ST, ATT2IN and ADAATT are about photographs and have no such number. So the rows came through some other
-# paper; with which features and on which text, Table 3 does not say. Now put the constant report beside them: `a1` is *one* training report, chosen on the validation studies, given to every
-# study. It has seen no image. Its score depends on the reports alone,
-# and IU-Phantom's are the real ones.
+# *Cited from the original paper*: but the papers of ST, ATT2IN and ADAATT are about photographs and have no such number. So the rows came through some
+# other paper; with which features and on which text, Table 3 does not say. Now put the constant report beside them: `a1` is *one* training report, chosen
+# on the validation studies, given to every study. It has seen no image. Its score depends on the reports alone, and IU-Phantom's are the real ones.
 
 # %%
 constant = next((row for result in stored for row in result.evaluation.rows[1:] if row.name == "a1"), None)
@@ -996,6 +1005,10 @@ else:
 # - Peter Anderson et al.: *Bottom-Up and Top-Down Attention for Image Captioning and Visual Question Answering*, CVPR 2018.
 # - Zhihong Chen et al.: *Generating Radiology Reports via Memory-driven Transformer*, EMNLP 2020 (R2GEN); released code: R2Gen.
 # - Zhihong Chen et al.: *Cross-modal Memory Networks for Radiology Report Generation*, ACL-IJCNLP 2021: Table 3.
-# - The LSTMs' public code: ruotianluo/self-critical.pytorch. Equations here are in our own notation, checked against the released codes' numbers.
+# - The LSTMs' public code: ruotianluo/self-critical.pytorch.
+#
+# Of the first five papers the texts were not at hand: their equations here are those of the public codes, in our notation, and our systems give the
+# codes' numbers (the tests compare them). What is said of a paper beside its code is what is commonly told of it.
+#
 # - Reports and codes: Indiana University Chest X-ray Collection, Demner-Fushman et al. 2016, CC BY-NC-ND 4.0. This chapter quotes one report of
 #   it, word by word, in the figure of section 11.4.
