@@ -252,6 +252,7 @@ Markdown(
 # | [08 GPU training](08_gpu_training.ipynb) | memory and hours before they are spent; one node, many |
 # | [09 evaluation](09_evaluation.ipynb) | metrics by hand, baselines that see nothing, intervals, errors |
 # | [10 replication ledger](10_replication_ledger.ipynb) | every printed value and claim beside what was measured |
+# | [11 lineage](11_lineage.ipynb) | the systems that the papers compare with: LSTMs that look, a memory of the text |
 #
 # **What you can now do.** Write a report for a study from the command line, too:
 # `rrg generate iu_phantom/cmn --study CXR2384_IM-0942`, or with `--image` for a radiograph of your own.

@@ -34,7 +34,18 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = "data/equations.csv"
 COLUMNS = ("id", "paper", "number", "what", "printed", "release", "ours", "reason")
 #: How each paper is called in the text, by the first part of its equations' ids; the longer names first.
-SPOKEN = {"Student paper": "student", "R2GenCMN": "cmn", "XProNet": "xpronet", "MCSAM": "mcsam", "CMN": "cmn"}
+SPOKEN = {
+    "Student paper": "student",
+    "R2GenCMN": "cmn",
+    "XProNet": "xpronet",
+    "TOPDOWN": "topdown",
+    "ADAATT": "adaatt",
+    "ATT2IN": "att2in",
+    "MCSAM": "mcsam",
+    "R2Gen": "r2gen",
+    "CMN": "cmn",
+    "ST": "st",
+}
 #: What talks about equations and is none.
 ABOUT = ("book",)
 

@@ -61,7 +61,8 @@ def _both(maps: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 class AdaAtt(LSTMCaptioner):
-    """The attention (B, W, S + 1) has the sentinel's share last, after the patches."""
+    """ADAATT, sentinel; ADAATT, adaptive attention. The sentinel's share stands last in the attention (B, W, S + 1),
+    after the patches."""
 
     def __init__(self, config: AdaAttConfig, extractor: nn.Module | None = None):
         super().__init__(config, extractor)

@@ -44,6 +44,8 @@ class Att2inConfig(LSTMSizes, GeneratorConfig):
 
 
 class Att2in(LSTMCaptioner):
+    """ATT2IN, additive attention; ATT2IN, cell."""
+
     def __init__(self, config: Att2inConfig, extractor: nn.Module | None = None):
         super().__init__(config, extractor)
         d, d_patch = config.d_model, config.d_model if config.embedded else config.d_vf

@@ -81,8 +81,8 @@ class R2GenConfig(GeneratorConfig):
 
 
 class RelationalMemory(nn.Module):
-    """R rows of d numbers that are rewritten with each word: they ask themselves and the word, and two gates say how
-    much of the answer comes in and how much of the old stays."""
+    """R2Gen, relational memory; R2Gen, gate mechanism: R rows of d numbers that are rewritten with each word. They ask
+    themselves and the word, and two gates say how much of the answer comes in and how much of the old stays."""
 
     def __init__(self, rows: int, d: int, heads: int, dropout: float):
         super().__init__()
@@ -108,8 +108,8 @@ class RelationalMemory(nn.Module):
 
 
 class ConditionalLayerNorm(ReleasedLayerNorm):
-    """Memory-driven conditional layer normalisation: gain and bias move with the memory. The moves are not 0 at the
-    start (weights Xavier, biases 0.1, as released)."""
+    """R2Gen, conditional norm (memory-driven conditional layer normalisation): gain and bias move with the memory. The
+    moves are not 0 at the start (weights Xavier, biases 0.1, as released)."""
 
     def __init__(self, d: int, rows: int):
         super().__init__(d)

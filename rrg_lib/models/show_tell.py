@@ -48,7 +48,7 @@ class ShowTellConfig(PooledSizes, GeneratorConfig):
 
 
 class ShowTell(LSTMCaptioner):
-    """No ReLU and no dropout on image or words, unlike the rest of the family."""
+    """ST, image as word. No ReLU and no dropout on image or words, unlike the rest of the family."""
 
     def __init__(self, config: ShowTellConfig, extractor: nn.Module | None = None):
         super().__init__(config, extractor)

@@ -42,6 +42,8 @@ class TopDownConfig(PooledSizes, GeneratorConfig):
 
 
 class TopDown(LSTMCaptioner):
+    """TOPDOWN, two cells."""
+
     remembers = ("h_look", "c_look", "h_write", "c_write")
 
     def __init__(self, config: TopDownConfig, extractor: nn.Module | None = None):

@@ -92,9 +92,13 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float) -> None:
 @pytest.mark.parametrize("weights", ["init", "trained"])
 @pytest.mark.parametrize("name", MODELS)
 def test_log_probabilities_and_loss_equal_the_release(name, weights):
-    """Where the released loop went on: it stops once a whole column of the batch is padding, and leaves zeros there, or
-    nothing. Sharp distributions
-    of R2GEN, trained, leave 32 bits 1e-5 apart: it and all others are compared in 64 bits, too."""
+    """ST, image as word; ATT2IN, additive attention; ATT2IN, cell; ADAATT, sentinel; ADAATT, adaptive attention;
+    TOPDOWN, two cells.
+
+    Where the released loop went on: it stops once a whole column of the batch is padding, and leaves zeros there, or
+    nothing. Sharp distributions of R2GEN, trained, leave 32 bits 1e-5 apart: it and all others are compared in 64 bits,
+    too.
+    """
     released = MODELS[name]
     golden, model, batch = released.tensors(f"forward_{weights}"), released.model(weights), the_batch(released)
     with torch.no_grad():
@@ -154,6 +158,7 @@ def test_states_equal_the_release_step_by_step(name):
 
 
 def test_the_memory_and_the_norms_of_r2gen_equal_the_release():
+    """R2Gen, relational memory; R2Gen, gate mechanism; R2Gen, conditional norm."""
     released = MODELS["r2gen"]
     golden, model, batch, trace = released.tensors("forward_init"), released.model("init"), the_batch(released), []
     with torch.no_grad():
