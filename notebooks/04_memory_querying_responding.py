@@ -69,8 +69,9 @@ from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.replication.exact_checks import MIMIC_VOCABULARY, memory_cost, parameters
+from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.seed_scores import measured as measured_of
-from rrg_lib.replication.seed_scores import released_and_printed, swept
+from rrg_lib.replication.seed_scores import swept
 from rrg_lib.runtime.package_data import table as shipped
 from rrg_lib.training import build_optimizer
 
@@ -1055,23 +1056,7 @@ Markdown("\n".join(said) if said else "**Not run**: no value has two seeds yet."
 # *What to see: each score's two means beside the spread of their seeds.*
 
 # %%
-told_apart_of = released_and_printed(kept_runs, "cmn", DATASET)
-if told_apart_of:
-    display(
-        pd.DataFrame(
-            {
-                score: {"as released": str(one.spread), "as printed": str(other.spread)}
-                for score, (one, other, _) in told_apart_of.items()
-            }
-        )
-    )
-    answers_of = [
-        f"in {score} the release is **{o.how}** ({o.difference:+.3f}, margin {o.margin:.3f})"
-        for score, (_, _, o) in told_apart_of.items()
-    ]
-    display(Markdown(f"By the rule of chapter 10, both scores corrected together: {'; '.join(answers_of)}."))
-else:
-    display(Markdown("**Not run** in the `laptop` profile."))
+Markdown(released_beside_printed(kept_runs, "cmn", DATASET))
 
 # %% [markdown]
 # ## 4.14 What it costs in parameters

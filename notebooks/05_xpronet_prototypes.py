@@ -69,8 +69,9 @@ from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive, sim
 from rrg_lib.models.memory.prototypes import Prototypes, pooled_images, report_features, standard
 from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
+from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.seed_scores import measured as measured_of
-from rrg_lib.replication.seed_scores import measured_as, order, released_and_printed, swept
+from rrg_lib.replication.seed_scores import measured_as, order, swept
 from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
@@ -1530,23 +1531,7 @@ Markdown(
 # *What to see: each score's two means beside the spread of their seeds.*
 
 # %%
-told_apart_of = released_and_printed(laptop, "xpronet", DATASET)
-if told_apart_of:
-    display(
-        pd.DataFrame(
-            {
-                score: {"as released": str(one.spread), "as printed": str(other.spread)}
-                for score, (one, other, _) in told_apart_of.items()
-            }
-        )
-    )
-    answers_of = [
-        f"in {score} the release is **{o.how}** ({o.difference:+.3f}, margin {o.margin:.3f})"
-        for score, (_, _, o) in told_apart_of.items()
-    ]
-    display(Markdown(f"By the rule of chapter 10, both scores corrected together: {'; '.join(answers_of)}."))
-else:
-    display(Markdown("**Not run** in the `laptop` profile."))
+Markdown(released_beside_printed(laptop, "xpronet", DATASET))
 
 # %% [markdown]
 # In finding-F1 (with the classifier's labels) our XProNet has less than BASE. Luck, or whose fault? Suspects, each changed alone. The last three are options of

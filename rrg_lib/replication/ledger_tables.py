@@ -22,7 +22,7 @@ from rrg_lib.replication.claim_measurements import PROFILE, Looked, Measurement
 from rrg_lib.replication.claims import MeasuredPairs, MeasuredTrend
 from rrg_lib.replication.exact_checks import Exact
 from rrg_lib.replication.ledger import ClaimRow, LedgerRow, ValueRow, counts
-from rrg_lib.replication.seed_scores import Measured
+from rrg_lib.replication.seed_scores import Measured, released_and_printed
 from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.markdown import markdown_table
 from rrg_lib.runtime.package_data import table
@@ -260,6 +260,23 @@ def main_table(rows: Sequence[LedgerRow], results: Sequence[StoredResult] = ()) 
     frame = pd.DataFrame.from_dict(lines, orient="index", columns=[*columns, "ours is of", "seeds"]).fillna(NOTHING)
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["paper", "data set", "system"])
     return frame
+
+
+def released_beside_printed(
+    results: Sequence[StoredResult], preset: str, dataset: str, *, protocol: str = "tuned"
+) -> str:
+    """A preset's scores as its code was released and as its paper's text describes it (`released_and_printed`), as a
+    Markdown table, and what the rule says of each; or that it was not run."""
+    compared = released_and_printed(results, preset, dataset, protocol=protocol)
+    if not compared:
+        return f"**Not run**: {preset} and {preset}_as_printed are not both stored."
+    rows = [[score, str(ours.spread), str(printed.spread)] for score, (ours, printed, _) in compared.items()]
+    answers = [
+        f"in {score} the release is **{order.how}** ({order.difference:+.3f}, margin {order.margin:.3f})"
+        for score, (_, _, order) in compared.items()
+    ]
+    sentence = f"By the rule of chapter 10, both scores corrected together: {'; '.join(answers)}."
+    return "\n".join([*markdown_table(["score", "as released", "as printed"], rows), "", sentence])
 
 
 def frame_markdown(frame: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from rrg_lib.replication.claim_measurements import MEASUREMENTS
 from rrg_lib.replication.claims import claims, parsed, slope_of
 from rrg_lib.replication.exact_checks import CHECKS, memory_cost
 from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.printed_values import published
 from rrg_lib.replication.seed_scores import (
     UNPAIRED,
@@ -637,3 +638,6 @@ def test_a_preset_as_released_stands_beside_the_one_as_printed():
     one, other, found = compared["BLEU-4"]
     assert (one.spread.mean, other.spread.mean) == (pytest.approx(0.15), pytest.approx(0.12))
     assert found.difference == pytest.approx(0.03) and found.of == 2
+    text = released_beside_printed([*released, *printed], "cmn", "iu_phantom", protocol="greedy")
+    assert "| BLEU-4" in text and "0.150 ± 0.001" in text and f"the release is **{found.how}** (+0.030" in text
+    assert "Not run" in released_beside_printed(released, "cmn", "iu_phantom", protocol="greedy")
