@@ -66,9 +66,8 @@ def read_source(path: Path) -> NotebookNode:
     Raises `ChapterError` when the header, or the `parameters` cell that papermill needs, is missing or incomplete.
     """
     header = (
-        f"the header must hold jupytext.formats: {FORMATS} and a kernelspec with {', '.join(KERNELSPEC)}; copy "
-        f"it "
-        f"from CONTRIBUTING.md"
+        f"the header must hold jupytext.formats: {FORMATS} and a kernelspec with {', '.join(KERNELSPEC)}; copy it from "
+        "CONTRIBUTING.md"
     )
     try:
         notebook = jupytext.read(path)
@@ -248,9 +247,8 @@ def problems(text: Path, notebook: Path, root: Path) -> list[str]:
     if not found and written(finished(source, committed, root)) != notebook.read_text(encoding="utf-8"):
         found = [f"{notebook}: ids, metadata or outputs are not as the builder writes them"]
     remedy = (
-        f"run `make notebooks CHAPTERS={text.stem}` (or first `jupytext --sync {text}`, if it is the "
-        f"notebook "
-        f"that was edited)"
+        f"run `make notebooks CHAPTERS={text.stem}` (or first `jupytext --sync {text}`, if it is the notebook that was "
+        "edited)"
     )
     return [*found, f"{notebook}: {remedy}"] if found else []
 

@@ -198,8 +198,8 @@ def a1s_lead() -> str:
         )
     return (
         f"Trainings behind the constant report a1 in BLEU-4 ({'; '.join(said)}). Length is what the brevity penalty "
-        f"takes from reports shorter than the "
-        "references (exercise 9.8); over 100 %, the rest of the score speaks for the system."
+        "takes from reports shorter than the references (exercise 9.8); over 100 %, the rest of the score speaks for "
+        "the system."
     )
 
 

@@ -43,9 +43,8 @@ DRAWN = (
     "xpronet_figure_6",
 )
 SCORE_WORDS = (
-    "Hollow diamonds are printed, dots are ours with their interval, on drawn radiographs: they stand "
-    "beside "
-    "each other and are not comparable."
+    "Hollow diamonds are printed, dots are ours with their interval, on drawn radiographs: they stand beside each "
+    "other and are not comparable."
 )
 SWEEP_WORDS = (
     "On grey, what the paper prints of it. Where ours is missing the figure says which command would measure it."
@@ -158,9 +157,8 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
         if r.kind == "value"
     ]
     words = (
-        "What to see: how few bars have a colour. Most of what is printed needs data or a GPU that this book "
-        "has "
-        "not had."
+        "What to see: how few bars have a colour. Most of what is printed needs data or a GPU that this book has not "
+        "had."
     )
     pictures = [
         saved(

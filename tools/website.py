@@ -143,9 +143,8 @@ def main(argv: list[str] | None = None) -> int:
         seconds = time.perf_counter() - start
         print(
             f"{found.pages} pages, {found.pictures} pictures, {found.links:,} links inside the site, all alive; "
-            f"{found.outside} to other hosts, of which "
-            f"only the form was checked; 0 warnings; {seconds:.0f} s\nthe site is in {os.path.relpath(args.out)}; "
-            f"`make serve` opens it"
+            f"{found.outside} to other hosts, of which only the form was checked; 0 warnings; {seconds:.0f} s\n"
+            f"the site is in {os.path.relpath(args.out)}; `make serve` opens it"
         )
     except (SiteError, RRGError, EquationError) as error:
         print(error, file=sys.stderr)

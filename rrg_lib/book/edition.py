@@ -60,15 +60,13 @@ def require(edition: str) -> None:
         return
     if asked > there:
         remedy = (
-            "the notebook is the newer one: in the book's folder run `git pull` and `make install`, then "
-            "restart "
-            "the kernel"
+            "the notebook is the newer one: in the book's folder run `git pull` and `make install`, then restart the "
+            "kernel"
         )
     else:
         remedy = (
-            "the notebook is the older one: take the notebook of the library's edition; in the book's "
-            "folder "
-            "`make release` writes them all"
+            "the notebook is the older one: take the notebook of the library's edition; in the book's folder `make "
+            "release` writes them all"
         )
     raise EditionError(
         f"this notebook is of edition {edition} of the book, and the installed rrg_lib of edition {installed()}; "

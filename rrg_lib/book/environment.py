@@ -331,8 +331,7 @@ def load(percent: float | None = None, waiting: float | None = None, cores: int 
         f"busy: {state}",
         0,
         f"Something else is at work: stated minutes don't hold, and times measured now say little. {spins}Wait for it, "
-        f"or give each its own part of the "
-        "cores: OMP_NUM_THREADS=1",
+        "or give each its own part of the cores: OMP_NUM_THREADS=1",
     )
 
 

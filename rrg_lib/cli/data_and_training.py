@@ -252,8 +252,8 @@ def tune(
     scores = ", ".join(f"{key} {value:.3f}" for key, value in best.scores.items() if key != "distinct")
     typer.echo(
         f"{trained.experiment.name}: of {len(tuned.trials)} ways the highest {' + '.join(TARGET)} with a length ratio "
-        f"of {BAND[0]} to {BAND[1]} on the "
-        f"validation studies: beam {search.beam_size}, end mark {search.end_bias:+g}{penalty}{blocked} ({scores})\n"
+        f"of {BAND[0]} to {BAND[1]} on the validation studies: beam {search.beam_size}, end mark "
+        f"{search.end_bias:+g}{penalty}{blocked} ({scores})\n"
         f"{tuned.seconds / 60:.1f} min, hash {tuned.hash}, in {trained.folder / DECODING}"
     )
 

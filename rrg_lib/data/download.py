@@ -90,8 +90,8 @@ def fetch(
             _note(part).unlink(missing_ok=True)
             raise DownloadError(
                 f"{url}: what came has the SHA-256 {digest}, expected {expected}. It was deleted. Run again; if that "
-                f"does not help, the file was changed "
-                f"or the connection is not to be trusted (a hash recorded here before stands in {checksums})"
+                "does not help, the file was changed or the connection is not to be trusted (a hash recorded here "
+                f"before stands in {checksums})"
             )
         write_json(checksums, recorded | {path.name: digest})
         part.replace(path)
@@ -129,8 +129,7 @@ def _complete(url: str, part: Path, how: Fetching, progress: bool, sleep: Callab
             ):  # begun already, it would be worth a wait
                 raise DownloadError(
                     f"{url}: {urlsplit(url).hostname} is not known here ({reason}); is there a network? Or fetch the "
-                    f"file elsewhere and put it at "
-                    f"{part.with_suffix('')}: it is taken from there"
+                    f"file elsewhere and put it at {part.with_suffix('')}: it is taken from there"
                 ) from error
         has = part.stat().st_size if part.exists() else 0
         barren, wait = (0, how.wait) if has > most else (barren + 1, wait)

@@ -184,9 +184,8 @@ def _build(
                 save_rejected(folder / REJECTED, rejected)
                 raise ImageError(
                     f"{len(rejected)} of {images} images could not be used so far, more than {max_rejected:.0%} "
-                    f"(--max-rejected); the first is of study "
-                    f"{rejected[0].study}: {rejected[0].reason.rstrip('.')}. All of them with their reasons are in "
-                    f"{folder / REJECTED}"
+                    f"(--max-rejected); the first is of study {rejected[0].study}: {rejected[0].reason.rstrip('.')}. "
+                    f"All of them with their reasons are in {folder / REJECTED}"
                 )
     dropped = {entry.study for entry in rejected if entry.dropped}
     kept = [study for study in studies if study.id not in dropped]

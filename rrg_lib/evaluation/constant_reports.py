@@ -19,8 +19,7 @@ Sentence = tuple[str, ...]
 MAX_SENTENCES = 12
 #: Words that sentences of one report may share (see `shares_a_content_word`).
 _STOP = (
-    "the a an is are of no or and there in seen within without with to at this not any evidence appear appears "
-    "has "
+    "the a an is are of no or and there in seen within without with to at this not any evidence appear appears has "
     "have been be ."
 )
 STOP_WORDS = frozenset(_STOP.split())

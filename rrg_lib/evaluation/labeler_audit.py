@@ -92,8 +92,8 @@ class Audit:
         lines += [
             "",
             f"- of {c.codes} coded findings {c.unmentioned} are nowhere mentioned ({c.unmentioned / c.codes:.1%}), "
-            f"{c.traceless} have not even a word stem "
-            f"in FINDINGS ({c.traceless / c.codes:.1%}), and {c.denied} are only denied there",
+            f"{c.traceless} have not even a word stem in FINDINGS ({c.traceless / c.codes:.1%}), and {c.denied} are "
+            "only denied there",
             f"- a reader without a mistake would reach a micro-F1 between {low:.3f} and {high:.3f} on drawn-13",
             f"- {len(self.disagreements)} disagreements; those of the test split are explained in "
             f"data/labeler_disagreements.csv",

@@ -142,8 +142,8 @@ def _answer(radeval: Any, external: External, refs: list[str], hyps: list[str], 
     except Exception as error:
         raise ExternalMetricError(
             f"RadEval could not compute {external.key!r} ({type(error).__name__}: {str(error)[:200]}). It needs "
-            f"{external.needs}, fetched from the Hugging "
-            "Face hub once: run it with a network, or copy the hub's cache here and set HF_HOME to it"
+            f"{external.needs}, fetched from the Hugging Face hub once: run it with a network, or copy the hub's cache "
+            "here and set HF_HOME to it"
         ) from error
     if not isinstance(answer, dict):
         raise ExternalMetricError(

@@ -49,8 +49,7 @@ def signs(predictions: Sequence[str], references: Sequence[str], clean: Callable
     if (spaced := _many(written, n, _SPACED)) and _share(references, _TIGHT) > _share(references, _SPACED):
         warnings.append(
             f"{spaced} of {n} predictions set punctuation or hyphens apart (“right - sided”), the references do not: "
-            f"they "
-            f" were tokenised otherwise, and such words do not match"
+            "they  were tokenised otherwise, and such words do not match"
         )
     warnings += _strangers([clean(text) for text in written], [clean(text) for text in references])
     warnings += _sections(predictions, references)

@@ -103,8 +103,8 @@ class PseudoLabels:
         if missing:
             raise AnnotationError(
                 f"{self.source}: {len(missing)} of {len(ids)} studies have no labels, the first {missing[0]!r} (it has "
-                f"{len(self)}, for example "
-                f"{next(iter(self.labels), 'none')!r}). Add them, or use labels whose ids are the dataset's"
+                f"{len(self)}, for example {next(iter(self.labels), 'none')!r}). Add them, or use labels whose ids are "
+                "the dataset's"
             )
         if twice := [name for name, n in Counter(names.values()).items() if n > 1]:
             several = [study for study, name in names.items() if name == twice[0]]

@@ -388,9 +388,8 @@ def _trend(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     over = f"{min(by_value):g} to {max(by_value):g}"
     why = (
         f"{metric} changes by {fit.slope:+.4f} ± {t.isf(ALPHA / 2) * fit.se:.4f} with each doubling of "
-        f"{claim.setting}, {change:+.4f} ± "
-        f"{t.isf(ALPHA / 2) * reach:.4f} from {over}; {int(n.sum())} trainings on the same studies; {delta:g} would "
-        f"matter"
+        f"{claim.setting}, {change:+.4f} ± {t.isf(ALPHA / 2) * reach:.4f} from {over}; {int(n.sum())} trainings on the "
+        f"same studies; {delta:g} would matter"
     )
     return Decision(verdict, why, MeasuredTrend(change, by_value))
 

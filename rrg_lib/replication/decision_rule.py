@@ -70,9 +70,8 @@ class Pool(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"s of seeds {self.sd:.4f}, pooled over {self.systems} systems of {self.of}, {self.freedom} degrees "
-            f"of "
-            f"freedom"
+            f"s of seeds {self.sd:.4f}, pooled over {self.systems} systems of {self.of}, {self.freedom} degrees of "
+            "freedom"
         )
 
 
@@ -107,8 +106,7 @@ class Need(NamedTuple):
         if self.seeds is not None:
             return f"{self.seeds} seeds each on these studies would show {self.shows}"
         return (
-            f"no number of seeds would do on these studies; about {self.studies:,} studies, and seeds enough, "
-            f"would "
+            f"no number of seeds would do on these studies; about {self.studies:,} studies, and seeds enough, would "
             f"show {self.shows}"
         )
 

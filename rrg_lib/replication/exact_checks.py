@@ -382,8 +382,7 @@ def table_1(printed: Published) -> Exact | None:
         share = whole[printed.metric] * _TENTHS[printed.system] / 10
         if printed.low <= share <= printed.high:
             why += (
-                f"; the printed figure is {_TENTHS[printed.system]}/10 of all "
-                f"{whole[printed.metric]:,} "
+                f"; the printed figure is {_TENTHS[printed.system]}/10 of all {whole[printed.metric]:,} "
                 f"{printed.metric} of the collection,"
             )
             why += " before those without findings or a second view are left out"

@@ -37,8 +37,7 @@ def in_order(work: Callable[..., Done], tasks: Iterable[tuple], workers: int) ->
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         advice = (
-            "Run again, with fewer workers if it was memory; a script must call prepare under `if __name__ "
-            "== "
+            "Run again, with fewer workers if it was memory; a script must call prepare under `if __name__ == "
             "'__main__':`, or with workers=1"
         )
         raise RRGError(

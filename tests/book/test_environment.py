@@ -324,9 +324,8 @@ def test_threads_wait_asleep_unless_the_environment_says_otherwise(given, policy
     """What is imported first decides before PyTorch's library is loaded, and that library says what it took over."""
     others = {name: value for name, value in os.environ.items() if name not in SPINNING}
     code = (
-        f"import sys, {first}; print('torch' in sys.modules); import torch; import "
-        f"os; "
-        f"print(os.environ.get('OMP_WAIT_POLICY'))"
+        f"import sys, {first}; print('torch' in sys.modules); import torch; import os; "
+        "print(os.environ.get('OMP_WAIT_POLICY'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

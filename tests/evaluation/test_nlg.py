@@ -236,9 +236,9 @@ def test_a_failing_java_ends_in_an_error(monkeypatch, tmp_path, behaviour):
 def test_a_talkative_java_does_not_block(monkeypatch, tmp_path):
     """More complaints than a pipe holds, before every answer."""
     behaviour = (
-        "for line in sys.stdin:\n  print(('x' * 99 + '\\n') * 9999, file=sys.stderr)\n  print(('0 ' * 23 "
-        "if "
-        "'SCORE' in line else '0\\n0'), flush=True)"
+        "for line in sys.stdin:\n"
+        "  print(('x' * 99 + '\\n') * 9999, file=sys.stderr)\n"
+        "  print(('0 ' * 23 if 'SCORE' in line else '0\\n0'), flush=True)"
     )
     process = fake_java(monkeypatch, tmp_path, behaviour)
     assert process.score(["a"], ["a"])[0] == 0

@@ -280,9 +280,8 @@ def test_threads_that_wait_are_measured_each_way_alone_and_beside_others(monkeyp
 def test_each_way_of_waiting_has_what_it_says_in_its_environment():
     """Whatever the one who measures has set."""
     code = (
-        "import os, sys; print('done', flush=True); [print('done' if os.environ.get('OMP_WAIT_POLICY') == "
-        "WANTED "
-        "else 'no', flush=True) for _ in sys.stdin]"
+        "import os, sys; print('done', flush=True); [print('done' if os.environ.get('OMP_WAIT_POLICY') == WANTED else "
+        "'no', flush=True) for _ in sys.stdin]"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_WAIT_POLICY", "active")

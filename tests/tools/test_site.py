@@ -21,9 +21,8 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 SEE = "Look. *What to see: the **red** line falls\nfor $x>0$.*"
 DRAW = 'figures.slot_scores(D, I, name="04_slot_scores")'
 IMPORTS = (
-    "from rrg_lib.book.checks import memory_querying_responding as checks\nfrom rrg_lib.book.figures "
-    "import "
-    "memory_querying_responding as figures"
+    "from rrg_lib.book.checks import memory_querying_responding as checks\n"
+    "from rrg_lib.book.figures import memory_querying_responding as figures"
 )
 EXERCISE = "Text before.\n\n**Exercise 4.1** (10 min). Write `top_k_read`. Mind the scale."
 SOLVED = (

@@ -78,9 +78,8 @@ def _code_hint(code: str, part: str, got: Any, expected: str | None) -> str:
         return "Compare whole qualifiers: split the code at '/' instead of searching for a word inside it."
     if expected is None:
         return (
-            f"{got!r} is a qualifier, but no {part}: look the word up in SIDES or SEVERITIES instead of going "
-            f"by "
-            f"its position."
+            f"{got!r} is a qualifier, but no {part}: look the word up in SIDES or SEVERITIES instead of going by its "
+            "position."
         )
     return f"The qualifiers of this code are {qualifiers}: any of them may be the {part}, wherever it stands."
 
@@ -121,8 +120,7 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
         if answer == clean_r2gen(text):
             raise CheckError(
                 f"{text!r} became {answer!r}: the decimal point is gone. Hide it before the cleaning deletes points; "
-                f"and if you did, the cleaning deletes "
-                "your mark as well: it lets few signs through."
+                "and if you did, the cleaning deletes your mark as well: it lets few signs through."
             )
         kept = {word.strip(".") for word in answer.split()}
         lost = [word for word in expected.split() if word.isalpha() and word not in kept]

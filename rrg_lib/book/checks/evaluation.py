@@ -338,9 +338,8 @@ def _interval_hint(low: float, high: float, score: Additive) -> str:
         for middle in (whole, right.mean())
     ):
         return (
-            "This is 1.96 standard deviations to each side, as if the score were symmetric: take the "
-            "quantiles "
-            "0.025 and 0.975"
+            "This is 1.96 standard deviations to each side, as if the score were symmetric: take the quantiles 0.025 "
+            "and 0.975"
         )
     if low == high != whole:
         return "Every resample is the same one: make the generator once, before the loop"
@@ -565,8 +564,7 @@ def label_set_f1(answer: Callable[[np.ndarray, np.ndarray, bool, bool], float], 
                         "new ones"
                     )
                 quantity = (
-                    f"over {'14' if no_finding else '13'} labels, uncertain counted "
-                    f"as "
+                    f"over {'14' if no_finding else '13'} labels, uncertain counted as "
                     f"{'positive' if positive else 'negative'}, F1"
                 )
                 compare_number("label_set_f1", f1, right, slips, quantity)

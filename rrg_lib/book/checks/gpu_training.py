@@ -234,8 +234,7 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
             if len(backwards) < len(parts):
                 raise CheckError(
                     "the gradients are right, but backward() came once for several parts: until then the activations "
-                    "of all of them are in memory, which "
-                    "is what accumulating is to avoid. Call it for each part"
+                    "of all of them are in memory, which is what accumulating is to avoid. Call it for each part"
                 )
             return
     largest = max((a - b).abs().max().item() for a, b in zip(result, right, strict=True))
@@ -341,8 +340,7 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         "two reasons are exchanged: how many numbers has an n × n matrix, and how many multiplications takes a product "
         "of two?": [_nearest(slope, {"launches": 0, "traffic": 3, "arithmetic": 2}) for slope in right],
         "your powers are too small: are they powers of the side n, or of something else, as rows or elements? Count "
-        "the numbers of a matrix of n rows, and "
-        "the multiplications of a product, and write both as powers of n": [
+        "the numbers of a matrix of n rows, and the multiplications of a product, and write both as powers of n": [
             _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 2}) for slope in right
         ],
         "you took n for the numbers of a matrix: that is one row of it": [

@@ -18,9 +18,8 @@ from rrg_lib.book.checks.comparing import Draw, compare_draws, compare_explanati
 from rrg_lib.models.memory import mcsam, topics
 
 _MASK = (
-    "is there a division by 0, or a row of the mask without a True? True is where a word *may* look: fill where "
-    "it "
-    "is False (~mask)"
+    "is there a division by 0, or a row of the mask without a True? True is where a word *may* look: fill where it is "
+    "False (~mask)"
 )
 
 

@@ -84,9 +84,8 @@ def top_k_read(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], *, oth
         ]
         for axis, name in ((2, "the queries"), (1, "the heads"), (0, "the studies")):
             hint = (
-                f"the weights over the K slots do not sum to 1: the softmax runs over {name}, not over the K "
-                f"slots "
-                f"(dim=-1)"
+                f"the weights over the K slots do not sum to 1: the softmax runs over {name}, not over the K slots "
+                "(dim=-1)"
             )
             mistakes.append((_gathered(best.softmax(axis), indices, values), hint))
         draws.append((tensor(function, tuple(right.shape), query, keys, values, k), right, mistakes))

@@ -93,9 +93,8 @@ def _rounding_hint(answer: Callable[[str, str], str], better: str, worse: str) -
             return hint
     if verdicts == [_touching(*pair) for pair in PAIRS]:
         return (
-            "Two intervals that only touch allow it: the first may be at least the second, for both may be "
-            "the "
-            "number between them."
+            "Two intervals that only touch allow it: the first may be at least the second, for both may be the number "
+            "between them."
         )
     if verdicts == [_binary(*pair) for pair in PAIRS]:
         return (

@@ -167,9 +167,8 @@ def ask_own(function: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor], *
 _SHARES = "these are Eq. 11's shares of the sum, the paper's weights: as released, they are the softmax of the scores"
 _AXIS = "the weights sum to 1 along the wrong axis: the softmax is over the gamma chosen, the last axis"
 _LATE = (
-    "the gate comes after the choice: the gamma best of all classes were chosen, and then the closed ones "
-    "thrown "
-    "out. Close first, then choose"
+    "the gate comes after the choice: the gamma best of all classes were chosen, and then the closed ones thrown out. "
+    "Close first, then choose"
 )
 
 

@@ -313,16 +313,15 @@ def _missing(title: str, why: str, where: Path | None) -> Drawn:
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 _BESIDE = (
-    "hollow diamonds are printed, dots are ours with their interval, on drawn radiographs, so they stand side "
-    "by "
-    "side and are not comparable."
+    "hollow diamonds are printed, dots are ours with their interval, on drawn radiographs, so they stand side by side "
+    "and are not comparable."
 )
 _RADIOGRAPHS = ("iu_xray_split.csv", "finding_keywords.csv", "mesh_findings.csv")
 _OWN = {
     study_and_reports: (
         "A drawn study of the test split, its reference and what a system wrote of it: blue boxes hold findings that "
-        "the report names, orange dashed "
-        "ones those it does not. (Report: Indiana University collection, Open-i, CC BY-NC-ND 4.0.)",
+        "the report names, orange dashed ones those it does not. (Report: Indiana University collection, Open-i, CC "
+        "BY-NC-ND 4.0.)",
         (*_RADIOGRAPHS, "results/iu_phantom-*-tuned.json", "labeler_*.csv"),
     ),
     bleu_against_findings: (
@@ -334,8 +333,7 @@ _OWN = {
     ),
     decoding: (
         "The same weights, searched in three ways: see how far the search alone moves a score, and which reports are "
-        "too short; the grey band is the length "
-        "that tuning accepts.",
+        "too short; the grey band is the length that tuning accepts.",
         (RESULTS,),
     ),
     findings_by_system: (

@@ -115,16 +115,14 @@ def find_layout(root: Path, dataset: str | None = None, layout: str | None = Non
     packed = root.is_dir() and any(entry.name.endswith(_ARCHIVES) for entry in root.iterdir())
     if others:
         advice = (
-            f"It is {others[0].name}, a layout of {others[0].datasets[0]}. Run: rrg "
-            f"prepare "
-            f"{others[0].datasets[0]} --data-root {root}"
+            f"It is {others[0].name}, a layout of {others[0].datasets[0]}. Run: rrg prepare {others[0].datasets[0]} "
+            f"--data-root {root}"
         )
     elif packed:
         advice = "Unpack the archives first"
     else:
         advice = (
-            f"Give the folder that holds these: "
-            f"--data-root "
+            "Give the folder that holds these: --data-root "
             f"FOLDER{' --layout NAME' * (layout is None and len(known) > 1)}"
         )
     raise DataRootError(f"{root}: looked for {wanted}; {listing(root)}. {advice}")

@@ -47,8 +47,8 @@ def bert_features(
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigurationError(
             f"text_encoder {source!r} is neither a folder with a BERT (config.json, model.safetensors, tokenizer) nor "
-            f"a model that could be fetched "
-            f"from the hub ({first}). Give a folder, or leave text_encoder=tfidf, which needs no download"
+            f"a model that could be fetched from the hub ({first}). Give a folder, or leave text_encoder=tfidf, which "
+            "needs no download"
         ) from error
     if model.config.hidden_size != dim:
         raise ConfigurationError(

@@ -164,8 +164,7 @@ class XProNetMemory(CrossModalMemory):
         if prototypes.vectors.shape != (c.classes, c.prototypes, c.width):
             sizes = (
                 f"{prototypes.vectors.shape[0]} classes of {prototypes.vectors.shape[-1] - c.text_dim} image and "
-                f"{c.text_dim} "
-                f"text numbers"
+                f"{c.text_dim} text numbers"
             )
             raise ConfigurationError(
                 f"the training studies give prototypes of {sizes}; the memory holds classes={c.classes}, "
