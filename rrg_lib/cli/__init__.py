@@ -7,6 +7,7 @@ import sys
 import typer
 
 # Imported for their commands, in the order in which help names them.
+import rrg_lib.cli.beginning
 import rrg_lib.cli.data_and_training
 import rrg_lib.cli.measuring
 import rrg_lib.cli.scoring  # noqa: F401

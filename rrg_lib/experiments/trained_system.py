@@ -8,7 +8,7 @@ says too.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -115,16 +115,28 @@ class TrainedSystem(RunFolder):
             )
         return image_labels(self._classifier, [views[None]])
 
-    def report_of_views(self, views: np.ndarray, *, decoding: DecodingConfig | None = None) -> str:
+    def report_of_views(
+        self,
+        views: np.ndarray,
+        *,
+        decoding: DecodingConfig | None = None,
+        follow: Callable[[str], None] | None = None,
+    ) -> str:
         """A report for uint8 views (V, H, W) of one study, searched as the experiment says unless told otherwise.
-        Raises `ConfigurationError` when the memory should be told the labels of its reference."""
+        `follow` is told each word as it is written. Raises `ConfigurationError` when the memory should be told the
+        labels of its reference."""
         inputs, decoding = torch.from_numpy(np.array(views))[None], decoding or self.experiment.decoding
         labels = self.labels_of_views(views, decoding.labels_at_test)
         labels = None if labels is None else torch.from_numpy(labels).float()
         if self.extractor.frozen:
             with torch.inference_mode():
                 inputs = self.extractor(inputs).patches
-        tokens = generate(self._writer, inputs, labels, decoding).tokens[0].tolist()
+
+        def follow_token(token: torch.Tensor) -> None:
+            if follow is not None and int(token):
+                follow(self.vocabulary.decode([0, int(token)]))
+
+        tokens = generate(self._writer, inputs, labels, decoding, follow=follow_token).tokens[0].tolist()
         return self.vocabulary.decode([0, *tokens])
 
     def report_of_images(self, paths: Sequence[Path], *, decoding: DecodingConfig | None = None) -> str:

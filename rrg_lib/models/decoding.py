@@ -9,6 +9,7 @@ leave it, and it stops as soon as no live hypothesis can still win.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -145,9 +146,14 @@ def _unfinished(finished: Tensor) -> Tensor | None:
 
 
 @torch.inference_mode()
-def greedy_search(generator: Captioner, state: CaptionerState, config: DecodingConfig | None = None) -> Hypotheses:
+def greedy_search(
+    generator: Captioner,
+    state: CaptionerState,
+    config: DecodingConfig | None = None,
+    follow: Callable[[Tensor], None] | None = None,
+) -> Hypotheses:
     """The likeliest token at every step; stops when every report has ended, and works on the unfinished alone once they
-    are few."""
+    are few. `follow` is told the token that each study has just got, (B,), 0 for those that have ended."""
     config = config or DecodingConfig(beam_size=1)
     device, batch = generator.device, state.batch
     tokens = torch.zeros(batch, config.max_length, dtype=torch.long, device=device)
@@ -165,6 +171,8 @@ def greedy_search(generator: Captioner, state: CaptionerState, config: DecodingC
         gained, last = _next_log_probs(logits, written, config).max(-1)  # (b, 1)
         last, gained = last.masked_fill(ended, END), gained.masked_fill(ended, 0.0)
         tokens[live, length], length = last[:, 0], length + 1
+        if follow is not None:
+            follow(tokens[:, length - 1])
         written = torch.cat([written, last[..., None]], -1)
         scores[live] += gained
         ended |= last == END
@@ -224,17 +232,24 @@ def generate(
     labels: Tensor | None = None,
     config: DecodingConfig | None = None,
     table: WordTable | None = None,
+    follow: Callable[[Tensor], None] | None = None,
 ) -> Hypotheses:
     """Reports for patches (B, S, d_vf) or views, in evaluation mode: greedy when the beam is 1, beam search otherwise.
     The generator's mode is put back. `labels` (B, 14) are for a memory gated by them; where they come from is the
     caller's to say (`labels_at_test` is not read here). `table` is the generator's `word_table`, given to all batches
-    that are written with the same weights."""
+    that are written with the same weights. `follow` sees a greedy report as it is written (`greedy_search`); a beam
+    knows its words only at the end, and calls it then, a token at a time."""
     config = config or DecodingConfig()
     training = generator.training
     generator.eval()
     try:
         with torch.inference_mode():
             state = generator.start(inputs, labels, max_length=config.max_length, table=table)
-            return (greedy_search if config.beam_size == 1 else beam_search)(generator, state, config)
+            if config.beam_size == 1:
+                return greedy_search(generator, state, config, follow)
+            hypotheses = beam_search(generator, state, config)
+            for token in hypotheses.tokens.unbind(1)[: hypotheses.steps] if follow is not None else ():
+                follow(token)
+            return hypotheses
     finally:
         generator.train(training)
