@@ -229,6 +229,10 @@ _SMALL_MONITOR = {"BLEU-4": 1.0, "finding-F1": 1.0}
 #: sure: it names fewer findings than greedy search (chapter 03 writes both). Their validation scores are greedy, so are
 #: their reports; `--set decoding.beam_size=3` is as released.
 _GREEDY = {"beam_size": 1}
+#: The captioning code drops half of all words and outputs, at 512 units and 30 epochs. At a quarter of both its systems
+#: hardly look at the image: after a `ci` training ADAATT has a validation loss of 2.53 and names no finding, with a
+#: dropout of .1, which the Transformers have at every size, 2.18 and a finding-F1 of .23 (ST: 2.31 and 2.19).
+_DROPOUT = {"dropout": 0.1, "feature_dropout": 0.1}
 #: With the released decay the memory of a small model falls silent; `--set training.weight_decay_memory=5e-5` is as
 #: released.
 _AWAKE = {"weight_decay_memory": 0.0}
@@ -237,7 +241,7 @@ PROFILES = {
     "ci": Profile(
         "ci",
         _SMALL,
-        {"d_model": 128, "d_ff": 256, "layers": 1, "heads": 4, "feature_dropout": 0.1},
+        {"d_model": 128, "d_ff": 256, "layers": 1, "heads": 4} | _DROPOUT,
         {"slots": 128, "top_k": 16, "image_dim": 256, "text_dim": 128},
         {"epochs": 4, "lr": 3e-3, "schedule": "cosine", "warmup_steps": 100, "monitor": _SMALL_MONITOR} | _AWAKE,
         _GREEDY,
@@ -245,7 +249,7 @@ PROFILES = {
     "laptop": Profile(
         "laptop",
         _SMALL,
-        {"d_model": 192, "d_ff": 384, "layers": 2, "heads": 6, "feature_dropout": 0.1},
+        {"d_model": 192, "d_ff": 384, "layers": 2, "heads": 6} | _DROPOUT,
         {"slots": 512, "top_k": 32, "image_dim": 256, "text_dim": 256},
         {"epochs": 12, "lr": 3e-3, "schedule": "cosine", "warmup_steps": 200, "monitor": _SMALL_MONITOR} | _AWAKE,
         _GREEDY,
