@@ -10,7 +10,9 @@ DATA_ROOT   ?=
 SEED        ?=
 CHAPTERS    ?=
 PRESETS     ?= base mem cmn
-# pip's torch for Linux is the CUDA build (some 5 GB). For a smaller one set TORCH_INDEX to the address of a package index with CPU-only wheels.
+# pip's torch for Linux is the CUDA build: 5.3 of the 7 GB. TORCH=cpu takes a smaller one from TORCH_INDEX, the address of a package index with CPU-only
+# wheels; PyTorch's page "Start locally" names its own.
+TORCH       ?=
 TORCH_INDEX ?=
 # newest: what pyproject.toml allows. locked: the versions this edition of the book was made with, each file's hash compared (locks/book.txt).
 EDITION     ?= newest
@@ -18,11 +20,15 @@ WORKERS     ?= 2
 RRG_HOME    ?= $(CURDIR)/build
 
 comma  := ,
+# To read and to run the chapters; and what tests, site and course need besides, installed when one of them is asked for.
+READ   := book,pretrained
 EXTRAS := book,test,pretrained,bert,site,course
 BIN    := $(VENV)/bin
 LOCK   := $(if $(filter locked,$(EDITION)),locks/book.txt)
 # The stamp's name holds a checksum of pyproject.toml, and of the lock: another list of dependencies is another stamp.
-STAMP  := $(VENV)/.installed-$(EDITION)-$(firstword $(shell cat pyproject.toml $(LOCK) | cksum))
+SUM    := $(EDITION)-$(firstword $(shell cat pyproject.toml $(LOCK) | cksum))
+STAMP  := $(VENV)/.installed-$(SUM)
+ALL    := $(VENV)/.installed-all-$(SUM)
 PIP    := "$(BIN)/python" -m pip install --disable-pip-version-check --progress-bar off --quiet
 # ruff gets the sources by name: the notebooks are checked against theirs, not linted again.
 LINTED := rrg_lib data tests tools site $(wildcard notebooks/*.py)
@@ -34,8 +40,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
-book assets notebooks results figures release chapters slow lab site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install demo lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book assets notebooks results figures release chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 # Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
 export OMP_WAIT_POLICY ?= passive
@@ -43,7 +49,7 @@ export OMP_WAIT_POLICY ?= passive
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH_INDEX=address EDITION=newest|locked"
+	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH=cpu TORCH_INDEX=address EDITION=newest|locked"
 
 # --- the environment ------------------------------------------------------------------------------------------------------------------------------
 install: $(STAMP) ## the virtual environment with everything installed (the other targets do this themselves)
@@ -52,23 +58,36 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: '$(PYTHON)' is missing or older than Python 3.11. Choose another: make PYTHON=python3.12 …" >&2; exit 1; }
 	@case "$(EDITION)" in newest|locked) ;; *) echo "make: EDITION is '$(EDITION)'; it can be newest or locked" >&2; exit 1;; esac
+	@case "$(TORCH)" in ""|cpu) ;; *) echo "make: TORCH is '$(TORCH)'; it can be cpu, or left out" >&2; exit 1;; esac
+	@test -z "$(TORCH)" || test -n "$(TORCH_INDEX)" || \
+		{ echo "make: TORCH=cpu needs the address of a package index with CPU-only wheels: make install TORCH=cpu TORCH_INDEX=address." \
+		       "PyTorch's page \"Start locally\" names its own under CPU" >&2; exit 1; }
 	@test -z "$(LOCK)" || test -z "$(TORCH_INDEX)" || \
 		{ echo "make: the lock names PyTorch's own files, so TORCH_INDEX can't be used with EDITION=locked; leave one of them out" >&2; exit 1; }
 	@test -x "$(BIN)/python" || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "make: '$(PYTHON)' cannot make virtual environments: its venv module is missing. On Debian and Ubuntu: sudo apt install python3-venv;" \
 		       "or choose another Python: make PYTHON=/path/to/python3 …" >&2; exit 1; }
-	@echo "installing into $(VENV): a few minutes and some 6 GB, once"
+	@echo "installing into $(VENV): a few minutes and some $(if $(TORCH),2,7) GB, once"
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv "$(VENV)"
 ifneq ($(LOCK),)
 	$(PIP) --require-hashes --requirement $(LOCK)
 	$(PIP) --no-deps --no-build-isolation --editable .
 else
-	$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(EXTRAS)]"
+	$(if $(TORCH),$(PIP) --index-url "$(TORCH_INDEX)" torch torchvision)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(READ)]"
 endif
 	@rm -f "$(VENV)"/.installed-*
 	@touch "$@"
 
-lock: $(STAMP) ## maintainers: write locks/book.txt, the versions that are installed here, with hashes; run `make test` first
+# The lock holds all of it: with EDITION=locked there is nothing to add.
+$(ALL): $(STAMP)
+ifeq ($(LOCK),)
+	@echo "installing what tests, site and course need besides: a minute and some 0.5 GB, once"
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") --editable ".[$(EXTRAS)]"
+endif
+	@touch "$@"
+
+lock: $(ALL) ## maintainers: write locks/book.txt, the versions that are installed here, with hashes; run `make test` first
 	$(PIP) --editable ".[lock]"
 	"$(BIN)/python" tools/lock.py $(subst $(comma), ,$(EXTRAS))
 
@@ -96,17 +115,20 @@ results: $(STAMP) ## maintainers: train and measure PRESETS in PROFILE (name it:
 figures: $(STAMP) ## draw the figures of the papers and of the book into figures/, with captions and provenance (from stored results; trains nothing)
 	"$(BIN)/python" tools/figures.py
 
+demo: $(STAMP) ## a small trained system writes the report of a drawn study, word by word, and draws a picture of both
+	"$(BIN)/rrg" demo
+
 lab: $(STAMP) ## open JupyterLab on the chapters
 	"$(BIN)/jupyter" lab notebooks
 
 # --- the site -------------------------------------------------------------------------------------------------------------------------------------
-release: $(STAMP) ## blank notebooks to learn from alone and an nbgrader course, into build/release (COURSE.md)
+release: $(ALL) ## blank notebooks to learn from alone and an nbgrader course, into build/release (COURSE.md)
 	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
 
-site: $(STAMP) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
+site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
 	"$(BIN)/python" tools/website.py build
 
-serve: $(STAMP) ## open the site in the browser (builds it when it is not there)
+serve: $(ALL) ## open the site in the browser (builds it when it is not there)
 	@test -f "$(RRG_HOME)/site/index.html" || "$(BIN)/python" tools/website.py build
 	"$(BIN)/python" tools/website.py serve
 
@@ -123,24 +145,24 @@ test: lint unit slow pairs chapters nbval site-test ## everything: lint, unit an
 
 test-fast: lint unit ## lint and unit tests: some four minutes on two cores
 
-lint: $(STAMP) ## ruff: rules and format
+lint: $(ALL) ## ruff: rules and format
 	"$(BIN)/ruff" check $(LINTED)
 	"$(BIN)/ruff" format --check $(LINTED)
 
-unit: $(STAMP) ## the fast tests
+unit: $(ALL) ## the fast tests
 	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope
 
-slow: $(STAMP) ## the tests that take minutes
+slow: $(ALL) ## the tests that take minutes
 	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "slow and not browser"
 
-pairs: $(STAMP) ## each chapter's source and committed notebook agree, cell by cell
+pairs: $(ALL) ## each chapter's source and committed notebook agree, cell by cell
 	"$(BIN)/python" tools/book.py check
 
 chapters: $(STAMP) ## run every chapter in the ci profile into build/check
 	$(call ASSETS,ci,iu_phantom)
 	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY)
 
-nbval: $(STAMP) ## compare the marked outputs of that run with the committed ones
+nbval: $(ALL) ## compare the marked outputs of that run with the committed ones
 	PYTHONPATH=tools "$(BIN)/python" -m pytest $(NBVAL) --recorded "$(RRG_HOME)/check" $(if $(CHAPTERS),$(CHAPTERS:%=notebooks/%*.ipynb),notebooks)
 
 clean: ## remove what was made, trained models included

@@ -66,9 +66,26 @@ def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
             cell.source = re.sub(
                 r"(?m)^(?=## (\d+)\.(\d+) )", lambda match: f"(section-{match[1]}-{match[2]})=\n", cell.source
             )
+        elif is_scaffolding(cell):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
     notebook.cells = with_hints(made, {exercise.id: exercise for exercise in exercises})
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return notebook, exercises
+
+
+def is_scaffolding(cell: NotebookNode) -> bool:
+    """Whether a code cell is what a reader of the page can skip: the parameters, the edition, a wall of imports."""
+    if cell.cell_type != "code" or "exercise" in cell.metadata:
+        return False
+    if "parameters" in cell.metadata.get("tags", []):
+        return True
+    try:
+        statements = ast.parse(cell.source).body
+    except SyntaxError:  # a magic
+        return False
+    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+    edition = "rrg_lib.book.edition" in cell.source
+    return bool(imports) and (edition or len(imports) == len(statements))
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
 #: image.
 FIRST, FIRST_BASELINES = ("base", "cmn", "xpronet", "mcsam", "cmn_pair"), ("a1", "b")
+#: The start page's picture, by the name that a chapter gives it.
+FIRST_FIGURE = '"00_report"'
 #: Figures of the papers that ours stand beside and that no trained run on this machine is needed for.
 DRAWN = (
     "cmn_table_2",
@@ -68,6 +70,7 @@ def write(
         "timings": timings_page(root),
         "cite": cite_page(root / "CITATION.cff"),
         "first_figure": first_figure(chapters, out),
+        "known": known(rows),
     }
     for name, text in parts.items():
         (out / f"{name}.md").write_text(text, encoding="utf-8")
@@ -217,15 +220,24 @@ def saved(drawn: Any, name: str, alt: str, words: str, out: Path) -> str:
 
 
 def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
-    """The first picture of the first chapter, with its words, for the start page."""
+    """The picture of the start page, with its words: a study and the report that was written of it, as a chapter draws
+    it."""
     for name in sorted(chapters):
         for cell in chapters[name].cells:
-            for output in cell.get("outputs", []):
-                if is_picture(output) and (png := output.data.get("image/png")):
-                    (out / "first.png").write_bytes(base64.b64decode(png))
-                    said = cell.metadata["mystnb"]
-                    return figure("/generated/first.png", said["image"]["alt"], said["figure"]["caption"])
-    raise SiteError("no chapter has a picture; run `make notebooks`")
+            drawn = [output.data["image/png"] for output in cell.get("outputs", []) if is_picture(output)]
+            if drawn and FIRST_FIGURE in cell.source:
+                (out / "first.png").write_bytes(base64.b64decode(drawn[0]))
+                words = cell.metadata["mystnb"]
+                return figure("/generated/first.png", words["image"]["alt"], words["figure"]["caption"])
+    raise SiteError(f"no chapter draws {FIRST_FIGURE}; run `make notebooks`")
+
+
+def known(rows: Sequence[LedgerRow]) -> str:
+    """How many of the claims got which verdict, as a sentence for the start page."""
+    claims = counts(rows)["claim"]
+    parts = [f"{claims[verdict]} {verdict.value}" for verdict in Verdict if claims[verdict]]
+    total, answers = sum(claims.values()), ", ".join(parts)
+    return f"Of {total} claims that the papers make: {answers} ([each with its reason](ledger.md)).\n"
 
 
 # --- exercises, equations ---------------------------------------------------------------------------------------------

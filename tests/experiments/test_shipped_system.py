@@ -40,7 +40,7 @@ def test_halving_keeps_the_scores_of_the_run():
 
 def test_without_its_files_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(shipped.resources, "files", lambda package: tmp_path)
-    with pytest.raises(CheckpointError, match="system.best.safetensors is not there.*pip install"):
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is not there.*pip install"):
         shipped.shipped_system()
 
 

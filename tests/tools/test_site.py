@@ -17,6 +17,10 @@ import website
 from places import ROOT
 from site_text import SiteError, figure, plain, table
 
+from rrg_lib.experiments.results import stored_results
+from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.verdicts import Verdict
+
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SEE = "Look. *What to see: the **red** line falls\nfor $x>0$.*"
 DRAW = 'figures.slot_scores(D, I, name="04_slot_scores")'
@@ -258,6 +262,35 @@ def test_a_site_is_replaced_whole_or_not_at_all(tmp_path, only_chapters, capfd):
 def test_serving_what_is_not_built_says_what_to_do(tmp_path, capsys):
     assert website.main(["serve", "--out", str(tmp_path)]) == 1
     assert "run: make site" in capsys.readouterr().err
+
+
+def test_imports_parameters_and_the_edition_are_folded_and_the_lesson_is_not(tmp_path):
+    """A cell that only imports is scaffolding; one that imports and does something is the lesson's, and so is what an
+    exercise asks."""
+    lesson = code("import numpy as np\n\nnp.eye(2)")
+    edition = code('from rrg_lib.book.edition import require\n\nrequire("0.1")  # silent')
+    given = code('DATASET = "iu_phantom"', tags=["parameters"])
+    asked = exercise(EXERCISE, SOLVED, "checks.top_k_read(top_k_read)")
+    page, _ = site_chapters.page(chapter(tmp_path, given, edition, lesson, *asked))
+    folded_away = [c.source for c in page.cells if "hide-input" in c.metadata.get("tags", [])]
+    assert folded_away[:3] == [IMPORTS, given.source, edition.source]  # after them, the folded solution
+    assert len(folded_away) == 4 and lesson.source not in folded_away
+
+
+def test_the_start_page_shows_the_study_with_its_report_and_what_is_known_of_the_claims(tmp_path):
+    one, two = 'drawn_studies(x, name="00_study")', 'shown.picture("CMN", "00_report")'
+    drawn, _ = site_chapters.page(chapter(tmp_path, text(SEE), code(one, 1), text(SEE), code(two, 1)))
+    assert "What to see: the **red** line" in site_pages.first_figure({"00": drawn}, tmp_path)
+    with pytest.raises(SiteError, match='no chapter draws "00_report"; run `make notebooks`'):
+        without, _ = site_chapters.page(chapter(tmp_path, text(SEE), code(one, 1)))
+        site_pages.first_figure({"00": without}, tmp_path)
+    rows = ledger(stored_results())
+    known = site_pages.known(rows)
+    claims = counts(rows)["claim"]
+    assert (
+        f"Of {sum(claims.values())} claims" in known
+        and f"{claims[Verdict.UNDECIDED]} {Verdict.UNDECIDED.value}" in known
+    )
 
 
 # --- pages made of data -----------------------------------------------------------------------------------------------
