@@ -170,21 +170,40 @@ def test_continuous_integration_runs_the_readmes_test_command():
     assert "secrets." not in workflow
 
 
-def test_the_readmes_results_are_the_stored_ones(monkeypatch):
+def test_the_results_of_the_pages_are_the_stored_ones(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import results
 
+    for path, text in results.pages().items():
+        page = path.read_text(encoding="utf-8")
+        assert text == page, "run: .venv/bin/python tools/results.py table"
+        assert (
+            results.with_block(page.replace("| a1:", "| better:"), page.partition(results.BEGIN)[2], path.name) != page
+        )
+        with pytest.raises(SystemExit, match=f"{path.name}: expected a block"):
+            results.with_block(page.replace(results.END, ""), "", path.name)
+
+
+def test_the_readme_is_one_screen_whose_links_lead_somewhere():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert results.with_table(readme) == readme, "run: .venv/bin/python tools/results.py table"
-    assert (
-        results.with_table(readme.replace("| b:", "| better:")) == readme
-    )  # the block is written anew, whatever stood there
+    assert len(readme.splitlines()) <= 75
+    assert [line for line in readme.splitlines() if len(line) > 160 and not line.startswith("|")] == []
+    links = re.findall(r"\]\(([^)#]+)\)", readme)
+    assert len(links) > 10 and [link for link in links if not (ROOT / link).exists()] == []
 
 
 # --- the guides -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "COURSE.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "COURSE.md",
+        *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    ],
+)
 def test_what_a_guide_names_is_there(name):
     """Files and folders of the repository in backticks, and headings of the same file that it links to."""
     guide = (ROOT / name).read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Measures trained systems and keeps what came out: trains presets in a profile, chooses their decoding on the
-validation studies, scores their test reports in every protocol, writes data/results and the README's table.
+validation studies, scores their test reports in every protocol, writes data/results and the tables of README and
+docs/results.md.
 
 python tools/results.py run --profile laptop base mem cmn
 python tools/results.py run --profile laptop xpronet --seed 7580 --set memory.gamma=13
@@ -26,23 +27,36 @@ from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.experiments.attention_results import label_kinds, measure_attention, store_attention
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
-from rrg_lib.experiments.results import differences, results_table, short_device, store_result, stored_results
+from rrg_lib.experiments.results import (
+    StoredResult,
+    differences,
+    results_table,
+    short_device,
+    store_result,
+    stored_results,
+)
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.replication.decision_rule import corrected
+from rrg_lib.replication.seed_scores import measured, order
 from rrg_lib.runtime.device import device_name
 from rrg_lib.runtime.workspace import workspace, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-README, RESULTS, ATTENTION, TWINS = (
+README, PAGE, RESULTS, ATTENTION, TWINS = (
     ROOT / "README.md",
+    ROOT / "docs" / "results.md",
     ROOT / "data" / "results",
     ROOT / "data" / "attention",
     ROOT / "data" / "twins",
 )
 #: What a memory gated by labels was told; the readings of other parts of the report are chapter 05's.
 KINDS_SHOWN = ("classifier", "none", "reference")
+#: The README's rows: systems (told a classifier's labels, if any) and reports that never look.
+FIRST, FIRST_BASELINES = ("base", "mem", "cmn", "xpronet"), ("a1", "c")
+FIRST_COLUMNS = ("BLEU-4", "CIDEr", FINDING_F1, "distinct", "length ratio", "seeds")
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
@@ -136,26 +150,68 @@ def twin(what: Experiment) -> list[Path]:
     return kept
 
 
-def block() -> str:
-    """The README's tables, between their marks, from what is stored: the main systems as tuned, then two scores of the
-    same weights in every protocol."""
+def tuned_results() -> list[StoredResult]:
+    """The presets' own results as tuned, which the tables show."""
     every = stored_results(protocol="tuned")
-    tuned_runs = [r for r in every if r.is_preset and r.labels_at_test in (None, *KINDS_SHOWN)]
-    lines = _rows(results_table(tuned_runs)) if tuned_runs else []
-    if tuned_runs:
-        ceiling = tuned_runs[0].evaluation.references_finding_f1
-        lines += [
-            "",
-            f"The references themselves have a finding-F1 of {ceiling:.3f}: what the labeler can see of them.",
-            "",
-            "The same weights, searched in three ways (BLEU-4 · finding-F1 · words of the reports / words of the "
-            "references):",
-            "",
-            *_rows(by_protocol()),
-            "",
-            a1s_lead(),
-        ]
+    return [r for r in every if r.is_preset and r.labels_at_test in (None, *KINDS_SHOWN)]
+
+
+def whole_block() -> str:
+    """The tables of docs/results.md, between their marks, from what is stored: the systems as tuned, then two scores of
+    the same weights in every protocol."""
+    tuned_runs = tuned_results()
+    ceiling = tuned_runs[0].evaluation.references_finding_f1
+    lines = [
+        *_rows(results_table(tuned_runs)),
+        "",
+        f"The references themselves have a finding-F1 of {ceiling:.3f}: what the labeler can see of them.",
+        "",
+        "The same weights, searched in three ways (BLEU-4 · finding-F1 · words of the reports / words of the "
+        "references):",
+        "",
+        *_rows(by_protocol()),
+        "",
+        a1s_lead(),
+    ]
     return "\n".join([BEGIN, *lines, END])
+
+
+def first_block() -> str:
+    """The README's six rows, between their marks, and what they say."""
+    tuned_runs = [r for r in tuned_results() if r.labels_at_test in (None, "classifier")]
+    table = results_table(tuned_runs)
+    systems = {r.system: r.experiment.preset for r in tuned_runs}
+    named = {preset: system for system, preset in systems.items()}
+    baselines = {row.name: f"{row.name}: {row.description}" for row in tuned_runs[0].evaluation.rows[1:]}
+    rows = table.loc[[*(named[p] for p in FIRST), *(baselines[b] for b in FIRST_BASELINES)], list(FIRST_COLUMNS)]
+    return "\n".join([BEGIN, *_rows(rows.rename(index=systems)), "", what_they_say(tuned_runs), END])
+
+
+def what_they_say(tuned_runs: Sequence[StoredResult]) -> str:
+    """The sentence under the README's rows: where the constant report stands, and which memories the rule tells apart
+    from BASE."""
+    a1 = next(row for row in tuned_runs[0].evaluation.rows if row.name == "a1").parts["all"].scores
+    behind, seeing = (
+        sum((r.evaluation.scores[score] < a1[score]) == below for r in tuned_runs)
+        for score, below in (("BLEU-4", True), (FINDING_F1, False))
+    )
+    others = ("mem", "cmn", "xpronet", "mcsam", "cmn_pair")
+    orders = {}
+    for score in ("BLEU-4", FINDING_F1):
+        ours = {
+            name: measured(tuned_runs, name, "iu_phantom", score, profile="laptop", protocol="tuned")
+            for name in ("base", *others)
+        }
+        orders |= {(name, score): order(ours[name], ours["base"]) for name in others if ours[name] and ours["base"]}
+    told = {pair: one.how for pair, one in corrected(orders).items()}
+    apart = [f"{name} {how} in {score}" for (name, score), how in told.items() if how in ("above", "below")]
+    rest = [how for how in told.values() if how not in ("above", "below")]
+    answers = ", ".join([*apart, *(f"{rest.count(how)} {how}" for how in dict.fromkeys(rest))])
+    return (
+        f"The constant report a1, which sees no image, is ahead of {behind} of {len(tuned_runs)} trainings in BLEU-4; "
+        f"{seeing} of them are ahead of it in finding-F1. Is a memory better than BASE? By the rule of chapter 10, of "
+        f"{len(told)} comparisons: {answers}."
+    )
 
 
 def by_protocol() -> pd.DataFrame:
@@ -215,13 +271,21 @@ def _rows(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def with_table(readme: str) -> str:
-    """The README with its table written anew."""
-    before, begin, rest = readme.partition(BEGIN)
+def with_block(text: str, block: str, name: str) -> str:
+    """A page with its tables written anew."""
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"README.md: expected a block from {BEGIN} to {END}")
-    return before + block() + after
+        raise SystemExit(f"{name}: expected a block from {BEGIN} to {END}")
+    return before + block + after
+
+
+def pages() -> dict[Path, str]:
+    """The pages that show results, as they should be."""
+    return {
+        path: with_block(path.read_text(encoding="utf-8"), block(), path.name)
+        for path, block in ((README, first_block), (PAGE, whole_block))
+    }
 
 
 def main() -> None:
@@ -244,7 +308,7 @@ def main() -> None:
             command.add_argument(
                 "--set", dest="settings", action="append", default=[], metavar="PART.FIELD=VALUE", help="of a sweep"
             )
-    commands.add_parser("table", help="write the README's table")
+    commands.add_parser("table", help="write the tables of README and docs/results.md")
     given = parser.parse_args()
     if given.command == "run":
         run(given.presets, given.profile, given.dataset, given.seed, given.settings)
@@ -259,9 +323,9 @@ def main() -> None:
             for preset in given.presets:
                 print(*twin(experiment(f"{given.dataset}/{preset}", given.profile, seed=seed)), sep="\n")
         return
-    text = with_table(README.read_text(encoding="utf-8"))
-    with written_whole(README) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    for path, text in pages().items():
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

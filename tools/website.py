@@ -80,12 +80,14 @@ def sphinx(source: Path, out: Path, doctrees: Path) -> None:
         raise SiteError("sphinx: the warnings above are errors; mend the page that each names")
 
 
-def build(notebooks: Path, out: Path, pages: Path) -> site_links.Report:
+def build(notebooks: Path, out: Path, pages: Path, guides: Path | None = None) -> site_links.Report:
     """The site in `out`, which is replaced when the new one is whole and checked, and stays as it was otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site-") as scratch:
         source, html = Path(scratch) / "source", Path(scratch) / "html"
         shutil.copytree(pages, source, ignore=shutil.ignore_patterns("__pycache__"))
+        if guides is not None:
+            shutil.copytree(guides, source / "guides")
         made, exercises = chapters(notebooks, source / "chapters")
         site_pages.write(source / "generated", exercises, made)
         site_api.write(source / "api")
@@ -139,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
             serve(args.out, args.port, browser=not args.no_browser)
             return 0
         start = time.perf_counter()
-        found = build(args.notebooks, args.out, args.pages)
+        found = build(args.notebooks, args.out, args.pages, ROOT / "docs")
         seconds = time.perf_counter() - start
         print(
             f"{found.pages} pages, {found.pictures} pictures, {found.links:,} links inside the site, all alive; "
