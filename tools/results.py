@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 
 import pandas as pd
 
@@ -57,6 +58,8 @@ KINDS_SHOWN = ("classifier", "none", "reference")
 #: The README's rows: systems (told a classifier's labels, if any) and reports that never look.
 FIRST, FIRST_BASELINES = ("base", "mem", "cmn", "xpronet"), ("a1", "c")
 FIRST_COLUMNS = ("BLEU-4", "CIDEr", FINDING_F1, "distinct", "length ratio", "seeds")
+#: Columns of a line of prose.
+WIDTH = 155
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
 
@@ -207,10 +210,11 @@ def what_they_say(tuned_runs: Sequence[StoredResult]) -> str:
     apart = [f"{name} {how} in {score}" for (name, score), how in told.items() if how in ("above", "below")]
     rest = [how for how in told.values() if how not in ("above", "below")]
     answers = ", ".join([*apart, *(f"{rest.count(how)} {how}" for how in dict.fromkeys(rest))])
-    return (
+    return fill(
         f"The constant report a1, which sees no image, is ahead of {behind} of {len(tuned_runs)} trainings in BLEU-4; "
         f"{seeing} of them are ahead of it in finding-F1. Is a memory better than BASE? By the rule of chapter 10, of "
-        f"{len(told)} comparisons: {answers}."
+        f"{len(told)} comparisons: {answers}.",
+        WIDTH,
     )
 
 
