@@ -1663,8 +1663,9 @@ leads = [looks - blind_ for looks, blind_ in pairs]
 ahead = sum(lead > 0 for lead in leads)
 say(
     *(
-        f"- {name}: F1 from **{t.smallest[1]:.3f}** to **{t.largest[1]:.3f}**, of the same reports. One choice alone moves it most where it is"
-        f" {' or '.join(c.replace('_', ' ') for c in most[name])}: by {' and '.join(f'{moves[name][c]:.3f}' for c in most[name])}."
+        f"- {name}: F1 from **{t.smallest[1]:.3f}** to **{t.largest[1]:.3f}**, of the same reports. The choices that move it most, each alone: "
+        + " and ".join(f"{c.replace('_', ' ')} (by {moves[name][c]:.3f})" for c in most[name])
+        + "."
         for name, t in by_convention.items()
     ),
     f"- BASE is above a1, which says the same of everybody, in {ahead} of {len(pairs)} conventions."

@@ -241,8 +241,8 @@ print(run_check("mimic_cxr_gains_most").why)
 # It would be true of the other memory. Such slips happen to everybody who writes a page under a deadline. A check that runs takes a minute to write.
 #
 # And the printed F1 of findings: by which convention? What the papers do not say, their own numbers say in part. If hits and mistakes were counted in
-# one (*micro*), F1 is the harmonic mean of the printed precision $P$ and recall $R$. If F1 was averaged over labels (*macro*, *weighted*) or studies
-# (*example*), it can only lie at or below that:
+# one (*micro*), F1 is the harmonic mean of the printed precision $P$ and recall $R$. If all three were averaged over the same labels (*macro*,
+# *weighted*) or studies (*example*), F1 can only lie at or below that:
 #
 # > $\text{F1}_{\text{micro}}=\dfrac{2PR}{P+R}\qquad \overline{\text{F1}}\;\le\;\dfrac{2\,\overline P\,\overline R}{\overline P+\overline R}$
 #
@@ -255,11 +255,13 @@ print(pd.DataFrame(counted, columns=header).to_string(index=False))
 # %%
 not_micro = [row for row in printed_f1() if not row.possible["micro"]]
 silent = [
-    name.replace("_", " ") for name in CONVENTION if all("not said" in row.convention[name] for row in printed_f1())
+    name.replace("_", " ")
+    for name in CONVENTION
+    if all(row.convention[name].startswith("not said") for row in printed_f1())
 ]
 display(
     say(
-        "Of {n} printed F1, {k} cannot be micro, whatever the labeler was. Which of the means they are, the numbers do not say. In no paper is it said: "
+        "Of {n} printed F1, {k} cannot be micro, whatever the labeler was. Which of the means they are, the numbers do not say. No paper says its choice of: "
         "{silent}.",
         n=len(printed_f1()),
         k=len(not_micro),
