@@ -177,7 +177,8 @@ def _package() -> Any:
                 'pip install "rrg-book[radeval]"'
             ) from error
         raise ExternalMetricError(
-            f"the package radeval is installed but cannot be imported ({error}); {_VERSIONS}"
+            f"the package radeval is installed but cannot be imported ({error}). Install it with what it needs: pip "
+            f'install "rrg-book[radeval]"; {_VERSIONS}'
         ) from error
     except AttributeError as error:
         raise ExternalMetricError(f"the package radeval has no RadEval in it; {_VERSIONS}") from error

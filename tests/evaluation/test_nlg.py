@@ -227,6 +227,8 @@ def test_a_silent_java_is_given_up(monkeypatch, tmp_path):
         process.score(["a"], ["a"])
     assert time.monotonic() - begun < 50
     assert not process.alive
+    with pytest.raises(JavaError, match="did not answer"):  # whoever waited meanwhile is told why, not of a kill
+        process.score(["b"], ["b"])
 
 
 @pytest.mark.parametrize(
