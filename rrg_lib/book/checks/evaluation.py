@@ -814,17 +814,16 @@ def largest_move(answer: Callable[[pd.DataFrame, str], float], *, other: int = 0
             alike = table.groupby([c for c in CHOICES if c != choice])["f1"]
             moves, within = alike.max() - alike.min(), table.groupby(choice)["f1"]
             slips = {
-                "that is the whole spread: compare only rows that are alike in all other choices": table["f1"].max()
-                - table["f1"].min(),
+                "you compare rows that differ in other choices too: those of a group must be alike in all *others*": [
+                    table["f1"].max() - table["f1"].min(),
+                    (within.max() - within.min()).max(),
+                ],
                 "you compare the means of the choice's values: two rows that differ in it alone, pair by pair": (
                     within.mean().max() - within.mean().min()
                 ),
                 "you compare the best rows of the choice's values, which differ in other choices too": (
                     within.max().max() - within.max().min()
                 ),
-                "you grouped by the choice itself: the rows of a group must be alike in all *others*": (
-                    within.max() - within.min()
-                ).max(),
                 "that is the mean of the groups' differences: the largest is asked for": moves.mean(),
                 "that is the smallest of the groups' differences: the largest is asked for": moves.min(),
                 "that is a standard deviation: a difference is asked for, largest less smallest": [
