@@ -26,7 +26,7 @@
 # **Before this:** chapter 01 (the reports and their habits). Chapters 03 and 04 make the systems that are judged here; you can read this one
 # without them.
 #
-# **Minutes.** Reading 75, exercises 75. Running takes two minutes or so on two CPU cores once the systems are trained; METEOR takes a good part.
+# **Minutes.** Reading 75, exercises 85. Running takes two minutes or so on two CPU cores once the systems are trained; METEOR takes a good part.
 #
 # **The images are drawn**, by the library, from the expert codes of real reports. Scores of systems that look at drawn images are not
 # comparable with published scores. Section 9.16 says which numbers of this page are.
@@ -58,6 +58,7 @@ from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.evaluation.attention import SHARED_SLOTS, box_summary, box_table
 from rrg_lib.evaluation.baselines import Task, baseline_hypotheses, constant_bleu
 from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, finding_f1
+from rrg_lib.evaluation.conventions import CHOICES, convention_table
 from rrg_lib.evaluation.efficacy import AGAINST, ATTRIBUTES, efficacy_key
 from rrg_lib.evaluation.labeler_audit import audit_labeler, explained
 from rrg_lib.evaluation.nlg import METRICS, nlg_scores
@@ -1582,7 +1583,104 @@ of_systems = lead_parts[lead_parts["searched"] == "tuned"].groupby("system", sor
 of_systems[["length ratio", "lead of a1", "length", "habit", "looking"]].mean().round(3) if len(lead_parts) else None
 
 # %% [markdown]
-# ## 9.17 An error gallery
+# ## 9.17 One set of reports, every convention
+#
+# The tables print clinical scores, too. Can a clinical F1 be held against another? Section 9.10 had three choices to name. There are five, and papers
+# seldom name them all:
+#
+# | choice | its values here |
+# |---|---|
+# | the **labeler** | `rules-1` · `keywords-0`, which knows no doubt |
+# | what **uncertain** counts as | negative · positive · ignored: that label of that study is not counted |
+# | the **average** | *micro*: the hits and mistakes of all in one · *macro*: the mean of the labels' own F1 · *example*: the mean of the studies' own F1 |
+# | the **label set** | CheXpert-14 · CheXpert-13 · CheXpert-5, the five of its contest · drawn-13 |
+# | an **empty row**, a label or a study in which there is nothing to find | left out · counts 0 · counts 1 |
+#
+# Each value is somebody's choice. So we send one set of reports through all of them, held against the same labeler's labels of the references. BASE's
+# reports come from its first longer run in `data/results`, where there is one; a1 never looked. `rrg score --conventions FILE` makes the same table of
+# any reports.
+
+# %%
+longer_base = next((r for r in longer["tuned"] if r.experiment.preset == "base"), None)
+one_set = {"BASE": longer_base.reports(vocabulary) if longer_base else written["BASE"], "a1": blind["a1"]}
+as_written = [study.report for study in studies["test"]]
+by_convention = {
+    name: convention_table([reports[i] for i in references], as_written) for name, reports in one_set.items()
+}
+pd.set_option("display.max_colwidth", None)
+pd.DataFrame(
+    [
+        [name, which, f"{value:.3f}", str(convention)]
+        for name, table in by_convention.items()
+        for which, (convention, value) in (("smallest", table.smallest), ("largest", table.largest))
+    ],
+    columns=["reports", "F1", "value", "counted by"],
+)
+
+# %% [markdown]
+# *What to see: a cell is one way to count, and a panel has the same reports in every cell. Go along a row: only the average and the rule for empty rows
+# change. Go down a column: the label set, the labeler, the doubt. The last column pays for silence: a study in which neither side has a finding counts 1.*
+
+# %%
+figures.conventions({name: table.table(whole=True) for name, table in by_convention.items()}, name="09_conventions")
+
+# %% [markdown]
+# Which of the five choices is it? `table(whole=True)` has a row for each combination of choices. (Where one does not matter, as doubt to `keywords-0` or
+# empty rows to micro, the same F1 stands beside each of its values.)
+#
+# **Exercise 9.9** (8 min). For one choice, find the largest difference between two rows that differ in it **alone**.
+
+
+# %% exercise="9.9" level="implement"
+def largest_move(table, choice):
+    """A row a convention: columns CHOICES and "f1"; one of CHOICES -> the largest difference of f1 between rows that are alike in all other choices"""
+    ### BEGIN SOLUTION
+    others = [other for other in CHOICES if other != choice]
+    f1 = table.groupby(others)["f1"]
+    return (f1.max() - f1.min()).max()
+    ### END SOLUTION
+
+
+# %% exercise="9.9" points=8
+checks.largest_move(largest_move)
+
+# %%
+moves = {
+    name: {choice: largest_move(table.table(whole=True), choice) for choice in CHOICES}
+    for name, table in by_convention.items()
+}
+assert all(
+    math.isclose(moves[name][choice], moved)
+    for name, t in by_convention.items()
+    for choice, moved in t.moved_by().items()
+)
+pd.DataFrame(moves).rename(index=lambda choice: choice.replace("_", " ")).round(3)
+
+# %%
+most = {name: sorted(CHOICES, key=of.get, reverse=True)[:2] for name, of in moves.items()}
+pairs = [(f1, by_convention["a1"].f1[convention]) for convention, f1 in by_convention["BASE"].f1.items()]
+leads = [looks - blind_ for looks, blind_ in pairs]
+ahead = sum(lead > 0 for lead in leads)
+say(
+    *(
+        f"- {name}: F1 from **{t.smallest[1]:.3f}** to **{t.largest[1]:.3f}**, of the same reports. The choices that move it most, each alone: "
+        + " and ".join(f"{c.replace('_', ' ')} (by {moves[name][c]:.3f})" for c in most[name])
+        + "."
+        for name, t in by_convention.items()
+    ),
+    f"- BASE is above a1, which says the same of everybody, in {ahead} of {len(pairs)} conventions."
+    + (
+        " Their order does not hang on the counting; how far they are apart does:"
+        if ahead == len(pairs)
+        else " Their order, too, hangs on the counting, and so does how far they are apart:"
+    )
+    + f" from {min(leads):+.3f} to {max(leads):+.3f}.",
+    "\nThe largest moves do not add up: what a choice does depends on the others. A printed F1 without all five cannot be matched. Chapter 10 asks what"
+    " the papers' own precision and recall still tell of theirs.",
+)
+
+# %% [markdown]
+# ## 9.18 An error gallery
 #
 # Numbers say how often. Reading says what. First the findings of every report, sorted into four drawers:
 

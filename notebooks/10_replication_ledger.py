@@ -67,6 +67,7 @@ from rrg_lib.replication.exact_checks import (
 )
 from rrg_lib.replication.ledger import claim_rows, counts, value_rows
 from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables, shown_evidence
+from rrg_lib.replication.printed_conventions import CONVENTION, convention_columns, printed_f1, statement_lines
 from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
 from rrg_lib.replication.verdicts import DRAWN, Verdict
@@ -238,6 +239,39 @@ print(run_check("mimic_cxr_gains_most").why)
 
 # %% [markdown]
 # It would be true of the other memory. Such slips happen to everybody who writes a page under a deadline. A check that runs takes a minute to write.
+#
+# And the printed F1 of findings: by which convention? What the papers do not say, their own numbers say in part. If hits and mistakes were counted in
+# one (*micro*), F1 is the harmonic mean of the printed precision $P$ and recall $R$. If all three were averaged over the same labels (*macro*,
+# *weighted*) or studies (*example*), F1 can only lie at or below that:
+#
+# > $\text{F1}_{\text{micro}}=\dfrac{2PR}{P+R}\qquad \overline{\text{F1}}\;\le\;\dfrac{2\,\overline P\,\overline R}{\overline P+\overline R}$
+#
+# *What to see: the column "F1 if micro" beside the printed F1, and the last column.*
+
+# %% tags=["nbval-check-output"]
+header, counted = convention_columns()
+print(pd.DataFrame(counted, columns=header).to_string(index=False))
+
+# %%
+not_micro = [row for row in printed_f1() if not row.possible["micro"]]
+silent = [
+    name.replace("_", " ")
+    for name in CONVENTION
+    if all(row.convention[name].startswith("not said") for row in printed_f1())
+]
+display(
+    say(
+        "Of {n} printed F1, {k} cannot be micro, whatever the labeler was. Which of the means they are, the numbers do not say. No paper says its choice of: "
+        "{silent}.",
+        n=len(printed_f1()),
+        k=len(not_micro),
+        silent=", ".join(silent),
+    )
+)
+Markdown("\n".join(statement_lines()))
+
+# %% [markdown]
+# Chapter 09 shows how far one set of reports travels under those choices. Nothing that is called *F1* can be matched before all five are said.
 #
 # ## 10.4 Counting parameters
 #

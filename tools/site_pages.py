@@ -24,6 +24,7 @@ from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, results_table, stored_results
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown
+from rrg_lib.replication.printed_conventions import READING, convention_columns, statement_lines
 from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
 from rrg_lib.replication.verdicts import Verdict
 
@@ -186,6 +187,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             )
         )
     index = [*main.index.names, *main.columns]
+    columns, counted = convention_columns()
     return "\n\n".join(
         (
             f"{len(values)} printed values and {len(claims)} claims, each with a verdict.",
@@ -210,6 +212,10 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
                 values,
                 "Every printed value",
             ),
+            "## Which convention a printed F1 can be",
+            READING,
+            table(columns, [[plain(c) for c in cells] for cells in counted], "Every printed F1 of findings"),
+            "\n".join(statement_lines()),
         )
     )
 

@@ -45,6 +45,10 @@ def score(
         bool, typer.Option("--common", help="Score the studies that all files have, where their ids differ.")
     ] = False,
     meteor: Annotated[bool, typer.Option(help="METEOR needs Java and about 20 seconds to start.")] = True,
+    radeval: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="Also this metric of RadEval (rrg radeval lists them). Repeatable."),
+    ] = None,
     baselines: Annotated[
         bool, typer.Option(help="Print the blind baselines where the studies are a split of IU X-Ray.")
     ] = True,
@@ -70,6 +74,8 @@ def score(
     if conventions and other:
         raise ConfigurationError(f"--conventions takes one file of predictions, not {predictions} and {other}")
     files = [path for path in (predictions, other) if path]
+    if conventions and radeval:
+        raise ConfigurationError("--conventions counts findings and takes no --radeval; give one of the two")
     if out and (taken := [path for path in (*files, references) if path and path.resolve() == out.resolve()]):
         raise ConfigurationError(f"--out {out}: would replace {taken[0]}, which is read. Choose another file")
     paired = _pairs(files, references, id_column, prediction, reference, cleaning, common)
@@ -89,6 +95,7 @@ def score(
             names=names,
             cleaning=cleaning,
             metrics=METRICS if meteor else WITHOUT_JAVA,
+            external=tuple(radeval or ()),
             baselines=baselines,
             seed=seed,
         )
@@ -97,6 +104,14 @@ def score(
     if out:
         write_result(out, **by_format)
         typer.echo(f"in {out}")
+
+
+@app.command("radeval")
+def radeval_metrics() -> None:
+    """List the metrics of RadEval that `rrg score --radeval` can add: what each needs and costs."""
+    from rrg_lib.evaluation.radeval import external_metrics_markdown
+
+    typer.echo(external_metrics_markdown())
 
 
 @app.command()

@@ -98,15 +98,17 @@ def _scores(
     return {metric.name: terms for metric in shown if (terms := scores.get(metric.name)) is not None}
 
 
-def comparison_markdown(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
-    """A table, a row a score."""
-    rows = [[c.score, str(c.a), str(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in comparisons]
+def comparison_markdown(names: tuple[str, str], comparisons: Sequence[Comparison], *, trained: bool = True) -> str:
+    """A table, a row a score. `trained`: the scores are of trainings, and say of how many; else of one file each."""
+    score = lambda of: str(of) if trained else f"{of.mean:.3f}"  # noqa: E731
+    other = "seeds than these" if trained else "trainings of these systems"
+    rows = [[c.score, score(c.a), score(c.b), f"{c.test.difference:+.3f}", f"{c.test.p:.4f}"] for c in comparisons]
     lines = markdown_table(["score", *names, "difference", "p"], rows)
     return "\n".join(
         [
             *lines,
             "",
             f"p: paired randomisation over studies, {comparisons[0].test.trials:,} trials; it says nothing of other "
-            f"seeds than these.",
+            f"{other}.",
         ]
     )

@@ -7,10 +7,11 @@ through all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,23 +90,26 @@ class ConventionTable:
         return f" (and {others} others)" if others else ""
 
     def moved_by(self) -> dict[str, float]:
-        """By choice, the largest difference between two conventions that differ in it alone. One to which a choice does
-        not matter (no doubt in keywords-0, no empty row in micro) stands beside every value of that choice."""
-        groups: dict[tuple, list[float]] = {}
-        for convention, value in self._defined():
-            of = asdict(convention)
-            any_value = {"uncertain": UNCERTAIN_AS, "empty_rows": EMPTY_ROWS}
-            for full in product(*(any_value[c] if of[c] == NO_MATTER else (of[c],) for c in CHOICES)):
-                for i, choice in enumerate(CHOICES):
-                    groups.setdefault((choice, *full[:i], *full[i + 1 :]), []).append(value)
-        largest = dict.fromkeys(CHOICES, 0.0)
-        for (choice, *_), values in groups.items():
-            largest[choice] = max(largest[choice], max(values) - min(values))
-        return largest
+        """By choice, the largest difference between two conventions that differ in it alone."""
+        whole, moved = self.table(whole=True), {}
+        for choice in CHOICES:
+            alike = whole.groupby([other for other in CHOICES if other != choice])["f1"]
+            moved[choice] = float((alike.max() - alike.min()).max())
+        return moved
 
-    def table(self) -> pd.DataFrame:
-        """A row a convention, its choices and F1."""
-        return pd.DataFrame([{**asdict(convention), "f1": value} for convention, value in self.f1.items()])
+    def table(self, *, whole: bool = False) -> pd.DataFrame:
+        """A row a convention, its choices and F1.
+
+        `whole`: a row for each combination of choices, so that a convention to which a choice does not matter (no doubt
+        in keywords-0, no empty row in micro) stands once beside each value of that choice.
+        """
+        rows = []
+        for convention, value in self.f1.items():
+            of = asdict(convention)
+            values = {"uncertain": UNCERTAIN_AS, "empty_rows": EMPTY_ROWS} if whole else {}
+            for full in product(*(values[c] if c in values and of[c] == NO_MATTER else (of[c],) for c in CHOICES)):
+                rows.append(dict(zip(CHOICES, full, strict=True)) | {"f1": value})
+        return pd.DataFrame(rows)
 
     def markdown(self, name: str = "the reports") -> str:
         (low, least), (high, most) = self.smallest, self.largest
@@ -162,14 +166,23 @@ def convention_table(predictions: Sequence[str], references: Sequence[str]) -> C
             f"{len(references)}"
         )
     rules, keywords = ReportLabeler(), KeywordLabeler()
+    readings = {
+        (rules.version, UNCERTAIN_AS): [_read(texts, partial(_rules, rules)) for texts in (predictions, references)],
+        (keywords.version, (NO_MATTER,)): [
+            _read(texts, partial(_keywords, keywords)) for texts in (predictions, references)
+        ],
+    }
     f1: dict[Convention, float] = {}
-    for name in SETS:
-        predicted, true = ([_rules(rules, text, name) for text in texts] for texts in (predictions, references))
-        for uncertain in UNCERTAIN_AS:
-            f1 |= _averaged(np.array(predicted), np.array(true), rules.version, uncertain, name)
-        predicted, true = ([_keywords(keywords, text, name) for text in texts] for texts in (predictions, references))
-        f1 |= _averaged(np.array(predicted), np.array(true), keywords.version, NO_MATTER, name)
+    for name, ((labeler, treatments), sides) in product(SETS, readings.items()):
+        for uncertain in treatments:
+            f1 |= _averaged(*(side[name] for side in sides), labeler, uncertain, name)
     return ConventionTable(f1, len(references), {each.version: each.hash for each in (rules, keywords)})
+
+
+def _read(texts: Sequence[str], label: Callable[[str], dict[str, list[float]]]) -> dict[str, np.ndarray]:
+    """(n, k) labels of the texts by label set; a text that stands there often is read once."""
+    read = {text: label(text) for text in dict.fromkeys(texts)}
+    return {name: np.array([read[text][name] for text in texts]) for name in SETS}
 
 
 def _averaged(
@@ -198,11 +211,10 @@ def _f1(counts: np.ndarray, rule: str) -> np.ndarray:
     return np.where(hit + missed > 0, f1, np.nan) if rule == "left out" else f1
 
 
-def _rules(labeler: ReportLabeler, text: str, name: str) -> list[float]:
-    if name == "drawn-13":
-        return list(labeler.drawn(text))
+def _rules(labeler: ReportLabeler, text: str) -> dict[str, list[float]]:
     labels = dict(zip(OBSERVATIONS, labeler.observations(text), strict=True))
-    return [labels[label] for label in SETS[name]]
+    labels |= dict(zip((("drawn", finding) for finding in DRAWN_FINDINGS), labeler.drawn(text), strict=True))
+    return _by_set(labels)
 
 
 @cache
@@ -216,10 +228,18 @@ def _observed() -> dict[str, str]:
     return observations
 
 
-def _keywords(labeler: KeywordLabeler, text: str, name: str) -> list[float]:
-    drawn = dict(zip(DRAWN_FINDINGS, labeler.label(text), strict=True))
-    if name == "drawn-13":
-        return list(map(float, drawn.values()))
+def _keywords(labeler: KeywordLabeler, text: str) -> dict[str, list[float]]:
+    drawn = dict(zip(DRAWN_FINDINGS, map(float, labeler.label(text)), strict=True))
     observations = {observation for finding, observation in _observed().items() if drawn[finding]}
     observations |= set() if observations or not any(c.isalnum() for c in text) else {"No Finding"}
-    return [float(label in observations) for label in SETS[name]]
+    labels = {label: float(label in observations) for label in OBSERVATIONS}
+    return _by_set(labels | {("drawn", finding): value for finding, value in drawn.items()})
+
+
+def _by_set(labels: dict[Any, float]) -> dict[str, list[float]]:
+    """Labels by label set; those of drawn findings stand under ("drawn", finding): some are called as an observation
+    is."""
+    return {
+        name: [labels[("drawn", label) if name == "drawn-13" else label] for label in wanted]
+        for name, wanted in SETS.items()
+    }

@@ -136,6 +136,7 @@ class MeteorProcess:
             raise JavaError(f"METEOR could not be started: {error}. {WHAT_TO_DO}") from error
         self._lock = threading.Lock()
         self._complaints: deque[str] = deque(maxlen=5)
+        self._overdue: list[float] = []  # the seconds that Java was killed after
         # An unread stderr fills its pipe and stops Java: it is drained, and its last lines kept for the error message.
         threading.Thread(
             target=lambda: self._complaints.extend(self._process.stderr), name="meteor-stderr", daemon=True
@@ -205,15 +206,16 @@ class MeteorProcess:
     def _deadline(self, seconds: float) -> Iterator[None]:
         """Kills Java when the block takes longer, which frees whoever waits for its answer; and on any failure (Ctrl-C
         too), since a process with an unread answer would give the next caller the wrong one."""
-        overdue = threading.Event()
-        timer = threading.Timer(seconds, lambda: (overdue.set(), self._process.kill()))
+        timer = threading.Timer(seconds, lambda: (self._overdue.append(seconds), self._process.kill()))
         timer.daemon = True
         timer.start()
         try:
             yield
         except (OSError, EOFError, ValueError) as error:
             self.close()
-            why = f"did not answer in {seconds:.0f} s" if overdue.is_set() else f"ended with {self._process.returncode}"
+            # whoever waited for another caller's answer is told of that one's deadline, not of the kill
+            late = f"did not answer in {self._overdue[0]:.0f} s" if self._overdue else None
+            why = late or f"ended with {self._process.returncode}"
             complaints = " ".join(" ".join(self._complaints).split())[-300:]
             raise JavaError(
                 f"METEOR's Java process {why}{': ' + complaints if complaints else ''}. Run the scoring again; the "

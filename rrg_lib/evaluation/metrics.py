@@ -15,6 +15,7 @@ metric was there lacks it, and shows a dash.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -266,10 +267,14 @@ class RougeL(_Coco):
 
 @register_metric
 class CIDEr(_Coco):
-    """Between 0 and 10; weighs n-grams by how rare they are in these references."""
+    """Between 0 and 10; weighs n-grams by how rare they are in these references. Where all references are alike no
+    n-gram is rarer than another and nothing weighs anything: it is not defined, NaN and without terms."""
 
     name, scorer = "CIDEr", Cider
     shown_in = USUAL | {"normal and abnormal"}
+
+    def score(self, pairs: Pairs) -> Score:
+        return super().score(pairs) if len(set(pairs.references)) > 1 else Score(math.nan)
 
 
 # --- of the findings, against the experts' codes ----------------------------------------------------------------------

@@ -58,7 +58,8 @@ def nlg_scores(
     order.
 
     Newlines and repeated blanks count as one blank. An empty hypothesis scores 0. CIDEr weighs n-grams by how rare they
-    are *in these references*, so its values compare only between systems scored on the same studies.
+    are *in these references*, so its values compare only between systems scored on the same studies; where all
+    references are alike it is not defined (NaN, without terms).
 
     Raises:
         UnknownNameError: a metric that is not of `METRICS`.

@@ -13,7 +13,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from rrg_lib.evaluation.clinical import LABEL_SETS, UNCERTAIN, clinical_scores
 from rrg_lib.evaluation.comparison import Comparison, comparison_markdown
 from rrg_lib.evaluation.meteor import require_java, warm_up
 from rrg_lib.evaluation.nlg import METRICS, MeteorError, nlg_scores
+from rrg_lib.evaluation.radeval import EXTERNAL_METRICS, ExternalScores, external_scores, require_external
 from rrg_lib.evaluation.report_files import ReportPairs
 from rrg_lib.evaluation.report_signs import signs, uncleaned
 from rrg_lib.evaluation.resampling import (
@@ -113,7 +114,7 @@ class ReportScores:
         provenance, systems = self.provenance, self.systems
         lines = [f"{provenance['studies']['n']} studies{self._split()}", ""]
         lines += [f"**Warning**: {warning}" for warning in self.warnings] + [""] * bool(self.warnings)
-        rows = [[name, *(_cell(s.scores[name], s.intervals.get(name)) for s in systems)] for name in self.names]
+        rows = [[n, *(_cell(s.scores.get(n, math.nan), s.intervals.get(n)) for s in systems)] for n in self.names]
         rows += [[name, *(_count(name, s.shape[name]) for s in systems)] for name in SHAPE]
         lines += markdown_table(["", *(s.name for s in systems)], rows)
         lines += ["", f"Findings of {systems[0].name} by label set, against the references' own labels:", ""]
@@ -127,7 +128,7 @@ class ReportScores:
         )
         if self.comparison:
             pair = systems[0].name, systems[1].name
-            lines += ["", comparison_markdown(pair, self.comparison)]
+            lines += ["", comparison_markdown(pair, self.comparison, trained=False)]
         lines += ["", *(f"- **{s.name}**: {s.description}" for s in systems if s.description)]
         lines += [f"- {metric} not computed: {why}" for metric, why in self.not_computed.items()]
         lines += [f"- {note}" for note in self.notes]
@@ -231,6 +232,7 @@ def score_reports(
     names: tuple[str, ...] = ("predictions",),
     cleaning: str = "r2gen",
     metrics: Sequence[str] = METRICS,
+    external: Sequence[str] = (),
     baselines: bool = True,
     seed: int = 0,
 ) -> ReportScores:
@@ -238,10 +240,13 @@ def score_reports(
 
     Where the studies are a split of IU X-Ray and the references its FINDINGS, the blind baselines stand beside them.
     METEOR is left out where no Java works, and the result says why; CIDEr where all references are alike, for which it
-    is not defined.
+    is not defined. `external` names metrics of RadEval (`EXTERNAL_METRICS`), which read the texts as given and are not
+    computed of baselines.
 
-    Raises `UnknownNameError` for a metric or cleaning, `ReportError` for two systems of other studies or references.
+    Raises `UnknownNameError` for a metric or cleaning, `ReportError` for two systems of other studies or references,
+    `ExternalMetricError` as `external_scores` does.
     """
+    require_external(external)
     judge = _Judge(pairs, cleaning, tuple(metrics), seed)
     warnings, notes = list(pairs.warnings), list(pairs.notes)
     given = [(names[0], pairs)]
@@ -257,7 +262,11 @@ def score_reports(
     for name, each in given:
         prefix = f"{name}: " if other is not None else ""
         warnings += [f"{prefix}{sign}" for sign in signs(each.predictions, each.references, judge.clean)]
+    beside = [_external_scores(each, external) for _, each in given] if external else []
     systems = [judge.scored(name, [each.predictions]) for name, each in given]
+    if beside:
+        systems = [_with_external(system, scores, seed) for system, scores in zip(systems, beside, strict=True)]
+        notes.append(_external_note(beside[0]))
     split = split_of(list(pairs.ids))
     if split is not None:
         warnings += _other_references(judge)
@@ -296,6 +305,32 @@ def score_reports(
             "scorers": {"pycocoevalcap": version("pycocoevalcap"), "METEOR": "1.5"},
             "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed},
         },
+    )
+
+
+def _external_scores(pairs: ReportPairs, metrics: Sequence[str]) -> ExternalScores:
+    sides = (dict(zip(pairs.ids, texts, strict=True)) for texts in (pairs.references, pairs.predictions))
+    return external_scores(*sides, metrics=metrics)
+
+
+def _with_external(system: SystemScores, external: ExternalScores, seed: int) -> SystemScores:
+    """The system with the scores of a foreign package beside ours; those that are sums over studies get an interval and
+    a paired test."""
+    intervals = {name: interval([terms], seed=seed) for name, terms in external.additive.items()}
+    return replace(
+        system,
+        scores={**system.scores, **external.corpus},
+        intervals={**system.intervals, **intervals},
+        terms=({**system.terms[0], **external.additive},),
+    )
+
+
+def _external_note(external: ExternalScores) -> str:
+    lower = [name for name in external.corpus if EXTERNAL_METRICS[name].lower_is_better]
+    return (
+        f"{', '.join(external.corpus)}: by RadEval {external.provenance['radeval']}, of the texts as given"
+        + (f"; lower is better: {', '.join(lower)}" if lower else "")
+        + "; not computed of baselines"
     )
 
 

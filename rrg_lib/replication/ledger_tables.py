@@ -22,6 +22,7 @@ from rrg_lib.replication.claim_measurements import PROFILE, Looked, Measurement
 from rrg_lib.replication.claims import MeasuredPairs, MeasuredTrend
 from rrg_lib.replication.exact_checks import Exact
 from rrg_lib.replication.ledger import ClaimRow, LedgerRow, ValueRow, counts
+from rrg_lib.replication.printed_conventions import conventions_markdown
 from rrg_lib.replication.seed_scores import Measured, released_and_printed
 from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.markdown import markdown_table
@@ -320,7 +321,8 @@ def record(row: LedgerRow) -> dict[str, Any]:
 
 
 def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None) -> str:
-    """The page: counts, the main table if it is given, every claim, then every printed value by paper and table."""
+    """The page: counts, the main table if it is given, every claim, every printed value by paper and table, and which
+    convention each printed F1 can be."""
     lines = ["# The ledger", "", *counts_markdown(rows), ""]
     lines += [
         "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not "
@@ -353,4 +355,5 @@ def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None)
             for r in (shown(row) for row in _values(rows) if (row.paper, row.where) == (paper, where))
         ]
         lines += [f"### {paper}, {where}", "", *markdown_table(columns, cells), ""]
+    lines += ["## Which convention a printed F1 can be", "", *conventions_markdown()]
     return "\n".join(lines).rstrip() + "\n"

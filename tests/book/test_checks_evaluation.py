@@ -14,6 +14,7 @@ from rrg_lib.book.checks import CheckError
 from rrg_lib.book.checks import evaluation as checks
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.evaluation.clinical import clinical_scores, counted, finding_f1
+from rrg_lib.evaluation.conventions import CHOICES
 from rrg_lib.evaluation.nlg import nlg_scores
 
 
@@ -204,6 +205,33 @@ def over_labels(how: str = "right"):
     return answer
 
 
+def move(how: str = "alone"):
+    """The answer to exercise 9.9, and the usual mistakes."""
+
+    def answer(table, choice):
+        f1, of_choice = table["f1"], table.groupby(choice)["f1"]
+        alike = table.groupby([c for c in CHOICES if c != choice])["f1"]
+        between = alike.max() - alike.min()
+        return {
+            "alone": between.max(),
+            "whole": f1.max() - f1.min(),
+            "means": of_choice.mean().max() - of_choice.mean().min(),
+            "best": of_choice.max().max() - of_choice.max().min(),
+            "itself": (of_choice.max() - of_choice.min()).max(),
+            "mean": between.mean(),
+            "smallest": between.min(),
+            "deviation": alike.std().max(),
+        }[how]
+
+    return answer
+
+
+def move_in_loops(table, choice):
+    rows = table.to_dict("records")
+    others = [c for c in CHOICES if c != choice]
+    return max(abs(a["f1"] - b["f1"]) for a in rows for b in rows if all(a[c] == b[c] for c in others))
+
+
 @pytest.mark.exercise("9", "right")
 @pytest.mark.parametrize(
     ("check", "answer"),
@@ -216,6 +244,8 @@ def over_labels(how: str = "right"):
         (checks.corpus_bleu, bleu()),
         (checks.bootstrap_interval, bootstrap()),
         (checks.micro_f1, f1("micro")),
+        (checks.largest_move, move()),
+        (checks.largest_move, move_in_loops),
     ],
 )
 def test_a_right_answer_passes(check, answer):
@@ -311,6 +341,14 @@ def test_a_right_answer_passes(check, answer):
         (checks.micro_f1, f1("double"), "over the *sum* of what each says"),
         (checks.micro_f1, f1("Jaccard"), "(Jaccard)"),
         (checks.micro_f1, f1("exact"), "everything is right"),
+        (checks.largest_move, move("whole"), "must be alike in all *others*"),
+        (checks.largest_move, move("means"), "the means of the choice's values"),
+        (checks.largest_move, move("best"), "the best rows"),
+        (checks.largest_move, move("itself"), "must be alike in all *others*"),
+        (checks.largest_move, move("mean"), "the mean of the groups' differences"),
+        (checks.largest_move, move("smallest"), "the smallest of the groups' differences"),
+        (checks.largest_move, move("deviation"), "a standard deviation"),
+        (checks.largest_move, lambda table, choice: "label_set", "return one number"),
     ],
 )
 def test_a_usual_mistake_gets_its_own_hint(check, answer, hint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import pytest
 from command_line import rrg
@@ -110,6 +111,17 @@ def test_conventions_are_shown_for_one_file(monkeypatch, capsys, tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 113
     code, _, err = rrg(monkeypatch, capsys, "score", path, path, "--conventions")
     assert (code, "--conventions takes one file" in err) == (2, True)
+
+
+def test_metrics_of_radeval_are_listed_and_a_missing_package_is_one_message(monkeypatch, capsys, tmp_path):
+    code, out, err = rrg(monkeypatch, capsys, "radeval")
+    assert (code, err) == (0, "") and "| RadCliQ " in out and "Not taken:" in out
+    monkeypatch.setitem(sys.modules, "radeval", None)
+    ours = table(tmp_path / "ours.csv", ("id", "prediction", "reference"), ROWS)
+    code, out, err = rrg(monkeypatch, capsys, "score", ours, *QUICK, "--radeval", "RadGraph F1")
+    assert (code, out) == (2, "") and 'pip install "rrg-book[radeval]"' in err
+    code, out, err = rrg(monkeypatch, capsys, "score", ours, *QUICK, "--radeval", "RadGraf")
+    assert (code, out) == (2, "") and "RadGraph F1" in err
 
 
 def test_a_rexrank_file_is_written_read_and_its_findings_scored(monkeypatch, capsys, tmp_path):

@@ -38,6 +38,8 @@ def test_a1_beats_random_reports_beyond_chance_and_two_random_ones_do_not_differ
     assert ask([one], [two])["ROUGE-L"].test.p > 0.05
     text = comparison_markdown(("a1", "c"), [*found.values()])
     assert f"| {bleu.a} " in text and f"{bleu.test.difference:+.3f}" in text and "10,000 trials" in text
+    of_files = comparison_markdown(("a1", "c"), [*found.values()], trained=False)
+    assert f"| {bleu.a.mean:.3f} " in of_files and "seed" not in of_files
 
 
 def test_other_studies_and_other_numbers_of_seeds_are_refused(task):

@@ -69,6 +69,17 @@ def test_sums_over_studies_give_the_corpus_scores_and_those_of_a_subset(pairs):
     assert math.isnan(scores.additive["BLEU-4"].value(np.zeros(20, dtype=bool)))
 
 
+def test_cider_is_not_defined_where_all_references_are_alike():
+    """Of one study, or of several with one text: each n-gram is in all of them and weighs nothing. Of two it is."""
+    same = "heart size is normal ."
+    for references in ({"a": same}, {"a": same, "b": same}):
+        scores = nlg_scores(references, references, metrics=["CIDEr", "ROUGE-L"], per_study=True)
+        assert math.isnan(scores.corpus["CIDEr"]) and scores.corpus["ROUGE-L"] == 1
+        assert "CIDEr" not in scores.additive and "CIDEr" not in scores.per_study
+    two = {"a": same, "b": "there is no pleural effusion seen ."}
+    assert nlg_scores(two, two, metrics=["CIDEr"]).corpus["CIDEr"] == pytest.approx(10)
+
+
 def test_bleu_by_hand():
     """4 of 5 words, 2 of 4 pairs, 1 of 3 triples; and two words for four cost exp(1 - 4/2)."""
     scores = nlg_scores(
@@ -216,6 +227,8 @@ def test_a_silent_java_is_given_up(monkeypatch, tmp_path):
         process.score(["a"], ["a"])
     assert time.monotonic() - begun < 50
     assert not process.alive
+    with pytest.raises(JavaError, match="did not answer"):  # whoever waited meanwhile is told why, not of a kill
+        process.score(["b"], ["b"])
 
 
 @pytest.mark.parametrize(

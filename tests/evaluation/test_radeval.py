@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from rrg_lib.errors import ReportError, UnknownNameError
-from rrg_lib.evaluation.radeval import EXTERNAL_METRICS, ExternalMetricError, external_scores
+from rrg_lib.evaluation import score_reports as reports_module
+from rrg_lib.evaluation.radeval import (
+    EXTERNAL_METRICS,
+    ExternalMetricError,
+    external_metrics_markdown,
+    external_scores,
+)
+from rrg_lib.evaluation.report_files import ReportPairs
+from rrg_lib.evaluation.score_reports import score_reports
+from rrg_lib.runtime.package_data import table
 
 REFERENCES = {"a": "no effusion .", "b": "small effusion .", "c": "clear lungs ."}
 HYPOTHESES = {"c": "clear lungs .", "a": "effusion .", "b": ""}
@@ -73,20 +84,67 @@ def test_two_scores_of_one_metric_cost_one_run(calls):
     assert scores.per_study == scores.additive == {} and len(calls) == 1
 
 
-def test_every_metric_of_the_issue_is_there():
-    assert {metric.key for metric in EXTERNAL_METRICS.values()} == {
-        "f1chexbert",
-        "radgraph",
-        "radcliq",
-        "ratescore",
-        "green",
+def test_every_metric_of_the_release_is_offered_or_the_reason_said():
+    """The sixteen of RadEval 2.2.1, as its registry names them, and three packages that were looked at."""
+    rows = table("external_metrics")
+    offered = {row["key"] for row in rows if not row["why_not"]}
+    assert offered == {
+        *("bleu", "rouge", "bertscore", "radeval_bertscore", "f1chexbert", "radgraph", "ratescore"),
+        *("radgraph_radcliq", "radcliq", "srrbert", "temporal", "green", "crimson"),
     }
+    assert {row["key"] or row["package"] for row in rows if row["why_not"]} == {
+        *("f1radbert_ct", "mammo_green", "radfact_ct", "gemascore", "cxrfescore", "crimson-score")
+    }
+    assert len({row["metric"] for row in rows}) == len(rows)
+    assert all(metric.needs and metric.corpus for metric in EXTERNAL_METRICS.values())
+    assert [name for name, metric in EXTERNAL_METRICS.items() if metric.lower_is_better] == ["RadCliQ"]
+
+
+def test_the_list_says_what_each_needs_and_costs_and_what_was_not_taken():
+    listed = external_metrics_markdown()
+    assert all(f"| {name} " in listed for name in EXTERNAL_METRICS)
+    line = next(line for line in listed.splitlines() if line.startswith("| CRIMSON "))
+    assert "medgemma-4b" in line and line.count("| – ") == 2  # its cost here was not measured by anybody
+    assert "- GEMA-Score (gemascore): version 0.1.1 loads its language model anew" in listed
+
+
+def test_scores_of_radeval_stand_beside_ours_with_their_intervals_and_paired_test(calls):
+    ids = tuple(REFERENCES)
+    systems = [
+        ReportPairs(ids, tuple(reports[i] for i in ids), tuple(REFERENCES.values()), (), ())
+        for reports in (HYPOTHESES, REFERENCES)
+    ]
+    scores = score_reports(
+        systems[0],
+        other=systems[1],
+        names=("ours", "theirs"),
+        metrics=["BLEU-1"],
+        external=["RadCliQ", "CheXbert F1 (5, micro)"],
+    )
+    ours, theirs = scores.systems
+    assert (ours.scores["RadCliQ"], theirs.scores["RadCliQ"]) == pytest.approx((5 / 9, 1))
+    assert ours.intervals["RadCliQ"].low < 5 / 9 < ours.intervals["RadCliQ"].high
+    assert ours.scores["CheXbert F1 (5, micro)"] == 0.6 and "CheXbert F1 (5, micro)" not in ours.intervals
+    pair = {c.score: c.test.difference for c in scores.comparison}
+    assert pair["RadCliQ"] == pytest.approx(5 / 9 - 1) and "CheXbert F1 (5, micro)" not in pair
+    said = scores.markdown()
+    assert "of the texts as given; lower is better: RadCliQ; not computed of baselines" in said
+    assert re.search(r"\| CheXbert F1 \(5, micro\) +\| 0\.600 ", said)
+    assert [call[3] for call in calls[:1]] == [["effusion .", "", "clear lungs ."]]  # the texts as given
+
+
+def test_a_missing_package_is_told_before_anything_is_scored(monkeypatch):
+    monkeypatch.setitem(sys.modules, "radeval", None)
+    monkeypatch.setattr(reports_module, "nlg_scores", lambda *_, **__: pytest.fail("scored before"))
+    pairs = ReportPairs(("a",), ("clear .",), ("clear lungs .",), (), ())
+    with pytest.raises(ExternalMetricError, match=r"not installed; run: pip install"):
+        score_reports(pairs, metrics=["BLEU-1"], external=["GREEN"])
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "radeval", None)  # as if it were not installed, whatever is
     with pytest.raises(
-        ExternalMetricError, match=r'CheXbert F1.*not installed; run: pip install "rrg-book\[radeval\]"'
+        ExternalMetricError, match=r'RadEval need.*not installed; run: pip install "rrg-book\[radeval\]"'
     ):
         external_scores(REFERENCES, HYPOTHESES, metrics=["RadGraph F1"])
 
@@ -103,6 +161,18 @@ def test_a_package_of_that_name_without_its_class_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "radeval", ModuleType("radeval"))
     with pytest.raises(ExternalMetricError, match=r"no RadEval in it.*version 2"):
         external_scores(REFERENCES, HYPOTHESES, metrics=["RadGraph F1"])
+
+
+def test_what_it_prints_and_turns_off_stays_with_it(monkeypatch, capsys):
+    def loud(*_):
+        warnings.filterwarnings("ignore")
+        print("downloading")
+        return {"ratescore": [0.5, 0.5, 0.5]}
+
+    monkeypatch.setitem(sys.modules, "radeval", stand_in(loud, []))
+    filters = list(warnings.filters)
+    external_scores(REFERENCES, HYPOTHESES, metrics=["RaTEScore"])
+    assert warnings.filters == filters and capsys.readouterr() == ("", "downloading\n")
 
 
 def unreachable(*_):

@@ -15,7 +15,7 @@ from rrg_lib.data.iu_xray import impressions, studies
 from rrg_lib.data.text.cleaning import clean_r2gen
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, RRGError, UnknownNameError
 from rrg_lib.evaluation import score_reports as module
-from rrg_lib.evaluation.conventions import CHOICES, Convention, convention_table
+from rrg_lib.evaluation.conventions import CHOICES, Convention, ConventionTable, convention_table
 from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA, nlg_scores
 from rrg_lib.evaluation.report_files import ReportPairs, joined, read_reports
 from rrg_lib.evaluation.report_signs import signs
@@ -468,6 +468,21 @@ def test_the_spread_names_its_ends_and_what_moves_it():
     assert f"{min(values):.3f} to {max(values):.3f}" in said
     assert f"smallest {min(values):.3f}: {table.smallest[0]}" in said
     assert len(table.to_json()["conventions"]) == len(table.table()) == 112
+    whole = table.table(whole=True).set_index([*CHOICES])["f1"]
+    assert len(whole) == 2 * 3 * 3 * 4 * 3 and whole.index.is_unique  # every combination of choices, once
+    of_keywords = table.f1[Convention("keywords-0", "–", "micro", "drawn-13", "–")]
+    assert set(whole["keywords-0", :, "micro", "drawn-13", :]) == {of_keywords}
+
+
+def test_what_moves_it_is_the_largest_difference_by_one_choice_alone():
+    """Two conventions that differ in the label set, and two in the average: .1 and .4, though .5 lies between ends."""
+    f1 = {
+        Convention("rules-1", "negative", "micro", "CheXpert-5", "–"): 0.1,
+        Convention("rules-1", "negative", "micro", "CheXpert-13", "–"): 0.2,
+        Convention("rules-1", "negative", "macro", "CheXpert-13", "counts 1"): 0.6,
+    }
+    moved = ConventionTable(f1, 3, {}).moved_by()
+    assert moved == pytest.approx({"labeler": 0, "uncertain": 0, "average": 0.4, "label_set": 0.1, "empty_rows": 0})
     with pytest.raises(ReportError, match=r"at least one, not 0 and 0"):
         convention_table([], [])
 

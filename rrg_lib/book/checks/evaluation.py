@@ -1,7 +1,7 @@
 """The checks of chapter 09's exercises. An answer is run on small texts and arrays of ours, compared with the library,
 then with the usual mistakes.
 
-Long because chapter 09 has eight exercises, and the usual mistakes of each are worked out beside it.
+Long because chapter 09 has nine exercises, and the usual mistakes of each are worked out beside it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rrg_lib.book.checks import CheckError, answered
 from rrg_lib.book.checks.comparing import NUMBER_TOLERANCE, compare_explanations, compare_number, explanation, number
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.evaluation.clinical import clinical_scores, finding_f1
+from rrg_lib.evaluation.conventions import AVERAGES, CHOICES, EMPTY_ROWS, SETS, UNCERTAIN_AS
 from rrg_lib.evaluation.nlg import nlg_scores
 from rrg_lib.evaluation.resampling import Additive, interval, ratio
 
@@ -794,3 +797,44 @@ def _reports(draw: random.Random, wanted: list[list[str]], looks: float, common:
         ]
         reports.append(" ".join(report))
     return reports
+
+
+# --- Exercise 9.9 -----------------------------------------------------------------------------------------------------
+
+
+def largest_move(answer: Callable[[pd.DataFrame, str], float], *, other: int = 0) -> None:
+    """`answer(table, choice)` is the largest difference of `f1` between rows of a table of conventions that differ in
+    `choice` alone."""
+    name = "largest_move"
+    for seed in (6, 7):
+        table = _conventions(random.Random(seed + 1000 * other))
+        for choice in CHOICES:
+            alike = table.groupby([c for c in CHOICES if c != choice])["f1"]
+            moves, within = alike.max() - alike.min(), table.groupby(choice)["f1"]
+            slips = {
+                "you compare rows that differ in other choices too: those of a group must be alike in all *others*": [
+                    table["f1"].max() - table["f1"].min(),
+                    (within.max() - within.min()).max(),
+                ],
+                "you compare the means of the choice's values: two rows that differ in it alone, pair by pair": (
+                    within.mean().max() - within.mean().min()
+                ),
+                "you compare the best rows of the choice's values, which differ in other choices too": (
+                    within.max().max() - within.max().min()
+                ),
+                "that is the mean of the groups' differences: the largest is asked for": moves.mean(),
+                "that is the smallest of the groups' differences: the largest is asked for": moves.min(),
+                "that is a standard deviation: a difference is asked for, largest less smallest": [
+                    alike.std().max(),
+                    alike.std(ddof=0).max(),
+                ],
+            }
+            result = number(name, answer, table.copy(), choice)
+            compare_number(name, result, moves.max(), slips, f"the largest difference by {choice!r} alone")
+
+
+def _conventions(draw: random.Random) -> pd.DataFrame:
+    """A row for each combination of choices, in any order, with an F1 drawn at random."""
+    values = ("rules-1", "keywords-0"), UNCERTAIN_AS, AVERAGES, tuple(SETS), EMPTY_ROWS
+    rows = [(*choices, draw.random()) for choices in product(*values)]
+    return pd.DataFrame(draw.sample(rows, len(rows)), columns=[*CHOICES, "f1"])

@@ -1,5 +1,5 @@
 """The figures of chapter 09: what BLEU rewards, how sure a score is, systems beside what never looks, findings one by
-one, labels and what they count, seeds, where systems look, who chose, one study."""
+one, labels and what they count, conventions, seeds, where systems look, who chose, one study."""
 
 from __future__ import annotations
 
@@ -374,6 +374,38 @@ def label_sets(negative: pd.DataFrame, positive: pd.DataFrame, name: Where = Non
     panel.set_ylim(len(negative) - 0.5, -0.5)
     panel.set(xlabel="micro-F1; uncertain counts as negative (filled), as positive (hollow)", xlim=(-0.03, 1.03))
     panel.legend(frameon=False, ncols=6, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+    return finish(figure, name)
+
+
+def conventions(tables: Mapping[str, pd.DataFrame], name: Where = None) -> Figure:
+    """Heat maps of clinical F1, a panel a set of reports, a cell a convention: rows are label set, labeler and what
+    uncertain counts as, columns the average and the rule for empty rows. Pale cells are small, dark ones large; each
+    has its number."""
+    figure, panels = new_figure(1, len(tables), width=4.9 * len(tables), height=5.2, sharey=True, squeeze=False)
+    for panel, (reports, table) in zip(panels[0], tables.items(), strict=True):
+        row = table["labeler"] + ", " + table["uncertain"]
+        row = row.where(table["labeler"] != "keywords-0", "keywords-0")
+        column = table["average"] + "\n" + table["empty_rows"].where(table["average"] != "micro", "")
+        f1 = table.assign(row=table["label_set"] + "  " + row, column=column).pivot_table(
+            index="row", columns="column", values="f1", sort=False, dropna=False
+        )
+        sns.heatmap(
+            f1,
+            vmin=0,
+            vmax=1,
+            cmap="Blues",
+            annot=True,
+            fmt=".2f",
+            annot_kws={"fontsize": 7.5},
+            linewidths=0.5,
+            cbar=False,
+            ax=panel,
+        )
+        block = len(f1) // table["label_set"].nunique()
+        panel.hlines(np.arange(block, len(f1), block), 0, f1.shape[1], color="black", linewidth=1)
+        panel.set(xlabel="", ylabel="", title=f"F1 of {reports}: {f1.min().min():.2f} to {f1.max().max():.2f}")
+        panel.tick_params(axis="x", rotation=0, labelsize=7.5, length=0)
+        panel.tick_params(axis="y", labelsize=7.5, length=0)
     return finish(figure, name)
 
 
