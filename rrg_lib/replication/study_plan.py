@@ -59,7 +59,7 @@ class StudyData:
 
 
 @dataclass(frozen=True)
-class Condition:
+class StudyCondition:
     """What all systems of one column learn from: the data by its name in the plan, settings in the form of `--set`,
     and for how many training studies. `cost` is what a run takes here beside the pilot's, for the estimate alone."""
 
@@ -106,7 +106,7 @@ class StudySystem:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyComparison:
     """Two systems that are held against each other in each of `conditions`; empty for all."""
 
     a: str
@@ -115,7 +115,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Pilot:
+class StudyPilot:
     """What a run was seen to take before the plan was made, for the estimate alone: seconds of processor time by
     system, and of `yardstick`, a small step of training, on the same machine; what the pilot was and what was cut
     because of it, in words."""
@@ -130,7 +130,7 @@ class Pilot:
 class StudyRun:
     """One training of a study and one way to score it: a condition, a system, a seed."""
 
-    condition: Condition
+    condition: StudyCondition
     system: StudySystem
     seed: int
     experiment: Experiment
@@ -164,10 +164,10 @@ class StudyPlan:
     grid: Grid
     metrics: tuple[str, ...]
     seeds: tuple[int, ...]
-    conditions: tuple[Condition, ...]
+    conditions: tuple[StudyCondition, ...]
     systems: tuple[StudySystem, ...]
-    comparisons: tuple[Comparison, ...]
-    pilot: Pilot
+    comparisons: tuple[StudyComparison, ...]
+    pilot: StudyPilot
     together: Literal["condition", "study"] = "condition"
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -204,7 +204,7 @@ class StudyPlan:
             }
         )
 
-    def experiment(self, condition: Condition, system: StudySystem, seed: int) -> Experiment:
+    def experiment(self, condition: StudyCondition, system: StudySystem, seed: int) -> Experiment:
         """What is trained. A memory of prototypes is as wide as the features that it is made of."""
         settings = [*condition.settings, *system.settings]
         if condition.studies is not None:
@@ -372,12 +372,12 @@ class _Reader:
             raise self.wrong(f"seeds has {max(values, key=values.count)} twice")
         return tuple(values)
 
-    def condition(self, name: str, data: Any, datasets: Mapping[str, StudyData]) -> Condition:
+    def condition(self, name: str, data: Any, datasets: Mapping[str, StudyData]) -> StudyCondition:
         where = f"conditions.{name}"
         entry = self.table(where, data, {"title": str, "data": str}, {"settings": list, "studies": int, "cost": float})
         if entry["data"] not in datasets:
             raise self.wrong(f"{where}: {UnknownNameError('data', entry['data'], datasets)}")
-        return Condition(
+        return StudyCondition(
             name,
             datasets[entry["data"]],
             entry["title"],
@@ -396,16 +396,18 @@ class _Reader:
         except UnknownNameError as error:
             raise self.wrong(f"{where}: {error}") from error
 
-    def comparison(self, data: Any) -> Comparison:
+    def comparison(self, data: Any) -> StudyComparison:
         entry = self.table("comparisons", data, {"a": str, "b": str}, {"conditions": list})
-        return Comparison(entry["a"], entry["b"], self.texts("comparisons.conditions", entry.get("conditions", [])))
+        return StudyComparison(
+            entry["a"], entry["b"], self.texts("comparisons.conditions", entry.get("conditions", []))
+        )
 
-    def pilot(self, data: dict[str, Any]) -> Pilot:
+    def pilot(self, data: dict[str, Any]) -> StudyPilot:
         entry = self.table("pilot", data, {"words": str, "cut": str, "yardstick": float, "seconds": dict}, {})
         for name, value in entry["seconds"].items():
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise self.wrong(f"pilot.seconds.{name} is {value!r}; expected seconds above 0")
-        return Pilot(entry["words"], entry["cut"], float(entry["yardstick"]), entry["seconds"])
+        return StudyPilot(entry["words"], entry["cut"], float(entry["yardstick"]), entry["seconds"])
 
     def check(self, plan: StudyPlan) -> None:
         """What one table says of another."""

@@ -95,10 +95,10 @@ class StudyReport:
                     "condition": condition,
                     "system": system,
                     "metric": metric,
-                    "mean": s.mean,
-                    "low": s.low,
-                    "high": s.high,
-                    "seeds": {str(seed): value for seed, value in s.scores.items()},
+                    "mean": _number(s.mean),
+                    "low": _number(s.low),
+                    "high": _number(s.high),
+                    "seeds": {str(seed): _number(value) for seed, value in s.scores.items()},
                 }
                 for (condition, system, metric), s in self.scores.items()
             ],
@@ -251,7 +251,8 @@ def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudySc
     terms = [study_terms(r, metric, plan.groups) for r in runs]
     weights = bootstrap_weights(len(terms[0]))
     drawn = np.mean([each.resampled(weights) for each in terms], axis=0)
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    defined = drawn[~np.isnan(drawn)]  # recall of a finding that no resample holds is not
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(defined) else (math.nan, math.nan)
     values = [each.value() for each in terms]
     by_seed = {r.study["seed"]: value for r, value in zip(runs, values, strict=True)}
     return StudyScore(by_seed, float(low), float(high), drawn, tuple(r.study["training"] for r in runs), len(terms[0]))
@@ -261,7 +262,9 @@ def _order(
     plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], condition: str, a: str, b: str, metric: str
 ) -> Order:
     one, other = scores[condition, a, metric], scores[condition, b, metric]
-    variance = float(np.nanvar(one.drawn - other.drawn, ddof=1))
+    apart = one.drawn - other.drawn
+    apart = apart[~np.isnan(apart)]
+    variance = float(np.var(apart, ddof=1)) if len(apart) > 1 else math.nan
     if set(one.training) & set(other.training):
         both = sorted(one.scores.keys() & other.scores.keys())
         each = pooled([[one.scores[seed] - other.scores[seed] for seed in both]], "differences of the same weights")

@@ -25,6 +25,7 @@ import torch
 from tqdm.auto import tqdm
 
 from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.evaluation.evaluate import evaluate_reports
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.evaluation.resampling import Additive
@@ -39,7 +40,7 @@ from rrg_lib.models.memory.lesion import lesioned, mean_answers
 from rrg_lib.replication.study_plan import StudyData, StudyPlan, StudyRun
 from rrg_lib.runtime.device import on_device
 from rrg_lib.runtime.worker_pool import cpus, in_order
-from rrg_lib.runtime.workspace import workspace, write_json
+from rrg_lib.runtime.workspace import locked, workspace, write_json
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
@@ -213,10 +214,11 @@ def train_and_score(plan: StudyPlan, runs: Sequence[StudyRun], folder: Path, dat
     """One training, gone on with where it was interrupted, its decoding chosen on the validation studies, and the
     results of `runs`, which share its weights; their names."""
     torch.set_num_threads(1)
-    made = _opened(runs[0], data_root)
-    _timed(made.folder, "training", made.train)
-    if plan.protocol == "tuned":
-        _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))
+    with locked(training_folder(runs[0])):  # another study may be training the same
+        made = _opened(runs[0], data_root)
+        _timed(made.folder, "training", made.train)
+        if plan.protocol == "tuned":
+            _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))
     generator = made.generator()
     for run in runs:
         started = time.process_time()
@@ -253,7 +255,10 @@ def scored(plan: StudyPlan, run: StudyRun, made: Run, generator: Captioner) -> d
     with on_device(generator):
         reports = write_reports(generator, batches, made.dataset.vocabulary, decoding, labels=labels)
     wanted = [metric for metric in plan.metrics if metric in WITHOUT_JAVA]
-    evaluation = made.evaluate("test", metrics=wanted, baselines=False, reports=reports)
+    studies = [made.dataset.study(i) for i in batches.indices]
+    evaluation = evaluate_reports(
+        reports, studies, made.dataset.vocabulary, metrics=wanted, baselines=False, name=run.name
+    )
     row = replace(evaluation.rows[0], efficacy={})
     kept = {name: terms for name, terms in evaluation.terms.items() if name in (*plan.metrics, FINDING_F1_MACRO)}
     weights = made.weights
