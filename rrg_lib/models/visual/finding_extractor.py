@@ -58,6 +58,7 @@ class PretrainingProfile:
 
 PRETRAINING = {
     "ci": PretrainingProfile(epochs=8),
+    "study": PretrainingProfile(epochs=20, learning_rate=3e-3),  # as laptop: studies look through the same weights
     "laptop": PretrainingProfile(epochs=20, learning_rate=3e-3),
     "gpu": PretrainingProfile(epochs=60),
 }
