@@ -45,6 +45,7 @@ def plan(
     ] = False,
 ) -> None:
     """Say what the study asks, which runs are missing, and what they take here: hours of a core, disk."""
+    from rrg_lib.performance.yardstick import yardstick
     from rrg_lib.replication.study_cost import study_cost
     from rrg_lib.replication.study_plan import study_plan
     from rrg_lib.replication.study_runs import missing_runs
@@ -59,7 +60,7 @@ def plan(
         for group in missing_runs(made, results):
             typer.echo(f"{group[0].experiment.hash}  {', '.join(run.name for run in group)}")
     else:
-        typer.echo(study_cost(made, results).markdown(jobs or cpus()))
+        typer.echo(study_cost(made, yardstick, results).markdown(jobs or cpus()))
 
 
 @study.command()

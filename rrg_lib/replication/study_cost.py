@@ -3,7 +3,7 @@ otherwise, and disk."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,8 +12,6 @@ import torch
 
 from rrg_lib.experiments.run_folders import RunFolder
 from rrg_lib.models.visual.extractor import EXTRACTORS
-from rrg_lib.performance.sizes import find_size
-from rrg_lib.performance.training_step import new_training_step
 from rrg_lib.replication.study_plan import StudyPlan, StudyRun
 from rrg_lib.replication.study_runs import missing_runs, study_results, training_folder
 from rrg_lib.runtime.markdown import markdown_table
@@ -22,28 +20,10 @@ from rrg_lib.runtime.markdown import markdown_table
 _STUDY, _NUMBER = 2 * 256 * 256, 2
 #: Views of a study, and how often a trained parameter is kept: the best ones, the last, and Adam's three moments.
 _VIEWS, _KEPT = 2, 5
-#: Steps of the yardstick: a few to warm up, then so many that are timed.
-_WARM, _STEPS = 5, 30
 #: What scoring takes of a run, where another run has trained.
 _SCORING_SHARE = 0.1
 #: Studies of a dataset whose plan says no count: IU X-Ray's.
 _STUDIES = 2_955
-
-
-def yardstick() -> float:
-    """Seconds of processor time of a small training step of BASE in this process, one thread: the median of 30. A
-    machine twice as fast has half of it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        step, seconds = new_training_step(find_size("small"), None), []
-        for _ in range(_WARM + _STEPS):
-            started = time.process_time()
-            step()
-            seconds.append(time.process_time() - started)
-        return median(seconds[_WARM:])
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -75,25 +55,28 @@ class StudyCost:
         return "\n".join(lines)
 
 
-def study_cost(plan: StudyPlan, folder: Path | None = None) -> StudyCost:
-    """What is missing and will take. Raises as `study_results`."""
+def study_cost(plan: StudyPlan, yardstick: Callable[[], float], folder: Path | None = None) -> StudyCost:
+    """What is missing and will take. `yardstick` measures how fast this machine is, where that is asked for
+    (`rrg_lib.performance.yardstick`). Raises as `study_results`."""
     seconds: dict[tuple[str, str], float] = {}
-    known: dict[tuple[str, str], list[float]] = {}
+    known: dict[tuple[str, str], list[dict[str, float]]] = {}
     for result in study_results(plan, folder).values():
         kept = result.study
-        known.setdefault((kept["condition"], kept["system"]), []).append(sum(kept["seconds"].values()))
+        known.setdefault((kept["condition"], kept["system"]), []).append(kept["seconds"])
     todo = missing_runs(plan, folder)
     factor = yardstick() / plan.pilot.yardstick if todo else 1.0
     measured = 0.0
     for group in todo:
         for i, run in enumerate(group):
             key = run.condition.name, run.system.name
+            # Of one training all but the first run are only scored; so is what another study has trained.
+            only_scored = i > 0 or RunFolder(training_folder(run), run.experiment).trained
             if key in known:
-                each = median(known[key])
+                each = median(took["scoring"] if only_scored else sum(took.values()) for took in known[key])
                 measured += each
-            else:  # of one training all but the first are only scored; so is what another study has trained
+            else:
                 each = plan.pilot.seconds[run.system.name] * run.condition.cost * factor
-                each *= _SCORING_SHARE if i or RunFolder(training_folder(run), run.experiment).trained else 1.0
+                each *= _SCORING_SHARE if only_scored else 1.0
             seconds[key] = seconds.get(key, 0.0) + each
     return StudyCost(len(plan.runs()), sum(map(len, todo)), seconds, measured, _disk(plan, todo) / 1e9)
 

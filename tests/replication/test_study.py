@@ -18,6 +18,7 @@ from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.evaluation.clinical import macro_f1_of_counts
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
 from rrg_lib.evaluation.resampling import Additive
+from rrg_lib.replication.study_cost import study_cost
 from rrg_lib.replication.study_plan import known_plans, parsed_plan, study_plan
 from rrg_lib.replication.study_report import study_report, study_terms, write_study_report
 from rrg_lib.replication.study_runs import missing_runs, result_name, run_study, study_results
@@ -211,6 +212,23 @@ def test_a_finished_study_makes_nothing_and_a_later_seed_runs_alone(whole):
     report = study_report(more, whole / "results")
     assert report.missing == 3 and report.earlier == {tiny().hash: 6}
     assert "its lists have grown since" in report.markdown()
+
+
+def test_a_cost_is_the_pilots_scaled_and_then_what_runs_took(whole, tmp_path, monkeypatch):
+    """The yardstick here is half of the pilot's, so its second becomes half of one; a lesion is only scored."""
+    monkeypatch.setenv("RRG_HOME", str(tmp_path))  # where nothing is trained
+    empty = study_cost(tiny(), lambda: 0.0025, tmp_path / "nothing")
+    assert empty.seconds == pytest.approx(
+        {("random", "base"): 1.0, ("random", "cmn"): 1.0, ("random", "lesion"): 0.1}, rel=1e-9
+    )
+    more = study_cost(tiny(("[1, 2]", "[1, 2, 3]")), lambda: 0.0025, whole / "results")
+    took = [
+        sum(r.study["seconds"].values()) for n, r in study_results(tiny(), whole / "results").items() if "base" in n
+    ]
+    assert (more.missing, more.runs) == (3, 9)
+    assert more.seconds["random", "base"] == pytest.approx(sum(took) / 2)
+    done = study_cost(tiny(), pytest.fail, whole / "results")  # nothing is missing: nothing is measured
+    assert done.missing == 0 and done.hours == 0
 
 
 def test_a_result_of_another_question_or_system_is_refused(whole):
