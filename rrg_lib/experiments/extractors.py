@@ -1,5 +1,5 @@
-"""The visual extractor of an experiment: which weights it begins with, trained on the findings first where none are
-there; what it sees of them; and the file that a run folder keeps it in."""
+"""The visual extractor of an experiment: which weights it begins with, trained on the findings, or on the words of the
+reports, first where none are there; what it sees of them; and the file that a run folder keeps it in."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rrg_lib.data.finding_labels import findings_of_dataset
 from rrg_lib.data.study import SPLITS, Split
 from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.experiments.presets import ExtractorConfig
+from rrg_lib.models.visual import report_words
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.feature_cache import cached_features
 from rrg_lib.models.visual.finding_extractor import (
@@ -28,13 +29,16 @@ from rrg_lib.models.visual.finding_extractor import (
     train_finding_extractor,
 )
 from rrg_lib.runtime import package_data
-from rrg_lib.runtime.workspace import workspace, written_whole
+from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.workspace import locked, workspace, written_whole
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
 
 #: What a run folder calls the extractor it looks through, and what judges images where that has learnt no findings.
 EXTRACTOR, CLASSIFIER = "extractor.safetensors", "classifier.safetensors"
+#: Profiles that look through the extractor of another one: a study's features are those of the stored results.
+_TRAINED_AS = {"study": "laptop"}
 
 
 def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
@@ -48,6 +52,7 @@ def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progre
 
     Raises `ConfigurationError` for a dataset without training or validation studies.
     """
+    profile = _TRAINED_AS.get(profile, profile)
     settings, parts = PRETRAINING[profile], {split: dataset.split_indices(split) for split in ("train", "val")}
     check_splits(dataset)
     labels = findings_of_dataset(dataset, [*parts["train"], *parts["val"]])
@@ -63,6 +68,39 @@ def finding_weights(name: str, dataset: PreparedDataset, profile: str, *, progre
             views["train"], drawn["train"], validation=(views["val"], drawn["val"]), profile=settings, progress=progress
         )
         model.save(path, {**profile_metadata(settings, seed=0), "dataset": dataset.hash, "labels": labels.source})
+    return path
+
+
+def report_weights(name: str, dataset: PreparedDataset, profile: str, *, progress: bool = True) -> Path:
+    """The weights of an extractor that learnt from the reports of this dataset's training studies alone, which words
+    each has (`report_words`); trained first when they are not there. The file holds no head, so that nobody takes it
+    for a classifier of findings.
+
+    Raises `ConfigurationError` for a dataset without training or validation studies, or whose reports share no words.
+    """
+    profile = _TRAINED_AS.get(profile, profile)
+    settings = PRETRAINING[profile]
+    check_splits(dataset)
+    reports = {split: [dataset.reference(i) for i in dataset.split_indices(split)] for split in ("train", "val")}
+    words = report_words.target_words(reports["train"])
+    recipe = content_hash([settings.recipe(name), words])[:6]
+    path = workspace() / "extractors" / f"{name}-reports-{profile}-{recipe}-{dataset.hash}.safetensors"
+    with locked(path.parent / f"{path.stem}-building"):
+        if not path.exists():
+            views = {split: dataset.views_array(dataset.split_indices(split)) for split in reports}
+            told = {split: report_words.word_indicators(texts, words) for split, texts in reports.items()}
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                start = FindingExtractor(name, words)
+            model = train_finding_extractor(
+                views["train"],
+                told["train"],
+                validation=(views["val"], told["val"]),
+                profile=settings,
+                start=start,
+                progress=progress,
+            )
+            keep_extractor(model.extractor, path)
     return path
 
 
@@ -96,10 +134,11 @@ def extractor_scores(path: Path, dataset: PreparedDataset, split: Split) -> dict
 def build_extractor(
     config: ExtractorConfig, dataset: PreparedDataset, profile: str, *, progress: bool = True
 ) -> VisualExtractor:
-    """The extractor of an experiment, one trained on findings included."""
-    if config.weights != "findings":
+    """The extractor of an experiment, one trained on findings or on reports included."""
+    trained = {"findings": finding_weights, "reports": report_weights}
+    if config.weights not in trained:
         return new_extractor(config.name, config.weights, frozen=config.frozen)
-    weights = finding_weights(config.name, dataset, profile, progress=progress)
+    weights = trained[config.weights](config.name, dataset, profile, progress=progress)
     return new_extractor(config.name, weights, frozen=config.frozen)
 
 
@@ -157,7 +196,7 @@ def kept_extractor(config: ExtractorConfig, folder: Path) -> VisualExtractor:
                 f"{error}. Expected the frozen extractor {config.name!r}; copy {EXTRACTOR} again from where the run "
                 f"was trained"
             ) from error
-    if config.weights == "findings":
+    if config.weights in ("findings", "reports"):
         raise CheckpointError(
             f"{path} is not there; expected the extractor {config.name!r} that the run looks through. Copy the whole "
             f"run folder from where it was trained"

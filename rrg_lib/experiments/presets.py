@@ -2,7 +2,7 @@
 
 `cmn` is the system as released, `cmn_as_printed` as its paper describes it. A profile changes sizes, schedule and
 search, never the mechanism: `gpu` is the published setting, `laptop` trains in ten minutes or twenty on two cores, `ci`
-in one.
+in one, and `study` in a few on a single core, so that many seeds can be had.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ DATASETS = ("iu_phantom", "phantom", "iu_xray", "mimic_cxr", "own")
 @dataclass(frozen=True)
 class ExtractorConfig:
     """Which visual extractor and where its weights come from: None random, "imagenet", "findings" (trained by the book
-    on the training studies' findings) or a safetensors file. A frozen one's patch features are computed once and
-    cached."""
+    on the training studies' findings), "reports" (on the words of their reports, and nothing else) or a safetensors
+    file. A frozen one's patch features are computed once and cached."""
 
     name: str = "resnet101"
     weights: str | None = "imagenet"
@@ -246,6 +246,14 @@ PROFILES = {
         {"epochs": 4, "lr": 3e-3, "schedule": "cosine", "warmup_steps": 100, "monitor": _SMALL_MONITOR} | _AWAKE,
         _GREEDY,
     ),
+    "study": Profile(
+        "study",
+        _SMALL,
+        {"d_model": 128, "d_ff": 256, "layers": 1, "heads": 4} | _DROPOUT,
+        {"slots": 256, "top_k": 16, "image_dim": 256, "text_dim": 128},
+        {"epochs": 8, "lr": 3e-3, "schedule": "cosine", "warmup_steps": 100, "monitor": _SMALL_MONITOR} | _AWAKE,
+        _GREEDY,
+    ),
     "laptop": Profile(
         "laptop",
         _SMALL,
@@ -260,7 +268,8 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides the numbers of a run, as data: written beside its results, and enough to repeat it."""
+    """Everything that decides the numbers of a run, as data: written beside its results, and enough to repeat it.
+    `studies` and `validation` limit these two splits to their first studies; None takes all."""
 
     dataset: str
     preset: str
@@ -272,6 +281,7 @@ class Experiment:
     decoding: DecodingConfig
     studies: int | None = None
     pair: PairConfig | None = None
+    validation: int | None = None
 
     @property
     def name(self) -> str:
@@ -305,6 +315,7 @@ class Experiment:
             training=training,
             decoding=DecodingConfig(**data["decoding"]),
             pair=PairConfig(**data["pair"]) if data.get("pair") else None,
+            validation=data.get("validation"),
         )
 
 
@@ -365,12 +376,12 @@ def _override(settings: Experiment, text: str) -> Experiment:
         value = value_text
     part = getattr(settings, _known("setting", part_name, parts))
     if not dot:
-        if part_name != "studies":
+        if part_name not in ("studies", "validation"):
             raise ConfigurationError(
                 f"{text!r}: {part_name} has fields; name one, for example "
                 f"{part_name}.{fields(part)[0].name if part else 'slots'}=…"
             )
-        return replace(settings, studies=value)
+        return replace(settings, **{part_name: value})
     if part is None:
         has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(settings, name))))
         raise ConfigurationError(f"{text!r}: the preset {settings.preset!r} has no {part_name}; it has {has}")

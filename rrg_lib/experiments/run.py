@@ -147,6 +147,8 @@ class Run(RunFolder):
         return self.labels.at_test(indices, decoding.labels_at_test) if self.labels else None
 
     def batches(self, split: Split, limit: int | None = None) -> StudyBatches:
+        """The studies of a split; of the validation studies those that the experiment looks at."""
+        limit = self.experiment.validation if split == "val" and limit is None else limit
         labels = self.labels.observations if self.labels else None
         return StudyBatches(
             self.dataset, self.dataset.split_indices(split)[:limit], self.inputs, labels, this_process()
@@ -184,7 +186,7 @@ class Run(RunFolder):
                 )
         if labels is not None and self.labels and self.labels.source == "expert":
             sentences.append(f"the memory's labels of the training studies are from {labels.source}")
-        missing = missing_scores(self.dataset, self.dataset.split_indices("val"))
+        missing = missing_scores(self.dataset, self.dataset.split_indices("val")[: self.experiment.validation])
         return (*sentences, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
     def train(self) -> TrainingResult:
@@ -200,15 +202,15 @@ class Run(RunFolder):
         if last.exists():
             check_same(last, load_tensors(last)[1], self.identity)
         self._describe()
+        generator = self.new_generator(prepared=not last.exists())  # first: it draws the weights, all else follows
+        studies, validation = self.batches("train", self.experiment.studies), self.batches("val")
         trainer = Trainer(
-            self.new_generator(prepared=not last.exists()),
-            self.batches("train", self.experiment.studies).loader(
-                training.batch_size, shuffle=True, **training.reading
-            ),
-            self.batches("val").loader(DECODE_BATCH),
+            generator,
+            studies.loader(training.batch_size, shuffle=True, **training.reading),
+            validation.loader(DECODE_BATCH),
             training,
             self.folder,
-            score=ValidationScores(self.batches("val"), self.labels_told(self.dataset.split_indices("val"), decoding)),
+            score=ValidationScores(validation, self.labels_told(validation.indices, decoding)),
             identity=self.identity,
             progress=self.progress,
         )

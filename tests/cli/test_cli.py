@@ -20,6 +20,22 @@ def test_every_command_explains_itself(monkeypatch, capsys, command):
     assert "Usage" in out
 
 
+@pytest.mark.parametrize("command", ["list", "plan", "run", "report"])
+def test_every_command_of_a_study_explains_itself(monkeypatch, capsys, command):
+    code, out, _ = rrg(monkeypatch, capsys, "study", command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_a_plan_is_listed_without_a_clock(monkeypatch, capsys, tmp_path):
+    """`--dry-run` names every run, those of one training in one line, and times nothing."""
+    monkeypatch.setenv("RRG_HOME", str(tmp_path))
+    code, out, _ = rrg(monkeypatch, capsys, "study", "plan", "where", "--dry-run")
+    assert code == 0
+    assert "reports-cmn-seed1, reports-cmn_lesion_image-seed1" in out
+    assert "hours" not in out and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -31,6 +47,8 @@ def test_every_command_explains_itself(monkeypatch, capsys, command):
         (("prepare", "phantom", "--max-rejected", "2"), "max_rejected is 2.0; expected a share"),
         (("doctor", "/nowhere/at/all"), "/nowhere/at/all: looked for annotation.json"),
         (("pretrain", "--profile", "big"), "unknown profile 'big'"),
+        (("study", "plan", "feature"), "unknown study 'feature'; nearest: features"),
+        (("study", "run", "nothing.toml"), "nothing.toml is not there"),
         (("generate", "iu_phantom/cmn"), "--study ID, or --image FILE"),
         (("evaluate", "iu_phantom/cmn"), "has not been trained.*rrg train iu_phantom/cmn"),
     ],

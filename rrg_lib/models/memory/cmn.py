@@ -8,6 +8,9 @@
 Paper, release and ours: the release asks once per head (8 heads, each its own top-K, d = d_k) and adds biases, an
 output projection and dropout on the weights. Eq. 14-15 feed r *instead of* the features; the release *adds* it. Both
 are here: `fusion`, `scale`. As released by default.
+
+Two options are ours and ask where a memory acts: `sides` "image" or "text" leaves the other modality as it is; `fusion`
+"linear" joins features and answer as XProNet does, x' = FCN([x ; r]), with nothing passing beside it.
 """
 
 from __future__ import annotations
@@ -20,21 +23,29 @@ from torch import Tensor, nn
 
 from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, check_top_k
+from rrg_lib.runtime.choices import check_choices
 
 
 @dataclass(frozen=True)
 class CMNConfig(MemoryConfig):
     """`shared`: one matrix asked by both modalities (CMN) or one for each (BASE+MEM). `fusion`: "add" as released,
-    "replace" as Eq. 14-15 print it. `scale`: Eq. 7's d is d_k ("head", as released) or d_model ("model", as
-    printed)."""
+    "replace" as Eq. 14-15 print it, "linear" (ours) as XProNet Eq. 14. `scale`: Eq. 7's d is d_k ("head", as released)
+    or d_model ("model", as printed). `sides` (ours): which modality's features the answers are joined to.
+
+    Raises `UnknownNameError` for an option that is none.
+    """
 
     kind: ClassVar[str] = "cmn"
     slots: int = 2048
     top_k: int = 32
     shared: bool = True
-    fusion: Literal["add", "replace"] = "add"
+    fusion: Literal["add", "replace", "linear"] = "add"
     scale: Literal["head", "model"] = "head"
     dropout: float = 0.1
+    sides: Literal["both", "image", "text"] = "both"
+
+    def __post_init__(self):
+        check_choices(self)
 
     def build(self, d_model: int, heads: int) -> CMNMemory:
         check_top_k(self.top_k, self.slots)
@@ -64,6 +75,9 @@ class CMNMemory(CrossModalMemory):
         # BASE+MEM was not released. Ours: two separate memories, nothing shared between the modalities.
         self.projections = nn.ModuleDict({m: MemoryProjections(d_model, heads, config.dropout) for m in modalities})
         self.scale_dim = d_model if config.scale == "model" else None
+        self.asking = ("image", "text") if config.sides == "both" else (config.sides,)
+        linear = self.asking if config.fusion == "linear" else ()
+        self.fusion = nn.ModuleDict({modality: nn.Linear(2 * d_model, d_model) for modality in linear})
 
     def _of(self, modality: Modality) -> str:
         return "shared" if self.config.shared else modality
@@ -79,6 +93,10 @@ class CMNMemory(CrossModalMemory):
         return self.projections[slots.owner].read(features, slots, self.config.top_k, self.scale_dim)
 
     def fuse(self, features: Tensor, response: Response, modality: Modality) -> Tensor:
-        """What encoder and decoder read (CMN Eq. 14-15): the answer instead of the features, as printed, or added to
-        them, as released."""
+        """What encoder and decoder read (CMN Eq. 14-15): the answer instead of the features, as printed, added to them,
+        as released, or a linear map of both; the features alone of a modality that does not ask."""
+        if modality not in self.asking:
+            return features
+        if self.config.fusion == "linear":
+            return self.fusion[modality](torch.cat([features, response.vectors], dim=-1))
         return features + response.vectors if self.config.fusion == "add" else response.vectors

@@ -25,7 +25,7 @@ With linear weights the scale of Eq. 10 cancels out: only its sign would matter.
 
 Three options are ours and take one suspect away each, to ask what XProNet loses to its baseline by: `residual` lets the
 features pass beside the fusion, x' = x + FCN([x ; r]), so that the patches keep what tells them apart; `gate` False
-opens every class to every study; `sides` "image" leaves the words alone.
+opens every class to every study; `sides` "image" leaves the words alone, "text" the patches.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class XProNetConfig(MemoryConfig):
     `prototypes`: a study of one class then has fewer to ask, and the rest of its gamma weigh 0.
 
     `residual`, `gate` and `sides` are ours, off as published: the features pass beside the fusion; every study asks all
-    classes (its labels then shape the contrastive loss alone); "image" asks the memory about patches only, and there is
-    no contrastive loss on the words then.
+    classes (its labels then shape the contrastive loss alone); "image" asks the memory about patches only, "text" about
+    words only, and there is no contrastive loss on the modality that does not ask.
 
     Raises `ConfigurationError` for an option that is none, or for a gamma, a size or a theta that cannot be.
     """
@@ -90,7 +90,7 @@ class XProNetConfig(MemoryConfig):
     text_encoder: str = "tfidf"
     residual: bool = False
     gate: bool = True
-    sides: Literal["both", "image"] = "both"
+    sides: Literal["both", "image", "text"] = "both"
 
     def __post_init__(self):
         check_choices(self)
@@ -140,7 +140,7 @@ class XProNetMemory(CrossModalMemory):
         self.projections = MemoryProjections(d_model, heads if c.heads == "multi" else 1, c.dropout)
         if c.heads == "single":
             self.projections.output = nn.Identity()
-        asking = ("image", "text") if c.sides == "both" else ("image",)
+        asking = ("image", "text") if c.sides == "both" else (c.sides,)
         self.fusion = nn.ModuleDict({modality: nn.Linear(2 * d_model, d_model) for modality in asking})
         if "text" in asking:
             nn.init.xavier_uniform_(
@@ -230,9 +230,10 @@ class XProNetMemory(CrossModalMemory):
             return {}
         c = self.config
         options = {"margin": c.margin, "theta": c.theta, "clamp": c.clamp}
-        losses = {
-            "contrastive_image": c.image_weight * multi_label_contrastive(masked_mean(image.vectors), labels, **options)
-        }
+        losses = {}
+        if "image" in self.fusion:
+            patches = masked_mean(image.vectors)
+            losses["contrastive_image"] = c.image_weight * multi_label_contrastive(patches, labels, **options)
         if "text" in self.fusion:
             words = masked_mean(text.vectors, None if c.padding else token_mask)
             losses["contrastive_text"] = c.text_weight * multi_label_contrastive(words, labels, **options)

@@ -58,6 +58,7 @@ class PretrainingProfile:
 
 PRETRAINING = {
     "ci": PretrainingProfile(epochs=8),
+    "study": PretrainingProfile(epochs=20, learning_rate=3e-3),  # as laptop: studies look through the same weights
     "laptop": PretrainingProfile(epochs=20, learning_rate=3e-3),
     "gpu": PretrainingProfile(epochs=60),
 }
@@ -149,8 +150,8 @@ def train_finding_extractor(
     start: FindingExtractor | None = None,
     progress: bool = True,
 ) -> FindingExtractor:
-    """A `FindingExtractor` trained on `views` (n, V, H, W) uint8 and `labels` (n, 13), thresholds chosen on
-    `validation`; a function of `seed`.
+    """A `FindingExtractor` trained on `views` (n, V, H, W) uint8 and `labels` (n, F), thresholds chosen on
+    `validation`; a function of `seed`. F is 13, or as many as `start` is to tell.
 
     Pictures are shifted, brightened and made noisier at random, never mirrored: the left must stay the left. `epochs`
     overrides the profile's. `start` is fine-tuned in place instead of a new small one; all pictures are held as it
@@ -159,10 +160,10 @@ def train_finding_extractor(
     Raises:
         ConfigurationError: numbers of studies or findings that do not agree.
     """
-    if len(views) != len(labels) or labels.shape[1] != len(DRAWN_FINDINGS):
+    told = len(start.findings if start else DRAWN_FINDINGS)
+    if len(views) != len(labels) or labels.shape[1] != told:
         raise ConfigurationError(
-            f"views {views.shape} and labels {labels.shape} do not agree: expected (n, V, H, W) and (n, "
-            f"{len(DRAWN_FINDINGS)})"
+            f"views {views.shape} and labels {labels.shape} do not agree: expected (n, V, H, W) and (n, {told})"
         )
     epochs = epochs or profile.epochs
     with torch.random.fork_rng(devices=[]):
@@ -178,7 +179,7 @@ def train_finding_extractor(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, profile.learning_rate, total_steps=steps, pct_start=0.2)
     weight = (
         (1 / targets.mean(dim=0).clamp(min=1 / len(targets))).sqrt().clamp(max=8)
-    )  # (13,): a rare finding counts more
+    )  # (F,): a rare finding counts more
     with tqdm(total=steps, desc="finding extractor", unit="step", disable=not progress) as bar:
         for _ in range(epochs):
             model.train()
@@ -187,7 +188,7 @@ def train_finding_extractor(
                 features = model.extractor.features(batch.flatten(0, 1), batch.shape[1])
                 both = torch.stack(
                     [model.pool(model.patch_logits(features)), model.mean_head(features.patches.mean(dim=1))]
-                )  # (2, B, 13)
+                )  # (2, B, F)
                 loss = F.binary_cross_entropy_with_logits(both, targets[chosen].expand_as(both), pos_weight=weight)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

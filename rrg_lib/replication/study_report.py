@@ -1,0 +1,314 @@
+"""What a study found: every comparison of its plan decided by the rule of `rrg_lib.replication.decision_rule`, with the
+scores beside it, as Markdown and JSON.
+
+The studies of a comparison are paired; the variance of seeds is pooled over the systems of one condition. Two systems
+of one training, one of them with a lesion, have their seeds paired as well: what varies is the difference from training
+to training, and nothing is pooled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from rrg_lib.data.study import DRAWN_FINDINGS
+from rrg_lib.errors import ConfigurationError
+from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
+from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, over_seeds, ratio
+from rrg_lib.replication.decision_rule import Arm, Order, Pool, corrected, judge, pooled
+from rrg_lib.replication.study_plan import RECALL, StudyPlan
+from rrg_lib.replication.study_runs import StudyResult, study_results
+from rrg_lib.runtime.markdown import markdown_table
+from rrg_lib.runtime.workspace import workspace, write_json, written_whole
+
+
+@dataclass(frozen=True)
+class StudyScore:
+    """A metric of one system under one condition: `scores` by seed, and of their mean the 95 % interval over
+    studies."""
+
+    scores: dict[int, float]
+    low: float
+    high: float
+    drawn: np.ndarray
+    training: tuple[str, ...]
+    studies: int
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.scores.values())
+
+
+@dataclass(frozen=True)
+class StudyVerdict:
+    """A comparison of the plan under one condition by one metric."""
+
+    condition: str
+    a: str
+    b: str
+    metric: str
+    order: Order
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """All scores, by (condition, system, metric), and all verdicts of the runs that are there."""
+
+    plan: StudyPlan
+    results: Mapping[str, StudyResult]
+    scores: Mapping[tuple[str, str, str], StudyScore]
+    verdicts: tuple[StudyVerdict, ...]
+
+    @property
+    def missing(self) -> int:
+        """Runs of the plan without a result."""
+        return len(self.plan.runs()) - len(self.results)
+
+    @property
+    def earlier(self) -> dict[str, int]:
+        """Hash of an earlier form of the plan -> how many results were made under it."""
+        made = [r.study["plan"] for r in self.results.values()]
+        return {one: made.count(one) for one in dict.fromkeys(made) if one != self.plan.hash}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the plan, the scores by seed, the verdicts with their numbers."""
+        plan = self.plan
+        return {
+            "study": plan.name,
+            "question": plan.question,
+            "declared": plan.declared,
+            "question_hash": plan.question_hash,
+            "plan_hash": plan.hash,
+            "deltas": plan.deltas,
+            "runs": len(plan.runs()),
+            "missing": self.missing,
+            "earlier_plans": self.earlier,
+            "seconds": _seconds(self.results.values()),
+            "scores": [
+                {
+                    "condition": condition,
+                    "system": system,
+                    "metric": metric,
+                    "mean": _number(s.mean),
+                    "low": _number(s.low),
+                    "high": _number(s.high),
+                    "seeds": {str(seed): _number(value) for seed, value in s.scores.items()},
+                }
+                for (condition, system, metric), s in self.scores.items()
+            ],
+            "verdicts": [
+                {
+                    "condition": v.condition,
+                    "a": v.a,
+                    "b": v.b,
+                    "metric": v.metric,
+                    "answer": v.order.answer,
+                    "difference": _number(v.order.difference),
+                    "margin": _number(v.order.margin),
+                    "p": _number(v.order.p),
+                    "p_delta": _number(v.order.p_delta),
+                    "delta": v.order.delta,
+                    "corrected_for": v.order.of,
+                    "seeds": v.order.seeds,
+                    "need": str(v.order.need) if v.order.need else None,
+                }
+                for v in self.verdicts
+            ],
+        }
+
+    def markdown(self) -> str:
+        """The question, what was run, a table of scores a condition, a table of verdicts a metric."""
+        plan, titles = self.plan, {s.name: s.title for s in self.plan.systems}
+        made = sorted(r.study["made"] for r in self.results.values())
+        lines = [f"# {plan.title}", "", *_paragraphs(plan.question), ""]
+        lines += [
+            f"Declared {plan.declared}, question {plan.question_hash}, plan {plan.hash}; profile {plan.profile}, "
+            f"decoding {plan.protocol}; seeds {', '.join(map(str, plan.seeds))}."
+        ]
+        if made:
+            spent = _seconds(self.results.values())
+            lines += [
+                f"{len(self.results)} of {len(plan.runs())} runs, {made[0]} to {made[-1]}, "
+                f"{sum(spent.values()) / 3600:.2f} hours of one core."
+            ]
+        if self.missing:
+            lines += [f"{self.missing} runs are missing: rrg study run {plan.name}"]
+        for one, count in self.earlier.items():
+            lines += [
+                f"{count} results were made under an earlier form of the plan ({one}): its lists have grown since, its "
+                f"question has not."
+            ]
+        lines += ["", f"Cut: {' '.join(plan.pilot.cut.split())}", ""]
+        for c in plan.conditions:
+            rows = [
+                [titles[s.name], *(self._cell(c.name, s.name, m) for m in plan.metrics), *self._seeds(c.name, s.name)]
+                for s in plan.systems
+                if (c.name, s.name, plan.metrics[0]) in self.scores
+            ]
+            if rows:
+                lines += [f"## {c.title}", "", *markdown_table(["system", *plan.metrics, "words", "seeds"], rows), ""]
+        lines += [
+            f"In brackets the {LEVEL:.0%} interval over studies of the mean over seeds.",
+            "",
+            "## Verdicts",
+            "",
+        ]
+        for metric in plan.metrics:
+            rows = [
+                [v.condition, f"{titles[v.a]} − {titles[v.b]}", str(v.order)]
+                for v in self.verdicts
+                if v.metric == metric
+            ]
+            if rows:
+                what = f"{metric}, the smallest difference that matters {plan.deltas[metric]:g}"
+                lines += [f"### {what}", "", *markdown_table(["condition", "difference", "verdict"], rows), ""]
+        lines += [
+            f"Comparisons of one metric are corrected together within the {plan.together} (Holm). Drawn studies: no "
+            f"replication."
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _cell(self, condition: str, system: str, metric: str) -> str:
+        s = self.scores[condition, system, metric]
+        return f"{s.mean:.3f} [{s.low:.3f}, {s.high:.3f}]"
+
+    def _seeds(self, condition: str, system: str) -> list[str]:
+        rows = [
+            r.evaluation.rows[0].parts["all"].length
+            for r in self.results.values()
+            if (r.study["condition"], r.study["system"]) == (condition, system)
+        ]
+        return [f"{fmean(rows):.1f}", f"{len(rows)}"]
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in text.split("\n\n")]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) or math.isinf(value) else value
+
+
+def _seconds(results: Any) -> dict[str, float]:
+    """Processor seconds: those of a training counted once."""
+    trainings, scoring = {}, 0.0
+    for r in results:
+        kept = r.study["seconds"]
+        trainings[r.study["training"]] = kept.get("training", 0.0) + kept.get("tuning", 0.0)
+        scoring += kept["scoring"]
+    return {"training": sum(trainings.values()), "scoring": scoring}
+
+
+def study_terms(result: StudyResult, metric: str, groups: Mapping[str, Sequence[str]]) -> Additive:
+    """The terms of a metric, or of the recall of a group of findings: of all the group's findings in all studies, how
+    many a report names."""
+    for group, findings in groups.items():
+        if metric == RECALL.format(group):
+            counts = result.terms[FINDING_F1_MACRO].terms  # (n, 3 · 13): right, too many, missed
+            columns = [DRAWN_FINDINGS.index(finding) for finding in findings]
+            right, _, missed = np.split(counts, 3, axis=1)
+            both = np.stack([right[:, columns].sum(1), missed[:, columns].sum(1)], axis=1)  # (n, 2)
+            return Additive(both, lambda s: ratio(s[..., 0], s[..., 0] + s[..., 1], nothing=np.nan))
+    return result.terms[metric]
+
+
+def study_report(plan: StudyPlan, folder: Path | None = None) -> StudyReport:
+    """What the results that are there say. Raises as `study_results`, and `ConfigurationError` for results of one
+    condition that were not measured on the same studies."""
+    results = study_results(plan, folder)
+    scores: dict[tuple[str, str, str], StudyScore] = {}
+    for c in plan.conditions:
+        for s in plan.systems:
+            runs = [r for r in results.values() if (r.study["condition"], r.study["system"]) == (c.name, s.name)]
+            if runs:
+                for metric in plan.metrics:
+                    scores[c.name, s.name, metric] = _score(plan, runs, metric)
+    verdicts: list[StudyVerdict] = []
+    for metric in plan.metrics:
+        orders = {
+            (c.name, one.a, one.b): _order(plan, scores, c.name, one.a, one.b, metric)
+            for c in plan.conditions
+            for one in plan.comparisons
+            if c.name in (one.conditions or [c.name])
+            and all((c.name, name, metric) in scores for name in (one.a, one.b))
+        }
+        verdicts += [StudyVerdict(*key, metric, order) for key, order in _corrected(plan, orders).items()]
+    return StudyReport(plan, results, scores, tuple(verdicts))
+
+
+def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudyScore:
+    if len({r.measured_alike for r in runs}) > 1:
+        raise ConfigurationError(
+            f"{', '.join(r.file for r in runs)} were not measured on the same studies by the same labeler; delete "
+            f"those of the older data and run: rrg study run {plan.name}"
+        )
+    terms = [study_terms(r, metric, plan.groups) for r in runs]
+    weights = bootstrap_weights(len(terms[0]))
+    drawn = np.mean([each.resampled(weights) for each in terms], axis=0)
+    defined = drawn[~np.isnan(drawn)]  # recall of a finding that no resample holds is not
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(defined) else (math.nan, math.nan)
+    values = [each.value() for each in terms]
+    by_seed = {r.study["seed"]: value for r, value in zip(runs, values, strict=True)}
+    return StudyScore(by_seed, float(low), float(high), drawn, tuple(r.study["training"] for r in runs), len(terms[0]))
+
+
+def _order(
+    plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], condition: str, a: str, b: str, metric: str
+) -> Order:
+    one, other = scores[condition, a, metric], scores[condition, b, metric]
+    apart = one.drawn - other.drawn
+    apart = apart[~np.isnan(apart)]
+    variance = float(np.var(apart, ddof=1)) if len(apart) > 1 else math.nan
+    if set(one.training) & set(other.training):
+        both = sorted(one.scores.keys() & other.scores.keys())
+        each = pooled([[one.scores[seed] - other.scores[seed] for seed in both]], "differences of the same weights")
+        fixed = Pool(0.0, 0, 0, "the same weights")
+        arms = (
+            Arm(fmean(one.scores[s] for s in both), len(both), each),
+            Arm(fmean(other.scores[s] for s in both), len(both), fixed),
+        )
+        note = "the same weights"
+    else:
+        seeds = [
+            list(s.scores.values())
+            for (c, name, m), s in scores.items()
+            if (c, m) == (condition, metric) and not _lesion(plan, name)
+        ]
+        pool, note = pooled(seeds, condition), ""
+        arms = tuple(Arm(over_seeds([*s.scores.values()]).mean, len(s.scores), pool) for s in (one, other))
+    return judge(*arms, variance, delta=plan.deltas[metric], studies=one.studies, note=note)
+
+
+def _lesion(plan: StudyPlan, name: str) -> bool:
+    return next(s for s in plan.systems if s.name == name).lesion is not None
+
+
+def _corrected(plan: StudyPlan, orders: dict[tuple[str, str, str], Order]) -> dict[tuple[str, str, str], Order]:
+    """Comparisons that belong together, corrected together."""
+    if plan.together == "study":
+        return _holm(orders)
+    found = {}
+    for condition in dict.fromkeys(key[0] for key in orders):
+        found |= _holm({key: one for key, one in orders.items() if key[0] == condition})
+    return found
+
+
+def _holm(orders: dict[tuple[str, str, str], Order]) -> dict[tuple[str, str, str], Order]:
+    adjusted = corrected({"|".join(key): one for key, one in orders.items()})
+    return {key: adjusted["|".join(key)] for key in orders}
+
+
+def write_study_report(report: StudyReport, folder: Path | None = None) -> tuple[Path, Path]:
+    """NAME.md and NAME.json, each whole or not at all; by default in `studies` of the workspace."""
+    folder = folder or workspace() / "studies"
+    text, data = (folder / f"{report.plan.name}.{ending}" for ending in ("md", "json"))
+    with written_whole(text) as temporary:
+        temporary.write_text(report.markdown(), encoding="utf-8")
+    write_json(data, report.to_json())
+    return text, data
