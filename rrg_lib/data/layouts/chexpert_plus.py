@@ -70,7 +70,6 @@ def read_chexpert_plus(root: Path, rule: ViewRule) -> Collection:
     positions = {}
     for line, row in read_table(path, COLUMNS):
         where, written = f"{path}, line {line}", row["path_to_image"].strip()
-        check_inside(f"{where}: path_to_image", written, images)
         match = _PATH.fullmatch(written)
         if match is None:
             raise AnnotationError(
@@ -98,7 +97,7 @@ def read_chexpert_plus(root: Path, rule: ViewRule) -> Collection:
                 f"{where}: the study is of patient {patient}, in line {rows.line} of {rows.patient}. Get the table "
                 f"again"
             )
-        image = _file(images, written)
+        image = _file(where, images, written)
         if known := position(given(row["frontal_lateral"]) or given(row["ap_pa"])):
             positions[image] = known
         rows.images.append(image)
@@ -121,9 +120,9 @@ def read_chexpert_plus(root: Path, rule: ViewRule) -> Collection:
     return Collection(taken, images, places, left_out, split_source=SPLIT_SOURCE)
 
 
-def _file(images: Path, written: str) -> str:
+def _file(where: str, images: Path, written: str) -> str:
     """The name under which an image is there: as the table writes it, or with `.png`; the latter when neither is."""
     png = str(PurePosixPath(written).with_suffix(".png"))
     found = written if (images / written).is_file() else png
-    check_inside(f"{images}:", found, images)
+    check_inside(f"{where}: path_to_image", found, images)
     return found

@@ -38,16 +38,18 @@ def read_padchest_gr(root: Path, rule: ViewRule, language: Language = "en") -> C
     """The studies of the file that the master table has, train then val then test, each in the order of the file; one
     frontal image each.
 
-    The report is the study's sentences in their order, in English or as the radiologists wrote them, in Spanish. A
+    The report is the study's sentences in their order, in English or as the radiologists wrote them, in Spanish (the
+    protocol `clinical` knows no letters with accents, the default keeps them; our labelers read English alone). A
     sentence that says that something is there (`abnormal`) has labels, which are the study's findings here, under the
     names that `data/padchest_findings.csv` gives them; a study without any is coded "normal". It may have no box, or
     several: all of them belong to each of its labels. A label that is none of the 13 drawn findings keeps its boxes
-    under its own name. `boxes` are read, which every reader of the file takes for the first radiologist's;
+    under its own name. `boxes` are read, which the programs that read the file take for the first radiologist's;
     `extra_boxes`, a second one's, are not. `progression` and `locations` stay in the finding's code, and nothing in the
     book reads them; the earlier studies (`PreviousImageID`) are not read either.
 
-    Nobody says whether a patient is in one part of the split alone, so that is not asked of it. Whether a box may
-    lie on the very edge could not be looked up: what leaves the image by less than a hundredth is cut.
+    Three things could not be looked up. Whether each patient is in one part of the split alone, so that is not asked of
+    it. Whether a box may lie on the very edge: what leaves the image by less than a hundredth is cut. And whether films
+    that were stored with low values bright were turned over: the doctor's page of pictures shows it.
 
     Raises:
         DataRootError: no file of reports, no master table, no image, or no study that both have.
