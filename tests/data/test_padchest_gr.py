@@ -205,18 +205,18 @@ REFUSED = {
     "a box in pixels": (
         first(boxes=[[120, 300, 480, 700]]),
         AnnotationError,
-        WHERE + r"the box \[120, 300, 480, 700\] is none; expected \[x0, y0, x1, y1\] in shares .* divide by the",
+        WHERE + r"the box \[120, 300, 480, 700\] is no box; expected \[x0, y0, x1, y1\] in shares .* divide by the",
     ),
     "a box of three numbers": (
         first(boxes=[[0.1, 0.2, 0.3]]),
         AnnotationError,
         WHERE + r"the box \[0\.1, 0\.2, 0\.3\]",
     ),
-    "a box of words": (first(boxes=[["a", 0, 1, 1]]), AnnotationError, WHERE + r"the box \['a', 0, 1, 1\] is none"),
+    "a box of words": (first(boxes=[["a", 0, 1, 1]]), AnnotationError, WHERE + r"the box \['a', 0, 1, 1\] is no box"),
     "a box that is not a number": (
         first(boxes=[[float("nan"), 0, 1, 1]]),
         AnnotationError,
-        WHERE + r"the box \[nan, 0, 1, 1\] is none",
+        WHERE + r"the box \[nan, 0, 1, 1\] is no box",
     ),
     "a box that ends before it begins": (
         first(boxes=[[0.6, 0.2, 0.3, 0.4]]),

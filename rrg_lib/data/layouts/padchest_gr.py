@@ -165,7 +165,9 @@ def _fields(where: str, entry: Any) -> tuple[str, str, list[Any]]:
 def _sentence(where: str, sentence: Any, language: Language) -> tuple[str, list[Finding], list[ImageBox]]:
     """A sentence's text, what it says is there, and where that is on the image."""
     if not isinstance(sentence, dict):
-        raise AnnotationError(f"{where}: is a {type(sentence).__name__}; expected an object with sentence_{language}")
+        raise AnnotationError(
+            f"{where}: is a {type(sentence).__name__}; expected an object with sentence_{language}. Mend it"
+        )
     key = f"sentence_{language}"
     if key not in sentence:
         raise AnnotationError(
@@ -173,7 +175,7 @@ def _sentence(where: str, sentence: Any, language: Language) -> tuple[str, list[
         )
     text = sentence[key]
     if text is not None and not isinstance(text, str):
-        raise AnnotationError(f"{where}: {key} is {text!r}; expected a text")
+        raise AnnotationError(f"{where}: {key} is {text!r}; expected a text. Mend it")
     text = " ".join(given(text).split())
     text += "." if text and text[-1] not in ".!?" else ""
     present = sentence.get("abnormal")
@@ -195,7 +197,7 @@ def _sentence(where: str, sentence: Any, language: Language) -> tuple[str, list[
 def _list(where: str, sentence: Mapping[str, Any], key: str) -> list[Any]:
     values = sentence.get(key)
     if values is not None and not isinstance(values, list):
-        raise AnnotationError(f"{where}: {key} is {values!r}; expected a list, empty where there is none")
+        raise AnnotationError(f"{where}: {key} is {values!r}; expected a list, empty where there is none. Mend it")
     return values or []
 
 
@@ -204,7 +206,7 @@ def _words(where: str, sentence: Mapping[str, Any], key: str) -> list[str]:
     value = sentence.get(key)
     values = [value] if isinstance(value, str) else _list(where, sentence, key)
     if not all(isinstance(word, str) for word in values):
-        raise AnnotationError(f"{where}: {key} is {values!r}; expected words. Mend the entry")
+        raise AnnotationError(f"{where}: {key} is {values!r}; expected words. Mend it")
     return [word.strip() for word in values if given(word)]
 
 
@@ -214,8 +216,8 @@ def _corners(where: str, box: Any) -> tuple[float, float, float, float]:
     numbers = numbers and all(isinstance(side, int | float) and not isinstance(side, bool) for side in box)
     if not numbers or not all(-_SLACK <= side <= 1 + _SLACK for side in box):
         raise AnnotationError(
-            f"{where}: the box {box!r} is none; expected [x0, y0, x1, y1] in shares of the image's width and height, 0 "
-            f"to 1. If it is in pixels, divide by the image's size"
+            f"{where}: the box {box!r} is no box; expected [x0, y0, x1, y1] in shares of the image's width and height, "
+            f"0 to 1. If it is in pixels, divide by the image's size"
         )
     if box[0] > box[2] or box[1] > box[3]:
         raise AnnotationError(
