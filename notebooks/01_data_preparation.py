@@ -1048,6 +1048,10 @@ rows = [f"| `{layout.name}` | {', '.join(layout.datasets)} | {layout.looked_for}
 Markdown("\n".join(["| layout | dataset | told by |", "|---|---|---|", *rows]))
 
 # %% [markdown]
+# Published scores of this book's systems are on IU X-Ray and MIMIC-CXR. CheXpert Plus, ReXGradient-160K and PadChest-GR are here for systems of your own:
+# `prepare` says whose split it takes. In PadChest-GR a radiologist has marked on the film where each finding is. These boxes go with the film into the
+# prepared form, so that attention can be scored on real images as on drawn ones.
+#
 # The last is a folder of your own: images, and a table that says which belong together. We make one from drawn studies and sentences of our own, so that
 # you can see what to write.
 

@@ -226,6 +226,162 @@ def mimic(
     return root
 
 
+#: patient/study -> (split, [(image, frontal_lateral, ap_pa)], section_findings)
+CHEXPERT_PLUS = {
+    "patient00001/study1": (
+        "train",
+        [("view2_lateral", "Lateral", ""), ("view1_frontal", "Frontal", "AP")],
+        "The heart is\nenlarged. No effusion.",
+    ),
+    "patient00001/study2": ("train", [("view1_lateral", "Lateral", "")], "Clear lungs."),
+    "patient00002/study1": ("train", [("view1_frontal", "Frontal", "AP")], ""),
+    "patient00002/study2": ("train", [("view1_frontal", "", "PA")], "Clear lungs. The heart is normal, no effusion."),
+    "patient00003/study1": ("valid", [("view1_frontal", "Frontal", "PA")], "Small left effusion."),
+}
+
+
+def chexpert_plus(root: Path, *, place: str = "PNG/PNG", ending: str = ".png") -> Path:
+    """CheXpert Plus: the table names JPEG files, whatever `ending` those in `place` have."""
+    sections = ("narrative", "clinical_history", "history", "comparison", "technique", "procedure_comments")
+    sections += ("findings", "impression", "end_of_impression", "summary", "accession_number")
+    names = ["path_to_image", "path_to_dcm", "frontal_lateral", "ap_pa", "deid_patient_id", "patient_report_date_order"]
+    names += ["report", *(f"section_{name}" for name in sections), "age", "sex", "race", "ethnicity"]
+    names += ["interpreter_needed", "insurance_type", "recent_bmi", "deceased", "split"]
+    rows = []
+    for name, (split, views, findings) in CHEXPERT_PLUS.items():
+        for image, frontal, position in views:
+            path = f"{split}/{name}/{image}"
+            png(root / place / f"{path}{ending}", film(path))
+            given = {"path_to_image": f"{path}.jpg", "frontal_lateral": frontal, "ap_pa": position, "split": split}
+            given |= {"deid_patient_id": name.partition("/")[0], "section_findings": findings}
+            rows.append(given | {"section_impression": "Impressions are not read."})
+    with open(root / "df_chexpert_plus_240401.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["", *names], restval="")
+        table.writeheader()
+        table.writerows({"": i} | row for i, row in enumerate(rows))
+    return root
+
+
+#: part -> study -> ([(image, ImageViewPosition)], Findings)
+REXGRADIENT = {
+    "train": {
+        "pA_a1_s1": ([("1", "LATERAL"), ("2", "POSTERO_ANTERIOR"), ("3", "OBLIQUE")], "The heart is\nenlarged."),
+        "pA_a2_s1": ([("4", "UNKNOWN")], "Clear lungs. No effusion."),
+        "pB_a3_s1": ([("5", "AP")], "None"),
+        "pB_a4_s1": ([], "Clear lungs."),
+    },
+    "valid": {"pC_a5_s1": ([("6", "PA"), ("7", "LAT")], "Clear lungs.")},
+    "test": {"pD_a6_s1": ([("8", "AP")], "Small left effusion.")},
+}
+
+
+def rexgradient(root: Path, *, reports: str = "entry") -> Path:
+    """ReXGradient-160K, its `Findings` in the entries or in the "table" beside them."""
+    (root / "metadata").mkdir(parents=True)
+    for part, studies in REXGRADIENT.items():
+        entries, rows = {}, []
+        for name, (views, findings) in studies.items():
+            patient, accession, study = (word[1:] for word in name.split("_"))
+            paths = [f"{patient}/{accession}/studies/{study}/series/1/instances/{image}.png" for image, _ in views]
+            for path in paths:
+                png(root / "deid_png" / path, film(path))
+            entries[name] = {
+                "PatientID": patient,
+                "AccessionNumber": accession,
+                "StudyInstanceUid": study,
+                "Indication": "Cough.",
+                "Findings": findings,
+                "Impression": "Impressions are not read.",
+                "ImagePath": [f"../deid_png/{path}" for path in paths],
+                "ImageViewPosition": [view for _, view in views],
+            }
+            rows.append({"id": name, "Findings": findings, "Impression": "Impressions are not read."})
+        if reports == "table":
+            entries = {name: {k: v for k, v in entry.items() if k != "Findings"} for name, entry in entries.items()}
+        (root / "metadata" / f"{part}_metadata_view_position.json").write_text(json.dumps(entries))
+        with open(root / "metadata" / f"{part}_metadata.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, ["id", "Findings", "Impression"])
+            table.writeheader()
+            table.writerows(rows)
+    return root
+
+
+def padchest_sentence(english: str, spanish: str = "Frase.", *labels: str, boxes: tuple = (), **more) -> dict:
+    """A sentence of PadChest-GR: with labels it says that they are there."""
+    plain = {"extra_boxes": [], "locations": [], "progression": None}
+    said = {"sentence_en": english, "sentence_es": spanish, "abnormal": bool(labels), "labels": list(labels)}
+    return {**said, "boxes": [list(box) for box in boxes], **plain, **more}
+
+
+#: study -> (split, sentences)
+PADCHEST_GR = {
+    "2511": (
+        "train",
+        [
+            padchest_sentence("Cardiomegaly", "Cardiomegalia.", "cardiomegaly", boxes=[(0.25, 0.5, 0.75, 0.875)]),
+            padchest_sentence(
+                "Bilateral pleural effusion.",
+                "Derrame pleural bilateral.",
+                "pleural effusion",
+                "costophrenic angle blunting",
+                boxes=[(0.0, 0.75, 0.25, 1.004), (0.75, 0.75, 1, 1)],
+                locations=["left pleural", "right pleural"],
+                progression="worsened",
+            ),
+            padchest_sentence("No pneumothorax.", "No neumotórax."),
+        ],
+    ),
+    "2512": (
+        "train",
+        [
+            padchest_sentence(
+                "Aortic elongation.", "Elongación aórtica.", "aortic elongation", boxes=[(0.5, 0, 1, 0.5)]
+            ),
+            padchest_sentence("Chronic changes.", "Cambios crónicos.", "chronic changes", progression=["stable"]),
+        ],
+    ),
+    "2513": ("validation", [padchest_sentence("No abnormalities.", "Sin alteraciones.")]),
+    "2514": (
+        "test",
+        [
+            padchest_sentence("", "", "scoliosis", boxes=[(0.4, 0.1, 0.6, 0.9)]),
+            padchest_sentence("Scoliosis!", "¡Escoliosis!"),
+        ],
+    ),
+    "2515": ("train", [padchest_sentence("", "")]),
+    "2516": ("", [padchest_sentence("Not in the master table.", "Falta.")]),
+}
+
+
+def deep_film(name: str, height: int = 90, width: int = 60) -> np.ndarray:
+    """(height, width) uint16 of 12 bits of its own for every name, as the PNGs of PadChest are."""
+    return np.random.default_rng(list(name.encode())).integers(0, 4096, (height, width), np.uint16)
+
+
+def padchest_gr(
+    root: Path,
+    studies: dict[str, tuple] | None = None,
+    films: dict[str, np.ndarray] | None = None,
+    *,
+    place: str = "Padchest_GR_files/PadChest_GR",
+) -> Path:
+    """PadChest-GR of six studies, or of others told as in `PADCHEST_GR`; the master table has a row for each label."""
+    entries, rows = [], []
+    for name, (split, sentences) in (studies or PADCHEST_GR).items():
+        image = f"{name}_a.png"
+        png(root / place / image, (films or {}).get(name, deep_film(name)))
+        earlier = {"PreviousStudyID": None, "PreviousImageID": None}
+        entries.append({"StudyID": name, "ImageID": image, **earlier, "findings": sentences})
+        labels = [label for sentence in sentences for label in sentence["labels"]] or ["Normal"]
+        rows += [[name, image, label, split, f"P{name}"] for label in labels if split]
+    (root / "grounded_reports_20240819.json").write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+    with open(root / "master_table.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["StudyID", "ImageID", "label", "split", "PatientID"])
+        table.writerows(rows)
+    return root
+
+
 def own(root: Path, table: str | bytes, films: tuple[str, ...] = ("a.png", "b.png")) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for name in films:

@@ -43,7 +43,8 @@ def prepare(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="How reports are cleaned: r2gen (as published), r2gen_mimic (default of mimic_cxr) or clinical."
+            help="How reports are cleaned: r2gen (as published), r2gen_mimic (default of mimic_cxr, chexpert_plus and "
+            "rexgradient) or clinical."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
@@ -80,6 +81,8 @@ def prepare(
         "max_rejected": max_rejected,
     }
     dataset = prepared(source, data_root=data_root, out=out, workers=workers, progress=not quiet, **options)
+    if words := dataset.manifest.get("split_source"):
+        typer.echo(f"split: {words}")
     for reason, number in dataset.manifest.get("left_out", {}).items():
         typer.echo(f"{number:,} {'study' if number == 1 else 'studies'} left out: {reason}")
     if dataset.rejected:
@@ -114,9 +117,7 @@ def doctor(
             help="Folder of real images and reports, in any layout; without one, the machine itself is examined."
         ),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What it is: iu_xray, mimic_cxr or own; by default told from the folder.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Which dataset it is; by default told from the folder.")] = None,
     layout: Layout = None,
     views: Views = None,
     sample: Annotated[

@@ -73,7 +73,10 @@ def evaluate(
 @app.command()
 def attention(
     names: Annotated[
-        list[str], typer.Argument(metavar="DATASET/PRESET…", help="Trained systems, one or several, on drawn studies.")
+        list[str],
+        typer.Argument(
+            metavar="DATASET/PRESET…", help="Trained systems, one or several, on drawn studies or padchest_gr."
+        ),
     ],
     split: SplitName = "test",
     profile: ProfileName = "ci",
@@ -82,6 +85,7 @@ def attention(
     decoding: Annotated[
         str, typer.Option(help=f"How the system's own reports are searched: {', '.join(PROTOCOLS)}.")
     ] = "greedy",
+    data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option(help="Also write a JSON file a run into this folder.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -97,7 +101,7 @@ def attention(
     measurements = []
     for name in names:
         for each in seed or [None]:
-            trained = named_run(name, profile, each, None, None, None, quiet)
+            trained = named_run(name, profile, each, None, data_root, None, quiet)
             if labels:
                 named_decoding(trained, labels)  # refuses labels for a memory that is told none
             for kind in [labels] if labels else label_kinds(trained):

@@ -43,7 +43,7 @@ ProfileName = Annotated[str, typer.Option("--profile", help=f"How big: {', '.joi
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and dropout; by default the released one.")]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(help="Folder of the real images, for iu_xray, mimic_cxr and own; or one that was prepared."),
+    typer.Option(help="Folder of the real images, for every dataset that is not drawn; or one that was prepared."),
 ]
 Layout = Annotated[str | None, typer.Option(help="Layout of the real images; by default told from the folder.")]
 Views = Annotated[str | None, typer.Option(help="Which views of a study: as_released, frontal_first or frontal.")]

@@ -175,6 +175,11 @@ def _facts(
             f"expert codes in {coded:,} studies; what the others have is read in their reports "
             f"({ReportLabeler.version})"
         )
+    if source.split_source():
+        facts.append(f"split: {source.split_source()}")
+    if boxes := source.collection.boxes:
+        many = sum(len(of) for of in boxes.values())
+        facts.append(f"{_counted(many, 'box|boxes')} of findings on {_counted(len(boxes), 'image|images')}")
     return facts + [
         f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())
     ]

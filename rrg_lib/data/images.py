@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
             `MAX_PIXELS` (refused before decoding).
     """
     return np.asarray(open_radiograph(path, size).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def pixel_box(x0: float, y0: float, x1: float, y1: float, size: int = SIZE) -> tuple[int, int, int, int]:
+    """A box in shares of an image's width and height, 0 to 1, as pixels (x0, y0, x1, y1) of what `read_radiograph`
+    makes of that image, half open.
+
+    The whole film is squashed to the square, so shares stay shares; every pixel that the box touches is in it, one at
+    least.
+    """
+
+    def ends(low: float, high: float) -> tuple[int, int]:
+        # 0.3 * 10 is 3.0000000000000004 to a computer: a pixel that is touched by less than a billionth is not touched
+        first = min(math.floor(low * size + 1e-9), size - 1)
+        return first, max(min(math.ceil(high * size - 1e-9), size), first + 1)
+
+    (left, right), (top, bottom) = ends(x0, x1), ends(y0, y1)
+    return left, top, right, bottom
 
 
 def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:

@@ -65,12 +65,13 @@ def prepare(
             the drawing.
         data_root: where the real images are, for a source that reads some; or a folder that was prepared before, with
             whatever options: it is opened.
-        protocol: how reports are cleaned; by default `r2gen`, for `mimic_cxr` `r2gen_mimic`.
+        protocol: how reports are cleaned; by default `r2gen`, for the large collections (`mimic_cxr`,
+            `chexpert_plus`, `rexgradient`) `r2gen_mimic`.
         seed: of the drawings (and of the sampled studies of `phantom`); real images have none.
         count: so many studies only, spread evenly over the splits (for `phantom`: how many to make).
         layout: one of `LAYOUTS`, for real images; by default told from the folder.
-        views: one of `ViewRule`, for real images; by default the first views as released, for `mimic_cxr` one frontal
-            view.
+        views: one of `ViewRule`, for real images; by default the first views as released, for `mimic_cxr` and
+            `chexpert_plus` one frontal view, for `rexgradient` a frontal one first.
         max_rejected: images that are missing or can't be read are set aside and listed in `rejected.csv`, a study
             without any other with them; when they are more than this share of all, the run stops instead.
         workers: processes, by default one a CPU; 1 stays in this process. The bytes do not depend on it. Processes are
@@ -192,8 +193,9 @@ def _build(
     if rejected:
         save_rejected(folder / REJECTED, rejected)
     write_json(folder / VOCABULARY, vocabulary.to_json())
-    left_out = {"left_out": source.left_out()} if source.left_out() else {}
-    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | left_out)
+    told = {"left_out": source.left_out(), "split_source": source.split_source()}
+    remarks = {name: value for name, value in told.items() if value}
+    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | remarks)
 
 
 def _check_there(source: Source, max_rejected: float) -> None:

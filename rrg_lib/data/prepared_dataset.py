@@ -171,7 +171,8 @@ class PreparedDataset:
         )
 
     def boxes(self, i: int) -> tuple[Box, ...]:
-        """Where the drawn findings are; empty for real images."""
+        """Where the findings are; empty for real images of a collection without boxes. A view that repeats another has
+        its boxes too."""
         return boxes_of({"boxes": self._column("boxes")[i].as_py()})
 
     def provenance(self, i: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,8 +93,11 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
             f"V at least 1"
         )
     num_views = len(views)
+    boxes = [box for box in picture.boxes if box.view < VIEWS]
     if num_views < VIEWS:
         views = np.concatenate([views, np.repeat(views[-1:], VIEWS - num_views, axis=0)])
+        last = [box for box in boxes if box.view == num_views - 1]  # what is on a view is on its repetition too
+        boxes += [replace(box, view=view) for view in range(num_views, VIEWS) for box in last]
     provenance = {"source": source.name, **picture.provenance, "repeated_views": VIEWS - num_views}
     return {
         "id": study.id,
@@ -105,7 +108,7 @@ def row(study: Study, picture: Picture, source: Source, vocabulary: Vocabulary) 
         "drawn": list(study.drawn),
         "observations": list(study.observations),
         "findings": [asdict(finding) | {"place": list(finding.place)} for finding in study.findings],
-        "boxes": [asdict(box) for box in picture.boxes if box.view < VIEWS],
+        "boxes": [asdict(box) for box in boxes],
         "views": views.tobytes(),
         "num_views": num_views,
         "source": study.source,

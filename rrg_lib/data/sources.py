@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from rrg_lib.data import iu_xray, phantom
-from rrg_lib.data.images import SIZE, read_radiograph
+from rrg_lib.data.images import SIZE, pixel_box, read_radiograph
 from rrg_lib.data.layouts.collection import Collection, ViewRule
 from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
 from rrg_lib.data.study import Box, Study
@@ -62,6 +62,9 @@ class Source(Protocol):
     def left_out(self) -> Mapping[str, int]:
         """How many studies of the folder are not among `studies`, by reason."""
 
+    def split_source(self) -> str:
+        """Whose split it is, in words; "" where there is nothing to say."""
+
     def picture(self, study: Study) -> Picture: ...
 
 
@@ -85,6 +88,9 @@ class _Drawn:
 
     def left_out(self) -> Mapping[str, int]:
         return {}
+
+    def split_source(self) -> str:
+        return ""
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
@@ -153,12 +159,15 @@ class RealImages:
             )
             files.update(content_hash([[path, self._size(path)] for path in study.views], 64).encode())
         rule = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        drawn = self.collection.boxes
+        boxes = [[path, [astuple(box) for box in drawn[path]]] for path in sorted(drawn)]
         return {
             "layout": self.layout,
             "annotation": words.hexdigest()[:12],
             "images": files.hexdigest()[:12],
             "count": self.count,
             **rule,
+            **({"boxes": content_hash(boxes)} if boxes else {}),
         }
 
     def missing(self) -> Sequence[str]:
@@ -166,6 +175,9 @@ class RealImages:
 
     def left_out(self) -> Mapping[str, int]:
         return dict(self.collection.left_out)
+
+    def split_source(self) -> str:
+        return self.collection.split_source
 
     def picture(self, study: Study) -> Picture:
         folder, views, rejected = self.collection.images, [], []
@@ -177,8 +189,13 @@ class RealImages:
         bad = {path for path, _ in rejected}
         files = [path for path in study.views[:VIEWS] if path not in bad]
         provenance = {"pictures": "files", "layout": self.layout, "files": files, "left_out": len(study.views[VIEWS:])}
+        boxes = tuple(
+            Box(box.finding, view, *pixel_box(box.x0, box.y0, box.x1, box.y1), box.code)
+            for view, path in enumerate(files)
+            for box in self.collection.boxes.get(path, ())
+        )
         return Picture(
-            np.stack(views) if views else np.empty((0, SIZE, SIZE), np.uint8), (), provenance, tuple(rejected)
+            np.stack(views) if views else np.empty((0, SIZE, SIZE), np.uint8), boxes, provenance, tuple(rejected)
         )
 
     def _size(self, path: str) -> int | None:
@@ -228,10 +245,13 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "phantom": _drawn(Phantom),
     "iu_xray": _real("iu_xray"),
     "mimic_cxr": _real("mimic_cxr", "frontal"),  # a report and one frontal view, as published
+    "chexpert_plus": _real("chexpert_plus", "frontal"),
+    "rexgradient": _real("rexgradient", "frontal_first"),
+    "padchest_gr": _real("padchest_gr"),
     "own": _real("own"),
 }
 #: The protocol that a source's reports are cleaned by unless another is asked for.
-PROTOCOL_OF = {"mimic_cxr": "r2gen_mimic"}
+PROTOCOL_OF = {name: "r2gen_mimic" for name in ("mimic_cxr", "chexpert_plus", "rexgradient")}
 
 
 def find_source(

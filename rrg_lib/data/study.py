@@ -71,8 +71,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a drawn finding is: pixels of one view, half open, `x0 <= x < x1`. The image's left is the patient's
-    right."""
+    """Where a finding is, drawn by the library or marked by a collection's readers: pixels of one view, half open,
+    `x0 <= x < x1`. The image's left is the patient's right."""
 
     finding: str
     view: int

@@ -219,8 +219,8 @@ def box_table(
 
     Columns: study, finding, words, look, `inside`, `chance`, `auc` (`BoxScore`), and `others`, what the mean map of the
     other studies for this finding gets in this study's boxes: where a map is always the same, it equals `inside`. Empty
-    for studies without boxes, such as real ones. A memory gated by labels is told those of `labels` (n, 14), a row for
-    each of `batches.indices`, or nothing.
+    for studies without boxes, as most real ones are. A memory gated by labels is told those of `labels` (n, 14), a row
+    for each of `batches.indices`, or nothing.
 
     Raises `ReportError` for a study without a report, or words that are not of the vocabulary.
     """

@@ -3,7 +3,8 @@ printed and stored.
 
 Two kinds of words, because each answers another question. The *reference's*: every system reads the same words about
 the same studies, so systems compare. Its *own*: only what it wrote, and only findings that are there, so each system is
-measured on its own successes. Only drawn studies have boxes. Stored measurements are in `data/attention`, one file a
+measured on its own successes. Drawn studies have boxes, and those of PadChest-GR, whose radiologists marked what their
+sentences say; others have none. Stored measurements are in `data/attention`, one file a
 run, named like those of `data/results`.
 """
 
@@ -38,6 +39,8 @@ from rrg_lib.runtime.markdown import markdown_table
 from rrg_lib.runtime.workspace import write_json
 
 REFERENCE, OWN = "reference", "own"
+#: The datasets whose images the library draws.
+_DRAWN_DATASETS = ("iu_phantom", "phantom")
 #: Seed of the intervals, which are over studies.
 SEED = 0
 #: How a table marks the way of looking that cannot mean anything: BASE+MEM's patches and words ask two different
@@ -67,15 +70,16 @@ def measure_attention(
     reports in a protocol of decoding, which are written if there are none yet. A memory gated by labels is told those
     of the experiment unless `labels` says otherwise.
 
-    Raises `ConfigurationError` for studies without boxes and for a generator that does not attend to patches,
-    `CheckpointError` for a run that is not trained.
+    Raises `ConfigurationError` for studies without boxes or whose reports name none of the findings in them, and for a
+    generator that does not attend to patches, `CheckpointError` for a run that is not trained.
     """
     run.experiment.generator.check_attends()
     decoding, batches = run.decoding(protocol, labels), run.batches(split)
     ids = [run.dataset.ids[i] for i in batches.indices]
     if not any(run.dataset.boxes(i) for i in batches.indices):
         raise ConfigurationError(
-            f"the {split} studies of {run.experiment.dataset} have no boxes: only drawn studies say where a finding is"
+            f"the {split} studies of {run.experiment.dataset} have no boxes: drawn studies and those of padchest_gr "
+            f"say where a finding is"
         )
     generator = run.generator()
     path = run.reports_file(split, decoding)
@@ -93,6 +97,11 @@ def measure_attention(
             summary = box_summary(group, by=["look"], seed=SEED).rename_axis("look").reset_index()
             rows.append(summary.assign(words=words, finding=finding))
     labeler = KeywordLabeler()
+    if not rows:
+        raise ConfigurationError(
+            f"no word of the {split} reports names a finding that has a box (English words, by {labeler.version}), so "
+            f"there is nothing to score; expected at least one. Try another split, or the reports in English"
+        )
     epoch, score = load_tensors(run.folder / BEST)[1]["progress"]["best"]
     provenance = {
         **run.provenance(),
@@ -162,7 +171,7 @@ def _conditions(quality: AttentionQuality) -> list[Any]:
 
 def attention_markdown(measurements: Sequence[AttentionQuality]) -> str:
     """The table for a terminal or a notebook, and how to read it."""
-    rows = []
+    drawn, rows = {quality.experiment.dataset for quality in measurements} <= set(_DRAWN_DATASETS), []
     for key, row in attention_table(measurements).iterrows():
         chance = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         times_others = (
@@ -199,8 +208,8 @@ def attention_markdown(measurements: Sequence[AttentionQuality]) -> str:
         "there; 1 is a habit",
         f"- words: of the {REFERENCE}s (the same for all systems) or of the system's {OWN} reports, where they name a "
         f"finding that is there",
-        "- in brackets: 95% bootstrap intervals over studies; of several seeds the lowest and the highest bound. The "
-        "images are drawn.",
+        "- in brackets: 95% bootstrap intervals over studies; of several seeds the lowest and the highest bound. "
+        + ("The images are drawn." if drawn else "The boxes are those that the collection's readers marked."),
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,7 +26,16 @@ from rrg_lib.models.topdown import TopDownConfig
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.training import TrainingConfig
 
-DATASETS = ("iu_phantom", "phantom", "iu_xray", "mimic_cxr", "own")
+DATASETS = (
+    "iu_phantom",
+    "phantom",
+    "iu_xray",
+    "mimic_cxr",
+    "chexpert_plus",
+    "rexgradient",
+    "padchest_gr",
+    "own",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rrg_lib.data.study import Study
+from rrg_lib.data.study import Split, Study
 
 #: Which views of a study come first. `as_released`: in the order of the release, that of the image names.
 #: `frontal_first`: one frontal, then one lateral, then the rest in that order; a view of unknown position stands in for
@@ -18,6 +18,28 @@ Position = Literal["frontal", "lateral"]
 #: Words for view positions in DICOM headers and in the tables of the collections.
 _FRONTAL = frozenset({"PA", "AP", "FRONTAL", "AP AXIAL", "PA LLD", "PA RLD", "AP LLD", "AP RLD"})
 _LATERAL = frozenset({"LL", "RL", "LATERAL", "XTABLE LATERAL"})
+#: The collections' words for the parts of their split.
+_PARTS: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBox:
+    """Where on an image a finding is, as its readers drew it: `x0` and `x1` are shares of the image's width, `y0` and
+    `y1` of its height, counted from the upper left, 0 to 1."""
+
+    finding: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,19 +47,27 @@ class Collection:
     """The studies that a folder holds.
 
     `Study.views` are all images of a study, in the order of the rule, as paths relative to `images`. `positions` tells
-    which of them are known to be frontal or lateral, `left_out` how many studies were not taken, by reason.
+    which of them are known to be frontal or lateral, `left_out` how many studies were not taken, by reason. `boxes`
+    are those of the images that have some, `split_source` says in words whose split it is.
     """
 
     studies: tuple[Study, ...]
     images: Path
     positions: Mapping[str, Position] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    boxes: Mapping[str, tuple[ImageBox, ...]] = field(default_factory=dict)
+    split_source: str = ""
 
 
 def position(word: str | None) -> Position | None:
     """ "frontal" or "lateral" for a view position as headers and tables write it, None for one that is not known."""
     word = (word or "").strip().upper()
     return "frontal" if word in _FRONTAL else "lateral" if word in _LATERAL else None
+
+
+def split_part(word: str | None) -> Split | None:
+    """The part of the split that a collection calls `word` ("valid", "validate", …); None for a word that is none."""
+    return _PARTS.get((word or "").strip().lower())
 
 
 def ordered(images: Sequence[str], positions: Mapping[str, Position], rule: ViewRule) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rrg_lib.data import iu_xray
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered
+from rrg_lib.data.layouts.json_files import read_json
 from rrg_lib.data.layouts.paths import check_inside, listing
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.errors import AnnotationError, DataRootError
@@ -58,18 +58,7 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
 
 def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
     """(where in words, split, entry) of every entry."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path}: is not UTF-8 text (byte {error.start}); expected JSON. Get the file again"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise AnnotationError(
-            f"{path}: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}. Get the file again"
-        ) from error
-    except RecursionError as error:
-        raise AnnotationError(f"{path}: is nested too deep; expected {_SHAPE}") from error
+    data = read_json(path, _SHAPE)
     if not isinstance(data, dict) or not any(split in data for split in SPLITS):
         keys = (
             f"the keys {', '.join(map(repr, list(data)[:5])) or 'none'}"

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rrg_lib.data.layouts import kaggle, mimic_cxr, openi, own_table
+from rrg_lib.data.layouts import chexpert_plus, kaggle, mimic_cxr, openi, own_table, padchest_gr, rexgradient
 from rrg_lib.data.layouts.collection import Collection, ViewRule
 from rrg_lib.data.layouts.csv_tables import find_table
 from rrg_lib.data.layouts.paths import listing
 from rrg_lib.data.layouts.r2gen import ANNOTATION, IMAGES, read_annotation
+from rrg_lib.data.study import SPLITS
 from rrg_lib.errors import ConfigurationError, DataRootError, UnknownNameError
 
 
@@ -27,8 +28,14 @@ class Layout:
     read: Callable[[Path, ViewRule], Collection]
 
 
-#: In this order: of a folder in which Open-i's PNGs and DICOM files both lie the PNGs are read, unless the layout is
-#: named.
+def _is_padchest_gr(root: Path) -> bool:
+    return next(root.glob(padchest_gr.REPORTS), None) is not None
+
+
+#: Of a folder that can be read in two ways the first is taken unless the layout is named: Open-i's PNGs before its
+#: DICOM files, English before Spanish.
+_SECOND = {"openi_dicom": "openi", "padchest_gr_spanish": "padchest_gr"}
+#: In this order they are looked for.
 LAYOUTS = {
     layout.name: layout
     for layout in (
@@ -68,6 +75,34 @@ LAYOUTS = {
             mimic_cxr.read_mimic_cxr,
         ),
         Layout(
+            "chexpert_plus",
+            ("chexpert_plus",),
+            f"{chexpert_plus.TABLE}, and train/ and valid/ in PNG/",
+            lambda root: find_table(root, chexpert_plus.TABLE) is not None,
+            chexpert_plus.read_chexpert_plus,
+        ),
+        Layout(
+            "rexgradient",
+            ("rexgradient",),
+            f"metadata/{rexgradient.FILES.format(part='train')} and {rexgradient.IMAGES}/",
+            lambda root: any(rexgradient.metadata_file(root, part) for part in SPLITS),
+            rexgradient.read_rexgradient,
+        ),
+        Layout(
+            "padchest_gr",
+            ("padchest_gr",),
+            f"{padchest_gr.REPORTS}, {padchest_gr.MASTER} and Padchest_GR_files/",
+            _is_padchest_gr,
+            padchest_gr.read_padchest_gr,
+        ),
+        Layout(
+            "padchest_gr_spanish",
+            ("padchest_gr",),
+            "the same, read in Spanish",
+            _is_padchest_gr,
+            partial(padchest_gr.read_padchest_gr, language="es"),
+        ),
+        Layout(
             "table",
             ("own",),
             f"{own_table.TABLE}, a table with the columns {own_table.COLUMNS}",
@@ -101,7 +136,7 @@ def find_layout(root: Path, dataset: str | None = None, layout: str | None = Non
         known = [LAYOUTS[layout]]
     for place in _places(root):
         here = [each for each in known if each.is_here(place)]
-        if len({each.name.removesuffix("_dicom") for each in here}) > 1:
+        if len({_SECOND.get(each.name, each.name) for each in here}) > 1:
             names = " and ".join(f"{each.name} ({each.looked_for})" for each in here)
             raise ConfigurationError(f"{place}: has the marks of {names}. Say which to read: --layout {here[0].name}")
         if here:
