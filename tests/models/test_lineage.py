@@ -13,7 +13,7 @@ from test_golden_lineage import ATTENTIVE, MODELS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.adaatt import AdaAttConfig
 from rrg_lib.models.att2in import Att2inConfig
-from rrg_lib.models.coatt import CoAttConfig
+from rrg_lib.models.coatt import GO, CoAttConfig
 from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
 from rrg_lib.models.ekagen import EKAGenConfig
 from rrg_lib.models.interface import Batch, WordTable
@@ -43,10 +43,12 @@ def build(name: str, seed: int = 0):
     torch.manual_seed(seed)
     model = CONFIGS[name].build().eval()
     with torch.no_grad():  # so that words, images and hypotheses really differ
-        model.logits.weight.mul_(6)
+        (model.logits[-1] if name == "ekagen" else model.logits).weight.mul_(6)
+        if name.startswith("coatt"):
+            model.sentences.go.joined.bias[GO] += 4
         for weights in model.parameters():
             if weights.dim() > 1 and name != "r2gen":
-                weights.mul_(2)
+                weights.mul_(8 if name.startswith("coatt") else 2)
     return model
 
 
