@@ -109,16 +109,20 @@ class CoAttConfig(GeneratorConfig):
     discount: float = 0.9
 
     kind: ClassVar[str] = "coatt"
-    attends: ClassVar[bool] = True
 
     def __post_init__(self):
         check_choices(self)
         if not 1 <= self.top_tags <= self.tags:
             raise ConfigurationError(f"top_tags is {self.top_tags}: a study has between 1 and all {self.tags} tags")
 
+    @property
+    def attends(self) -> bool:
+        """Whether it looks at patches."""
+        return self.visual == "patches"
+
     def check_attends(self) -> None:
         """Raises `ConfigurationError` for attention over channels."""
-        if self.visual == "channels":
+        if not self.attends:
             raise ConfigurationError(
                 "a generator of the kind 'coatt' attends to the channels of the pooled image, as its public code does, "
                 "and so to no patch; generator.visual=patches does"

@@ -272,6 +272,7 @@ def test_a_state_that_is_not_handed_on_in_training_is_handed_on_when_a_report_is
 def test_channels_are_no_place_to_look_at_and_patches_are(batch):
     with pytest.raises(ConfigurationError, match=r"attends to the channels .*generator\.visual=patches does"):
         small()(batch, [])
+    assert not CoAttConfig().attends and CoAttConfig(visual="patches").attends
     trace = []
     with torch.no_grad():
         small(visual="patches")(batch, trace)
