@@ -176,9 +176,12 @@ class Looks:
 
     def overlap(self, study: int, words: Sequence[int]) -> Overlap:
         """What the words, on average, have in common with each patch, (S,) each. Raises `ConfigurationError` without a
-        memory."""
+        memory that both ask."""
         if self.text is None:
-            raise ConfigurationError("this generator has no memory: no slots to share")
+            why = "'s memory is looked up and not asked" if self.slots else " has no memory"
+            raise ConfigurationError(
+                f"this generator{why}: no slots to share. Where it looked, its cross-attention says: cross_map"
+            )
         at = [word + 1 for word in words]
         word = (
             self.text.weights[study][:, at].transpose(0, 1),

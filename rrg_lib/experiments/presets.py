@@ -15,7 +15,9 @@ from typing import Any
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.models.adaatt import AdaAttConfig
 from rrg_lib.models.att2in import Att2inConfig
+from rrg_lib.models.coatt import CoAttConfig
 from rrg_lib.models.decoding import DecodingConfig
+from rrg_lib.models.ekagen import EKAGenConfig, KnowledgeConfig
 from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
@@ -213,6 +215,56 @@ register_preset(Preset("att2in", "CMN Table 3, ATT2IN", generator=Att2inConfig()
 register_preset(Preset("adaatt", "CMN Table 3, ADAATT", generator=AdaAttConfig(), training=_CAPTIONING))
 register_preset(Preset("topdown", "CMN Table 3, TOPDOWN", generator=TopDownConfig(), training=_CAPTIONING))
 register_preset(Preset("r2gen", "CMN Table 3, R2GEN", generator=R2GenConfig(), training=_R2GEN))
+
+#: Code and reconstructions: what is as released and what is ours, their modules say part by part. Both search greedily.
+_ONE_BEAM = DecodingConfig(beam_size=1)
+#: EKAGen's released script for IU X-Ray; no rule there chooses the epoch. Its decay is left out: decoupled, it is 1e-8
+#: of a weight a step, and the decay of Adam here would be another.
+_EKAGEN = TrainingConfig(
+    epochs=50,
+    batch_size=8,
+    lr=1e-4,
+    lr_visual=1e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    step_epochs=20,
+    step_factor=0.1,
+    clip_norm=0.1,
+    seed=42,
+)
+register_preset(
+    Preset(
+        "ekagen",
+        "Student paper Table 1, EKAGen (RN-101), reconstructed",
+        KnowledgeConfig(),
+        generator=EKAGenConfig(),
+        training=_EKAGEN,
+        decoding=_ONE_BEAM,
+    )
+)
+#: The public code for COATT, a third party's; which epoch is best it means to choose on validation, but its validation
+#: loss is always 0.
+_COATT = TrainingConfig(
+    epochs=1000,
+    lr=1e-3,
+    lr_visual=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    schedule="constant",
+)
+register_preset(
+    Preset(
+        "coatt",
+        "CMN Table 3, COATT, reconstructed",
+        generator=CoAttConfig(),
+        training=_COATT,
+        decoding=_ONE_BEAM,
+    )
+)
 
 
 @dataclass(frozen=True)

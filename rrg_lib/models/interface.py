@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from rrg_lib.data.text.vocabulary import Vocabulary
 
 #: What a generator may be built with beside its own settings, and how it is spoken of.
 PARTS = {"memory": "memory", "pair": "pair alignment"}
@@ -270,6 +273,11 @@ class GeneratorConfig:
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         GeneratorConfig._kinds[cls.kind] = cls
+
+    def of_data(self, vocabulary: Vocabulary, d_vf: int) -> GeneratorConfig:
+        """These settings for the words and the patches of a run's data. A kind that must know more of the words than
+        their number overrides it."""
+        return replace(self, vocab_size=vocabulary.size, d_vf=d_vf)
 
     def make(self, extractor: nn.Module | None, **parts: Any) -> Captioner:
         """The generator, its weights drawn by torch's global random numbers. `parts` are the settings of those that it

@@ -14,14 +14,15 @@ from rrg_lib.evaluation.attention import look
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.experiments.presets import PROFILES, Experiment, experiment
 from rrg_lib.experiments.run import Run
+from rrg_lib.performance import budget
 
 PRESETS = ("st", "att2in", "adaatt", "topdown", "r2gen")
 
 
-def small(preset: str):
+def small(preset: str, *more: str):
     has = vars(experiment(f"phantom/{preset}", "ci").generator)
     fitting = [text for text in TINY if not text.startswith("generator.") or text[10:].partition("=")[0] in has]
-    return experiment(f"phantom/{preset}", "ci", fitting)
+    return experiment(f"phantom/{preset}", "ci", [*fitting, *more])
 
 
 @pytest.mark.usefixtures("in_this_home")
@@ -71,3 +72,52 @@ def test_a_slot_or_a_memory_asked_of_one_that_has_none_is_named(preset):
         experiment(f"iu_phantom/{preset}", "ci", ["memory.slots=4"])
     with pytest.raises(UnknownNameError, match="slots"):
         experiment(f"iu_phantom/{preset}", "ci", ["generator.slots=4"])
+
+
+@pytest.mark.usefixtures("in_this_home")
+def test_ekagen_is_told_labels_as_xpronet_is_and_its_knowledge_is_the_training_reports():
+    """`rrg train`, `rrg evaluate --labels`, with nothing said of its kind: the table comes with the checkpoint."""
+    settings = ["memory.rows=20", "memory.least=2", "decoding.labels_at_test=none", "training.epochs=1"]
+    run = Run.of(small("ekagen", *settings), progress=False)
+    assert run.gated and run.labels.source == "expert"
+    run.train()
+    generator, table = run.generator(), run.new_generator().memory
+    assert torch.equal(generator.memory.blocks, table.blocks) and torch.equal(generator.memory.patterns, table.patterns)
+    assert table.blocks[0].any() and len(table.blocks[table.patterns.shape[0]].unique()) > 1
+    told = {}
+    for labels in ("none", "reference"):
+        decoding = run.decoding("greedy", labels)
+        told[labels] = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=decoding).scores
+    assert told["none"].keys() == told["reference"].keys()
+    assert (run.folder / "scores-test-labels-reference.json").is_file()
+    inputs = torch.tensor(run.inputs(0))[None].float()
+    looks = look(generator, inputs, [[1, 2, 3]])
+    torch.testing.assert_close(looks.cross.sum(-1), torch.ones(1, 4))
+    with pytest.raises(ConfigurationError, match=r"memory is looked up and not asked: no slots .* cross_map"):
+        looks.overlap(0, [0])
+
+
+@pytest.mark.usefixtures("in_this_home")
+def test_coatt_is_trained_and_writes_without_being_told_labels():
+    run = Run.of(small("coatt"), progress=False)
+    history = run.train().history
+    assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"] and not run.gated
+    for decoding in (run.decoding("greedy"), run.decoding("published")):
+        assert run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=decoding).scores
+    assert run.generator().config.full_stop == run.dataset.vocabulary.ids["."]
+    inputs = torch.tensor(run.inputs(0))[None].float()
+    with pytest.raises(ConfigurationError, match=r"channels of the pooled image.*generator\.visual=patches does"):
+        look(run.generator(), inputs, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("preset", ["ekagen", "coatt"])
+def test_the_reconstructions_are_scaled_and_counted_like_the_others(preset):
+    """Sizes of a profile, sizes as released, and what a training costs before it is run."""
+    released = experiment(f"iu_xray/{preset}", "gpu")
+    assert released.generator.d_model == {"ekagen": 256, "coatt": 512}[preset] and released.decoding.beam_size == 1
+    assert experiment(f"iu_phantom/{preset}", "ci").generator.d_model == PROFILES["ci"].generator["d_model"]
+    counted = budget.training_step(released, vocabulary=760)
+    learnt = sum(p.numel() for p in budget.build(released, 760)[0].parameters())
+    assert counted.weights == 4 * learnt and 2.5 < counted.step.flops / counted.forward.flops < 3.5
+    assert budget.decoding(released, vocabulary=760).launches > 0
+    assert Experiment.from_json(json.loads(json.dumps(released.to_json()))) == released

@@ -13,7 +13,9 @@ from test_golden_lineage import ATTENTIVE, MODELS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.adaatt import AdaAttConfig
 from rrg_lib.models.att2in import Att2inConfig
+from rrg_lib.models.coatt import GO, CoAttConfig
 from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
+from rrg_lib.models.ekagen import EKAGenConfig
 from rrg_lib.models.interface import Batch, WordTable
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.models.r2gen import R2GenConfig
@@ -30,6 +32,9 @@ CONFIGS = {
     "adaatt": AdaAttConfig(**SIZES),
     "topdown": TopDownConfig(**SIZES),
     "r2gen": R2GenConfig(**SIZES, d_ff=16, heads=2, layers=2),
+    "ekagen": EKAGenConfig(**SIZES, d_ff=16, heads=2, layers=2, places=LENGTH),
+    "coatt": CoAttConfig(**SIZES, full_stop=3),
+    "coatt patches": CoAttConfig(**SIZES, full_stop=3, visual="patches"),
 }
 every = pytest.mark.parametrize("name", CONFIGS)
 
@@ -38,10 +43,12 @@ def build(name: str, seed: int = 0):
     torch.manual_seed(seed)
     model = CONFIGS[name].build().eval()
     with torch.no_grad():  # so that words, images and hypotheses really differ
-        model.logits.weight.mul_(6)
+        (model.logits[-1] if name == "ekagen" else model.logits).weight.mul_(6)
+        if name.startswith("coatt"):
+            model.sentences.go.joined.bias[GO] += 4
         for weights in model.parameters():
             if weights.dim() > 1 and name != "r2gen":
-                weights.mul_(2)
+                weights.mul_(8 if name.startswith("coatt") else 2)
     return model
 
 
@@ -165,7 +172,8 @@ def test_st_has_no_attention_and_says_who_has(name, patches):
 
 @every
 def test_what_they_do_not_take_is_refused(name, patches):
-    with pytest.raises(ConfigurationError, match=f"{CONFIGS[name].kind!r} takes no memory"):
+    refusal = "memory of the kind 'knowledge' or none" if name == "ekagen" else "takes no memory"
+    with pytest.raises(ConfigurationError, match=f"{CONFIGS[name].kind!r} takes .*{refusal.removeprefix('takes ')}"):
         CONFIGS[name].build(memory=CMNConfig())
     model = build(name)
     assert model.word_table() is None
