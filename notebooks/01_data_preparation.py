@@ -1048,6 +1048,9 @@ rows = [f"| `{layout.name}` | {', '.join(layout.datasets)} | {layout.looked_for}
 Markdown("\n".join(["| layout | dataset | told by |", "|---|---|---|", *rows]))
 
 # %% [markdown]
+# Copies of this collection are handed on in many forms, and not all keep the split. Of each, `prepare` says whether its test studies are the 590 that
+# published scores are of. The answer is found by their ids. Where they are not, it says *another split*, and scores on it can't be compared.
+#
 # The last is a folder of your own: images, and a table that says which belong together. We make one from drawn studies and sentences of our own, so that
 # you can see what to write.
 

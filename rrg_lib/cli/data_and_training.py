@@ -80,6 +80,8 @@ def prepare(
         "max_rejected": max_rejected,
     }
     dataset = prepared(source, data_root=data_root, out=out, workers=workers, progress=not quiet, **options)
+    if words := dataset.manifest.get("split_source"):
+        typer.echo(f"split: {words}")
     for reason, number in dataset.manifest.get("left_out", {}).items():
         typer.echo(f"{number:,} {'study' if number == 1 else 'studies'} left out: {reason}")
     if dataset.rejected:

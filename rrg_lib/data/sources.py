@@ -62,6 +62,12 @@ class Source(Protocol):
     def left_out(self) -> Mapping[str, int]:
         """How many studies of the folder are not among `studies`, by reason."""
 
+    def split_source(self) -> str:
+        """Whose split it is, in words; "" where there is nothing to say."""
+
+    def vocabulary_reports(self) -> Sequence[str]:
+        """The reports whose words are learnt: those for training, else those that the collection itself has for it."""
+
     def picture(self, study: Study) -> Picture: ...
 
 
@@ -70,6 +76,10 @@ def _spread(studies: Sequence[Study], count: int | None) -> Sequence[Study]:
     if count is None or count >= len(studies):
         return studies
     return tuple(studies[(2 * i + 1) * len(studies) // (2 * count)] for i in range(count))
+
+
+def _for_training(studies: Sequence[Study]) -> Sequence[str]:
+    return [study.report for study in studies if study.split == "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,12 @@ class _Drawn:
 
     def left_out(self) -> Mapping[str, int]:
         return {}
+
+    def split_source(self) -> str:
+        return ""
+
+    def vocabulary_reports(self) -> Sequence[str]:
+        return _for_training(self.studies())
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
@@ -152,13 +168,15 @@ class RealImages:
                 ).encode()
             )
             files.update(content_hash([[path, self._size(path)] for path in study.views], 64).encode())
-        rule = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        apart = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        if not _for_training(self.studies()) and self.collection.vocabulary_reports:
+            apart["words"] = content_hash(self.collection.vocabulary_reports)
         return {
             "layout": self.layout,
             "annotation": words.hexdigest()[:12],
             "images": files.hexdigest()[:12],
             "count": self.count,
-            **rule,
+            **apart,
         }
 
     def missing(self) -> Sequence[str]:
@@ -166,6 +184,14 @@ class RealImages:
 
     def left_out(self) -> Mapping[str, int]:
         return dict(self.collection.left_out)
+
+    def split_source(self) -> str:
+        if self.name == "iu_xray":
+            return iu_xray.split_in_words(self.studies())
+        return self.collection.split_source
+
+    def vocabulary_reports(self) -> Sequence[str]:
+        return _for_training(self.studies()) or self.collection.vocabulary_reports
 
     def picture(self, study: Study) -> Picture:
         folder, views, rejected = self.collection.images, [], []
@@ -183,7 +209,8 @@ class RealImages:
 
     def _size(self, path: str) -> int | None:
         try:
-            return (self.collection.images / path).stat().st_size
+            image = self.collection.images / path
+            return image.stat().st_size if isinstance(image, Path) else image.size
         except OSError:
             return None
 
