@@ -145,7 +145,10 @@ class RealImages:
     def __getstate__(
         self,
     ) -> dict[str, Any]:  # another process reads pictures alone, and gets the studies they are of with its task
-        return {**self.__dict__, "_read": [replace(self.collection, studies=(), positions={}, left_out={})]}
+        return {
+            **self.__dict__,
+            "_read": [replace(self.collection, studies=(), positions={}, left_out={}, vocabulary_reports=())],
+        }
 
     @property
     def collection(self) -> Collection:

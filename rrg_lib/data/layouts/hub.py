@@ -79,10 +79,11 @@ def read_hub_jsonl(root: Path, rule: ViewRule) -> Collection:
         AnnotationError: a line that is no object, no column of images or reports, a path that leads out, a study with
             two reports or in two splits; names file and line.
     """
-    files, root = hub_files(root, JSONL), root.resolve()
+    root = root.resolve()
+    files = hub_files(root, JSONL)
     if not files:
         raise DataRootError(f"{root}: looked for {' or '.join(JSONL)} (a hub's copy of IU X-Ray); {listing(root)}")
-    return _collection(root, root, (row for path in files for row in _lines(root, path.resolve())), files, rule)
+    return _collection(root, root, (row for path in files for row in _lines(root, path)), files, rule)
 
 
 def read_hub_parquet(root: Path, rule: ViewRule) -> Collection:
@@ -95,13 +96,13 @@ def read_hub_parquet(root: Path, rule: ViewRule) -> Collection:
         AnnotationError: no Parquet file or a damaged one, no column of image bytes or of reports, a study with two
             reports or in two splits; names file and row.
     """
+    root = root.resolve()
     files = hub_files(root, PARQUET)
     if not files:
         raise DataRootError(f"{root}: looked for {' or '.join(PARQUET)} (a hub's copy of IU X-Ray); {listing(root)}")
-    root = root.resolve()
-    for path in files:
-        check_inside(f"{root}:", path.relative_to(root).as_posix() if path.is_absolute() else str(path), root)
-    names = [path.resolve().relative_to(root).as_posix() for path in files]
+    names = [path.relative_to(root).as_posix() for path in files]
+    for name in names:
+        check_inside(f"{root}:", name, root)
     cells: dict[str, Cell] = {}
     rows = [row for i, name in enumerate(names) for row in _parquet_rows(root, name, i, cells)]
     return _collection(root, ParquetImages(root, names, cells), rows, files, rule)
@@ -168,7 +169,7 @@ def _collection(
 
 
 def _lines(root: Path, path: Path) -> Iterator[_Row]:
-    check_inside(f"{root}:", str(path.relative_to(root)) if path.is_relative_to(root) else str(path), root)
+    check_inside(f"{root}:", path.relative_to(root).as_posix(), root)
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(_LINE_LIMIT + 1):
