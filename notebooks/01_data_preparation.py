@@ -1048,6 +1048,9 @@ rows = [f"| `{layout.name}` | {', '.join(layout.datasets)} | {layout.looked_for}
 Markdown("\n".join(["| layout | dataset | told by |", "|---|---|---|", *rows]))
 
 # %% [markdown]
+# Copies of this collection are handed on in many forms, and not all keep the split. Of each, `prepare` says whether its test studies are the 590 that
+# published scores are of. The answer is found by their ids. Where they are not, it says *another split*, and scores on it can't be compared.
+#
 # Published scores of this book's systems are on IU X-Ray and MIMIC-CXR. CheXpert Plus, ReXGradient-160K and PadChest-GR are here for systems of your own:
 # `prepare` says whose split it takes. In PadChest-GR a radiologist has marked on the film where each finding is. These boxes go with the film into the
 # prepared form, so that attention can be scored on real images as on drawn ones.

@@ -6,8 +6,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import struct
 import tarfile
 import zipfile
+import zlib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -379,6 +381,137 @@ def padchest_gr(
         table = csv.writer(file)
         table.writerow(["StudyID", "ImageID", "label", "split", "PatientID"])
         table.writerows(rows)
+    return root
+
+
+def sections(root: Path, text: str, *, packed: bool = False) -> Path:
+    """Beside MIMIC-CXR-JPG the table of sections that the collection's own script writes."""
+    path = root / f"mimic_cxr_sectioned.csv{'.gz' if packed else ''}"
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    return root
+
+
+def promptmrg(root: Path, studies: list[Study], labels: dict[str, list[int]] | None = None) -> Path:
+    """IU X-Ray as PromptMRG has it: one list without a split; `labels` by study id, else all blank."""
+    entries = []
+    for study in studies:
+        paths = [f"{study.id}/{i}.png" for i in range(len(images(study)))]
+        for path, key in zip(paths, keys(study), strict=True):
+            png(root / "images" / path, film(key))
+        given = (labels or {}).get(study.id, [0] * 14)
+        entries.append({"id": study.id, "report": study.report, "image_path": paths, "labels": given})
+    (root / "iu_annotation_promptmrg.json").write_text(json.dumps(entries), encoding="utf-8")
+    return root
+
+
+def promptmrg_mimic(root: Path, labels: list[int]) -> Path:
+    """Two studies of MIMIC-CXR as PromptMRG has them; `labels` are those of both."""
+    lists = {}
+    for i, split in enumerate(("train", "test")):
+        path = f"p10/p1000001{i}/s5000000{i}/{'ab'[i] * 8}.jpg"
+        (root / "images" / path).parent.mkdir(parents=True)
+        Image.fromarray(film(path)).save(root / "images" / path, quality=95)
+        lists[split] = [{"id": "ab"[i] * 8, "report": "Edema.", "image_path": [path], "labels": labels}]
+    (root / "mimic_annotation_promptmrg.json").write_text(json.dumps(lists), encoding="utf-8")
+    return root
+
+
+def rexrank_entry(study: Study, **change) -> dict:
+    """A study as ReXrank's files have it, with its images as the R2Gen release names them."""
+    return {
+        "key_image_path": f"{study.id}/0.png",
+        "image_path": [f"{study.id}/{i}.png" for i in range(len(study.views))],
+        "report": f"Findings: {study.report} Impression: None.",
+        "section_findings": study.report,
+        "section_impression": "None.",
+        "split": study.split,
+        "frontal_lateral": ["Frontal", "Lateral"],
+        "context": "Indication: Cough. Comparison: None",
+        **change,
+    }
+
+
+def rexrank(root: Path, studies: list[Study]) -> Path:
+    """IU X-Ray as ReXrank has it: a file of test and one of validation studies, none to train on."""
+    for split, name in (("test", "test"), ("val", "valid")):
+        chosen = [study for study in studies if study.split == split]
+        for study in chosen:
+            for i, key in enumerate(keys(study)[:2]):
+                png(root / "images" / study.id / f"{i}.png", film(key))
+        entries = {study.id: rexrank_entry(study) for study in chosen}
+        (root / f"ReXRank_IUXray_{name}.json").write_text(json.dumps(entries), encoding="utf-8")
+    return root
+
+
+def hub_jsonl(root: Path, studies: list[Study]) -> Path:
+    """IU X-Ray as a folder of images with `SPLIT/metadata.jsonl`, a row an image, as hubs of data sets have it."""
+    rows = {"train": [], "validation": [], "test": []}
+    for study in studies:
+        split = "validation" if study.split == "val" else study.split
+        for image, key in zip(images(study), keys(study), strict=True):
+            png(root / split / f"{image}.png", film(key))
+            rows[split].append({"file_name": f"{image}.png", "findings": study.report, "impression": "None."})
+    for split, held in rows.items():
+        (root / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    return root
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    out = BytesIO()
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is that large, and has no pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", b"")
+        + chunk(b"IEND", b"")
+    )
+
+
+def parquet(path: Path, rows: list[dict], *, columns: tuple[str, ...] = ("image",), **options) -> Path:
+    """Rows as the hub writes them: `columns` hold bytes and path, or a list of these; the others are texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    many = any(isinstance(row[column], list) for row in rows for column in columns)
+    kinds = {name: (pa.list_(image) if many else image) if name in columns else pa.string() for name in rows[0]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(list(kinds.items()))), path, **options)
+    return path
+
+
+def hub_parquet(root: Path, studies: list[Study], **options) -> Path:
+    """IU X-Ray as Parquet files of its splits, a row a study with all its images as bytes."""
+    for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+        rows = []
+        for study in studies:
+            if study.split == split:
+                held = [{"bytes": encoded(film(key)), "path": f"{key}.png"} for key in keys(study)]
+                rows.append({"images": held, "report": study.report})
+        parquet(root / "data" / f"{name}-00000-of-00001.parquet", rows, columns=("images",), **options)
+    return root
+
+
+def workbook(root: Path, rows: list[list], films: tuple[str, ...] = ("a.png", "b.png")) -> Path:
+    """A folder of one's own whose table is an Excel workbook."""
+    from openpyxl import Workbook
+
+    root.mkdir(parents=True, exist_ok=True)
+    for name in films:
+        png(root / name, film(name))
+    book = Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(root / "studies.xlsx")
     return root
 
 

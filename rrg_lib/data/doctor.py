@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from rrg_lib.data import iu_xray
 from rrg_lib.data.dicom import is_dicom
-from rrg_lib.data.images import SIZE, open_radiograph, read_radiograph
-from rrg_lib.data.layouts.collection import ViewRule
+from rrg_lib.data.images import SIZE, StoredImage, encoded, open_radiograph, read_radiograph
+from rrg_lib.data.layouts.collection import ImageFolder, ViewRule
 from rrg_lib.data.layouts.registry import find_layout
 from rrg_lib.data.shards import MAX_REJECTED
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
@@ -283,7 +283,7 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             complaints.append(
                 Complaint(len(studies), f"study, and none for {purpose}|studies, and none for {purpose}", (), advice)
             )
-    if studies and not any(study.split == "train" for study in studies):
+    if studies and not source.vocabulary_reports():
         complaints.append(
             Complaint(
                 len(studies),
@@ -339,7 +339,7 @@ def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
 # --- films ------------------------------------------------------------------------------------------------------------
 
 
-def look_at(images: Path, path: str) -> Look:
+def look_at(images: ImageFolder, path: str) -> Look:
     """Opens one image. Never raises for a file of whatever content."""
     try:
         film = open_radiograph(images / path)
@@ -353,7 +353,7 @@ def look_at(images: Path, path: str) -> Look:
     )
 
 
-def _oddness(path: Path, film: Image.Image, square: np.ndarray) -> str:
+def _oddness(path: Path | StoredImage, film: Image.Image, square: np.ndarray) -> str:
     width, height = film.size
     if max(width, height) > MAX_RATIO * min(width, height):
         return f"{width} x {height}: longer than twice its width"
@@ -366,11 +366,11 @@ def _oddness(path: Path, film: Image.Image, square: np.ndarray) -> str:
     return ""
 
 
-def _colour(path: Path) -> float:
+def _colour(path: Path | StoredImage) -> float:
     """How far the channels are apart, of 255, on average."""
-    if is_dicom(path):
+    if isinstance(path, Path) and is_dicom(path):
         return 0.0
-    with Image.open(path) as image:
+    with Image.open(encoded(path)) as image:
         if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
             return 0.0
         image.draft("RGB", (128, 128))
@@ -378,7 +378,7 @@ def _colour(path: Path) -> float:
     return float((channels.max(axis=2) - channels.min(axis=2)).mean())
 
 
-def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -> Path:
+def contact_sheet(looks: Sequence[tuple[str, Look]], images: ImageFolder, path: Path) -> Path:
     """A PNG of films below `images` with their names, `COLUMNS` a row; what can't be read or is odd is framed in red,
     with the reason on it."""
     rows = max(1, -(-len(looks) // COLUMNS))
@@ -399,7 +399,7 @@ def contact_sheet(looks: Sequence[tuple[str, Look]], images: Path, path: Path) -
     return path
 
 
-def sheet_of(looks: dict[str, Look], images: Path, path: Path, most: int = 48) -> Path:
+def sheet_of(looks: dict[str, Look], images: ImageFolder, path: Path, most: int = 48) -> Path:
     """`contact_sheet` of the images that something is wrong with and, evenly spread, of the others: `most` in all."""
     wrong = [(name, look) for name, look in looks.items() if look.fault or look.oddness][: most // 2]
     fine = [(name, look) for name, look in looks.items() if not (look.fault or look.oddness)]

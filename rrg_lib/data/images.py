@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -41,7 +43,13 @@ _SIGNATURES = (  # how the files that end up among radiographs begin; only used 
 )
 
 
-def read_radiograph(path: Path | str, size: int = SIZE) -> np.ndarray:
+class StoredImage(Protocol):
+    """An image that is no file of its own but a part of another one; its text is its name."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+def read_radiograph(path: Path | str | StoredImage, size: int = SIZE) -> np.ndarray:
     """The image in `path` as (size, size) uint8, 0 black.
 
     *The whole film is kept and squashed to a square* (bilinear, antialiased), as the R2Gen release does to validation
@@ -75,17 +83,17 @@ def pixel_box(x0: float, y0: float, x1: float, y1: float, size: int = SIZE) -> t
     return left, top, right, bottom
 
 
-def open_radiograph(path: Path | str, size: int = SIZE) -> Image.Image:
+def open_radiograph(path: Path | str | StoredImage, size: int = SIZE) -> Image.Image:
     """The image in `path` in 8-bit gray and its own shape, at least twice `size` where it is that large. Raises as
     `read_radiograph` does."""
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     try:
-        _check_file(path)
-        if is_dicom(path):
+        source = encoded(path)
+        if isinstance(path, Path) and is_dicom(path):
             return _film(dicom_pixels(path, lambda width, height: _check_size(path, width, height)))
         with warnings.catch_warnings():  # Pillow warns of what is refused here anyway
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(source, formats=_FORMATS) as image:
                 _check_size(path, *image.size)
                 if (frames := getattr(image, "n_frames", 1)) > 1:
                     raise ImageError(
@@ -114,6 +122,17 @@ def _film(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels if pixels.dtype == np.uint8 else _scaled(pixels))
 
 
+def encoded(path: Path | StoredImage) -> Path | BytesIO:
+    """What a decoder opens: the file, or the bytes that are stored elsewhere. Raises `ImageError` for neither."""
+    if isinstance(path, Path):
+        _check_file(path)
+        return path
+    data = path.read_bytes()
+    if not data:
+        raise ImageError(f"{path}: is empty (0 bytes); expected a PNG or JPEG radiograph. Get the file again")
+    return BytesIO(data)
+
+
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: no such file; expected a PNG or JPEG radiograph. Check the path, or fetch the image")
@@ -125,7 +144,7 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{path}: is empty (0 bytes); expected a PNG or JPEG radiograph. Get the file again")
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: Path | StoredImage, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path}: its header says {width} x {height} pixels, refused before decoding; {_limit()}")
     if min(width, height) < MIN_SIDE:
@@ -139,13 +158,18 @@ def _limit() -> str:
     return f"the limit is {MAX_PIXELS:,} pixels. Scale the image down, or replace it"
 
 
-def _what(path: Path) -> str:
+def _what(path: Path | StoredImage) -> str:
     """In words, what a file that is no image begins with."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        return f"not readable ({error.strerror})"
+    if isinstance(path, Path):
+        try:
+            with open(path, "rb") as file:
+                head = file.read(64)
+        except OSError as error:
+            return f"not readable ({error.strerror})"
+    else:
+        head = path.read_bytes()[:132]
+        if head[128:] == b"DICM":
+            return "a DICOM file, which is read from a folder alone"
     for signature, name in _SIGNATURES:
         if head.lstrip().startswith(signature):
             return name

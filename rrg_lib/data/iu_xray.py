@@ -12,6 +12,7 @@ import csv
 import gzip
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -32,13 +33,16 @@ _ARCHIVE_BYTES_LIMIT = 64 * 2**20  # of one member: a report is about 5 KiB
 @dataclass(frozen=True, slots=True)
 class Record:
     """One XML file: `uid` is its number, `images` the ids of its pictures, `codes` its MeSH codes as written;
-    `impression` is what was concluded."""
+    `impression` is what was concluded, `indication` why the films were made, `comparison` with which they were
+    compared."""
 
     uid: str
     findings: str
     codes: tuple[str, ...]
     images: tuple[str, ...]
     impression: str = ""
+    indication: str = ""
+    comparison: str = ""
 
 
 def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
@@ -66,6 +70,8 @@ def parse_record(xml: bytes, where: Path | str = "a report") -> Record:
         codes=tuple(code.text.strip() for code in root.iterfind("MeSH/major") if code.text),
         images=tuple(image.get("id", "") for image in root.iterfind("parentImage")),
         impression=_section(root, "IMPRESSION"),
+        indication=_section(root, "INDICATION"),
+        comparison=_section(root, "COMPARISON"),
     )
 
 
@@ -207,6 +213,30 @@ def impressions() -> dict[str, str]:
     it."""
     by_uid = records()
     return {row["study_id"]: by_uid[row["uid"]].impression for row in table("iu_xray_split")}
+
+
+@cache
+def requests() -> dict[str, tuple[str, str]]:
+    """study id -> (its INDICATION, its COMPARISON): what was asked, and which films were there before, for the 2,955
+    studies of the standard split; "" for what a report does not say. No system of the book reads them."""
+    by_uid = records()
+    return {
+        row["study_id"]: (by_uid[row["uid"]].indication, by_uid[row["uid"]].comparison)
+        for row in table("iu_xray_split")
+    }
+
+
+def split_in_words(chosen: Sequence[Study]) -> str:
+    """Whether the studies for testing are those of the standard split, R2Gen's 590, by their ids; "another split" and
+    how they differ where they are not."""
+    standard = {row["study_id"] for row in table("iu_xray_split") if row["split"] == "test"}
+    ours = {study.id for study in chosen if study.split == "test"}
+    if ours == standard:
+        return f"the test studies are R2Gen's {len(standard)}"
+    return (
+        f"another split: {len(ours & standard)} of R2Gen's {len(standard)} test studies are for testing here, and "
+        f"{len(ours - standard)} others. Scores on it can't be compared with published ones"
+    )
 
 
 @cache

@@ -165,11 +165,12 @@ def _build(
 ) -> None:
     """The shards, the vocabulary, what was set aside, and last the manifest."""
     studies = source.studies()
-    _check_studies(studies, protocol)
+    reports = source.vocabulary_reports()
+    _check_studies(studies, reports, protocol)
     words = json.dumps(request, sort_keys=True)
     names = [f"shard-{i:05d}.arrow" for i in range(-(-len(studies) // shard_size))]
     _clear(folder, names, request)
-    vocabulary = Vocabulary.build((study.report for study in studies if study.split == "train"), protocol)
+    vocabulary = Vocabulary.build(reports, protocol)
     tasks = (
         (folder / name, source, studies[i * shard_size : (i + 1) * shard_size], vocabulary, words)
         for i, name in enumerate(names)
@@ -210,7 +211,7 @@ def _check_there(source: Source, max_rejected: float) -> None:
             )
 
 
-def _check_studies(studies: Sequence[Study], protocol: Protocol) -> None:
+def _check_studies(studies: Sequence[Study], vocabulary_reports: Sequence[str], protocol: Protocol) -> None:
     """Before hours of drawing: every id once, every report with words, some reports to learn the words from."""
     if twice := [study_id for study_id, n in Counter(study.id for study in studies).items() if n > 1]:
         raise AnnotationError(
@@ -218,7 +219,7 @@ def _check_studies(studies: Sequence[Study], protocol: Protocol) -> None:
         )
     for study in studies:
         protocol.clean_checked(study.report, study.id)
-    if not any(study.split == "train" for study in studies):
+    if not vocabulary_reports:
         raise AnnotationError(
             f"none of the {len(studies)} studies is in the split 'train', whose reports make the vocabulary. Put some "
             f"there"

@@ -65,6 +65,9 @@ class Source(Protocol):
     def split_source(self) -> str:
         """Whose split it is, in words; "" where there is nothing to say."""
 
+    def vocabulary_reports(self) -> Sequence[str]:
+        """The reports whose words are learnt: those for training, else those that the collection itself has for it."""
+
     def picture(self, study: Study) -> Picture: ...
 
 
@@ -73,6 +76,10 @@ def _spread(studies: Sequence[Study], count: int | None) -> Sequence[Study]:
     if count is None or count >= len(studies):
         return studies
     return tuple(studies[(2 * i + 1) * len(studies) // (2 * count)] for i in range(count))
+
+
+def _for_training(studies: Sequence[Study]) -> Sequence[str]:
+    return [study.report for study in studies if study.split == "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,9 @@ class _Drawn:
 
     def split_source(self) -> str:
         return ""
+
+    def vocabulary_reports(self) -> Sequence[str]:
+        return _for_training(self.studies())
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
@@ -135,7 +145,10 @@ class RealImages:
     def __getstate__(
         self,
     ) -> dict[str, Any]:  # another process reads pictures alone, and gets the studies they are of with its task
-        return {**self.__dict__, "_read": [replace(self.collection, studies=(), positions={}, left_out={})]}
+        return {
+            **self.__dict__,
+            "_read": [replace(self.collection, studies=(), positions={}, left_out={}, vocabulary_reports=())],
+        }
 
     @property
     def collection(self) -> Collection:
@@ -158,16 +171,18 @@ class RealImages:
                 ).encode()
             )
             files.update(content_hash([[path, self._size(path)] for path in study.views], 64).encode())
-        rule = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        apart = {} if self.rule == "as_released" else {"views_rule": self.rule}
+        if not _for_training(self.studies()) and self.collection.vocabulary_reports:
+            apart["words"] = content_hash(self.collection.vocabulary_reports)
         drawn = self.collection.boxes
-        boxes = [[path, [astuple(box) for box in drawn[path]]] for path in sorted(drawn)]
+        if drawn:
+            apart["boxes"] = content_hash([[path, [astuple(box) for box in drawn[path]]] for path in sorted(drawn)])
         return {
             "layout": self.layout,
             "annotation": words.hexdigest()[:12],
             "images": files.hexdigest()[:12],
             "count": self.count,
-            **rule,
-            **({"boxes": content_hash(boxes)} if boxes else {}),
+            **apart,
         }
 
     def missing(self) -> Sequence[str]:
@@ -177,7 +192,12 @@ class RealImages:
         return dict(self.collection.left_out)
 
     def split_source(self) -> str:
+        if self.name == "iu_xray":
+            return iu_xray.split_in_words(self.studies())
         return self.collection.split_source
+
+    def vocabulary_reports(self) -> Sequence[str]:
+        return _for_training(self.studies()) or self.collection.vocabulary_reports
 
     def picture(self, study: Study) -> Picture:
         folder, views, rejected = self.collection.images, [], []
@@ -200,7 +220,8 @@ class RealImages:
 
     def _size(self, path: str) -> int | None:
         try:
-            return (self.collection.images / path).stat().st_size
+            image = self.collection.images / path
+            return image.stat().st_size if isinstance(image, Path) else image.size
         except OSError:
             return None
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rrg_lib.data.iu_xray import image_key, impressions, positions, studies
+from rrg_lib.data.iu_xray import image_key, impressions, positions, requests, studies
 from rrg_lib.data.study import Split
 from rrg_lib.data.text.vocabulary import PROTOCOLS, Vocabulary
 from rrg_lib.errors import ReportError
@@ -30,8 +30,7 @@ _HEADED = re.compile(r"\s*findings?\s*:(.*?)(?:\bimpressions?\s*:(.*))?", re.IGN
 def write_rexrank(path: Path, reports: Reports, split: Split = "test") -> None:
     """A ReXrank file of the split with `reports` (study id -> text) as `model_prediction`, whole or not at all.
 
-    `context` (indication and comparison) is empty: what a system was told beside the images is the system's to say, and
-    no score reads it. Raises `ReportError` for reports missing, too many or given twice; `StorageError`.
+    Raises `ReportError` for reports missing, too many or given twice; `StorageError`.
     """
     given = one_report_each(reports, "report")
     same_studies([study.id for study in studies(split)], given, "reports")
@@ -45,7 +44,7 @@ def entries(split: Split) -> dict[str, dict[str, Any]]:
     Which image is frontal the DICOM headers say, and of some scanners they say it of every film: where they do not tell
     the two apart, `frontal_lateral` is "Unknown" and the key image the first.
     """
-    where, concluded, by_study = positions(), impressions(), {}
+    where, concluded, asked, by_study = positions(), impressions(), requests(), {}
     for study in studies(split):
         views = [where.get(image_key(view)) for view in study.views]
         images = [f"{study.id}/{i}.png" for i in range(len(study.views))]
@@ -61,9 +60,15 @@ def entries(split: Split) -> dict[str, dict[str, Any]]:
             "section_impression": impression,
             "split": split,
             "frontal_lateral": [(view or "unknown").capitalize() for view in views],
-            "context": "",
+            "context": context(*asked[study.id]),
         }
     return by_study
+
+
+def context(indication: str, comparison: str) -> str:
+    """What a system is told beside the images, worded as in ReXrank's files: an indication that is missing is left
+    out, a comparison that is missing is "None"."""
+    return f"{f'Indication: {indication}' if indication else ''} Comparison: {comparison or 'None'}"
 
 
 def findings_part(report: str) -> str | None:

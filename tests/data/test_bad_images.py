@@ -17,7 +17,7 @@ import pytest
 import trees
 from PIL import Image
 from trees import SOUND_FILM as FILM
-from trees import prepared, sound_release
+from trees import png_header, prepared, sound_release
 
 
 @pytest.fixture
@@ -29,18 +29,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     out = BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-        + chunk(b"IDAT", b"")
-        + chunk(b"IEND", b"")
-    )
 
 
 def dicom(**header) -> bytes:

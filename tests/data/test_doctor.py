@@ -158,7 +158,8 @@ def test_nothing_is_changed_in_the_folder_and_none_is_an_error(own, tmp_path):
     examine(own, progress=False)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*")} == before
     with pytest.raises(
-        DataRootError, match=r"looked for .*studies\.csv, a table with the columns image .*\(table\).*does not exist"
+        DataRootError,
+        match=r"looked for .*studies\.csv \(or studies\.xlsx\), a table .*columns image .*\(table\).*does not exist",
     ):
         examine(tmp_path / "nowhere")
 

@@ -113,6 +113,17 @@ def test_a_record_without_findings_is_read_and_bad_xml_is_not():
         iu_xray.parse_record(b"<r>", "7.xml")
 
 
+def test_a_record_keeps_why_its_films_were_made_and_what_they_were_compared_with():
+    xml = b"""<r><uId id="CXR7"/><AbstractText Label="COMPARISON">None.</AbstractText>
+        <AbstractText Label="INDICATION"> Cough </AbstractText>
+        <AbstractText Label="FINDINGS">Clear.</AbstractText></r>"""
+    record = iu_xray.parse_record(xml)
+    assert (record.indication, record.comparison, record.findings) == ("Cough", "None.", "Clear.")
+    told = iu_xray.requests()
+    assert told.keys() == {study.id for study in iu_xray.studies()}
+    assert [sum(bool(each[i]) for each in told.values()) for i in (0, 1)] == [2907, 2645]
+
+
 def test_the_headers_of_the_films_say_size_depth_and_how_to_show_them():
     headers = iu_xray.film_headers()
     assert len(headers) == 7469 and headers.keys() <= {

@@ -23,6 +23,7 @@ from rrg_lib.evaluation.rexrank import (
     as_mapping,
     baseline_sets,
     collection_ids,
+    context,
     entries,
     findings_part,
     split_of,
@@ -520,6 +521,25 @@ def test_rexranks_entries_have_its_fields_and_its_key_image_is_the_frontal_one()
     assert (told.count(("Frontal", "Lateral")), told.count(("Lateral", "Frontal"))) == (117, 7)
     for entry in found.values():
         assert entry["report"] == f"Findings: {entry['section_findings']} Impression: {entry['section_impression']}"
+
+
+def test_rexranks_context_is_the_indication_and_the_comparison_as_its_files_word_them():
+    """Looked up in its file of validation studies: a missing comparison is "None", a missing indication is left out."""
+    assert context("Cough.", "None available.") == "Indication: Cough. Comparison: None available."
+    assert context("Cough", "") == "Indication: Cough Comparison: None"
+    assert context("", "") == " Comparison: None"
+    found = {split: entries(split) for split in ("val", "test")}
+    assert found["val"]["CXR2167_IM-0783"]["context"] == " Comparison: None"
+    told = {s: [entry["context"] for entry in of.values()] for s, of in found.items()}
+    assert {s: sum(text.startswith("Indication: ") for text in of) for s, of in told.items()} == {
+        "val": 293,
+        "test": 582,
+    }
+    assert {s: sum(text.endswith(" Comparison: None") for text in of) for s, of in told.items()} == {
+        "val": 71,
+        "test": 144,
+    }
+    assert all("  " not in text and "\n" not in text for of in told.values() for text in of)
 
 
 def test_a_headed_prediction_has_its_findings_taken_out():

@@ -45,7 +45,7 @@ def read_table(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[
         try:
             reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
             header = [name.strip() for name in next(reader, [])]
-            _check_header(path, header, required)
+            check_header(path, header, required)
             for values in reader:
                 if not any(value.strip() for value in values):
                     continue
@@ -68,7 +68,8 @@ def read_table(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[
             ) from error
 
 
-def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
+def check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
+    """Raises `AnnotationError` for a header without a required column, with one twice, or of another separator."""
     if not any(header):
         raise AnnotationError(f"{path}: is empty; expected a header with the columns {', '.join(required)}")
     missing = [name for name in required if name not in header]

@@ -56,7 +56,8 @@ def read_kaggle(root: Path, rule: ViewRule) -> Collection:
             uid
         )  # the table repeats the codes of the reports; theirs are in the order they were given
         codes = record.codes if record and sorted(record.codes) == sorted(codes) else codes
-        records[uid] = Record(uid, given(row["findings"]), codes, tuple(sorted(views.get(uid, ()))))
+        sections = {name: given(row.get(name)) for name in ("findings", "impression", "indication", "comparison")}
+        records[uid] = Record(uid, codes=codes, images=tuple(sorted(views.get(uid, ()))), **sections)
     images = images.resolve()
     files = image_files(images, (name for names in views.values() for name in names))
     return standard_collection(records, images, files, positions, rule)

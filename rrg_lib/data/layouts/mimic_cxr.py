@@ -1,5 +1,5 @@
 """MIMIC-CXR-JPG 2.x: the official tables of split, metadata and labels, the images in `files/`, and the reports of
-MIMIC-CXR as a tree or a zip."""
+MIMIC-CXR as a tree, a zip or the table of sections that the collection's own script writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
-from rrg_lib.data.layouts.csv_tables import find_table, read_table
+from rrg_lib.data.layouts.csv_tables import find_table, given, read_table
 from rrg_lib.data.layouts.paths import check_inside, listing
 from rrg_lib.data.study import OBSERVATIONS, SPLITS, Finding, Study
 from rrg_lib.data.text.sections import findings_section
@@ -24,7 +24,7 @@ SPLIT, METADATA, LABELS = (
     "mimic-cxr-2*-metadata.csv",
     ("mimic-cxr-2*-chexpert.csv", "mimic-cxr-2*-negbio.csv"),
 )
-ZIP, FILES = "mimic-cxr-reports.zip", "files"
+ZIP, FILES, SECTIONS = "mimic-cxr-reports.zip", "files", "mimic_cxr_sectioned.csv"
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _NUMBER, _DICOM = re.compile(r"\d{8}"), re.compile(r"[0-9a-f-]{8,64}")
 _REPORT_LIMIT = 2**20  # bytes; a report has a few thousand
@@ -35,8 +35,9 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
     study.
 
     Views are all images of a study in the order of the split table, or by the rule where the metadata tells their
-    position. The labels of the CheXpert labeler (else NegBio's) stand as findings where they are positive; what it was
-    not sure of counts as absent. A study whose report has no FINDINGS section is left out and counted.
+    position. Reports as files come before the table of sections, in which FINDINGS are as the collection's own script
+    cut them out. The labels of the CheXpert labeler (else NegBio's) stand as findings where they are positive; what it
+    was not sure of counts as absent. A study whose report has no FINDINGS section is left out and counted.
 
     Raises:
         DataRootError: the split table, the images or the reports are not there.
@@ -47,7 +48,7 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
         raise DataRootError(
             f"{root}: looked for {SPLIT}[.gz] and {FILES}/ (the layout of MIMIC-CXR-JPG); {listing(root)}"
         )
-    report = _report_reader(root)
+    findings_of = _findings_reader(root)
     positions = _positions(find_table(root, METADATA))
     findings = _coded_findings(next(filter(None, (find_table(root, name) for name in LABELS)), None))
     images = (root / FILES).resolve()
@@ -75,8 +76,7 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
             if _SPLITS[official] != part:
                 continue
             folder = f"p{patient[:2]}/p{patient}"
-            text = report(f"{folder}/s{study}.txt")
-            section = findings_section(text) if text is not None else ""
+            section = findings_of(f"{folder}/s{study}.txt")
             paths = [f"{folder}/s{study}/{dicom}.jpg" for dicom in dicoms]
             views = ordered(
                 paths,
@@ -89,7 +89,7 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
                 studies.append(Study(f"s{study}", part, section, findings.get(study, ()), views, SOURCE))
             else:
                 left_out[
-                    "no report" if text is None else "no FINDINGS section" if not section else "no frontal view"
+                    "no report" if section is None else "no FINDINGS section" if not section else "no frontal view"
                 ] += 1
     if not studies:
         raise DataRootError(
@@ -102,16 +102,46 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
     return Collection(tuple(studies), images, places, left_out)
 
 
-def _report_reader(root: Path) -> Callable[[str], str | None]:
-    """From `p10/p10000032/s50414267.txt` to the text of the report, None where there is none."""
+def _findings_reader(root: Path) -> Callable[[str], str | None]:
+    """From `p10/p10000032/s50414267.txt` to the FINDINGS of the report, "" for one that has none, None where there is
+    no report."""
     for place in (root / "mimic-cxr-reports" / FILES, root / "reports" / FILES, root / FILES):
         if next(place.glob("p1?/p*/s*.txt"), None) is not None:
-            return partial(_report, place.resolve())
-    if not (root / ZIP).is_file():
-        raise DataRootError(
-            f"{root}: looked for the reports of MIMIC-CXR, {ZIP} or {FILES}/p10/p…/s….txt; {listing(root)}. Put the "
-            f"archive there"
-        )
+            return _in_report(partial(_report, place.resolve()))
+    if (root / ZIP).is_file():
+        return _in_report(_zip_reader(root))
+    if (sections := find_table(root, SECTIONS)) is not None:
+        findings = _sections(sections)
+        return lambda name: findings.get(Path(name).stem)
+    raise DataRootError(
+        f"{root}: looked for the reports of MIMIC-CXR, {ZIP}, {FILES}/p10/p…/s….txt or {SECTIONS}[.gz]; "
+        f"{listing(root)}. Put one of them there"
+    )
+
+
+def _in_report(report: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    return lambda name: None if (text := report(name)) is None else findings_section(text)
+
+
+def _sections(path: Path) -> dict[str, str]:
+    """`s` and the number of the study -> the text of its column `findings`, its white space collapsed."""
+    findings: dict[str, str] = {}
+    for line, row in read_table(path, ["study", "findings"]):
+        study = row["study"].strip()
+        if not _NUMBER.fullmatch(study.removeprefix("s")):
+            raise AnnotationError(
+                f"{path}, line {line}: {study!r} is no study; expected s and eight digits, such as s50414267. Mend the "
+                f"line, or write the table again"
+            )
+        study = f"s{study.removeprefix('s')}"
+        if study in findings:
+            raise AnnotationError(f"{path}, line {line}: is a second report of study {study}. Remove one of the two")
+        findings[study] = " ".join(given(row["findings"]).split())
+    return findings
+
+
+def _zip_reader(root: Path) -> Callable[[str], str | None]:
+    """From `p10/p10000032/s50414267.txt` to the text of the report in the archive, None where there is none."""
     try:
         archive = zipfile.ZipFile(root / ZIP)
     except (zipfile.BadZipFile, OSError) as error:
@@ -181,10 +211,11 @@ def _coded_findings(path: Path | None) -> dict[str, tuple[Finding, ...]]:
             raise AnnotationError(
                 f"{path}, line {line}: {error}; expected 1.0, 0.0, -1.0 or nothing for every observation"
             ) from error
-        findings[row["study_id"].strip().removesuffix(".0")] = tuple(_finding(name) for name in positive)
+        findings[row["study_id"].strip().removesuffix(".0")] = tuple(labeler_finding(name) for name in positive)
     return findings
 
 
 @cache
-def _finding(name: str) -> Finding:
+def labeler_finding(name: str) -> Finding:
+    """What a labeler found, by its name in `OBSERVATIONS`."""
     return Finding(f"labeler/{name}", name, _drawn_names().get(name), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,13 @@ from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
 from rrg_lib.data.layouts.csv_tables import find_table, given, read_table
 from rrg_lib.data.layouts.paths import check_inside, listing
+from rrg_lib.data.layouts.workbooks import read_workbook
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.errors import AnnotationError, DataRootError
 
-TABLE = "studies.csv"
+TABLE, WORKBOOK = "studies.csv", "studies.xlsx"
+#: Views that are known to be neither frontal nor lateral, or not to be known.
+_OTHER_VIEWS = re.compile(r"(?:[LR](?:AO|PO)|.*oblique.*|swimmers?|decubitus|unknown|other)", re.IGNORECASE)
 COLUMNS = "image (required), and, if you have them, study, report, split, patient, view, codes"
 
 
@@ -27,28 +31,42 @@ class _Rows:
     images: list[str] = field(default_factory=list)
 
 
+def own_table(root: Path) -> Path | None:
+    """The table in the folder, `studies.csv` or `studies.xlsx`; None if there is none. Raises `AnnotationError` for
+    both: they may say different things."""
+    tables = [path for path in (find_table(root, TABLE), find_table(root, WORKBOOK)) if path]
+    if len(tables) > 1:
+        raise AnnotationError(f"{root}: holds {TABLE} and {WORKBOOK}; expected one table. Take the other one out")
+    return tables[0] if tables else None
+
+
 def read_own_folder(root: Path, rule: ViewRule) -> Collection:
-    """The studies of `root/studies.csv`, a row an image, in the order of the table within each split.
+    """The studies of `root/studies.csv` (or the first sheet of `root/studies.xlsx`), a row an image, in the order of
+    the table within each split.
 
     `image` is a path relative to `root`. Rows of one `study` are its views; without that column every image is a study,
     called by its name. `report`, `split`, `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is
     nothing said. `codes` are experts' MeSH codes as those of IU X-Ray, with semicolons between them
     (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train,
     val or test (70, 10, 20 %) by a hash of its name: a patient is never in two. `view` is frontal or lateral (or PA,
-    AP, LL, …). A study without a report is left out and counted.
+    AP, LL, "PA erect", …); where a rule asks for it, a word that is neither nor an oblique view is refused. A study
+    without a report is left out and counted.
 
     Raises:
-        DataRootError: no `studies.csv`, or no report in it.
+        DataRootError: no table, or no report in it.
+        ConfigurationError: a workbook, and the package that reads workbooks is not installed.
         AnnotationError: a broken table, a path that leads out, an image twice, rows of a study that disagree; names the
             line.
     """
-    path = find_table(root, TABLE)
+    path = own_table(root)
     if path is None:
-        raise DataRootError(f"{root}: looked for {TABLE}, a table with the columns {COLUMNS}; {listing(root)}")
+        raise DataRootError(
+            f"{root}: looked for {TABLE} or {WORKBOOK}, a table with the columns {COLUMNS}; {listing(root)}"
+        )
     root = root.resolve()
     by_study: dict[str, _Rows] = {}
     positions, lines = {}, {}
-    for line, row in read_table(path, ["image"]):
+    for line, row in (read_workbook if path.suffix == ".xlsx" else read_table)(path, ["image"]):
         image = given(row["image"])
         if not image:
             raise AnnotationError(f"{path}, line {line}: names no image; expected a path relative to {root}")
@@ -60,8 +78,14 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
         lines[image] = line
         rows = by_study.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
         rows.images.append(image)
-        if known := position(row.get("view")):
+        view = given(row.get("view"))
+        if known := position(view):
             positions[image] = known
+        elif view and rule != "as_released" and not _OTHER_VIEWS.fullmatch(view):
+            raise AnnotationError(
+                f"{path}, line {line}: the view is {view!r}, and the rule {rule} asks which are frontal; expected "
+                f"frontal or lateral (PA, AP, LL, …), oblique, or nothing. Mend the line"
+            )
         for name in ("report", "split", "patient", "codes"):
             if (value := given(row.get(name))) and rows.values.setdefault(name, value) != value:
                 raise AnnotationError(

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rrg_lib.data import iu_xray
-from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered
+from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, split_part
 from rrg_lib.data.layouts.json_files import read_json
 from rrg_lib.data.layouts.paths import check_inside, listing
-from rrg_lib.data.study import SPLITS, Study
+from rrg_lib.data.study import SPLITS, Split, Study
 from rrg_lib.errors import AnnotationError, DataRootError
 
 ANNOTATION = "annotation.json"
 IMAGES, IMAGES_MIMIC = "images", "files"
-_SHAPE = '{"train": [{"id": "…", "report": "…", "image_path": ["CXR1/0.png", …]}, …], "val": […], "test": […]}'
+ANNOTATION_SHAPE = (
+    '{"train": [{"id": "…", "report": "…", "image_path": ["CXR1/0.png", …]}, …], "val": […], "test": […]}'
+)
 
 
 def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collection:
@@ -37,12 +39,9 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
         )
     places: dict[str, str] = {}
     studies = []
-    # The folder itself may be a link to a larger disk; what is in it may not lead out.
-    images = (
-        root / (IMAGES_MIMIC if (root / IMAGES_MIMIC).is_dir() and not (root / IMAGES).is_dir() else IMAGES)
-    ).resolve()
-    for where, split, entry in _entries(root / ANNOTATION):
-        study_id, report, paths = _fields(where, entry)
+    images = annotation_images(root)
+    for where, split, entry in annotation_entries(root / ANNOTATION, read_json(root / ANNOTATION, ANNOTATION_SHAPE)):
+        study_id, report, paths = annotation_fields(where, entry)
         if study_id in places:
             raise AnnotationError(
                 f"{where}: the id {study_id!r} was already used by {places[study_id]}. Remove one of the two"
@@ -52,32 +51,50 @@ def read_annotation(root: Path | str, rule: ViewRule = "as_released") -> Collect
             check_inside(f"{where} ({study_id}): image_path", path, images)
         studies.append(_study(study_id, split, report, ordered(paths, {}, rule)))
     if not studies:
-        raise AnnotationError(f"{root / ANNOTATION}: holds no study; expected {_SHAPE}")
+        raise AnnotationError(f"{root / ANNOTATION}: holds no study; expected {ANNOTATION_SHAPE}")
     return Collection(tuple(studies), images)
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """(where in words, split, entry) of every entry."""
-    data = read_json(path, _SHAPE)
-    if not isinstance(data, dict) or not any(split in data for split in SPLITS):
+def annotation_images(root: Path) -> Path:
+    """Where the images of an annotation are: `images/`, or `files/` where only that is. The folder itself may be a link
+    to a larger disk; what is in it may not lead out."""
+    mimic = (root / IMAGES_MIMIC).is_dir() and not (root / IMAGES).is_dir()
+    return (root / (IMAGES_MIMIC if mimic else IMAGES)).resolve()
+
+
+def annotation_entries(path: Path, data: Any) -> Iterator[tuple[str, Split, Any]]:
+    """(where in words, split, entry) of every entry of what the file says, train then val then test. Raises
+    `AnnotationError` for another shape."""
+    if not isinstance(data, dict) or not any(map(split_part, data)):
         keys = (
             f"the keys {', '.join(map(repr, list(data)[:5])) or 'none'}"
             if isinstance(data, dict)
             else f"a {type(data).__name__}"
         )
-        raise AnnotationError(f"{path}: holds {keys}; expected {_SHAPE}")
-    for split in SPLITS:
-        entries = data.get(split, [])
-        if not isinstance(entries, list):
+        raise AnnotationError(f"{path}: holds {keys}; expected {ANNOTATION_SHAPE}")
+    keys: dict[Split, str] = {}
+    for key, entries in data.items():
+        split = split_part(key)
+        if split is None and isinstance(entries, list):
             raise AnnotationError(
-                f"{path}: {split!r} is a {type(entries).__name__}; expected a list of studies: {_SHAPE}"
+                f"{path}: {key!r} is a list of {len(entries)}, and no part of a split is called so; expected "
+                f"{ANNOTATION_SHAPE}. Call it train, val or test, or take it out"
             )
-        for i, entry in enumerate(entries):
-            yield f"{path}: {split}[{i}]", split, entry
+        if split and not isinstance(entries, list):
+            raise AnnotationError(
+                f"{path}: {key!r} is a {type(entries).__name__}; expected a list of studies: {ANNOTATION_SHAPE}"
+            )
+        if split and split in keys:
+            raise AnnotationError(f"{path}: {keys[split]!r} and {key!r} are one part of the split. Make them one list")
+        if split:
+            keys[split] = key
+    for split in SPLITS:
+        for i, entry in enumerate(data[keys[split]] if split in keys else ()):
+            yield f"{path}: {keys[split]}[{i}]", split, entry
 
 
-def _fields(where: str, entry: Any) -> tuple[str, str, list[str]]:
-    """The id, report and image paths of one entry."""
+def annotation_fields(where: str, entry: Any) -> tuple[str, str, list[str]]:
+    """The id, report and image paths of one entry. Raises `AnnotationError` naming what is wrong with it."""
     if not isinstance(entry, dict):
         raise AnnotationError(
             f"{where}: is a {type(entry).__name__}; expected an object with id, report and image_path"

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rrg_lib.data.layouts import chexpert_plus, kaggle, mimic_cxr, openi, own_table, padchest_gr, rexgradient
+from rrg_lib.data.layouts import (
+    chexpert_plus,
+    hub,
+    kaggle,
+    mimic_cxr,
+    openi,
+    own_table,
+    padchest_gr,
+    promptmrg,
+    rexgradient,
+    rexrank_json,
+)
 from rrg_lib.data.layouts.collection import Collection, ViewRule
 from rrg_lib.data.layouts.csv_tables import find_table
 from rrg_lib.data.layouts.paths import listing
@@ -19,13 +30,15 @@ from rrg_lib.errors import ConfigurationError, DataRootError, UnknownNameError
 @dataclass(frozen=True)
 class Layout:
     """`is_here` looks at a folder, `read` reads it; `datasets` are those that come in it, `looked_for` says by what it
-    is told."""
+    is told. A layout that `yields` is read where no other has its marks too, unless it is named: its files are often
+    put beside another's images."""
 
     name: str
     datasets: tuple[str, ...]
     looked_for: str
     is_here: Callable[[Path], bool]
     read: Callable[[Path, ViewRule], Collection]
+    yields: bool = False
 
 
 def _is_padchest_gr(root: Path) -> bool:
@@ -70,7 +83,7 @@ LAYOUTS = {
         Layout(
             "mimic_cxr_jpg",
             ("mimic_cxr",),
-            f"{mimic_cxr.SPLIT}[.gz], {mimic_cxr.FILES}/ and {mimic_cxr.ZIP}",
+            f"{mimic_cxr.SPLIT}[.gz], {mimic_cxr.FILES}/ and {mimic_cxr.ZIP} or {mimic_cxr.SECTIONS}",
             lambda root: find_table(root, mimic_cxr.SPLIT) is not None,
             mimic_cxr.read_mimic_cxr,
         ),
@@ -103,10 +116,42 @@ LAYOUTS = {
             partial(padchest_gr.read_padchest_gr, language="es"),
         ),
         Layout(
+            "promptmrg",
+            ("iu_xray", "mimic_cxr"),
+            f"{promptmrg.ANNOTATIONS} and {IMAGES}/",
+            lambda root: next(root.glob(promptmrg.ANNOTATIONS), None) is not None,
+            promptmrg.read_promptmrg,
+            yields=True,
+        ),
+        Layout(
+            "rexrank",
+            ("iu_xray", "mimic_cxr"),
+            "ReXRank_….json and the images it names",
+            lambda root: bool(rexrank_json.rexrank_files(root)),
+            rexrank_json.read_rexrank_json,
+            yields=True,
+        ),
+        Layout(
+            "hub_jsonl",
+            ("iu_xray",),
+            "metadata.jsonl, train.jsonl, … and the images they name",
+            lambda root: bool(hub.hub_files(root, hub.JSONL)),
+            hub.read_hub_jsonl,
+            yields=True,
+        ),
+        Layout(
+            "hub_parquet",
+            ("iu_xray",),
+            "train-….parquet, … with the images as bytes",
+            lambda root: bool(hub.hub_files(root, hub.PARQUET)),
+            hub.read_hub_parquet,
+            yields=True,
+        ),
+        Layout(
             "table",
             ("own",),
-            f"{own_table.TABLE}, a table with the columns {own_table.COLUMNS}",
-            lambda root: find_table(root, own_table.TABLE) is not None,
+            f"{own_table.TABLE} (or {own_table.WORKBOOK}), a table with the columns {own_table.COLUMNS}",
+            lambda root: own_table.own_table(root) is not None,
             own_table.read_own_folder,
         ),
     )
@@ -136,6 +181,7 @@ def find_layout(root: Path, dataset: str | None = None, layout: str | None = Non
         known = [LAYOUTS[layout]]
     for place in _places(root):
         here = [each for each in known if each.is_here(place)]
+        here = [each for each in here if not each.yields] or here
         if len({_SECOND.get(each.name, each.name) for each in here}) > 1:
             names = " and ".join(f"{each.name} ({each.looked_for})" for each in here)
             raise ConfigurationError(f"{place}: has the marks of {names}. Say which to read: --layout {here[0].name}")
