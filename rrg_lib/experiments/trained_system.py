@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from rrg_lib.runtime.checkpoint import check_same, load_into, load_tensors
 def build_generator(experiment: Experiment, vocabulary: Vocabulary, extractor: VisualExtractor) -> Captioner:
     """The generator of an experiment, its weights drawn by the experiment's seed."""
     torch.manual_seed(experiment.training.seed)
-    config = replace(experiment.generator, vocab_size=vocabulary.size, d_vf=extractor.dim)
+    config = experiment.generator.fitted(vocabulary, extractor.dim)
     own_extractor = None if extractor.frozen else extractor
     return config.build(own_extractor, memory=experiment.memory, pair=experiment.pair)
 

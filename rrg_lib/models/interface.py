@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from rrg_lib.data.text.vocabulary import Vocabulary
 
 #: What a generator may be built with beside its own settings, and how it is spoken of.
 PARTS = {"memory": "memory", "pair": "pair alignment"}
@@ -270,6 +273,11 @@ class GeneratorConfig:
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         GeneratorConfig._kinds[cls.kind] = cls
+
+    def fitted(self, vocabulary: Vocabulary, d_vf: int) -> Self:
+        """These settings for the words of a vocabulary and patches of `d_vf` numbers. A kind that must know a word by
+        its id, as one that writes sentence by sentence the full stop, takes it from here."""
+        return replace(self, vocab_size=vocabulary.size, d_vf=d_vf)
 
     def make(self, extractor: nn.Module | None, **parts: Any) -> Captioner:
         """The generator, its weights drawn by torch's global random numbers. `parts` are the settings of those that it
