@@ -35,7 +35,7 @@ from rrg_lib.runtime.checkpoint import check_same, load_into, load_tensors
 def build_generator(experiment: Experiment, vocabulary: Vocabulary, extractor: VisualExtractor) -> Captioner:
     """The generator of an experiment, its weights drawn by the experiment's seed."""
     torch.manual_seed(experiment.training.seed)
-    config = experiment.generator.fitted(vocabulary, extractor.dim)
+    config = experiment.generator.of_data(vocabulary, extractor.dim)
     own_extractor = None if extractor.frozen else extractor
     return config.build(own_extractor, memory=experiment.memory, pair=experiment.pair)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -274,9 +274,9 @@ class GeneratorConfig:
         super().__init_subclass__(**kwargs)
         GeneratorConfig._kinds[cls.kind] = cls
 
-    def fitted(self, vocabulary: Vocabulary, d_vf: int) -> Self:
-        """These settings for the words of a vocabulary and patches of `d_vf` numbers. A kind that must know a word by
-        its id, as one that writes sentence by sentence the full stop, takes it from here."""
+    def of_data(self, vocabulary: Vocabulary, d_vf: int) -> GeneratorConfig:
+        """These settings for the words and the patches of a run's data. A kind that must know more of the words than
+        their number overrides it."""
         return replace(self, vocab_size=vocabulary.size, d_vf=d_vf)
 
     def make(self, extractor: nn.Module | None, **parts: Any) -> Captioner:

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -84,13 +84,13 @@ class SentSATKGConfig(PooledSizes, GeneratorConfig):
                 f"graph_layers is {self.graph_layers} and findings_weight {self.findings_weight}: neither is negative"
             )
 
-    def fitted(self, vocabulary: Vocabulary, d_vf: int) -> Self:
+    def of_data(self, vocabulary: Vocabulary, d_vf: int) -> GeneratorConfig:
         if FULL_STOP not in vocabulary.ids:
             raise ConfigurationError(
                 f"the vocabulary of {vocabulary.size} words has no {FULL_STOP!r}, and a generator of the kind "
                 f"{self.kind!r} writes sentence by sentence: prepare the reports with a protocol that keeps it"
             )
-        return replace(super().fitted(vocabulary, d_vf), full_stop=vocabulary.ids[FULL_STOP])
+        return replace(super().of_data(vocabulary, d_vf), full_stop=vocabulary.ids[FULL_STOP])
 
     def make(self, extractor: nn.Module | None) -> SentSATKG:
         return SentSATKG(self, extractor)
