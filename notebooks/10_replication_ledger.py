@@ -378,7 +378,7 @@ main
 # - *printed* and *ours* are **not comparable**: other images. Beside MIMIC-CXR not even the reports are the same.
 # - A dash means not run. The ledger's row says what it would take.
 # - The bracket is the 95 % bootstrap interval over studies of the mean over seeds.
-# - The last rows never look at an image. They are scored on the reports of the standard test split, so they can stand beside what is printed for IU
+# - The last rows are written by no model, and but for f never look at an image. They are scored on the reports of the standard test split, so they can stand beside what is printed for IU
 #   X-Ray by systems of the same pipeline. Read them first.
 # - **Not all of them are blind.** Some are told labels of the study, one may look at the reference itself: the next cell says which.
 

@@ -69,7 +69,7 @@ class TrainingConfig:
     weight_decay: float = 5e-5
     weight_decay_memory: float | None = None
     amsgrad: bool = True
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    schedule: Literal["step", "cosine", "constant", "inverse_root"] = "step"
     step_epochs: int = 10
     step_factor: float = 0.8
     warmup_steps: int = 0
@@ -105,6 +105,8 @@ class TrainingConfig:
             return warmup * self.step_factor ** (step // steps_per_epoch // self.step_epochs)
         if self.schedule == "cosine":
             return warmup * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
+        if self.schedule == "inverse_root":
+            return warmup * math.sqrt(min(1.0, max(1, self.warmup_steps) / (step + 1)))
         return warmup
 
 

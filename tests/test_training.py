@@ -238,6 +238,15 @@ def test_a_split_without_studies_is_named_before_the_first_step(tmp_path, split)
         )
 
 
+def test_after_its_warm_up_the_inverse_root_falls_as_one_over_the_root_of_the_step():
+    """Vaswani et al. (2017), section 5.3, whose rate is d^-½ min(step^-½, step warmup^-1.5)."""
+    config = TrainingConfig(schedule="inverse_root", warmup_steps=4_000, lr=(512 * 4_000) ** -0.5)
+    for step in (1, 2_000, 4_000, 4_001, 16_000):
+        printed = 512**-0.5 * min(step**-0.5, step * 4_000**-1.5)
+        assert config.lr * config.lr_factor(step - 1, 100) == pytest.approx(printed, rel=1e-12)
+    assert TrainingConfig(schedule="inverse_root").lr_factor(3, 100) == 0.5
+
+
 def test_released_schedule_multiplies_by_08_every_ten_epochs():
     config = TrainingConfig()
     assert [round(config.lr_factor(epoch * 130, 130), 4) for epoch in (0, 9, 10, 20)] == [1.0, 1.0, 0.8, 0.64]

@@ -36,8 +36,10 @@ COLUMNS = ("id", "paper", "number", "what", "printed", "release", "ours", "reaso
 #: How each paper is called in the text, by the first part of its equations' ids; the longer names first.
 SPOKEN = {
     "Student paper": "student",
+    "SentSAT+KG": "sentsat",
     "R2GenCMN": "cmn",
     "XProNet": "xpronet",
+    "RATCHET": "ratchet",
     "TOPDOWN": "topdown",
     "ADAATT": "adaatt",
     "EKAGEN": "ekagen",
@@ -51,7 +53,7 @@ SPOKEN = {
 #: What talks about equations and is none.
 ABOUT = ("book",)
 
-_NAME = "|".join(SPOKEN)
+_NAME = "|".join(map(re.escape, SPOKEN))
 _NUMBERS = r"\d+(?:\s*[-–]\s*\d+)?(?:\s*(?:,|and)\s*\d+(?:\s*[-–]\s*\d+)?)*"
 _NUMBERED = re.compile(
     rf"(?:(?:\b(?P<paper>{_NAME})(?:'s)?|(?P<other>\bet "

@@ -7,6 +7,7 @@ python tools/results.py run --profile laptop xpronet --seed 7580 --set memory.ga
 python tools/results.py attention --profile laptop base mem cmn
 python tools/results.py again --profile laptop base
 python tools/results.py twin --profile laptop base
+python tools/results.py baselines
 python tools/results.py table
 """
 
@@ -24,6 +25,7 @@ from textwrap import fill
 
 import pandas as pd
 
+from rrg_lib.evaluation.evaluate import evaluate_baselines
 from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.experiments.attention_results import label_kinds, measure_attention, store_attention
@@ -33,10 +35,11 @@ from rrg_lib.experiments.results import (
     differences,
     results_table,
     short_device,
+    store_baselines,
     store_result,
     stored_results,
 )
-from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run import Run, baseline_task, prepared
 from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS
@@ -151,6 +154,15 @@ def twin(what: Experiment) -> list[Path]:
             with written_whole(kept[-1]) as temporary:
                 shutil.copyfile(scores, temporary)
     return kept
+
+
+def baselines(name: str) -> Path:
+    """Write and score every baseline on the test studies of a data set, and keep the rows. `run` keeps them too, beside
+    its systems; this needs none."""
+    require_java()
+    dataset = prepared(name)
+    found = evaluate_baselines(baseline_task(dataset, "test")).evaluation.to_json()
+    return store_baselines(RESULTS, dataset, name, found["provenance"], found["rows"])
 
 
 def tuned_results() -> list[StoredResult]:
@@ -312,6 +324,8 @@ def main() -> None:
             command.add_argument(
                 "--set", dest="settings", action="append", default=[], metavar="PART.FIELD=VALUE", help="of a sweep"
             )
+    alone = commands.add_parser("baselines", help="write, score and keep the baselines of a data set alone")
+    alone.add_argument("--dataset", default="iu_phantom")
     commands.add_parser("table", help="write the tables of README and docs/results.md")
     given = parser.parse_args()
     if given.command == "run":
@@ -319,6 +333,9 @@ def main() -> None:
     elif given.command == "attention":
         for made in trained(given.presets, given.profile, given.dataset, given.seed):
             look(made)
+        return
+    elif given.command == "baselines":
+        print(baselines(given.dataset).relative_to(ROOT))
         return
     elif given.command == "again":
         sys.exit(not all([again(made) for made in trained(given.presets, given.profile, given.dataset, given.seed)]))

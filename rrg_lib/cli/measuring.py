@@ -184,18 +184,18 @@ def baselines(
     data_root: DataRoot = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score reports that were written without looking at an image: every trivial baseline, with intervals, and the
-    minutes it takes."""
-    from rrg_lib.evaluation.baselines import Task
+    """Score reports that no model wrote: every trivial baseline and the one of ours that is told what a classifier sees
+    in the images, with intervals, and the minutes each takes."""
+    from rrg_lib.evaluation.baselines import BASELINES
     from rrg_lib.evaluation.evaluate import evaluate_baselines
     from rrg_lib.evaluation.nlg import METRICS, WITHOUT_JAVA
-    from rrg_lib.experiments.run import prepared
+    from rrg_lib.experiments.run import baseline_task, prepared
 
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
-    studies = {name: [opened.study(i) for i in opened.split_indices(name)] for name in SPLITS}
-    task = Task(studies["train"], studies["val"], studies[split], opened.vocabulary)
+    looks = any(name in BASELINES and BASELINES[name].sees == "images" for name in only or BASELINES)
+    task = baseline_task(opened, split, looks=looks, progress=not quiet)
     typer.echo(evaluate_baselines(task, names=only or "all", metrics=METRICS if meteor else WITHOUT_JAVA).markdown())
 
 

@@ -1,23 +1,26 @@
-"""The trivial baselines that every table prints beside a model: reports written without looking at the image.
+"""The baselines that every table prints beside a model: reports written without a model that writes.
 
 They are in the model's own form: cleaned, encoded, cut, decoded. What a baseline chooses, it chooses on the validation
 studies. The a, b and c rows know the training reports and nothing of the study; the d rows are told its expert labels,
 e is told the very report: they say what a perfect classifier, or a perfect choice among the training reports, would be
-worth. A new one is a function of a `Task` with the decorator `@baseline(…)`, and nothing else.
+worth. f alone looks: it is told what a classifier sees in the images, and puts training sentences together. It is ours,
+and stands where HRGR, KERP and CMAS-RL stood, which cannot be rebuilt. A new one is a function of a `Task`
+with the decorator `@baseline(…)`, and nothing else.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
 
-from rrg_lib.data.study import Study
+from rrg_lib.data.study import DRAWN_FINDINGS, Study
+from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.constant_reports import (
@@ -36,12 +39,14 @@ from rrg_lib.runtime.hashing import content_hash
 @dataclass(frozen=True)
 class Task:
     """What a baseline is given: training studies to take sentences from, validation studies to choose on, and the
-    studies to write for."""
+    studies to write for. `seen`: by id, the 13 drawn findings that a classifier sees in the images of each of `studies`
+    (`rrg_lib.experiments.pseudo_labels.findings_seen`); None where nothing has looked."""
 
     train: Sequence[Study]
     val: Sequence[Study]
     studies: Sequence[Study]
     vocabulary: Vocabulary
+    seen: Mapping[str, Sequence[int]] | None = None
 
     @cached_property
     def cleaned(self) -> list[str]:
@@ -83,8 +88,32 @@ class Task:
         return content_hash([self.vocabulary.hash, *parts])
 
     @cached_property
+    def told(self) -> list[list[tuple[Sentence, frozenset[str]]]]:
+        """(train,) the sentences of each training report with the drawn findings that it says are there, or may be, as
+        our labeler reads it: the one that finding-F1 is scored by."""
+        reads = cache(ReportLabeler().mentions)
+        return [
+            [
+                (
+                    sentence,
+                    frozenset(
+                        m.drawn for m in reads(" ".join(sentence)) if m.drawn and m.status in ("positive", "uncertain")
+                    ),
+                )
+                for sentence in sentences_of(report)
+            ]
+            for report in self.pool
+        ]
+
+    @cached_property
     def val_references(self) -> list[str]:
         return [self.vocabulary.protocol.reference(study.report, self.vocabulary) for study in self.val]
+
+    @cached_property
+    def best_real(self) -> str:
+        """The training report with the best BLEU-4 as the one report for all validation studies."""
+        candidates = list(dict.fromkeys(self.pool))
+        return candidates[int(np.argmax(constant_bleu(candidates, self.val_references)[:, 3]))]
 
     def constant(self, report: str) -> dict[str, str]:
         """The same report for every study."""
@@ -93,7 +122,7 @@ class Task:
 
 Make = Callable[[Task, int], dict[str, str]]
 #: What a baseline is told of the study it writes for.
-Sees = Literal["nothing", "labels", "report"]
+Sees = Literal["nothing", "labels", "report", "images"]
 
 
 @dataclass(frozen=True)
@@ -133,16 +162,18 @@ def baseline(
 
 
 def all_baselines(task: Task) -> tuple[str, ...]:
-    """Every baseline by name, in order; without those that need labels where no training study has any finding."""
+    """Every baseline by name, in order; without those that need labels where no training study has any finding, and
+    those that look where nothing was seen."""
     labelled = any(finding.observation for study in task.train for finding in study.findings)
-    return tuple(sorted(name for name, baseline in BASELINES.items() if labelled or baseline.sees != "labels"))
+    there = {"labels": labelled, "images": labelled and task.seen is not None}
+    return tuple(sorted(name for name, baseline in BASELINES.items() if there.get(baseline.sees, True)))
 
 
 def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, str]:
     """The baseline's report for each of `task.studies`, by study id.
 
     Raises `UnknownNameError`; `ConfigurationError` when there is no training study, or no validation study to choose
-    on.
+    on, and for one that looks where nothing was seen.
     """
     if name not in BASELINES:
         raise UnknownNameError("baseline", name, BASELINES)
@@ -151,20 +182,26 @@ def baseline_hypotheses(name: str, task: Task, *, seed: int = 0) -> dict[str, st
             "baselines are taken from training studies and chosen on validation studies: give both, or leave the "
             "baselines out"
         )
+    if BASELINES[name].sees == "images" and task.seen is None:
+        raise ConfigurationError(
+            f"the baseline {name!r} is told what a classifier sees in the images, and the task has no such findings: "
+            f"give Task(seen=…), or leave it out"
+        )
     return BASELINES[name].make(task, seed)
 
 
 def kept_hypotheses(name: str, task: Task, *, seed: int = 0) -> Remembered:
     """`baseline_hypotheses` as the value, from the workspace if they were made before. Raises as it does."""
-    version = BASELINES[name].version if name in BASELINES else 0
-    return remembered(
-        "baselines", ["hypotheses", name, version, seed, task.hash], lambda: baseline_hypotheses(name, task, seed=seed)
-    )
+    known = BASELINES.get(name)
+    key = ["hypotheses", name, known.version if known else 0, seed, task.hash]
+    if known and known.sees == "images" and task.seen is not None:
+        key.append([[study.id, list(map(int, task.seen[study.id]))] for study in task.studies])
+    return remembered("baselines", key, lambda: baseline_hypotheses(name, task, seed=seed))
 
 
 @baseline("a1", "one real training report, chosen by validation BLEU-4")
 def _best_constant(task: Task, seed: int) -> dict[str, str]:
-    return task.constant(_best_real(task))
+    return task.constant(task.best_real)
 
 
 @baseline("a2", "a constant of training sentences, searched for validation BLEU-4")
@@ -225,13 +262,19 @@ def _text_oracle(task: Task, seed: int) -> dict[str, str]:
     return {study.id: task.pool[i] for study, i in zip(task.studies, closest, strict=True)}
 
 
-def _best_real(task: Task) -> str:
-    candidates = list(dict.fromkeys(task.pool))
-    return candidates[int(np.argmax(constant_bleu(candidates, task.val_references)[:, 3]))]
+@baseline(
+    "f",
+    "retrieval and template, ours: a1's sentences, and for each finding that a classifier sees in the images what the "
+    "training reports nearest to all of them say of it",
+    sees="images",
+)
+def _retrieved(task: Task, seed: int) -> dict[str, str]:
+    written = cache(lambda seen: retrieved_report(task, seen))
+    return {study.id: written(tuple(map(int, task.seen[study.id]))) for study in task.studies}
 
 
 def _a1(task: Task) -> tuple[Sentence, ...]:
-    return tuple(sentences_of(_best_real(task)))
+    return tuple(sentences_of(task.best_real))
 
 
 def _best_list(
@@ -264,6 +307,32 @@ def nearest_by_observations(observations: np.ndarray, others: np.ndarray) -> lis
             known[key] = np.flatnonzero(distance == distance.min())
         nearest.append(known[key])
     return nearest
+
+
+def retrieved_sentence(task: Task, finding: str, seen: Sequence[int]) -> Sentence | None:
+    """What training reports say of one of the findings seen (13,): of the training studies that have it, those whose
+    drawn findings, by expert codes, differ from `seen` in the fewest; of their sentences that say it is there, the most
+    frequent, of equals the first. Where none of them says it, those that differ in one more; None where no report
+    does."""
+    place = DRAWN_FINDINGS.index(finding)
+    drawn = [study.drawn for study in task.train]
+    by_distance: dict[int, Counter[Sentence]] = {}
+    for has, sentences in zip(drawn, task.told, strict=True):
+        if has[place]:
+            said = by_distance.setdefault(sum(a != b for a, b in zip(has, seen, strict=True)), Counter())
+            said.update(sentence for sentence, findings in sentences if finding in findings)
+    nearest = next((by_distance[distance] for distance in sorted(by_distance) if by_distance[distance]), None)
+    return max(nearest, key=nearest.__getitem__) if nearest else None
+
+
+def retrieved_report(task: Task, seen: Sequence[int]) -> str:
+    """A report of the findings seen (13,): a sentence for each, then those of a1 that have no content word in common
+    with any of them, cut where a model's report is cut."""
+    found = (retrieved_sentence(task, name, seen) for name, on in zip(DRAWN_FINDINGS, seen, strict=True) if on)
+    retrieved = list(dict.fromkeys(filter(None, found)))
+    rest = [s for s in _a1(task) if not any(shares_a_content_word((s, other)) for other in retrieved)]
+    words = [word for sentence in (*retrieved, *rest) for word in sentence]
+    return " ".join(words[: task.vocabulary.protocol.max_length - 1])
 
 
 def medoid(reports: Sequence[str]) -> int:

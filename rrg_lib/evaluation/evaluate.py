@@ -4,7 +4,7 @@ alone, with the minutes they take."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
@@ -58,13 +58,15 @@ def evaluate_reports(
     intervals: bool = True,
     seed: int = 0,
     name: str = "model",
+    seen: Mapping[str, Sequence[int]] | None = None,
 ) -> Evaluation:
     """Measures reports (study id -> text) for exactly these studies, beside the trivial baselines on the same studies.
 
     References are in the vocabulary's protocol. `train` and `val` are what the baselines are made of and chosen on;
     `baselines` may be names, "all", True (the blind three that take seconds) or False. What a baseline scored before is
     found again in the workspace. METEOR is left out only when `metrics` leaves it out, or when Java fails under way;
-    the rows then say so. `seed` is the bootstrap's.
+    the rows then say so. `seed` is the bootstrap's. `seen` is what a classifier sees in the images (`Task.seen`), for
+    the baseline that is told.
 
     Raises:
         UnknownNameError: an unknown metric or baseline.
@@ -82,7 +84,7 @@ def evaluate_reports(
     same_studies(raw, given, "hypotheses")
     for study in studies:
         protocol.clean_checked(study.report, study.id)
-    task = Task(train, val, studies, vocabulary)
+    task = Task(train, val, studies, vocabulary, seen)
     names = _baseline_names(baselines, task)
     if names and not (train and val):
         raise ConfigurationError(
@@ -291,7 +293,12 @@ class BaselineTable:
 
 
 #: How the table says what a baseline is told.
-SEEN = {"nothing": "nothing of the study", "labels": "the study's expert labels", "report": "the reference itself"}
+SEEN = {
+    "nothing": "nothing of the study",
+    "labels": "the study's expert labels",
+    "report": "the reference itself",
+    "images": "what a classifier sees in the study's images",
+}
 
 
 def evaluate_baselines(
@@ -314,6 +321,7 @@ def evaluate_baselines(
         metrics=metrics,
         baselines=names,
         intervals=intervals,
+        seen=task.seen,
     )
     evaluation = replace(beside, rows=beside.rows[1:])
     seconds, on_val = {}, {}

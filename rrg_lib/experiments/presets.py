@@ -23,6 +23,8 @@ from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.memory import CMNConfig, MCSAMConfig, MemoryConfig, XProNetConfig
 from rrg_lib.models.pair_alignment import PairConfig
 from rrg_lib.models.r2gen import R2GenConfig
+from rrg_lib.models.ratchet import RatchetConfig
+from rrg_lib.models.sentsat_kg import SentSATKGConfig
 from rrg_lib.models.show_tell import ShowTellConfig
 from rrg_lib.models.topdown import TopDownConfig
 from rrg_lib.runtime.hashing import content_hash
@@ -263,6 +265,43 @@ register_preset(
         generator=CoAttConfig(),
         training=_COATT,
         decoding=_ONE_BEAM,
+    )
+)
+# Reconstructions; `rrg_lib/models/NAME.py` says part by part how well each is founded.
+#: RATCHET's released training, the learning rate's peak where the warm-up ends. It keeps the epoch with the most words
+#: right on the validation reports, which is not computed here: the lowest validation loss stands for it.
+_RATCHET = TrainingConfig(
+    epochs=10,
+    batch_size=32,
+    lr=(512 * 4_000) ** -0.5,
+    lr_visual=(512 * 4_000) ** -0.5,
+    weight_decay=0.0,
+    amsgrad=False,
+    schedule="inverse_root",
+    warmup_steps=4_000,
+    monitor={"validation_loss": -1.0},
+    seed=42,
+)
+#: The successor's code; the CNN's learning rate is that of its findings classifier.
+_SENTSAT_KG = TrainingConfig(
+    batch_size=8,
+    lr=1e-4,
+    lr_visual=1e-6,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=1e-5,
+    amsgrad=False,
+    schedule="constant",
+    clip_value=5.0,
+    monitor=dict.fromkeys(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"), 1.0),
+    seed=123,
+)
+register_preset(
+    Preset("ratchet", "XProNet Table 1, RATCHET, reconstructed", generator=RatchetConfig(), training=_RATCHET)
+)
+register_preset(
+    Preset(
+        "sentsat_kg", "XProNet Table 1, SentSAT+KG, reconstructed", generator=SentSATKGConfig(), training=_SENTSAT_KG
     )
 )
 

@@ -30,9 +30,10 @@ import numpy as np
 from rrg_lib.data import iu_xray
 from rrg_lib.data.finding_labels import who_says
 from rrg_lib.data.label_pickle import load_label_pickle
-from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS
+from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Split
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
+from rrg_lib.experiments.extractors import finding_weights
 from rrg_lib.models.decoding import LabelsAtTest
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, finding_logits
 from rrg_lib.runtime.choices import check_choice
@@ -40,6 +41,9 @@ from rrg_lib.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
+
+#: The profile whose classifier `findings_seen` asks: of IU-Phantom its very weights come with the package.
+SEEN_BY = "laptop"
 
 LabelOrder = Literal["observations", "iu_xray", "mimic_cxr"]
 #: How files without names number the observations. Both released pickles end with "No Finding": the one for IU X-Ray is
@@ -250,12 +254,31 @@ def image_labels(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.nda
 
     Raises `ConfigurationError` for a model of other findings.
     """
+    return observations_of_drawn(image_findings(model, views))
+
+
+def image_findings(model: FindingExtractor, views: Iterable[np.ndarray]) -> np.ndarray:
+    """(n, 13) uint8, the drawn findings that `image_labels` is made of. Raises as it does."""
     if model.findings != DRAWN_FINDINGS:
         raise ConfigurationError(
             f"the classifier knows {', '.join(model.findings)}; the labels are made of {', '.join(DRAWN_FINDINGS)}"
         )
-    labels = [observations_of_drawn((finding_logits(model, batch) >= model.thresholds).numpy()) for batch in views]
-    return np.concatenate(labels) if labels else np.zeros((0, len(OBSERVATIONS)), np.uint8)
+    seen = [(finding_logits(model, batch) >= model.thresholds).numpy() for batch in views]
+    return np.concatenate(seen).astype(np.uint8) if seen else np.zeros((0, len(DRAWN_FINDINGS)), np.uint8)
+
+
+def findings_seen(
+    dataset: PreparedDataset, split: Split, *, batch_size: int = 256, progress: bool = True
+) -> dict[str, tuple[int, ...]]:
+    """By study id the 13 drawn findings that a classifier sees in the images of a split: what the baseline that looks
+    is told, the same beside every system. The classifier is the small one of the profile `SEEN_BY`; its thresholds are
+    chosen on the validation studies, and nothing of the reports or codes of the split is read. Trained first where it
+    is not there."""
+    model = FindingExtractor.load(finding_weights("small", dataset, SEEN_BY, progress=progress))
+    indices = dataset.split_indices(split)
+    parts = (indices[start : start + batch_size] for start in range(0, len(indices), batch_size))
+    seen = image_findings(model, (dataset.views_array(part) for part in parts))
+    return {dataset.ids[i]: tuple(row) for i, row in zip(indices, seen.tolist(), strict=True)}
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,9 @@ from rrg_lib.experiments.stored_runs import StoredRun, by_system, check_alike, f
 from rrg_lib.models.decoding import EDITION_0_1, LabelsAtTest, Protocol
 from rrg_lib.runtime import package_data
 from rrg_lib.runtime.workspace import write_json
+
+if TYPE_CHECKING:
+    from rrg_lib.data.prepared_dataset import PreparedDataset
 
 #: What the file of the baselines on a data set is called, with the data set's name.
 _BASELINES = "baselines-"
@@ -131,7 +134,7 @@ def store_result(
     reports = dict(load_reports(run.reports_file(split, decoding)))
     row, *baselines = record["rows"]
     if baselines and split == "test":
-        _store_baselines(folder, run, _conditions(record["provenance"], run.identity), baselines)
+        store_baselines(folder, run.dataset, run.experiment.dataset, record["provenance"], baselines)
     record["run"] |= {"protocol": protocol, "weights": run_folder(run.experiment).name}
     if protocol == "tuned":
         choice = run.tuned_decoding
@@ -150,12 +153,29 @@ def store_result(
     return path
 
 
-def _store_baselines(folder: Path, run: Run, conditions: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Keep the baselines' rows beside the results, unless as many are there that were measured alike."""
-    path = Path(folder) / f"{_BASELINES}{run.experiment.dataset}.json"
+def store_baselines(
+    folder: Path, dataset: PreparedDataset, name: str, provenance: dict[str, Any], rows: list[dict[str, Any]]
+) -> Path:
+    """Keep the baselines' rows on the data set of that name beside the results. A row that is there already, measured
+    alike, of the same description and with as many scores, stays as it is. `provenance` and `rows` are those of an
+    evaluation, as it is written."""
+    path = Path(folder) / f"{_BASELINES}{name}.json"
+    conditions = _conditions(provenance, {"dataset": dataset.hash})
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"measured": None}
-    if before["measured"] != conditions or len(before["rows"]) < len(rows):
-        write_json(path, {"measured": conditions, "rows": rows})
+    kept = {row["name"]: row for row in before["rows"]} if before["measured"] == conditions else {}
+    for row in rows:
+        old = kept.get(row["name"])
+        as_good = old and old["description"] == row["description"] and _scored(old) >= _scored(row)
+        kept[row["name"]] = old if as_good else row
+    after = {"measured": conditions, "rows": [kept[name] for name in sorted(kept)]}
+    if after != before:
+        write_json(path, after)
+    return path
+
+
+def _scored(row: dict[str, Any]) -> int:
+    """How many scores a baseline's row has; METEOR fails on a machine that is too busy."""
+    return len(row["parts"]["all"]["scores"])
 
 
 def _packed_reports(reports: dict[str, str], vocabulary: Vocabulary) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 
 from rrg_lib.data.finding_labels import findings_of_dataset
 from rrg_lib.data.study import SPLITS, Split
+from rrg_lib.evaluation.baselines import Task
 from rrg_lib.evaluation.evaluate import evaluate_reports
 from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.nlg import METRICS, Reports
@@ -33,7 +34,7 @@ from rrg_lib.experiments.extractors import (
     keep_extractor,
 )
 from rrg_lib.experiments.presets import Experiment
-from rrg_lib.experiments.pseudo_labels import StudyLabels
+from rrg_lib.experiments.pseudo_labels import StudyLabels, findings_seen
 from rrg_lib.experiments.reports import DECODE_BATCH, ValidationScores, missing_scores, save_reports, write_reports
 from rrg_lib.experiments.run_folders import (
     BEST,
@@ -65,6 +66,14 @@ def prepared(name: str, *, data_root: Path | None = None, progress: bool = True,
     from rrg_lib.data.prepare import prepare
 
     return prepare(name, data_root=data_root, progress=progress, **options)
+
+
+def baseline_task(dataset: PreparedDataset, split: Split, *, looks: bool = True, progress: bool = True) -> Task:
+    """What the baselines write from for a split of a prepared data set; with `looks` what a classifier sees in its
+    images too, where experts coded any study."""
+    studies = {name: [dataset.study(i) for i in dataset.split_indices(name)] for name in SPLITS}
+    seen = findings_seen(dataset, split, progress=progress) if looks and dataset.coded.any() else None
+    return Task(studies["train"], studies["val"], studies[split], dataset.vocabulary, seen)
 
 
 @dataclass
@@ -245,16 +254,17 @@ class Run(RunFolder):
         foreign, decoding = reports is not None, decoding or self.experiment.decoding
         reports = reports if foreign else self.write(split, decoding=decoding)
         remark = f" (labels: {decoding.labels_at_test})" if self.gated and not foreign else ""
-        studies = {name: [self.dataset.study(i) for i in self.dataset.split_indices(name)] for name in SPLITS}
+        task = baseline_task(self.dataset, split, looks=baselines == "all", progress=self.progress)
         evaluation = evaluate_reports(
             reports,
-            studies[split],
-            self.dataset.vocabulary,
-            train=studies["train"],
-            val=studies["val"],
+            task.studies,
+            task.vocabulary,
+            train=task.train,
+            val=task.val,
             metrics=metrics,
             baselines=baselines,
             name=f"{self.experiment.name}{remark}",
+            seen=task.seen,
         )
         if not foreign:
             progress = load_tensors(self.folder / BEST)[1]["progress"]

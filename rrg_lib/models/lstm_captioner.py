@@ -1,10 +1,10 @@
 """What the LSTM captioners share: cells, additive attention, and the loop that reads a report word by word.
 
 They are Show-Tell (`show_tell`), Att2in (`att2in`), AdaAtt (`adaatt`) and TopDown (`topdown`), the systems that the
-radiology papers compare with. They follow the public code that those papers name, ruotianluo/self-critical.pytorch
-(commit 4c48a33, MIT), which is called *the code* below. A subclass of `LSTMCaptioner` says what it sees of a study
-(`look`), what it reads of a word (`words`) and what a step makes of both (`read`); training, greedy and beam search run
-the same lines, one word of one hypothesis a study or one of each of W.
+radiology papers compare with; `sentsat_kg`, of other origin, runs the same loop. They follow the public code that those
+papers name, ruotianluo/self-critical.pytorch (commit 4c48a33, MIT), which is called *the code* below. A subclass of
+`LSTMCaptioner` says what it sees of a study (`look`), what it reads of a word (`words`) and what a step makes of both
+(`read`); training, greedy and beam search run the same lines, one word of one hypothesis a study or one of each of W.
 
 What the papers say of these rows and what is ours: *which features* they had, whether the CNN learnt along, the sizes
 and which of the code's twin classes was meant, no paper says. Ours: patches of both views, the pooled image as each
@@ -66,16 +66,23 @@ class PooledSizes(LSTMSizes):
     def pooled_dim(self) -> int:
         return self.d_vf * (self.views if self.pooled == "views" else 1)
 
-    def pool(self, patches: Tensor) -> Tensor:
-        """(B, S, d_vf), view after view -> (B, pooled_dim). Raises `ConfigurationError` where the patches cannot be
+    def by_view(self, patches: Tensor) -> Tensor:
+        """(B, S, d_vf), view after view -> (B, V, S / V, d_vf). Raises `ConfigurationError` where the patches cannot be
         those of so many views."""
         if patches.shape[1] % self.views:
             raise ConfigurationError(
                 f"{patches.shape[1]} patches are not those of {self.views} views: set generator.views to the number of "
                 f"views of a study"
             )
-        means = patches.unflatten(1, (self.views, -1)).mean(2)  # (B, V, d_vf)
-        return means.flatten(1) if self.pooled == "views" else means.mean(1)
+        return patches.unflatten(1, (self.views, -1))
+
+    def joined(self, of_views: Tensor) -> Tensor:
+        """One vector a view, (..., V, d_vf) -> one vector, (..., pooled_dim)."""
+        return of_views.flatten(-2) if self.pooled == "views" else of_views.mean(-2)
+
+    def pool(self, patches: Tensor) -> Tensor:
+        """(B, S, d_vf), view after view -> (B, pooled_dim). Raises as `by_view`."""
+        return self.joined(self.by_view(patches).mean(2))
 
 
 def embedding(d_in: int, d_model: int, dropout: float) -> nn.Sequential:
@@ -178,6 +185,10 @@ class LSTMCaptioner(CaptionerModule):
         S), None without."""
         raise NotImplementedError
 
+    def losses(self, batch: Batch, study: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What it is trained on beside the report, from what `look` gave; nothing in the family itself."""
+        return {}
+
     def begin(self, patches: Tensor) -> RecurrentState:
         """Before the first word: one hypothesis a study."""
         zero = patches.new_zeros(len(patches), 1, self.config.d_model)
@@ -196,7 +207,8 @@ class LSTMCaptioner(CaptionerModule):
             maps.append(attention)
         if trace is not None:
             trace.append(torch.cat(maps, 1)[:, None])
-        return Output(self.logits(self.dropout(torch.cat(outputs, 1))), patches=patches)  # (B, T - 1, V + 1)
+        logits = self.logits(self.dropout(torch.cat(outputs, 1)))  # (B, T - 1, V + 1)
+        return Output(logits, self.losses(batch, state.studies), patches=patches)
 
     @torch.no_grad()
     def start(

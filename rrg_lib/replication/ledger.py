@@ -32,13 +32,16 @@ from rrg_lib.replication.claims import (
 )
 from rrg_lib.replication.decision_rule import MIN_SEEDS
 from rrg_lib.replication.exact_checks import CMN, STUDENT, Exact, check_value, run_check
-from rrg_lib.replication.printed_values import Origin, Place, Published, published, same_elsewhere
+from rrg_lib.replication.printed_values import Place, Published, published, same_elsewhere
 from rrg_lib.replication.seed_scores import Measured, measured
 from rrg_lib.replication.verdicts import DRAWN, OWN_DATA, Decision, Verdict
 from rrg_lib.runtime.package_data import table
 
 if TYPE_CHECKING:
     from rrg_lib.experiments.results import StoredResult
+
+#: Our baseline that stands where systems stood that cannot be rebuilt.
+STAND_IN = "f"
 
 #: What a verdict rests on: our seeds of a system, a count or sum that needs no training, comparisons of two systems, a
 #: sweep, attention in the boxes of findings, a number of `data/measurements.csv`. Numbers all; `ledger_tables` shows
@@ -139,7 +142,7 @@ def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:
 
 
 def _value_row(value: Published, results: Sequence[StoredResult]) -> ValueRow:
-    preset = _presets().get((value.paper, value.system))
+    preset = _systems().get((value.paper, value.system), _NOBODY)["preset"] or None
     ours, check = _ours_of(value, preset, results), check_value(value)
     verdict, why, _ = Decision(check.verdict, check.why) if check else _verdict_of(value, preset, ours)
     facts = {(row["paper"], row["system"]): row["fact"] for row in table("released_code")}
@@ -162,6 +165,10 @@ def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResul
 
 
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> Decision:
+    if ours and ours.dataset in OWN_DATA and (how := other_protocol(value)):
+        return Decision(
+            Verdict.NOT_RUN, f"in its own protocol: {how}; ours stands beside it and is not held against it"
+        )
     if ours and ours.dataset in OWN_DATA and len(ours.protocols) > 1:
         return Decision(Verdict.NOT_RUN, f"the seeds were not measured alike: {ours.measured_by}")
     if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
@@ -196,8 +203,12 @@ def _why_not(value: Published, preset: str | None) -> str:
         return "a sweep or a figure on the paper's own data"
     if (value.paper, value.where) == (CMN, "Table 1"):
         return "a count of MIMIC-CXR, which needs credentialed access"
-    if preset is None or value.origin in (Origin.CITED, Origin.RERUN):
+    if why := _systems().get((value.paper, value.system), _NOBODY)["not_rebuilt"]:
+        return f"cannot be rebuilt: {why}; where it stood, our baseline {STAND_IN} stands, retrieval and template"
+    if preset is None:
         return "another group's system, which this book does not build"
+    if how := other_protocol(value):
+        return f"another protocol: {how}; rrg train {value.dataset}/{preset} would not decide it"
     if value.dataset == "mimic_cxr":
         return (
             f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile gpu "
@@ -229,5 +240,16 @@ def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> ClaimRow:
     return ClaimRow(claim, beside, evidence, verdict, why)
 
 
-def _presets() -> dict[tuple[str, str], str]:
-    return {(row["paper"], row["system"]): row["preset"] for row in table("published_systems") if row["preset"]}
+#: A system that `data/published_systems.csv` does not list.
+_NOBODY = {"preset": "", "other_protocol": "", "not_rebuilt": ""}
+
+
+def _systems() -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["paper"], row["system"]): row for row in table("published_systems")}
+
+
+def other_protocol(value: Published) -> str:
+    """How a printed value was made otherwise than the scores of this book, whatever system it is of: on another split,
+    text or cleaning, so that ours says nothing of it; "" where it was not."""
+    dataset, _, how = _systems().get((value.paper, value.system), _NOBODY)["other_protocol"].partition(": ")
+    return how if dataset == value.dataset else ""

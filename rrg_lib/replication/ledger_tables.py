@@ -1,9 +1,9 @@
 """The ledger as it is shown: its rows as text, each printed table with ours beside it, the main table of all four
 papers, and the files, a CSV for machines and a Markdown page for readers, each written whole or not at all.
 
-Scores of systems that look were measured on drawn radiographs and stand *beside* printed ones. Rows of baselines never
-look at an image: their reports are scored on the reports of IU X-Ray's standard test split, drawn images or not, so
-they may be *compared* with what was printed for it.
+Scores of systems that look were measured on drawn radiographs and stand *beside* printed ones. Rows of baselines, but
+for the one that is told what a classifier sees, never look at an image: their reports are scored on the reports of IU
+X-Ray's standard test split, drawn images or not, so they may be *compared* with what was printed for it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.replication.claim_measurements import PROFILE, Looked, Measurement
 from rrg_lib.replication.claims import MeasuredPairs, MeasuredTrend
 from rrg_lib.replication.exact_checks import Exact
@@ -252,11 +253,13 @@ def main_table(rows: Sequence[LedgerRow], results: Sequence[StoredResult] = ()) 
             line.setdefault("seeds", ours.seeds or NOTHING)
     like = next((r for r in results if r.experiment.dataset in (DRAWN, "iu_xray") and len(r.evaluation.rows) > 1), None)
     for baseline in like.evaluation.rows[1:] if like else ():
-        line = lines.setdefault(("no paper", "iu_xray", f"{baseline.name}: {baseline.description}"), {})
+        looks = baseline.name in BASELINES and BASELINES[baseline.name].sees == "images"
+        dataset = like.experiment.dataset if looks else "iu_xray"
+        line = lines.setdefault(("no paper", dataset, f"{baseline.name}: {baseline.description}"), {})
         for score in SHOWN:
             value, interval = baseline.parts["all"].scores.get(score, math.nan), baseline.intervals.get(score)
             line[f"{score}, ours"] = decimals(value) + (f" {ends(interval)}" if interval else "")
-        line["ours is of"] = "the reports alone"
+        line["ours is of"] = dataset if looks else "the reports alone"
     columns = [f"{score}, {whose}" for score in SHOWN for whose in ("printed", "ours")]
     frame = pd.DataFrame.from_dict(lines, orient="index", columns=[*columns, "ours is of", "seeds"]).fillna(NOTHING)
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["paper", "data set", "system"])

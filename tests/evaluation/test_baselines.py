@@ -1,5 +1,5 @@
 """The baselines are made as described, from training reports, chosen on validation studies. Their test scores are in
-test_evaluation.py."""
+test_evaluate.py, those that are stored in test_stored_baselines.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from rrg_lib.data.iu_xray import studies
+from rrg_lib.data.study import DRAWN_FINDINGS
+from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.baselines import (
@@ -26,7 +28,7 @@ from rrg_lib.evaluation.baselines import (
     medoid,
     nearest_by_observations,
 )
-from rrg_lib.evaluation.constant_reports import _edits, sentences_of, shares_a_content_word
+from rrg_lib.evaluation.constant_reports import STOP_WORDS, _edits, sentences_of, shares_a_content_word
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 
 
@@ -118,6 +120,75 @@ def test_d1_and_d3_take_a_report_of_the_nearest_labels(task):
 def test_e_is_the_best_that_a_training_report_can_do(task):
     known = {"BLEU-1": 0.810, "BLEU-2": 0.769, "BLEU-3": 0.739, "BLEU-4": 0.715, "ROUGE-L": 0.820, "CIDEr": 6.36}
     assert {metric: scores(task, "e")[metric] for metric in known} == pytest.approx(known, abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def looked(task) -> Task:
+    """Sixty studies, half of them abnormal, and what something saw: not what is there, for it saw one finding too
+    many."""
+    abnormal = [study for study in task.studies if any(study.drawn)][:30]
+    few = (*abnormal, *[study for study in task.studies if not any(study.drawn)][:30])
+    seen = {study.id: study.drawn for study in few}
+    seen[few[0].id] = tuple(max(on, name == "Fracture") for on, name in zip(few[0].drawn, DRAWN_FINDINGS, strict=True))
+    return replace(task, studies=few, seen=seen)
+
+
+def said_of(task: Task, finding: str, seen: tuple[int, ...]) -> str | None:
+    """`retrieved_sentence` one study after another."""
+    place, labeler = DRAWN_FINDINGS.index(finding), ReportLabeler()
+    for distance in range(len(seen) + 1):
+        said = []
+        for study, report in zip(task.train, task.pool, strict=True):
+            if study.drawn[place] and sum(np.abs(np.subtract(study.drawn, seen))) == distance:
+                sentences = [" ".join(sentence) for sentence in sentences_of(report)]
+                said += [s for s in sentences if labeler.drawn(s)[place] in (1.0, -1.0)]
+        if said:
+            return max(dict.fromkeys(said), key=said.count)
+    return None
+
+
+def test_f_writes_for_each_finding_that_is_seen_what_the_nearest_training_reports_say(looked):
+    """Their most frequent sentence that says it is there; then a1 without what speaks of the same; a1 where nothing is
+    seen."""
+    reports = baseline_hypotheses("f", looked)
+    (a1,) = set(baseline_hypotheses("a1", looked).values())
+    assert {reports[s.id] for s in looked.studies if not any(looked.seen[s.id])} == {a1}
+    words = {}
+    for study in looked.studies[:6]:
+        seen = looked.seen[study.id]
+        found = [said_of(looked, name, seen) for name, on in zip(DRAWN_FINDINGS, seen, strict=True) if on]
+        found = list(dict.fromkeys(filter(None, found)))
+        taken = {word for sentence in found for word in sentence.split()} - STOP_WORDS
+        kept = [s for s in map(" ".join, sentences_of(a1)) if not taken & set(s.split())]
+        assert found and reports[study.id] == " ".join(" ".join([*found, *kept]).split()[:59])
+        words[study.id] = reports[study.id].split()
+    assert len({*map(tuple, words.values())}) >= 3
+    assert {word for report in words.values() for word in report} <= set(looked.vocabulary.tokens)
+
+
+def test_f_is_told_what_was_seen_and_nothing_else_of_the_study(looked):
+    """Other reports, other codes: the same words. Something else seen: others."""
+    first = baseline_hypotheses("f", looked)
+    other = tuple(replace(study, report="lungs are clear .", findings=()) for study in looked.studies)
+    assert baseline_hypotheses("f", replace(looked, studies=other)) == first
+    study = looked.studies[0]
+    as_it_is = baseline_hypotheses("f", replace(looked, seen={**looked.seen, study.id: study.drawn}))
+    assert as_it_is[study.id] != first[study.id] and {**as_it_is, study.id: first[study.id]} == first
+    assert BASELINES["f"].sees == "images" and "ours" in BASELINES["f"].description
+
+
+def test_f_is_there_where_something_has_looked_and_is_kept_by_what_it_saw(looked):
+    assert "f" in all_baselines(looked) and "f" not in all_baselines(replace(looked, seen=None))
+    with pytest.raises(ConfigurationError, match=r"'f' is told what a classifier sees.*Task\(seen=…\)"):
+        baseline_hypotheses("f", replace(looked, seen=None))
+    small = replace(looked, train=looked.train[:300], studies=looked.studies[:3])
+    assert [kept_hypotheses("f", small).cached for _ in range(2)] == [False, True]
+    blind = replace(small, seen=dict.fromkeys(small.seen, (0,) * 13))
+    assert (
+        not kept_hypotheses("f", blind).cached
+        and kept_hypotheses("f", blind).value != kept_hypotheses("f", small).value
+    )
+    assert [kept_hypotheses("a1", each).cached for each in (small, blind)] == [False, True]  # others don't mind
 
 
 def test_what_is_chosen_is_chosen_without_the_test_studies(task):

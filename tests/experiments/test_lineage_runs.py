@@ -26,7 +26,7 @@ def small(preset: str, *more: str):
 
 
 @pytest.mark.usefixtures("in_this_home")
-@pytest.mark.parametrize("preset", ["att2in", "r2gen"])
+@pytest.mark.parametrize("preset", ["att2in", "r2gen", "ratchet"])
 def test_one_is_trained_searched_evaluated_and_looked_at(preset):
     """What `rrg train`, `rrg evaluate` and the attention of chapter 04 do, with nothing said of what kind it is."""
     run = Run.of(small(preset), progress=False)
@@ -44,6 +44,19 @@ def test_one_is_trained_searched_evaluated_and_looked_at(preset):
     torch.testing.assert_close(looks.cross.sum(-1), torch.ones(1, 4))
     with pytest.raises(ConfigurationError, match="no memory: no slots"):
         looks.overlap(0, [0])
+
+
+@pytest.mark.usefixtures("in_this_home")
+def test_sentsat_is_trained_on_reports_and_findings_and_searched():
+    """Its full stop is that of the studies' vocabulary."""
+    run = Run.of(small("sentsat_kg"), progress=False)
+    history = run.train().history
+    assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"]
+    greedy, beams = run.write("test"), run.write("test", decoding=run.decoding("published"))
+    assert greedy.keys() == beams.keys() and len(greedy) == len(run.dataset.split_indices("test"))
+    generator = run.generator()
+    assert run.dataset.vocabulary.tokens[generator.config.full_stop - 1] == "."
+    assert generator.extractor is None and not generator.training
 
 
 @pytest.mark.usefixtures("in_this_home")
@@ -66,7 +79,20 @@ def test_profiles_scale_sizes_and_leave_the_published_setting(preset):
         assert found.training.clip_value == 0.1
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def test_reconstructions_keep_their_released_settings_and_are_scaled_like_the_others():
+    ratchet, sentsat = (experiment(f"mimic_cxr/{name}", "gpu") for name in ("ratchet", "sentsat_kg"))
+    assert (ratchet.generator.heads, ratchet.generator.layers, ratchet.generator.d_ff) == (8, 6, 2048)
+    assert ratchet.training.schedule == "inverse_root" and ratchet.training.betas == (0.9, 0.98)
+    assert sentsat.training.clip_value == 5.0 and sentsat.generator.graph_layers == 3
+    for profile in ("ci", "laptop"):
+        scale = PROFILES[profile].generator
+        small_one, other = (experiment(f"iu_phantom/{name}", profile) for name in ("ratchet", "sentsat_kg"))
+        assert small_one.generator.d_model == other.generator.d_model == scale["d_model"]
+        assert (small_one.generator.layers, small_one.generator.wide_heads) == (scale["layers"], True)
+        assert small_one.training.schedule == other.training.schedule == "cosine"
+
+
+@pytest.mark.parametrize("preset", (*PRESETS, "ratchet", "sentsat_kg"))
 def test_a_slot_or_a_memory_asked_of_one_that_has_none_is_named(preset):
     with pytest.raises(ConfigurationError, match=f"the preset '{preset}' has no memory; it has .*generator"):
         experiment(f"iu_phantom/{preset}", "ci", ["memory.slots=4"])

@@ -19,6 +19,8 @@ from rrg_lib.models.ekagen import EKAGenConfig
 from rrg_lib.models.interface import Batch, WordTable
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.models.r2gen import R2GenConfig
+from rrg_lib.models.ratchet import RatchetConfig
+from rrg_lib.models.sentsat_kg import SentSATKGConfig
 from rrg_lib.models.show_tell import ShowTellConfig
 from rrg_lib.models.topdown import TopDownConfig
 
@@ -35,6 +37,9 @@ CONFIGS = {
     "ekagen": EKAGenConfig(**SIZES, d_ff=16, heads=2, layers=2, places=LENGTH),
     "coatt": CoAttConfig(**SIZES, full_stop=3),
     "coatt patches": CoAttConfig(**SIZES, full_stop=3, visual="patches"),
+    "ratchet": RatchetConfig(**SIZES, d_ff=16, heads=2, layers=2),
+    "ratchet narrow": RatchetConfig(**SIZES, d_ff=16, heads=2, layers=2, wide_heads=False),
+    "sentsat_kg": SentSATKGConfig(**SIZES, full_stop=4),
 }
 every = pytest.mark.parametrize("name", CONFIGS)
 
@@ -47,7 +52,7 @@ def build(name: str, seed: int = 0):
         if name.startswith("coatt"):
             model.sentences.go.joined.bias[GO] += 4
         for weights in model.parameters():
-            if weights.dim() > 1 and name != "r2gen":
+            if weights.dim() > 1 and not name.startswith(("r2gen", "ratchet")):
                 weights.mul_(8 if name.startswith("coatt") else 2)
     return model
 
@@ -128,7 +133,7 @@ def test_a_reordered_state_is_that_of_the_words_it_stands_for(name, patches):
                 torch.testing.assert_close(logits[b, w], expected[0, 0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["att2in", "adaatt", "topdown", "r2gen"])
+@pytest.mark.parametrize("name", ["att2in", "adaatt", "topdown", "r2gen", "ratchet"])
 def test_attention_is_a_share_of_the_patches_and_patches_are_a_set(name, patches):
     """No one of these knows where in the image a patch lies: within a view, patches in another order give the same
     logits and the maps in that order."""
@@ -139,9 +144,10 @@ def test_attention_is_a_share_of_the_patches_and_patches_are_a_set(name, patches
         torch.testing.assert_close(
             model(replace(batch, inputs=patches[:, order]), other).logits, logits, atol=1e-5, rtol=1e-5
         )
-    assert len(trace) == (2 if name == "r2gen" else 1)
+    headed = name in ("r2gen", "ratchet")
+    assert len(trace) == (2 if headed else 1)
     for ours, moved in zip(trace, other, strict=True):
-        heads, beside = (2, 0) if name == "r2gen" else (1, name == "adaatt")
+        heads, beside = (2, 0) if headed else (1, name == "adaatt")
         assert ours.shape == (STUDIES, heads, LENGTH - 1, 8 + beside)
         torch.testing.assert_close(ours.sum(-1), torch.ones(ours.shape[:-1]))
         torch.testing.assert_close(moved[..., :8], ours[..., order], atol=1e-5, rtol=1e-5)
@@ -162,12 +168,13 @@ def test_att2in_looks_before_it_reads_and_topdown_after(patches):
         assert differ.tolist() == [False] * 4 + [at_once] + [True] * 3, name
 
 
-@pytest.mark.parametrize("name", ["st", "st maxout"])
-def test_st_has_no_attention_and_says_who_has(name, patches):
-    with pytest.raises(ConfigurationError, match="'st' has no attention over the patches") as refused:
+@pytest.mark.parametrize("name", ["st", "st maxout", "sentsat_kg"])
+def test_one_without_attention_over_patches_says_who_has(name, patches):
+    kind = CONFIGS[name].kind
+    with pytest.raises(ConfigurationError, match=f"'{kind}' has no attention over the patches") as refused:
         build(name)(reports(patches), [])
     others = set(str(refused.value).partition("kinds that have: ")[2].split(", "))
-    assert others >= {"att2in", "adaatt", "topdown", "r2gen"} and "st" not in others
+    assert others >= {"att2in", "adaatt", "topdown", "r2gen", "ratchet"} and not others & {"st", "sentsat_kg"}
 
 
 @every
@@ -216,10 +223,12 @@ def test_the_pooled_image_is_each_views_mean_patch_side_by_side():
         (TopDownConfig(pooled="mean"), 10_752_250),
         (TopDownConfig(), 11_800_826),
         (R2GenConfig(), 35_973_369),
+        (RatchetConfig(vocab_size=17_733, d_vf=1024), 132_135_750),
     ],
 )
 def test_the_published_sizes_have_as_many_numbers_as_the_released_ones(config, numbers):
-    """Counted from the code at 760 words and patches of 2,048 numbers, without the CNN."""
+    """Counted from the code at 760 words and patches of 2,048 numbers, without the CNN; RATCHET's at its own words and
+    its own CNN's patches (with that, of 7.0 million numbers, the released one has 139.2 million)."""
     with torch.device("meta"):
         assert sum(p.numel() for p in config.build().parameters()) == numbers
 

@@ -10,6 +10,7 @@ import pytest
 from made_results import result, seeds
 
 from rrg_lib.errors import AnnotationError, ConfigurationError
+from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.evaluation.metrics import FINDING_F1, FINDING_F1_KEYWORDS, REGISTRY
 from rrg_lib.evaluation.resampling import Interval, bootstrap_weights
 from rrg_lib.experiments.presets import PRESETS, experiment
@@ -18,7 +19,7 @@ from rrg_lib.replication import claims as module
 from rrg_lib.replication.claim_measurements import MEASUREMENTS
 from rrg_lib.replication.claims import claims, parsed, slope_of
 from rrg_lib.replication.exact_checks import CHECKS, memory_cost
-from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.ledger import STAND_IN, counts, ledger
 from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.printed_values import published
 from rrg_lib.replication.seed_scores import (
@@ -36,7 +37,7 @@ from rrg_lib.replication.seed_scores import (
     swept,
     trainings,
 )
-from rrg_lib.replication.verdicts import Verdict
+from rrg_lib.replication.verdicts import OWN_DATA, Verdict
 from rrg_lib.runtime import package_data
 
 
@@ -535,12 +536,9 @@ def test_what_was_not_run_says_why():
     others = {
         row.printed.system for row in rows if row.kind == "value" and row.why.startswith("another group's system")
     }
-    assert {"RATCHET", "KERP", "EKAGen (RN-101)", "R2GEN"} <= others and not others & {
-        "BASE",
-        "CMN",
-        "R2GenCMN, replicated",
-        "XProNet",
-    }
+    built = {row["system"] for row in package_data.table("published_systems") if row["preset"]}
+    assert {"ST", "RATCHET", "SentSAT+KG", "TopDown", "R2GEN", "CMN", "R2GenCMN, replicated"} <= built
+    assert not others & {*built, "KERP", "HRGR", "CMAS-RL"}
     assert "needs the real images and a GPU: rrg train iu_xray/xpronet_wo_pi --profile gpu --data-root FOLDER" in why
     assert claim(rows, "mcsam-bank").why.startswith("nothing is stored of mcsam and mcsam_random_bank; decided by")
     quoted = [row for row in rows if row.kind == "value" and row.paper.startswith("Student") and row.where == "Table 2"]
@@ -561,12 +559,98 @@ def test_the_data_files_name_what_exists():
         assert row.check in {"measurement": MEASUREMENTS}.get(row.kind, {"": None, **CHECKS}), row.id
         assert {*row.better, *row.worse} <= {*PRESETS}, row.id
         assert not row.setting or hasattr(PRESETS[row.better[0]].memory, row.setting.removeprefix("memory.")), row.id
+    for row in package_data.table("published_systems"):
+        dataset, colon, how = row["other_protocol"].partition(": ")
+        assert not row["other_protocol"] or (dataset in OWN_DATA and colon and how), row
+        assert not (row["preset"] and row["not_rebuilt"]), row
     assert {*CHECKS, *MEASUREMENTS} == {row.check for row in claims()} - {""}  # no check that no claim asks for
     quoted = {row["system"] for row in package_data.table("published_systems") if row["iu_xray"] == "quoted"}
     assert {"ST", "ATT2IN", "ADAATT", "COATT", "HRGR", "CMAS-RL", "SentSAT+KG", "KERP"} <= quoted and not quoted & {
         "XProNet",
         "R2GEN",
     }
+
+
+def _row(rows, paper, where, dataset, system, metric="BLEU-1"):
+    asked = (paper, where, dataset, system, metric)
+    (found,) = (
+        row
+        for row in rows
+        if row.kind == "value"
+        and asked == (row.paper.split()[0], row.where, row.dataset, row.printed.system, row.printed.metric)
+    )
+    return found
+
+
+LINEAGE = {
+    ("R2GenCMN", "Table 3", "ST"): "st",
+    ("R2GenCMN", "Table 3", "ATT2IN"): "att2in",
+    ("R2GenCMN", "Table 3", "ADAATT"): "adaatt",
+    ("R2GenCMN", "Table 3", "TOPDOWN"): "topdown",
+    ("R2GenCMN", "Table 3", "R2GEN"): "r2gen",
+    ("XProNet", "Table 1", "ST"): "st",
+    ("XProNet", "Table 1", "ATT2IN"): "att2in",
+    ("XProNet", "Table 1", "ADAATT"): "adaatt",
+    ("XProNet", "Table 1", "TopDown"): "topdown",
+    ("XProNet", "Table 1", "RATCHET"): "ratchet",
+    ("XProNet", "Table 1", "SentSAT+KG"): "sentsat_kg",
+}
+
+
+@pytest.mark.parametrize(("place", "preset"), LINEAGE.items(), ids=lambda x: "-".join(x) if isinstance(x, tuple) else x)
+def test_the_lineages_printed_values_have_ours_beside_them_once_there_are_any(place, preset):
+    """Not run before; what was measured on drawn studies stands beside, and decides nothing."""
+    paper, where, system = place
+    dataset = "iu_xray" if system == "SentSAT+KG" else "mimic_cxr"
+    before = _row(ledger([]), paper, where, dataset, system)
+    assert (before.preset, before.evidence, before.verdict) == (preset, None, Verdict.NOT_RUN)
+    beside = _row(ledger(seeds(preset, 0.25, 0.26, 0.24, protocol="tuned")), paper, where, dataset, system)
+    assert beside.verdict is Verdict.NOT_RUN and beside.evidence.where == "iu_phantom, laptop, tuned"
+    assert beside.evidence.spread.n == 3
+
+
+@pytest.mark.parametrize(
+    ("paper", "where", "dataset", "system", "metric"),
+    [
+        ("R2GenCMN", "Table 3", "iu_xray", "ST", "BLEU-4"),
+        ("XProNet", "Table 1", "iu_xray", "ADAATT", "CIDEr"),
+        ("XProNet", "Table 1", "iu_xray", "SentSAT+KG", "BLEU-4"),
+        ("XProNet", "Table 1", "mimic_cxr", "RATCHET", "METEOR"),
+    ],
+)
+def test_a_value_of_another_protocol_is_never_called_not_reproduced(paper, where, dataset, system, metric):
+    """Whatever ours is: on the paper's data it stands beside, and is not held against."""
+    preset = LINEAGE.get((paper, where, system), "st")
+    for score in (0.066, 0.4):
+        own = ledger(seeds(preset, score, score + 0.001, score - 0.001, dataset=dataset, profile="gpu"))
+        found = _row(own, paper, where, dataset, system, metric)
+        assert found.verdict is Verdict.NOT_RUN and found.evidence.where == f"{dataset}, gpu, published"
+        assert found.why.startswith("in its own protocol: ") and "not held against it" in found.why
+    assert _row(ledger([]), paper, where, dataset, system, metric).why.startswith("another protocol: ")
+
+
+def test_the_comparable_rows_of_the_same_systems_are_held_against_ours():
+    """CMN's authors ran ST on MIMIC-CXR themselves, on the split and by the scorer of the rest."""
+    own = {"dataset": "mimic_cxr", "profile": "gpu"}
+    near, far = (ledger(seeds("st", *scores, **own)) for scores in ((0.298, 0.299, 0.3), (0.4, 0.401, 0.402)))
+    assert _row(near, "R2GenCMN", "Table 3", "mimic_cxr", "ST").verdict is Verdict.REPRODUCED
+    assert _row(far, "R2GenCMN", "Table 3", "mimic_cxr", "ST").verdict is Verdict.NOT_REPRODUCED
+    assert "rrg train mimic_cxr/st" in _row(ledger([]), "R2GenCMN", "Table 3", "mimic_cxr", "ST").why
+
+
+def test_what_cannot_be_rebuilt_says_so_and_which_baseline_stands_there():
+    rows = ledger([])
+    for paper, where, system in (
+        ("R2GenCMN", "Table 3", "HRGR"),
+        ("R2GenCMN", "Table 3", "CMAS-RL"),
+        ("XProNet", "Table 1", "HRGR"),
+        ("XProNet", "Table 1", "KERP"),
+        ("XProNet", "Table 1", "CMAS-RL"),
+    ):
+        found = _row(rows, paper, where, "iu_xray", system)
+        assert (found.preset, found.verdict) == (None, Verdict.NOT_RUN)
+        assert found.why.startswith(f"cannot be rebuilt: no code, no sizes; where it stood, our baseline {STAND_IN}")
+    assert BASELINES[STAND_IN].sees == "images"
 
 
 _ROW = {**dict.fromkeys(package_data.table("claims")[0], ""), "id": "a", "wording": "stated", "kind": "none"}

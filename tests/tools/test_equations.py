@@ -272,7 +272,8 @@ def test_what_nobody_declares_and_what_nobody_knows_is_found(project, file, old,
         (
             3,
             ["pupil-pair-loss", "Another", "", "loss", "a", "b", "c", ""],
-            "an id is one of adaatt, att2in, cmn, coatt, ekagen, mcsam, r2gen, st, student, topdown, xpronet",
+            "an id is one of adaatt, att2in, cmn, coatt, ekagen, mcsam, r2gen, ratchet, sentsat, st, student, topdown, "
+            "xpronet",
         ),
     ],
 )

@@ -136,7 +136,7 @@ def bleu_against_findings(results: Results, where: Path | None) -> Drawn:
             lines.append(_point(preset, kind, [run.evaluation.rows[0] for run in runs], [run.terms for run in runs]))
     for row in shown[0].evaluation.rows[1:] if shown else ():
         if row.name != "e":  # the text oracle's BLEU-4 would leave no room for the others
-            kind = "told the labels, never looks" if row.name.startswith("d") else "never looks"
+            kind = _TOLD.get(row.name[0], "never looks")
             lines.append(_point(f"{row.name}: {_BLIND.get(row.name, row.description)}", kind, [row]))
     if not lines:
         return _missing(
@@ -145,6 +145,8 @@ def bleu_against_findings(results: Results, where: Path | None) -> Drawn:
     return Drawn(overview.bleu_against_findings(pd.DataFrame(lines), where), "")
 
 
+#: What a baseline is told, by the first letter of its name.
+_TOLD = {"d": "told the labels, never looks", "f": "told what a classifier sees"}
 #: The baselines in few words.
 _BLIND = {
     "a1": "one training report",
@@ -154,6 +156,7 @@ _BLIND = {
     "c": "random report",
     "d1": "random of nearest labels",
     "d3": "most typical of nearest labels",
+    "f": "retrieval and template",
 }
 
 
