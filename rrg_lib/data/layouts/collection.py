@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rrg_lib.data.remarks import Remark
 from rrg_lib.data.study import Study
 
 #: Which views of a study come first. `as_released`: in the order of the release, that of the image names.
@@ -25,13 +26,15 @@ class Collection:
     """The studies that a folder holds.
 
     `Study.views` are all images of a study, in the order of the rule, as paths relative to `images`. `positions` tells
-    which of them are known to be frontal or lateral, `left_out` how many studies were not taken, by reason.
+    which of them are known to be frontal or lateral, `left_out` how many studies were not taken, by reason, `remarks`
+    what else is wrong with them.
     """
 
     studies: tuple[Study, ...]
     images: Path
     positions: Mapping[str, Position] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
 
 def position(word: str | None) -> Position | None:
