@@ -15,6 +15,7 @@ metric was there lacks it, and shows a dash.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -266,10 +267,16 @@ class RougeL(_Coco):
 
 @register_metric
 class CIDEr(_Coco):
-    """Between 0 and 10; weighs n-grams by how rare they are in these references."""
+    """Between 0 and 10; weighs n-grams by how rare they are in these references. Where these are all alike none is
+    rarer than another, and it is not defined: NaN."""
 
     name, scorer = "CIDEr", Cider
     shown_in = USUAL | {"normal and abnormal"}
+
+    def _computed(self, pairs: Pairs) -> tuple[float, Sequence[float]]:
+        if len(set(pairs.references)) == 1:
+            return math.nan, [math.nan] * len(pairs.references)
+        return super()._computed(pairs)
 
 
 # --- of the findings, against the experts' codes ----------------------------------------------------------------------
