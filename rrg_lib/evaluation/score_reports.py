@@ -48,6 +48,7 @@ from rrg_lib.evaluation.score_table import without_nan
 from rrg_lib.runtime.cache import remembered
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.markdown import markdown_table
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import write_json, written_whole
 
 #: What both sides may be cleaned with before they are scored, and how the result says so.
@@ -184,10 +185,10 @@ class ReportScores:
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """CSV of rows, NaN as an empty cell."""
+    """CSV of rows, NaN as an empty cell, and no cell a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in rows])
+    writer.writerows([["" if v != v else as_cell(v) if isinstance(v, str) else v for v in row] for row in rows])
     return file.getvalue()
 
 

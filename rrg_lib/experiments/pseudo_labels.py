@@ -38,6 +38,7 @@ from rrg_lib.models.decoding import LabelsAtTest
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, finding_logits
 from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.spreadsheet import of_cell
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
@@ -367,11 +368,12 @@ def _csv(path: Path) -> dict[str, Any]:
             )
         entries: dict[str, Any] = {}
         for row in rows:
-            if row[key] in entries:
+            study = of_cell(row[key])
+            if study in entries:
                 raise AnnotationError(
-                    f"{path}: line {rows.line_num}: the id {row[key]!r} is there twice. Remove one of the two"
+                    f"{path}: line {rows.line_num}: the id {study!r} is there twice. Remove one of the two"
                 )
-            entries[row[key]] = row
+            entries[study] = row
     return entries
 
 

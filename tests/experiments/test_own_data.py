@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trees
+from PIL import Image
 
 from rrg_lib import cli
 from rrg_lib.cli.options import app
@@ -134,6 +135,38 @@ def test_the_extractor_says_who_labelled_and_is_found_by_it(tmp_path):
         assert made["labels"] == {"none": "the report labeler rules-1", "all": "the expert codes"}[name]
         assert extractor_scores(path, dataset, "test")["micro"] >= 0
     assert "-rules-1-" in names["none"] and "rules" not in names["all"]
+
+
+def test_where_every_validation_report_is_the_same_cider_is_left_out_and_said(tmp_path):
+    root = folder(
+        tmp_path / "own", splits=["val" if i in (1, 4, 7) else "train" if i < 12 else "test" for i in range(15)]
+    )
+    settings = ["training.epochs=1", "extractor.weights=null", 'training.monitor={"CIDEr": 1, "BLEU-4": 1}']
+    run = Run.of(experiment("own/base", "ci", settings), data_root=root, progress=False)
+    assert any("CIDEr cannot be computed (3 validation studies, whose reports are all alike" in r for r in run.remarks)
+    result = run.train()
+    assert result.monitor.weights == {"BLEU-4": 1} and "CIDEr" not in result.history[0]
+
+
+def test_a_picture_that_is_no_film_is_said_before_its_report(tmp_path, monkeypatch, capsys):
+    """What the doctor says of it, on standard error; the report is written all the same."""
+    root = folder(tmp_path / "own")
+    settings = ["--set", "training.epochs=1", "--set", "extractor.weights=null", "--set", "generator.layers=1"]
+    command("train", "own/base", "--data-root", str(root), "--quiet", *settings)
+    colours = np.zeros((200, 180, 3), np.uint8)
+    colours[..., 0], colours[:100, :, 1] = 200, 90
+    Image.fromarray(colours).save(tmp_path / "photo.png")
+    Image.new("L", (200, 180)).save(tmp_path / "black.png")
+    Image.linear_gradient("L").save(tmp_path / "film.png")
+    for name, why in {"photo.png": "in colour", "black.png": "nearly of one gray", "film.png": None}.items():
+        image = str(tmp_path / name)
+        monkeypatch.setattr("sys.argv", ["rrg", "generate", "own/base", "--image", image, *settings])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert ended.value.code in (0, None) and out.strip()
+        said = f"warning: {image} does not look like a film of a chest: {why}"
+        assert (said in err) if why else ("warning" not in err)
 
 
 def test_the_command_that_trains_the_extractor_says_who_labelled(tmp_path):

@@ -27,6 +27,7 @@ from rrg_lib.data.text.context import Context, Cue, Status, compiled, sentences
 from rrg_lib.errors import AnnotationError, ReportError
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.package_data import table
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import written_whole
 
 #: How the four answers are written, as in the CheXpert files: blank is not a number.
@@ -311,6 +312,6 @@ def save_observations(path: Path, observations: Mapping[str, Sequence[float]]) -
         writer = csv.writer(file)
         writer.writerow(("id", *OBSERVATIONS))
         writer.writerows(
-            (study, *("" if math.isnan(value) else f"{value:g}" for value in values))
+            (as_cell(study), *("" if math.isnan(value) else f"{value:g}" for value in values))
             for study, values in observations.items()
         )
