@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import ReportLabeler, RulesVersion
 from rrg_lib.errors import ReportError
 from rrg_lib.evaluation.clinical import LABEL_SETS
 from rrg_lib.runtime.markdown import markdown_table
@@ -161,15 +162,16 @@ def convention_table(predictions: Sequence[str], references: Sequence[str]) -> C
             f"conventions need a prediction for each reference, at least one, not {len(predictions)} and "
             f"{len(references)}"
         )
-    rules, keywords = ReportLabeler(), KeywordLabeler()
+    rules, keywords = [ReportLabeler(version) for version in get_args(RulesVersion)], KeywordLabeler()
     f1: dict[Convention, float] = {}
     for name in SETS:
-        predicted, true = ([_rules(rules, text, name) for text in texts] for texts in (predictions, references))
-        for uncertain in UNCERTAIN_AS:
-            f1 |= _averaged(np.array(predicted), np.array(true), rules.version, uncertain, name)
+        for labeler in rules:
+            predicted, true = ([_rules(labeler, text, name) for text in texts] for texts in (predictions, references))
+            for uncertain in UNCERTAIN_AS:
+                f1 |= _averaged(np.array(predicted), np.array(true), labeler.version, uncertain, name)
         predicted, true = ([_keywords(keywords, text, name) for text in texts] for texts in (predictions, references))
         f1 |= _averaged(np.array(predicted), np.array(true), keywords.version, NO_MATTER, name)
-    return ConventionTable(f1, len(references), {each.version: each.hash for each in (rules, keywords)})
+    return ConventionTable(f1, len(references), {each.version: each.hash for each in (*rules, keywords)})
 
 
 def _averaged(

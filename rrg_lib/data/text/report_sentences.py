@@ -19,7 +19,7 @@ from rrg_lib.data.text.context import ABBREVIATION, QUOTES
 from rrg_lib.errors import AnnotationError
 
 #: A sentence of more characters is read in pieces, so that the work grows with the length of a report and not with its
-#: square. The longest of the 3,955 reports of Indiana University has 430.
+#: square. The longest sentence of the 2,955 studies of IU X-Ray has 237.
 LONGEST = 800
 #: A line of a list or a template is shorter, one that a page broke is longer.
 _SHORT_LINE = 45
@@ -45,13 +45,92 @@ _TIGHT = re.compile(r"(?<=[a-z]),(?=[a-z])")
 
 #: Words after which a line, or before which the next one, cannot have ended a sentence.
 _JOINING = frozenset(
-    "a an the of or and nor but no not without with in on at to by for from is are was were be been has have had may "
-    "might could can cannot which that this these there as than into over under between versus vs if any".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "or",
+        "and",
+        "nor",
+        "but",
+        "no",
+        "not",
+        "without",
+        "with",
+        "in",
+        "on",
+        "at",
+        "to",
+        "by",
+        "for",
+        "from",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "has",
+        "have",
+        "had",
+        "may",
+        "might",
+        "could",
+        "can",
+        "cannot",
+        "which",
+        "that",
+        "this",
+        "these",
+        "there",
+        "as",
+        "than",
+        "into",
+        "over",
+        "under",
+        "between",
+        "versus",
+        "vs",
+        "if",
+        "any",
+    ]
 )
 _BEGINNING = frozenset(("no", "there", "this", "the"))
 _DESCRIBING = frozenset(
-    "left right bilateral small large mild moderate severe minimal trace tiny new old acute chronic focal possible "
-    "probable likely stable persistent increased decreased pleural pulmonary lung rib chest lower upper middle".split()
+    [
+        "left",
+        "right",
+        "bilateral",
+        "small",
+        "large",
+        "mild",
+        "moderate",
+        "severe",
+        "minimal",
+        "trace",
+        "tiny",
+        "new",
+        "old",
+        "acute",
+        "chronic",
+        "focal",
+        "possible",
+        "probable",
+        "likely",
+        "stable",
+        "persistent",
+        "increased",
+        "decreased",
+        "pleural",
+        "pulmonary",
+        "lung",
+        "rib",
+        "chest",
+        "lower",
+        "upper",
+        "middle",
+    ]
 )
 
 _ASIDE = (
@@ -166,7 +245,9 @@ def _pieces(sentence: str) -> list[str]:
     pieces = []
     while len(sentence) > LONGEST:
         half = LONGEST // 2
-        cut = next((at for mark in (";", ", ", " and ", " ") if (at := sentence.rfind(mark, half, LONGEST)) > 0), LONGEST)
+        cut = next(
+            (at for mark in (";", ", ", " and ", " ") if (at := sentence.rfind(mark, half, LONGEST)) > 0), LONGEST
+        )
         pieces.append(sentence[:cut].strip(" ;,"))
         sentence = sentence[cut:].lstrip(" ;,")
     return [piece for piece in (*pieces, sentence) if piece]

@@ -240,7 +240,10 @@ class ReportLabeler:
             if not any(
                 other_start < end
                 and start < other_end
-                and ((other_start, other_end) != (start, end) or (other.concept, other.says) == (entry.concept, entry.says))
+                and (
+                    (other_start, other_end) != (start, end)
+                    or (other.concept, other.says) == (entry.concept, entry.says)
+                )
                 and _excludes(other, entry)
                 for other_start, other_end, other in kept
             ):
