@@ -267,8 +267,8 @@ def test_what_is_no_text_is_refused(report):
     [
         ("No effusion\nSmall nodule", ["no effusion", "small nodule"]),
         ("no effusion\nsmall nodule", ["no effusion", "small nodule"]),
-        ("There is no effusion or\nnodule, the tip in the\nSVC.", ["there is no effusion or nodule, the tip in the svc"]),
-        ("There is an effusion of moderate size, and adjacent\natelectasis.", ["there is an effusion of moderate size, and adjacent atelectasis"]),
+        ("No effusion or\nnodule, tip in the\nSVC.", ["no effusion or nodule, tip in the svc"]),
+        ("Effusion of moderate size with,\natelectasis.", ["effusion of moderate size with, atelectasis"]),
         ("1.No effusion.2.A 1.5 cm nodule.", ["no effusion", "a 1.5 cm nodule"]),
         ("(1) No effusion. #2 Nodule", ["no effusion", "nodule"]),
         ("• No effusion • Nodule\n- Edema", ["no effusion", "nodule", "edema"]),
