@@ -44,21 +44,19 @@ _QUESTION = re.compile(r"(?<=[\w)])\?+(?=\s|$)(?!\s+(?:not?\b|none\b|absent\b|ne
 _TIGHT = re.compile(r"(?<=[a-z]),(?=[a-z])")
 
 #: Words after which a line, or before which the next one, cannot have ended a sentence.
-_JOINING = frozenset(
-    (
-        "a an the of or and nor but no not without with in on at to by for from is are was were be been has have "
-        "had may might could can cannot which that this these there as than into over under between versus vs if "
-        "any"
-    ).split()  # noqa: SIM905
+_JOINING_WORDS = (
+    "a an the of or and nor but no not without with in on at to by for from is are was were be been has have "
+    "had may might could can cannot which that this these there as than into over under between versus vs if "
+    "any"
 )
+_JOINING = frozenset(_JOINING_WORDS.split())
 _BEGINNING = frozenset(("no", "there", "this", "the"))
-_DESCRIBING = frozenset(
-    (
-        "left right bilateral small large mild moderate severe minimal trace tiny new old acute chronic focal "
-        "possible probable likely stable persistent increased decreased pleural pulmonary lung rib chest lower "
-        "upper middle"
-    ).split()  # noqa: SIM905
+_DESCRIBING_WORDS = (
+    "left right bilateral small large mild moderate severe minimal trace tiny new old acute chronic focal "
+    "possible probable likely stable persistent increased decreased pleural pulmonary lung rib chest lower "
+    "upper middle"
 )
+_DESCRIBING = frozenset(_DESCRIBING_WORDS.split())
 
 _ASIDE = (
     r"(?:(?:clinical|patient|brief|relevant|past|prior|medical|surgical|pertinent|provided|additional)\s+)*"
