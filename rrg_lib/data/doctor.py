@@ -25,7 +25,7 @@ from rrg_lib.data.remarks import Remark, counted, remarks_on_reports
 from rrg_lib.data.shards import MAX_REJECTED
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
 from rrg_lib.data.study import SPLITS, Study
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST
 from rrg_lib.data.text.vocabulary import Protocol, Vocabulary, protocol
 from rrg_lib.errors import ImageError, ReportError
 from rrg_lib.runtime.package_data import table
@@ -168,10 +168,7 @@ def _facts(
     ]
     if not all(study.is_coded for study in studies):
         coded = sum(study.is_coded for study in studies)
-        facts.append(
-            f"expert codes in {coded:,} studies; what the others have is read in their reports "
-            f"({ReportLabeler.version})"
-        )
+        facts.append(f"expert codes in {coded:,} studies; what the others have is read in their reports ({NEWEST})")
     if source.split_source():
         facts.append(f"split: {source.split_source()}")
     if boxes := source.collection.boxes:

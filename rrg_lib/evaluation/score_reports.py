@@ -23,7 +23,7 @@ import numpy as np
 
 from rrg_lib.data.iu_xray import impressions, known
 from rrg_lib.data.study import Split
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST, ReportLabeler
 from rrg_lib.data.text.vocabulary import PROTOCOLS
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
 from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES
@@ -380,7 +380,7 @@ class _Judge:
     def __init__(self, pairs: ReportPairs, cleaning: str, metrics: tuple[str, ...], seed: int):
         self.pairs, self.clean, self.seed = pairs, cleaner(cleaning), seed
         self.references = {study: self.clean(text) for study, text in zip(pairs.ids, pairs.references, strict=True)}
-        self.labeler, self.not_computed = ReportLabeler(), {}
+        self.labeler, self.not_computed = ReportLabeler(NEWEST), {}
         self.metrics = list(metrics)
         if "METEOR" in self.metrics:
             try:

@@ -31,7 +31,7 @@ from rrg_lib.data import iu_xray
 from rrg_lib.data.finding_labels import who_says
 from rrg_lib.data.label_pickle import load_label_pickle
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Split
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST, ReportLabeler
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
 from rrg_lib.experiments.extractors import finding_weights
 from rrg_lib.models.decoding import LabelsAtTest
@@ -148,12 +148,11 @@ def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
     """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place
     (XProNet Eq. 3).
 
-    A study that nobody coded gets what our labeler reads in its report, as in `report_labels`; `source` says of how
-    many.
+    A study that nobody coded gets what our newest labeler reads in its report; `source` says of how many.
     """
     rows, labeler, coded = (
         dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)),
-        ReportLabeler(),
+        ReportLabeler(NEWEST),
         np.asarray(dataset.coded),
     )
     for i in np.flatnonzero(~coded):

@@ -58,7 +58,7 @@ def test_a_split_that_training_or_measuring_needs_is_missed(own, split, what):
 
 
 def test_who_says_what_a_study_has_is_told_where_it_is_not_the_experts(own):
-    told = "expert codes in {} studies; what the others have is read in their reports (rules-1)"
+    told = "expert codes in {} studies; what the others have is read in their reports (rules-2)"
     assert told.format(0) in str(examine(own, progress=False))
     rows = [
         "image,study,report,split,codes",
