@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -92,7 +92,9 @@ def as_swept(results: Results) -> list[StoredResult]:
     settings: dict[str, dict[str, set[str]]] = {}
     for run in results:
         if not run.is_preset:
-            settings.setdefault(run.experiment.preset, {}).setdefault(run.protocol, set()).add(run.system)
+            e = run.experiment
+            one_seed = replace(e, training=replace(e.training, seed=0)).hash
+            settings.setdefault(e.preset, {}).setdefault(run.protocol, set()).add(one_seed)
     rank = ("tuned", *(each for each in SEARCHES if each != "tuned"), EDITION_0_1)
     chosen = {preset: max(of, key=lambda each: (len(of[each]), -rank.index(each))) for preset, of in settings.items()}
     return [run for run in results if run.protocol == chosen.get(run.experiment.preset, EDITION_0_1)]
