@@ -33,7 +33,7 @@ from rrg_lib.replication.study_runs import missing_runs, opened_run, run_study, 
 from rrg_lib.replication.verdicts import OWN_DATA
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.package_data import table
-from rrg_lib.runtime.workspace import locked, workspace, write_json
+from rrg_lib.runtime.workspace import workspace, write_json
 
 #: The seeds unless others are asked for: the released one of CMN and the two after it; an order needs three.
 REPLICATION_SEEDS = (7580, 7581, 7582)
@@ -176,10 +176,9 @@ def train_and_store(plan: ReplicationPlan, runs: list[StudyRun], folder: Path, d
     attempts["begun"] += 1
     write_json(home / _ATTEMPTS, attempts)
     try:
-        with locked(home):
-            made = opened_run(run, data_root)
-            made.train()
-            tune(made, plan.grid, progress=False)
+        made = opened_run(run, data_root)
+        made.train(wait=True)  # a study may be training the same
+        tune(made, plan.grid, progress=False)
         started = time.perf_counter()
         files = [
             _stored(plan, made, protocol, labels) for protocol in REPLICATED_PROTOCOLS for labels in label_kinds(made)
