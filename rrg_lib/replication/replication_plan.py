@@ -110,8 +110,8 @@ def replication_plan(
         if name not in PRESETS:
             raise UnknownNameError("system", name, known, "Systems are called as their presets are")
     for what, values in (("system", systems), ("seed", seeds)):
-        if twice := next((v for v in values if values.count(v) > 1), None):
-            raise ConfigurationError(f"the {what} {twice} is given twice; once is enough")
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ConfigurationError(f"the {what} {twice[0]} is given twice; once is enough")
     if negative := next((seed for seed in seeds if seed < 0), None):
         raise ConfigurationError(f"the seed {negative} is below 0; seeds are whole numbers from 0")
     names = tuple(systems) or tuple(known)
