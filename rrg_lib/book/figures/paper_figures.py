@@ -30,7 +30,7 @@ from rrg_lib.replication.ledger import ValueRow, value_rows
 from rrg_lib.replication.printed_values import Published, Quantity, published
 from rrg_lib.replication.seed_scores import Measured, swept
 from rrg_lib.replication.verdicts import DRAWN
-from rrg_lib.runtime.workspace import workspace, written_whole
+from rrg_lib.runtime.workspace import workspace
 
 Results = Sequence[StoredResult]
 MCSAM = "MCSAM (JBHI 2024)"
@@ -287,9 +287,7 @@ def table_pictures(values: Sequence[ValueRow], folder: Path, stem: str) -> dict[
         if rows:
             of = [row for row in values if (row.where, row.dataset) == (place, rows[0].dataset)]
             name = f"{stem}-{place.lower().replace(' ', '_')}.png"
-            drawn = table_figure(of).figure
-            with written_whole(folder / name) as temporary:
-                drawn.savefig(temporary, format="png", dpi=110)
+            table_figure(of, folder / name)
             files[place] = name
     return files
 
