@@ -1058,9 +1058,9 @@ torch.testing.assert_close(tau**2 / B * kl, distillation(teacher, forced.logits,
 "the lesson's lines and the library agree"
 
 # %% [markdown]
-# ### Three that can't be rebuilt
+# ### Rows that stay empty
 #
-# Some rows of the tables have no code that was found and no sizes that were told. An honest book leaves these empty. They are:
+# Some printed rows can't be rebuilt at all. An honest book leaves these empty, and says why:
 
 # %% tags=["nbval-check-output"]
 printed_systems = {(row["paper"], row["system"]): row for row in shipped("published_systems")}
@@ -1082,7 +1082,7 @@ without = pd.DataFrame(
 print(without.to_string(index=False))
 
 # %% [markdown]
-# HRGR chose for each sentence between a template and a writer; KERP retrieved templates for a graph of findings; CMAS-RL let a "normal" and an "abnormal"
+# HRGR, KERP and CMAS-RL are missed most. HRGR chose for each sentence between a template and a writer; KERP retrieved templates for a graph of findings; CMAS-RL let a "normal" and an "abnormal"
 # writer take turns. Their idea: *most of a report is a sentence that was said before*. A baseline of ours stands where they stood, and is **not** one of
 # them: `f` asks a classifier what it sees in the images, and puts training sentences together.
 
