@@ -195,7 +195,7 @@ def _build(
     kept = [study for study in studies if study.id not in dropped]
     if rejected:
         save_rejected(folder / REJECTED, rejected)
-    if not any(study.split == "train" for study in kept):
+    if any(study.split == "train" for study in studies) and not any(study.split == "train" for study in kept):
         raise ImageError(
             f"of {len(studies)} studies {len(kept)} have an image that can be used, none of them for training. The "
             f"others with their reasons are in {folder / REJECTED}; mend the paths, or get the images again"

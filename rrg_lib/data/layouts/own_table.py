@@ -128,9 +128,8 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
                 "A system is measured on whom it has seen. Give all studies of a patient one split, or none a split.",
             )
         )
-    return Collection(
-        tuple(study for split in SPLITS for study in studies[split]), root, positions, left_out, tuple(remarks)
-    )
+    taken = tuple(study for split in SPLITS for study in studies[split])
+    return Collection(taken, root, positions, left_out, remarks=tuple(remarks))
 
 
 _TAG = re.compile(r"</?[a-z][^<>]{0,80}>", re.IGNORECASE)
