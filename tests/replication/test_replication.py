@@ -159,7 +159,7 @@ def test_bad_input_is_refused_before_anything_starts(counted):
     assert isinstance(error := refused("iu_xray", "--data-root", str(counted / "no")), DataRootError)
     assert "is no folder" in str(error)
     assert isinstance(error := refused("iu_xray", "--system", "cmm"), UnknownNameError)
-    assert "unknown system 'cmm'; nearest: cmn" in str(error)
+    assert str(error).startswith("unknown system 'cmm'; nearest: ") and "cmn" in str(error)
     assert isinstance(error := refused("iu_phantom"), UnknownNameError)
     assert "--stored" in str(error)
     assert "given twice" in str(refused("iu_xray", "--seed", "0", "--seed", "0"))
