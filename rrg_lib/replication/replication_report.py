@@ -226,12 +226,20 @@ class ReplicationReport:
                 parts.append(
                     PagePicture(pictures[where], f"{where}: printed values as diamonds, ours as dots with intervals")
                 )
-        for protocol in dict.fromkeys(r.protocol for r in self.results):
-            of = [r for r in self.results if r.protocol == protocol]
-            frame = results_table(of).drop(columns="minutes")
-            body = tuple((name, *cells) for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True))
-            caption = f"Ours, decoding {protocol}, beside reports that see no image"
-            parts.append(PageTable(caption, ("system", *frame.columns), body))
+        alike: dict[tuple[str, ...], list[StoredResult]] = {}
+        for result in self.results:  # what was not measured alike stands in no one table
+            alike.setdefault((result.protocol, *_measured_by(result)), []).append(result)
+        for protocol in dict.fromkeys(key[0] for key in alike):
+            groups = [of for key, of in alike.items() if key[0] == protocol]
+            for number, of in enumerate(groups, 1):
+                frame = results_table(of).drop(columns="minutes")
+                body = tuple((name, *cells) for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True))
+                caption = f"Ours, decoding {protocol}, beside reports that see no image" + (
+                    f" (of {len(groups)} ways in which they were measured, hashes below, the {number}.)"
+                    if len(groups) > 1
+                    else ""
+                )
+                parts.append(PageTable(caption, ("system", *frame.columns), body))
         return parts
 
     def _verdicts(self) -> list[PagePart]:
@@ -324,6 +332,12 @@ class ReplicationReport:
                     f"{fmean(minutes.values()):.0f} minutes each on average"
                 )
         return [PageHeading(2, TIMES_HEADING), PageList(tuple(points or ["nothing was run"]))]
+
+
+def _measured_by(result: StoredResult) -> tuple[str, ...]:
+    """What two results must have in common to stand in one table: cleaning, words, studies, labeler, images."""
+    kept = (result.evaluation.provenance[what] for what in ("protocol", "vocabulary", "studies", "labeler"))
+    return *map(_short, kept), str(result.provenance["identity"]["dataset"])
 
 
 def _short(value: Any) -> str:
