@@ -1453,12 +1453,13 @@ if "a1" in baselines and DATASET == "iu_phantom":
             "`a1` has a BLEU-4 of **{a1:.3f}** on the {n} test reports, {low:.1f} to {high:.1f} times what is printed of "
             + ", ".join(photographs["system"].unique())
             + ". Of the {count} printed IU X-Ray rows of this chapter's systems "
-            + (f"above it: {', '.join(above)}." if above else "**none is above it**."),
+            + ("{higher} scored higher" + (": " + ", ".join(above) if above else "") + "."),
             a1=a1,
             n=baselines["a1"].parts["all"].n,
             low=a1 / photographs["BLEU-4"].max(),
             high=a1 / photographs["BLEU-4"].min(),
             count=len(iu),
+            higher=len(above),
         )
     )
 else:

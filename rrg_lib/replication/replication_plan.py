@@ -177,7 +177,7 @@ def train_and_store(plan: ReplicationPlan, runs: list[StudyRun], folder: Path, d
     write_json(home / _ATTEMPTS, attempts)
     try:
         made = opened_run(run, data_root)
-        made.train(wait=True)  # a study may be training the same
+        made.train()  # a study may be training the same: it is waited for
         tune(made, plan.grid, progress=False)
         started = time.perf_counter()
         files = [
