@@ -51,7 +51,8 @@ def replicate(
     from rrg_lib.replication.replication_plan import replication_plan, run_replication
 
     if stored:
-        _report_stored(dataset, [*(["--data-root"] if data_root else []), *(["--dry-run"] if dry_run else [])], out)
+        asked = {"--data-root": data_root, "--system": system, "--seed": seed, "--layout": layout, "--dry-run": dry_run}
+        _report_stored(dataset, [option for option, value in asked.items() if value], out)
         return
     plan = replication_plan(dataset, system or (), seed or (), profile=profile, meteor=meteor)
     data_root = _checked_root(dataset, data_root, dry_run)

@@ -166,6 +166,7 @@ def test_bad_input_is_refused_before_anything_starts(counted):
     assert "below 0" in str(refused("iu_xray", "--seed", "-1"))
     assert "unknown profile" in str(refused("iu_xray", "--profile", "gpo"))
     assert "reads no images" in str(refused("iu_phantom", "--stored", "--dry-run"))
+    assert "--system, --seed: --stored" in str(refused("iu_phantom", "--stored", "--system", "cmn", "--seed", "1"))
     assert "not of iu_xray" in str(refused("iu_xray", "--stored"))
 
 
