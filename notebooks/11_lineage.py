@@ -48,6 +48,7 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import lineage as checks
 from rrg_lib.book.figures import lineage as figures
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
+from rrg_lib.book.figures.replication_ledger import order_differences
 from rrg_lib.book.prose import say
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import ConfigurationError
@@ -1319,7 +1320,7 @@ Markdown(
 drawn = {f"{low} < {high}": verdicts["BLEU-4"][low, high] for low, high in neighbours["BLEU-4"]}
 drawn = {name: one for name, one in drawn.items() if one is not None}
 if drawn:
-    display(figures.order_differences(drawn, "BLEU-4", name="11_orders"))
+    display(order_differences(drawn, "BLEU-4", name="11_orders"))
 
 # %% [markdown]
 # ## 11.12 What LSTMs do that Transformers don't
