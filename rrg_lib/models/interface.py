@@ -346,7 +346,7 @@ class GeneratorConfig:
     def check_attends(self) -> None:
         """Raises `ConfigurationError` for a kind that does not tell where it looks."""
         if not self.attends:
-            others = ", ".join(kind for kind, config in self._kinds.items() if config.attends)
+            others = ", ".join(kind for kind, config in self._kinds.items() if config.attends is True)
             raise ConfigurationError(
                 f"a generator of the kind {self.kind!r} has no attention over the patches to look at; kinds that have: "
                 f"{others}"

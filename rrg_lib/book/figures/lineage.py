@@ -27,10 +27,11 @@ def sentinel_shares(
         part = slice(start, start + LINE)
         places = np.arange(len(words[part]))
         axes.bar(places, shares[part], color=[ORANGE if mark else BLUE for mark in marked[part]], width=0.8)
-        axes.axhline(mean, color=GREY, lw=1, ls="--")
+        axes.axhline(mean, color=GREY, lw=1, ls="--", label="mean of the report")
         axes.set_xticks(places, words[part], rotation=60, ha="right", fontsize=8)
         axes.set(xlim=(-0.6, min(LINE, len(words)) - 0.4), ylim=(0, None))
-    grid[0, 0].set_ylabel("sentinel's share")
+    grid[0, 0].set_ylabel("share")
+    grid[0, 0].legend(frameon=False, fontsize=8, loc="upper right")
     return finish(figure, name)
 
 
