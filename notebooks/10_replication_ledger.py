@@ -1005,10 +1005,11 @@ say(
     "{assumed}). Whether it decides the order is another matter: on drawn studies the rule asks for {wanted}. A step needs about "
     "{memory:.0f} GiB as far as it can be counted; that fits {fits}. Not counted: reading images, a library's working memory, METEOR's minutes.",
     seeds=MIN_SEEDS,
-    wanted=(f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours" if more else "")
-    + (" or, in one score, for more studies than there are" if len(more) < len(asked) else "")
-    if asked
-    else "no more than that",
+    wanted=" or, in another score, ".join(
+        [f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours"] * bool(more)
+        + ["more studies than there are, whatever the seeds"] * (len(more) < len(asked))
+    )
+    or "no more than that",
     iu=iu,
     mimic=mimic,
     assumed=assumed,
