@@ -136,6 +136,7 @@ release: $(ALL) ## blank notebooks to learn from alone and an nbgrader course, i
 	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
+	@"$(BIN)/python" tools/site_python.py fetch
 	"$(BIN)/python" tools/website.py build
 
 serve: $(ALL) ## open the site in the browser (builds it when it is not there)
