@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -225,7 +226,13 @@ def stored_results(
     profile: str | None = None, dataset: str | None = None, protocol: str | None = None
 ) -> list[StoredResult]:
     """The shipped results, of one profile, one dataset or one protocol if named, in the order of their names."""
-    return selected(_read_all(package_data.records("results")), profile, dataset, protocol)
+    return selected(_shipped(package_data.records, package_data.state("results")), profile, dataset, protocol)
+
+
+@lru_cache(maxsize=1)
+def _shipped(records: Callable[[str], dict[str, Any]], _state: Hashable) -> list[StoredResult]:
+    """Some hundred files take a second to read: once, until one of them changes."""
+    return _read_all(records("results"))
 
 
 def results_in(folder: Path) -> list[StoredResult]:

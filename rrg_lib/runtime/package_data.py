@@ -7,6 +7,7 @@ import csv
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 
@@ -31,3 +32,13 @@ def records(folder: str) -> dict[str, Any]:
         for entry in resources.files("rrg_data").joinpath(folder).iterdir()
         if entry.name.endswith(".json")
     }
+
+
+def state(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of each file of `data/FOLDER`: where they are the same nothing has changed. Zeros
+    where the package is no folder."""
+    found = []
+    for entry in resources.files("rrg_data").joinpath(folder).iterdir():
+        there = entry.stat() if isinstance(entry, Path) else None
+        found.append((entry.name, there.st_size if there else 0, there.st_mtime_ns if there else 0))
+    return tuple(sorted(found))
