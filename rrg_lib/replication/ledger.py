@@ -126,9 +126,9 @@ def value_rows(results: Sequence[StoredResult]) -> list[ValueRow]:
     return [_value_row(value, results) for value in published()]
 
 
-def claim_rows(results: Sequence[StoredResult]) -> list[ClaimRow]:
-    """A row for every claim of `data/claims.csv`."""
-    return [_claim_row(claim, results) for claim in claims()]
+def claim_rows(results: Sequence[StoredResult], chosen: Sequence[Claim] | None = None) -> list[ClaimRow]:
+    """A row for every claim of `data/claims.csv`, or for the chosen ones."""
+    return [_claim_row(claim, results) for claim in (claims() if chosen is None else chosen)]
 
 
 def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:
