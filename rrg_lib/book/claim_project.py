@@ -293,7 +293,7 @@ def filled_form(row: ClaimRow) -> str:
     claim, text = row.claim, shown(row)
     where = text.ours_on or "nothing was trained"
     told = {
-        "Claim": f"{_quoted(claim)}\nBeside it in the paper: {text.own_table or 'no printed numbers decide it'}.",
+        "Claim": f"{_quoted(claim)}\nBeside it in the paper: {row.own_table.why if row.own_table else 'no printed numbers'}.",
         "Data and protocol": f"It needs: {_NEEDS.get(claim.dataset, claim.dataset)} Measured on: {where}. "
         f"{text.protocol}".strip(),
         "Plan": f"{text.system or claim.check or 'no systems of ours'}; decided by {claim.decided_by or 'counting'}. "

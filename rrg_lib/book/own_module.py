@@ -133,11 +133,12 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
 
 def _line_in(path: Path, error: BaseException) -> str:
     """ ":LINE" of the file at which the error arose, "" where it is not known."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    files = {str(path), str(path.absolute())}
+    if isinstance(error, SyntaxError) and error.filename in files:
         return f":{error.lineno}"
     at, trace = "", error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename in files:
             at = f":{trace.tb_lineno}"
         trace = trace.tb_next
     return at
@@ -176,9 +177,13 @@ def _child(path: str, mode: str, out: str, equals: str, *settings: str) -> None:
         else:
             answer = {"evaluation": train_own_module(own, settings).to_json()}
     except (CheckError, RRGError) as error:
-        answer = {"problem": str(error)}
+        at = _line_in(Path(path), error.__cause__) if isinstance(error, CheckError) and error.__cause__ else ""
+        answer = {"problem": f"{path}{at}: {error}" if isinstance(error, CheckError) else str(error)}
     except NotImplementedError as error:
-        answer = {"problem": f"{path}: a method is still missing: {error or _missing_method(error)}"}
+        answer = {"problem": f"{path}: a method is still missing: {str(error) or _missing_method(error)}"}
+    except Exception as error:
+        at = _line_in(Path(path), error)
+        answer = {"problem": f"{path}{at}: it stops with {type(error).__name__}: {error}"}
     write_json(Path(out), answer)
 
 
