@@ -25,11 +25,11 @@ from rrg_lib.models.memory import CMNConfig, CrossModalMemory, MemoryConfig
 from rrg_lib.models.report_loss import report_loss
 
 WORDS, PATCHES, D_VF, LENGTH, STUDIES = 12, 6, 10, 8, 5
-SIZES = TransformerConfig(
+SMALL_SIZES = TransformerConfig(
     vocab_size=WORDS, d_vf=D_VF, d_model=32, d_ff=32, heads=2, layers=1, feature_dropout=0.1, max_length=LENGTH
 )
 #: Settings of a memory while it is checked: slots enough for the K best not to be all.
-SMALL_MEMORY = {"slots": 9, "top_k": 3, "image_dim": D_VF, "text_dim": SIZES.d_model}
+SMALL_MEMORY = {"slots": 9, "top_k": 3, "image_dim": D_VF, "text_dim": SMALL_SIZES.d_model}
 SMALL_GENERATOR = {"vocab_size": WORDS, "d_vf": D_VF, "d_model": 32, "d_ff": 32, "heads": 2, "layers": 1} | {
     "max_length": LENGTH
 }
@@ -37,7 +37,7 @@ SMALL_GENERATOR = {"vocab_size": WORDS, "d_vf": D_VF, "d_model": 32, "d_ff": 32,
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-Settings = TypeVar("Settings", MemoryConfig, GeneratorConfig)
+Config = TypeVar("Config", MemoryConfig, GeneratorConfig)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -51,7 +51,7 @@ class SeamCheck(NamedTuple):
 # --- the small case ---------------------------------------------------------------------------------------------------
 
 
-def small_settings(config: Settings) -> Settings:
+def small_settings(config: Config) -> Config:
     """A configuration with those of the small sizes that it has."""
     sizes = SMALL_MEMORY if isinstance(config, MemoryConfig) else SMALL_GENERATOR
     has = {f.name for f in fields(config)}
@@ -95,7 +95,7 @@ def small_generator(config: MemoryConfig | GeneratorConfig) -> Captioner:
     """A generator of the small sizes: with this memory, or of this kind."""
     torch.manual_seed(0)
     model = (
-        ReportGenerator(SIZES, small_settings(config))
+        ReportGenerator(SMALL_SIZES, small_settings(config))
         if isinstance(config, MemoryConfig)
         else small_settings(config).build()
     )
@@ -117,12 +117,12 @@ def memory_checks(
             alike.
     """
     torch.manual_seed(0)
-    memory = stirred(small_settings(config).build(SIZES.d_model, SIZES.heads))
+    memory = stirred(small_settings(config).build(SMALL_SIZES.d_model, SMALL_SIZES.heads))
     labels = small_labels() if config.gated else None
 
     def features(modality: str) -> Tensor:
         draw = torch.Generator().manual_seed(4 if modality == "image" else 5)
-        return torch.randn(STUDIES, PATCHES if modality == "image" else LENGTH, SIZES.d_model, generator=draw)
+        return torch.randn(STUDIES, PATCHES if modality == "image" else LENGTH, SMALL_SIZES.d_model, generator=draw)
 
     def each(check: Callable[..., None]) -> Callable[[], None]:
         def both() -> None:
@@ -315,12 +315,12 @@ def _gap(a: Tensor, b: Tensor) -> float:
 def _same_numbers(config: MemoryConfig, equals: MemoryConfig, names: Mapping[str, str]) -> None:
     own_settings, other_settings = small_settings(config), small_settings(equals)
     torch.manual_seed(0)
-    own = own_settings.build(SIZES.d_model, SIZES.heads).eval()
-    other = stirred(other_settings.build(SIZES.d_model, SIZES.heads))
+    own = own_settings.build(SMALL_SIZES.d_model, SMALL_SIZES.heads).eval()
+    other = stirred(other_settings.build(SMALL_SIZES.d_model, SMALL_SIZES.heads))
     own.load_state_dict(_renamed(own.state_dict(), other.state_dict(), names, equals.kind))
     labels = small_labels() if equals.gated else None
     for modality in ("image", "text"):
-        features = torch.randn(STUDIES, LENGTH, SIZES.d_model, generator=torch.Generator().manual_seed(6))
+        features = torch.randn(STUDIES, LENGTH, SMALL_SIZES.d_model, generator=torch.Generator().manual_seed(6))
         with torch.no_grad():
             mine, theirs = (_asked(m, features, labels, modality) for m in (own, other))
             if _gap(mine.response.vectors, theirs.response.vectors) <= CLOSE["atol"] * 10:
@@ -369,11 +369,11 @@ def _mistaken(memory: CrossModalMemory) -> Iterator[tuple[str, CrossModalMemory]
     """The memory with one usual mistake each, and the hint for who made it."""
     if not isinstance(memory.config, CMNConfig):
         return
-    d_k = SIZES.d_model // SIZES.heads
+    d_k = SMALL_SIZES.d_model // SMALL_SIZES.heads
     scales = [
         (1, "the scale is forgotten: divide the scores by sqrt(d_k)"),
         (d_k**2, "the scores are divided by d_k; divide them by its root"),
-        (SIZES.d_model, "the scale is that of d_model; each head asks with d_k numbers: 1 / sqrt(d_k)"),
+        (SMALL_SIZES.d_model, "the scale is that of d_model; each head asks with d_k numbers: 1 / sqrt(d_k)"),
     ]
     for scale_dim, hint in scales:
         form = copy.deepcopy(memory)
