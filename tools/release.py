@@ -42,6 +42,7 @@ CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book say
 import os
 import sys
 
+import nbformat
 from nbformat.v4 import new_code_cell
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
@@ -102,6 +103,10 @@ class OnlyErrors(NbGraderPreprocessor):
 
 
 c = get_config()  # noqa: F821
+
+# Some editors put a byte order mark before a notebook; JSON has none.
+_reads = nbformat.reads
+nbformat.reads = lambda text, *options, **more: _reads(text.removeprefix("\\ufeff"), *options, **more)
 
 # nbgrader starts programs that are installed beside this Python, also when its environment is not activated.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
