@@ -116,6 +116,12 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
         raise OwnModuleError(f"{path}: the kind {cls.kind!r} of {cls.__name__} is one of the library's; choose another")
     try:
         config = cls()
+    except RRGError:
+        raise
+    except NameError as error:
+        raise OwnModuleError(
+            f"{path}: the settings of {cls.__name__} have a type that the file does not know ({error}); import it"
+        ) from error
     except TypeError as error:
         raise OwnModuleError(
             f"{path}: {cls.__name__} can't be made without arguments ({error}); give every setting a default"
