@@ -220,8 +220,8 @@ def _systems(claim: Claim) -> tuple[dict[str, tuple[str, str]], list[tuple[str, 
 
 def plan_text(claim: Claim, declared: date) -> str | None:
     """A study's plan (TOML) for a claim that compares systems or settings, ready for `rrg study plan`; None for one
-    that does not. Scores that need Java are left out. The pilot's seconds are those of another plan, until the student has
-    timed a run."""
+    that does not. Scores that need Java are left out. The pilot's seconds are those of another plan, until the student
+    has timed a run."""
     if claim.kind not in ("order", "best setting", "trend"):
         return None
     systems, pairs = _systems(claim)
@@ -239,8 +239,8 @@ def plan_text(claim: Claim, declared: date) -> str | None:
     deltas = ", ".join(f"{metric} {smallest_difference(metric):g}" for metric in metrics)
     left_out = " METEOR, of which the claim speaks too, needs Java in every run." if "METEOR" in claim.metrics else ""
     text = claim.claim.replace('"', "'")
-    return f'''# A plan for the claim {claim.id}. It can be run as it stands; whatever is marked "fill in:" is yours to decide,
-# before the first result is there. The smallest differences that matter are the project's: {deltas}.{left_out}
+    return f'''# A plan for the claim {claim.id}. It can be run as it stands; what is marked "fill in:" is yours to
+# decide, before the first result is there. The smallest differences that matter are the project's: {deltas}.{left_out}
 
 title = "{claim.id}"
 # fill in: the question in your own words
@@ -292,8 +292,9 @@ def filled_form(row: ClaimRow) -> str:
     """The form of a claim as the stored results fill it, but for the verdict, which stands in `verdicts.md`."""
     claim, text = row.claim, shown(row)
     where = text.ours_on or "nothing was trained"
+    beside = row.own_table.why if row.own_table else "no printed numbers"
     told = {
-        "Claim": f"{_quoted(claim)}\nBeside it in the paper: {row.own_table.why if row.own_table else 'no printed numbers'}.",
+        "Claim": f"{_quoted(claim)}\nBeside it in the paper: {beside}.",
         "Data and protocol": f"It needs: {_NEEDS.get(claim.dataset, claim.dataset)} Measured on: {where}. "
         f"{text.protocol}".strip(),
         "Plan": f"{text.system or claim.check or 'no systems of ours'}; decided by {claim.decided_by or 'counting'}. "

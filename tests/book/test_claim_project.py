@@ -42,7 +42,7 @@ def test_the_plan_of_a_claim_that_compares_is_ready_for_rrg_study_plan(claim):
 def test_the_plan_of_a_sweep_compares_neighbours():
     plan = parsed_plan(plan_text(known_claim("cmn-memory-grows"), TODAY), "plan", "plan")
     assert [system.settings for system in plan.systems] == [(f"memory.slots={n}",) for n in (64, 128, 256, 512)]
-    assert [(c.a, c.b) for c in plan.comparisons][0] == ("cmn_slots_128", "cmn_slots_64")
+    assert (plan.comparisons[0].a, plan.comparisons[0].b) == ("cmn_slots_128", "cmn_slots_64")
 
 
 @pytest.mark.parametrize("name", ["cmn-memory-grows", "cmn-average-gains", "cmn-shared-space", "xpronet-best-iu"])

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import nn
-from toy import CONFIG, D_VF, PATCHES, WORDS, ToyDataset
+from toy import CONFIG, D_VF, PATCHES, ToyDataset
 
 from rrg_lib.book.seam_checks import (
     beam_one_is_greedy,

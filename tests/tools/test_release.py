@@ -400,5 +400,6 @@ def test_no_solution_and_none_of_its_marks_is_in_the_wheel():
         for region in tool.REGION.finditer(exercise.solution):
             lines = [code for line in region["lines"].splitlines() if (code := tool.bare(line)) and code[0] != "#"]
             whole = "\n".join(["", *lines, ""])
-            repeated += [f"{exercise.id}: {path.name}" for path, text in bared.items() if len(lines) > 1 and whole in text]
+            found = [path.name for path, text in bared.items() if len(lines) > 1 and whole in text]
+            repeated += [f"{exercise.id}: {name}" for name in found]
     assert repeated == []
