@@ -229,7 +229,7 @@ def train(
     new = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
     for remark in new.remarks:
         typer.echo(f"note: {remark}")
-    result = new.train()
+    result = new.train(wait=False)
     training_curves(result.history, new.folder / "curves.png")
     best = result.history[result.best_epoch]
     shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)

@@ -200,13 +200,13 @@ class Run(RunFolder):
         missing = missing_scores(self.dataset, self.dataset.split_indices("val")[: self.experiment.validation])
         return (*sentences, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
-    def train(self, *, wait: bool = False) -> TrainingResult:
+    def train(self, *, wait: bool = True) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. No score of the validation
-        studies needs Java. Where another process trains the same, `wait` until it has ended.
+        studies needs Java. Where another process trains the same, `wait` until it has ended and take what it made.
 
         Raises `ConfigurationError`, before anything is trained, where there is no training or no validation study, or a
         monitor that does not exist; `CheckpointError` for a folder of another run, which is left as it is;
-        `StorageError` for one in which another training is under way, unless it is waited for.
+        `StorageError` for one in which another training is under way, if it is not waited for.
         """
         check_splits(self.dataset)
         with locked(self.folder, wait=wait) if this_process().rank == 0 else nullcontext():

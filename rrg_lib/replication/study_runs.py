@@ -215,7 +215,7 @@ def train_and_score(plan: StudyPlan, runs: Sequence[StudyRun], folder: Path, dat
     results of `runs`, which share its weights; their names."""
     torch.set_num_threads(1)
     made = _opened(runs[0], data_root)
-    _timed(made.folder, "training", lambda: made.train(wait=True))  # another study may be training the same
+    _timed(made.folder, "training", made.train)  # another study may be training the same: it is waited for
     if plan.protocol == "tuned":
         _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))
     generator = made.generator()

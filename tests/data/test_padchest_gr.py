@@ -102,7 +102,7 @@ def test_other_boxes_are_another_dataset_and_other_images_of_one_name_too(root, 
 @pytest.mark.parametrize("shape", [(600, 400), (400, 600), (1000, 1000), (280, 600)])
 @pytest.mark.parametrize("corner", [(0.0, 0.0), (0.31, 0.57), (0.8, 0.8)])
 def test_a_box_still_covers_the_mark_that_it_was_drawn_around(shape, corner, tmp_path):
-    """A bright mark on a dark film of 16 bits (uneven, or it were a burnt-in letter), and its box in shares: squashed to
+    """A bright mark on a dark film of 16 bits (uneven, or it were a burnt-in letter), its box in shares: squashed to
     the square, the mark lies in the box in pixels, and fills it."""
     height, width = shape
     noise = trees.deep_film("mark", height, width) / 4096

@@ -279,7 +279,7 @@ def test_the_extractor_that_stored_results_see_through_comes_with_the_package(tm
 def test_a_folder_in_which_a_training_is_under_way_is_refused_to_a_second_one(tmp_path):
     run = Run.of(tiny("base"), folder=tmp_path / "run", progress=False)
     with locked(run.folder), pytest.raises(StorageError, match=r"run is in use.*or choose another folder \(--run"):
-        run.train()
+        run.train(wait=False)
     assert not (run.folder / "last.safetensors").exists()
 
 
