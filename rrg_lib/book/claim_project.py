@@ -275,7 +275,7 @@ data = "studies"
 
 [pilot]
 # fill in: train one run of each system, and write down what it took
-words = "Not timed yet: the seconds are those of the plan {_MODEL}, its slowest system's for one that it has not."
+words = "Not timed yet: the seconds are those of the plan '{_MODEL}', its slowest system's for one that it has not."
 # fill in: what you would have liked to run and can't afford
 cut = "Nothing yet."
 yardstick = {model.pilot.yardstick}

@@ -38,7 +38,7 @@ from rrg_lib.runtime.workspace import workspace, write_json
 #: What its preset is called, and with what it is compared: BASE and the two memories of chapter 04.
 MINE, BESIDE = "mine", ("base", "mem", "cmn")
 #: Seconds in which all checks must be done, and in which it must be trained and scored; bytes that it may print.
-CHECK_SECONDS, TRAIN_SECONDS, PRINTS = 120.0, 3600.0, 64 * 1024
+CHECK_SECONDS, TRAIN_SECONDS, PRINTS = 300.0, 3600.0, 64 * 1024
 _SHOWN = 1500
 
 _TEMPLATE = """
@@ -82,8 +82,10 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
         OwnModuleError: it is not there or no Python file, does not run, or defines no settings class, or two.
         UnknownNameError: it is to equal a preset that does not exist.
     """
-    if path.suffix != ".py" or not path.is_file():
-        raise OwnModuleError(f"{path}: expected a Python file (NAME.py) that is there")
+    if not path.is_file():
+        raise OwnModuleError(f"{path}: there is no such file; name the Python file that holds your memory or generator")
+    if path.suffix != ".py":
+        raise OwnModuleError(f"{path}: expected a Python file, NAME.py; rename it if it is one")
     before = {**MemoryConfig._kinds}, {**GeneratorConfig._kinds}
     name = f"own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -93,9 +95,12 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        line = _line_in(path, error)
+        missing = isinstance(error, ImportError)
+        mend = (
+            "spell it as it is called, or install it beside the library" if missing else f"try it alone: python {path}"
+        )
         raise OwnModuleError(
-            f"{path}{line}: it does not run: {type(error).__name__}: {error}. Try it alone: python {path}"
+            f"{path}{_line_in(path, error)}: it does not run: {type(error).__name__}: {error}; {mend}"
         ) from error
     here = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == name]
     configs = [cls for cls in here if issubclass(cls, MemoryConfig | GeneratorConfig)]
@@ -114,6 +119,14 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
     (cls,) = configs
     if any(cls.kind in kinds for kinds in before):
         raise OwnModuleError(f"{path}: the kind {cls.kind!r} of {cls.__name__} is one of the library's; choose another")
+    if "__dataclass_params__" not in vars(cls):
+        raise OwnModuleError(
+            f"{path}: {cls.__name__} is no dataclass, so that no setting of it can be changed; write "
+            f"@dataclass(frozen=True) above it"
+        )
+    weights = getattr(module, "WEIGHTS", {})
+    if not isinstance(weights, dict):
+        raise OwnModuleError(f'{path}: WEIGHTS is {type(weights).__name__}; expected {{"your name": "its name", …}}')
     try:
         config = cls()
     except RRGError:
@@ -129,12 +142,12 @@ def load_own_module(path: Path, equals: str | None = None) -> OwnModule:
     equals = equals or getattr(module, "EQUALS", None)
     if equals is not None:
         if equals not in PRESETS:
-            raise UnknownNameError("preset", equals, PRESETS)
+            raise UnknownNameError("preset", equals, PRESETS, f"It stands behind --equals, or as EQUALS in {path}")
         if PRESETS[equals].memory is None or isinstance(config, GeneratorConfig):
             raise ConfigurationError(
                 f"{equals!r}: numbers are compared between memories; name a preset that has one, for a memory"
             )
-    return OwnModule(path, config, equals, dict(getattr(module, "WEIGHTS", {})))
+    return OwnModule(path, config, equals, weights)
 
 
 def _line_in(path: Path, error: BaseException) -> str:

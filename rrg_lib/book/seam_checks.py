@@ -20,7 +20,7 @@ from rrg_lib.book.checks import CheckError
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
 from rrg_lib.models.generator import ReportGenerator, TransformerConfig
-from rrg_lib.models.interface import Batch, Captioner, GeneratorConfig, Response, Slots
+from rrg_lib.models.interface import Batch, Captioner, CaptionerModule, GeneratorConfig, Response, Slots
 from rrg_lib.models.memory import CMNConfig, CrossModalMemory, MemoryConfig
 from rrg_lib.models.report_loss import report_loss
 
@@ -94,12 +94,18 @@ def stirred(module: Module, amount: float = 0.3) -> Module:
 def small_generator(config: MemoryConfig | GeneratorConfig) -> Captioner:
     """A generator of the small sizes: with this memory, or of this kind."""
     torch.manual_seed(0)
-    model = (
-        ReportGenerator(SMALL_SIZES, small_settings(config))
-        if isinstance(config, MemoryConfig)
-        else small_settings(config).build()
-    )
+    if isinstance(config, MemoryConfig):
+        return stirred(ReportGenerator(SMALL_SIZES, small_settings(config)))
+    model = small_settings(config).build()
+    if not isinstance(model, CaptionerModule):
+        raise CheckError(
+            f"{type(config).__name__}.make gives {_called(model)}; return your generator, a subclass of CaptionerModule"
+        )
     return stirred(model)
+
+
+def _called(made: object) -> str:
+    return "nothing" if made is None else f"a {type(made).__name__}"
 
 
 # --- a memory ---------------------------------------------------------------------------------------------------------
@@ -117,7 +123,12 @@ def memory_checks(
             alike.
     """
     torch.manual_seed(0)
-    memory = stirred(small_settings(config).build(SMALL_SIZES.d_model, SMALL_SIZES.heads))
+    memory = small_settings(config).build(SMALL_SIZES.d_model, SMALL_SIZES.heads)
+    if not isinstance(memory, CrossModalMemory):
+        raise CheckError(
+            f"{type(config).__name__}.build gives {_called(memory)}; return your memory, a subclass of CrossModalMemory"
+        )
+    stirred(memory)
     labels = small_labels() if config.gated else None
 
     def features(modality: str) -> Tensor:
@@ -449,8 +460,8 @@ def cached_equals_teacher_forced(model: Captioner, patches: Tensor, labels: Tens
         place = int(apart.any(-1).any(0).nonzero()[0])
         raise CheckError(
             f"from word {place + 1} on, words one by one give other logits than all at once: what `start` and `step` "
-            f"compute differs from `forward`, for instance a word that sees the words after it, or a state that is not "
-            f"carried on"
+            f"compute differs from `forward`, for instance a word that sees the words after it (in a memory: a `fuse` "
+            f"that mixes the words of a report), or a state that is not carried on"
         )
 
 

@@ -106,6 +106,13 @@ WRONG = {
         [(SOFTMAX, "weights = 0.5 * best.softmax(-1) + 0.5 * best.softmax(-1).detach()")],
         "by finite differences",
     ),
+    "fuse looks at the words to come": (
+        [
+            ('EQUALS = "cmn"', ""),
+            ("features + response.vectors", "features + response.vectors.flip(1).cumsum(1).flip(1)"),
+        ],
+        "words one by one give other logits than all at once.*a `fuse` that mixes the words",
+    ),
     "another shape": (
         [(".transpose(1, 2).flatten(-2))", ".transpose(1, 2).flatten(-2))[:, :1]")],
         "expected that of the features",
@@ -175,13 +182,15 @@ TWO = "\n\n@dataclass(frozen=True)\nclass Second(MemoryConfig):\n    kind: Class
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("import torhc\n", r"mine.py:1: it does not run: ModuleNotFoundError"),
-        ("x = 1\ndef f(:\n", r"mine.py:2: it does not run: SyntaxError"),
+        ("import torhc\n", r"mine.py:1: it does not run: ModuleNotFoundError.*'torhc'; spell it as it is called"),
+        ("x = 1\ndef f(:\n", r"mine.py:2: it does not run: SyntaxError.*try it alone"),
         ("x = 1\n", "neither a memory nor a generator.*subclass of MemoryConfig"),
         (RIGHT[: RIGHT.index("@dataclass")], "it has the memory MyMemory and no settings"),
         (RIGHT + TWO, "2 settings classes, MyConfig, Second; leave one"),
         (RIGHT.replace('"my_memory"', '"cmn"'), "kind 'cmn' of MyConfig is one of the library's"),
         (RIGHT.replace("slots: int = 2048", "slots: int").replace(" = 32", ""), "every setting a default"),
+        (RIGHT.replace("@dataclass(frozen=True)", ""), "MyConfig is no dataclass.*write @dataclass"),
+        (RIGHT.replace("WEIGHTS = {", "WEIGHTS = 5\nOTHER = {"), r"WEIGHTS is int; expected \{\"your name\""),
     ],
 )
 def test_a_file_that_cannot_be_asked_is_told_why(text, says, tmp_path):
@@ -192,9 +201,12 @@ def test_a_file_that_cannot_be_asked_is_told_why(text, says, tmp_path):
 
 
 def test_no_file_and_no_such_target(tmp_path):
-    with pytest.raises(OwnModuleError, match=r"expected a Python file"):
+    with pytest.raises(OwnModuleError, match=r"mine.py: there is no such file; name the Python file"):
         load_own_module(tmp_path / "mine.py")
-    with pytest.raises(UnknownNameError, match=r"nearest: .*cmn"):
+    (tmp_path / "notes.txt").write_text(RIGHT, encoding="utf-8")
+    with pytest.raises(OwnModuleError, match=r"notes.txt: expected a Python file, NAME.py"):
+        load_own_module(tmp_path / "notes.txt")
+    with pytest.raises(UnknownNameError, match=r"nearest: .*cmn.*EQUALS in .*mine.py"):
         load_own_module(written(tmp_path), "cnm")
     with pytest.raises(ConfigurationError, match="name a preset that has one"):
         load_own_module(written(tmp_path, ("my_memory", "my_other")), "base")
@@ -220,6 +232,17 @@ def test_a_method_that_is_not_written_yet_is_named(tmp_path):
     path = written(tmp_path, ("return features + response.vectors", "raise NotImplementedError"))
     own_module._child(str(path), "check", str(tmp_path / "out.json"), "")
     assert "`fuse` does nothing yet" in json.loads((tmp_path / "out.json").read_text())["problem"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("return MyMemory(self, d_model, heads)", "MyMemory(self, d_model, heads)", "MyConfig.build gives nothing"),
+        ("class MyMemory(CrossModalMemory)", "class MyMemory(nn.Module)", "MyConfig.build gives a MyMemory; return"),
+    ],
+)
+def test_settings_that_build_no_memory_are_told(old, new, says, tmp_path):
+    assert says in problem(written(tmp_path, (old, new)))
 
 
 def test_every_problem_is_an_error_of_ours():
