@@ -70,6 +70,8 @@ from rrg_lib.replication.ledger_tables import main_table, printed_table, printed
 from rrg_lib.replication.printed_conventions import CONVENTION, convention_columns, printed_f1, statement_lines
 from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
 from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.package_data import table as shipped
 
@@ -653,6 +655,68 @@ Markdown(
     if sentences
     else "**Not run.**"
 )
+
+# %% [markdown]
+# ### Studies that were planned before they were run
+#
+# The orders above are read from runs that were made for other chapters. A *study* is planned first. Its question, its systems, seeds and scores and the
+# smallest difference that matters stand in `data/studies/NAME.toml`, and each result carries the hash of that plan: nobody can choose the question after
+# seeing the answer. `rrg study plan NAME` says what a study takes on this machine, `rrg study run NAME` runs what is missing of it, seeds of one's own too.
+
+# %%
+studies = {name: study_report(study_plan(name)) for name in known_plans()}
+pd.DataFrame(
+    {
+        name: {
+            "what it asks": report.plan.title,
+            "declared": report.plan.declared,
+            "results": f"{len(report.results)} of {len(report.plan.runs())}",
+            "hours of a core": f"{report.hours:.1f}" if report.results else "–",
+        }
+        for name, report in studies.items()
+    }
+).T
+
+# %% [markdown]
+# *What to see:* a study without results has no answer, whatever its question promises. Of those with results, the first score of the plan comes first. Each
+# row is a comparison under one condition: the dot is the difference, the line its margin, the grey band what would not matter. Blue is above, red below.
+
+
+# %%
+def answers_of(report, metric):
+    """The verdicts of one metric: a label each -> the order."""
+    several = len(report.plan.conditions) > 1
+    return {
+        (f"{v.condition}: " if several else "") + f"{v.a} − {v.b}": v.order
+        for v in report.verdicts
+        if v.metric == metric
+    }
+
+
+for name, report in studies.items():
+    first = report.plan.metrics[0]
+    if found := answers_of(report, first):
+        display(Markdown(f"**{report.plan.title}** {' '.join(report.plan.question.split())}"))
+        display(figures.order_differences(found, first, name=f"10_study_{name}"))
+        display(pd.DataFrame([[label, str(one)] for label, one in found.items()], columns=["comparison", first]))
+
+# %%
+sentences = []
+for name, report in studies.items():
+    for metric in report.plan.metrics:
+        if found := answers_of(report, metric):
+            apart = [
+                f"{label} {one.answer} by {abs(one.difference):.3f}" for label, one in found.items() if one.told_apart
+            ]
+            named = f" ({'; '.join(apart)})" if apart else ""
+            alike = sum(one.answer == "no difference" for one in found.values())
+            sentences.append(
+                f"- `{name}`, {metric}: of {agreeing(len(found), 'comparison', 'comparisons')} "
+                f"{agreeing(len(apart), 'is', 'are')} told apart{named}, "
+                f"{agreeing(alike, 'shows', 'show')} that nothing larger than {smallest_difference(metric):g} is there, "
+                f"{len(found) - len(apart) - alike} open."
+            )
+Markdown("\n".join(sentences) if sentences else "**Not run:** no result of a study is stored.")
 
 # %% [markdown]
 # ### Why the next paper finds another gain

@@ -97,7 +97,7 @@ def write_project(name: str, out: Path, declared: date) -> Path:
 def write_examples(out: Path) -> Path:
     """The lecturer's folder: a filled form of each of `EXAMPLES`, and `verdicts.md`. From the stored results. Raises
     `StorageError` for a folder that is there already."""
-    rows = claim_rows(stored_results(), [known_claim(name) for name in EXAMPLES])
+    rows = claim_rows(stored_results(), chosen=[known_claim(name) for name in EXAMPLES])
     files = {f"{row.id}.md": filled_form(row) for row in rows}
     return _written(out, files | {"verdicts.md": verdicts_page(rows), "RUBRIC.md": rubric()})
 

@@ -3,6 +3,8 @@ by `rrg check-mine`.
 
 A check is silent where the promise is kept and raises a `CheckError` otherwise, with the likely mistake where the
 numbers tell it. All work on small random inputs, on the processor, in evaluation mode.
+
+Long because a memory is asked as a part of a generator, and each broken promise has a message of its own beside it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_folder_has_the_claim_a_plan_the_form_and_the_rubric_and_no_verdict(na
     assert claim.claim in texts["README.md"] and claim.claim in texts["FORM.md"]
     assert re.findall(r"(?m)^## (\d) ", texts["FORM.md"]) == list("123456")
     assert "fill in:" in texts[plan] and texts["FORM.md"].count("fill in:") == 6
-    (row,) = claim_rows(stored_results(), [claim])
+    (row,) = claim_rows(stored_results(), chosen=[claim])
     assert not [name for name, text in texts.items() if row.why in text or f"**{row.verdict.value}**" in text]
 
 
@@ -78,7 +78,7 @@ def test_an_unknown_claim_lists_the_nearest(tmp_path):
 
 
 def test_the_worked_examples_are_filled_from_stored_results_and_their_verdicts_stand_apart():
-    rows = claim_rows(stored_results(), [known_claim(name) for name in EXAMPLES])
+    rows = claim_rows(stored_results(), chosen=[known_claim(name) for name in EXAMPLES])
     verdicts = verdicts_page(rows)
     assert len(rows) == 3
     for row in rows:
