@@ -9,6 +9,9 @@ DATASET     ?= iu_phantom
 DATA_ROOT   ?=
 SEED        ?=
 CHAPTERS    ?=
+FILE        ?=
+EQUALS      ?=
+CLAIM       ?=
 # Chapters side by side: as many as there are pairs of gigabytes and cores to spare. One after the other each has all cores.
 JOBS        ?= 1
 PRESETS     ?= base mem cmn
@@ -45,8 +48,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo lock assets book replicate notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
-book replicate assets notebooks results figures release chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install demo lock assets book replicate notebooks results figures release check-mine project lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book replicate assets notebooks results figures release check-mine project chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 # Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
 export OMP_WAIT_POLICY ?= passive
@@ -134,6 +137,13 @@ lab: $(STAMP) ## open JupyterLab on the chapters
 # --- the site -------------------------------------------------------------------------------------------------------------------------------------
 release: $(ALL) ## blank notebooks to learn from alone and an nbgrader course, into build/release (COURSE.md)
 	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
+
+check-mine: $(STAMP) ## FILE=my_memory.py: hold a memory or generator of your own against what all promise, train it, put it beside the others (COURSE.md)
+	@test -n "$(FILE)" || { echo "make: which file? make check-mine FILE=my_memory.py; tests/own_modules/right.py is one" >&2; exit 1; }
+	"$(BIN)/rrg" check-mine "$(FILE)" $(if $(EQUALS),--equals "$(EQUALS)")
+
+project: $(STAMP) ## CLAIM=cmn-memory-grows: a claim as a student's project, into build/projects; without CLAIM, worked examples for lecturers
+	"$(BIN)/rrg" project $(if $(CLAIM),"$(CLAIM)",--examples)
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
 	@"$(BIN)/python" tools/site_python.py fetch

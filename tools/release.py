@@ -4,7 +4,7 @@ neither shows a student a solution.
     .venv/bin/python tools/release.py            # into build/release (make release)
 
 `self-study/` has every chapter with its solutions blank and no outputs; each check follows its exercise and is run at
-once. `course/` is an nbgrader course with an assignment a chapter. A chapter trains models for minutes and a grader
+once. Its AGENTS.md asks assistants for hints instead of solutions. `course/` is an nbgrader course with an assignment a chapter. A chapter trains models for minutes and a grader
 runs every notebook of every student, so an assignment holds what the exercises need and no more: imports, texts,
 answers, checks. Its checks ask again, hidden, with other inputs: COURSE.md says what that stops and what not.
 """
@@ -15,6 +15,7 @@ import argparse
 import copy
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,8 @@ ASKED_AGAIN = 2
 #: The numbers that draw its inputs are between 1 and this; every check takes them all.
 OTHERS_UP_TO = 10**6
 TIMEOUT = 120
+#: How an assistant is to help whoever learns from these notebooks, under the name that assistants look for.
+ASSISTANTS, GUIDE = Path(__file__).with_name("assistants.md"), "AGENTS.md"
 
 CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book says how it behaves. Run nbgrader in this folder."""
 
@@ -234,6 +237,7 @@ def release(out: Path, others: list[int] | None = None, chapters: list[Path] | N
                 (made / where).mkdir(parents=True, exist_ok=True)
                 (made / where / f"{path.stem}.ipynb").write_text(written(notebook), encoding="utf-8")
         (made / "course" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+        shutil.copyfile(ASSISTANTS, made / "self-study" / GUIDE)
         if out.exists():
             os.replace(out, Path(folder) / "before")
         os.replace(made, out)

@@ -12,7 +12,8 @@ import rrg_lib.cli.data_and_training
 import rrg_lib.cli.measuring
 import rrg_lib.cli.replicate
 import rrg_lib.cli.scoring
-import rrg_lib.cli.study  # noqa: F401
+import rrg_lib.cli.study
+import rrg_lib.cli.teaching  # noqa: F401
 from rrg_lib.cli.options import app
 from rrg_lib.errors import RRGError
 

@@ -127,9 +127,11 @@ def value_rows(results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING
     return [_value_row(value, results, profile) for value in published()]
 
 
-def claim_rows(results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING) -> list[ClaimRow]:
-    """A row for every claim of `data/claims.csv`."""
-    return [_claim_row(claim, results, profile) for claim in claims()]
+def claim_rows(
+    results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING, *, chosen: Sequence[Claim] | None = None
+) -> list[ClaimRow]:
+    """A row for every claim of `data/claims.csv`, or for the chosen ones."""
+    return [_claim_row(claim, results, profile) for claim in (claims() if chosen is None else chosen)]
 
 
 def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:

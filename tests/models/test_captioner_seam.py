@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from toy import D_VF, MEMORY, PATCHES, WORDS, ToyDataset, brute_force, generator
 
+from rrg_lib.book.seam_checks import cached_equals_teacher_forced, generator_checks, run_checks
 from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.evaluation.attention import look
@@ -163,15 +164,15 @@ def test_its_experiment_can_be_repeated_from_the_file_that_a_run_writes():
         Experiment.from_json(what.to_json() | {"generator": {"kind": "lsmt"}})
 
 
+def test_it_keeps_the_promises_of_every_generator():
+    """What `rrg check-mine` asks of a student's generator too."""
+    kept: list[str] = []
+    run_checks(generator_checks(SMALL), kept.append)
+    assert len(kept) == 7
+
+
 def test_words_one_by_one_equal_all_at_once(patches):
-    model = build().eval()
-    tokens = torch.randint(1, WORDS, (5, 8), generator=torch.Generator().manual_seed(1))
-    tokens[:, 0] = 0
-    with torch.no_grad():
-        whole = model(Batch(patches, tokens, torch.ones_like(tokens))).logits
-        state = model.start(patches)
-        steps = [model.step(tokens[:, t : t + 1], state)[0] for t in range(7)]
-    torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-5)
+    cached_equals_teacher_forced(build().eval(), patches)
 
 
 @pytest.mark.parametrize("penalty", ["none", "average"])

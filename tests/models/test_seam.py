@@ -14,11 +14,17 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import nn
-from toy import CONFIG, D_VF, PATCHES, WORDS, ToyDataset
+from toy import CONFIG, D_VF, PATCHES, ToyDataset
 
+from rrg_lib.book.seam_checks import (
+    beam_one_is_greedy,
+    cached_equals_teacher_forced,
+    found_reports_score_as_read,
+    memory_checks,
+    run_checks,
+)
 from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, Preset, experiment, register_preset
 from rrg_lib.models.batches import TrainingStudies
-from rrg_lib.models.decoding import DecodingConfig, beam_search, greedy_search
 from rrg_lib.models.generator import ReportGenerator
 from rrg_lib.models.interface import Batch, Response, Slots
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig
@@ -172,42 +178,26 @@ def test_it_may_look_at_the_training_studies_before_training():
     torch.testing.assert_close(model.memory.notes, plain.memory.notes / math.log(6))  # every toy report has five tokens
 
 
+def test_it_keeps_the_promises_of_every_memory():
+    """What `rrg check-mine` asks of a student's memory, and its tests of the library's: each promise in words."""
+    kept: list[str] = []
+    run_checks(memory_checks(FifthConfig()), kept.append)
+    assert kept[-1] == "a gradient reaches every weight and is that of finite differences"
+
+
 def test_words_one_by_one_with_caches_equal_all_at_once(patches):
     """The promise that makes fast decoding safe: notes, prefix and extra slot are cached, and nothing changes."""
-    model = build().eval()
-    tokens = torch.randint(1, WORDS, (4, CONFIG.max_length), generator=torch.Generator().manual_seed(1))
-    tokens[:, 0] = 0
-    with torch.no_grad():
-        whole = model(Batch(patches, tokens, torch.ones_like(tokens))).logits  # (B, L, V + 1)
-        state = model.start(patches)
-        steps = [model.step(tokens[:, t : t + 1], state)[0] for t in range(CONFIG.max_length - 1)]
-    torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-5)
+    cached_equals_teacher_forced(build().eval(), patches)
 
 
 def test_found_reports_score_what_teacher_forcing_gives_them(patches):
     """Hypotheses split, end and change places in the cache; the sum of log-probabilities is still that of the report
     read in one go."""
-    model, width = build().eval(), 3
-    found = beam_search(
-        model, model.start(patches), DecodingConfig(beam_size=width, max_length=CONFIG.max_length), keep=width
-    )
-    assert all(len(study.unique(dim=0)) == width for study in found.n_best)
-    tokens = torch.nn.functional.pad(found.n_best.flatten(0, 1), (1, 0))  # (B W, T + 1), the begin mark first
-    with torch.no_grad():
-        logits = model(Batch(patches.repeat_interleave(width, 0), tokens, torch.ones_like(tokens))).logits
-    each = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)  # (B W, T)
-    said = torch.nn.functional.pad(tokens[:, 1:-1] > 0, (1, 0), value=True).cumprod(
-        1
-    )  # words, and the first 0 after them
-    torch.testing.assert_close(found.n_best_scores.flatten(), (each * said).sum(1), atol=1e-4, rtol=1e-5)
+    found_reports_score_as_read(build().eval(), patches)
 
 
 def test_beam_one_is_greedy(patches):
-    model, config = build().eval(), DecodingConfig(beam_size=1, max_length=CONFIG.max_length)
-    assert torch.equal(
-        beam_search(model, model.start(patches), config).tokens,
-        greedy_search(model, model.start(patches), config).tokens,
-    )
+    beam_one_is_greedy(build().eval(), patches)
 
 
 @pytest.mark.parametrize("part", ["encoder_extra", "decoder_prefix"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +14,10 @@ import exercises as tool
 import nbformat
 import pytest
 import release
+import site_chapters
+from places import ROOT
 
+CHAPTERS = tool.sources(tool.NOTEBOOKS)
 STEM = "04_memory_querying_responding"
 EXERCISES = [exercise for exercise in tool.every() if exercise.chapter.stem == STEM]
 POINTS = sum(exercise.points for exercise in EXERCISES)
@@ -340,3 +345,61 @@ def test_a_renamed_file_and_an_answer_that_ends_python_are_named(course, student
             if submission.student.id == student
         ]
     assert found in ([], [0])
+
+
+# --- no solution where a learner looks --------------------------------------------------------------------------------
+
+
+def test_the_self_study_form_has_a_guide_for_assistants_without_a_solution(made):
+    guide = (made / "self-study" / release.GUIDE).read_text(encoding="utf-8")
+    assert "hints, never solutions" in guide and all(hole in re.sub(r"\s+", " ", guide) for hole in tool.HOLE)
+    assert sorted(path.suffix for path in (made / "self-study").iterdir()) == [".ipynb"] * len(CHAPTERS) + [".md"]
+    assert [line for exercise in tool.every() for line in exercise.lines if line in guide] == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_page_of_the_site_folds_every_solution_away(path):
+    """A reader of the site may open it; until then no line is seen that the chapter doesn't show outside its
+    solutions."""
+    notebook, exercises = site_chapters.page(path.with_suffix(".ipynb"))
+    taught = tool.read_source(path)
+    for cell in taught.cells:
+        cell.source = tool.REGION.sub("", cell.source)
+    open_cells = [
+        cell
+        for cell in notebook.cells
+        if "hide-input" not in cell.metadata.get("tags", []) and "dropdown" not in cell.source
+    ]
+    seen = Counter(tool.bare(line) for cell in open_cells for line in cell.source.splitlines())
+    shown = Counter(tool.bare(line) for cell in taught.cells for line in cell.source.splitlines())
+    assert [line for exercise in exercises for line in exercise.lines if seen[line] > shown[line]] == []
+
+
+def packaged() -> list[Path]:
+    """The text files of the wheel, as pyproject.toml names them."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = []
+    for package in setuptools["packages"]:
+        top, _, rest = package.partition(".")
+        folder = ROOT / setuptools["package-dir"][top] / rest.replace(".", "/")
+        patterns = ["*.py", *setuptools["package-data"].get(package, [])]
+        found += [path for pattern in patterns for path in folder.glob(pattern) if path.suffix != ".safetensors"]
+    return found
+
+
+def test_no_solution_and_none_of_its_marks_is_in_the_wheel():
+    """No notebook is packaged, and no file repeats an answer line by line: the library computes the same in its own
+    words."""
+    files = packaged()
+    assert len(files) > 200 and not [path for path in files if path.suffix == ".ipynb"]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".md", ".toml")}
+    assert [path.name for path, text in texts.items() if tool.BEGIN in text or tool.END in text] == []
+    bared = {path: "\n".join(["", *filter(None, map(tool.bare, t.splitlines())), ""]) for path, t in texts.items()}
+    repeated = []
+    for exercise in tool.every():
+        for region in tool.REGION.finditer(exercise.solution):
+            lines = [code for line in region["lines"].splitlines() if (code := tool.bare(line)) and code[0] != "#"]
+            whole = "\n".join(["", *lines, ""])
+            found = [path.name for path, text in bared.items() if len(lines) > 1 and whole in text]
+            repeated += [f"{exercise.id}: {name}" for name in found]
+    assert repeated == []
