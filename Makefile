@@ -40,8 +40,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo lock assets book notebooks results figures release lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
-book assets notebooks results figures release chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install demo lock assets book notebooks results figures release slides lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book assets notebooks results figures release slides chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 # Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
 export OMP_WAIT_POLICY ?= passive
@@ -124,6 +124,9 @@ lab: $(STAMP) ## open JupyterLab on the chapters
 # --- the site -------------------------------------------------------------------------------------------------------------------------------------
 release: $(ALL) ## blank notebooks to learn from alone and an nbgrader course, into build/release (COURSE.md)
 	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
+
+slides: $(ALL) ## slides of the chapters, to show in a lecture, into build/slides (CHAPTERS); they need no network
+	"$(BIN)/python" tools/slides.py --out "$(RRG_HOME)/slides" $(ONLY)
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
 	"$(BIN)/python" tools/website.py build

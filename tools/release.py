@@ -134,7 +134,7 @@ import builtins, importlib, os, sys  # noqa: E401
 for name in [name for name in sys.modules if name.partition(".")[0] == "rrg_lib"]:
     del sys.modules[name]  # whatever was done to the checks: they are read again, and not from the folder of the answer
 sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) != os.getcwd()]
-builtins.getattr(importlib.import_module("rrg_lib.book.checks"), "judge")({calls}, {others})
+builtins.getattr(importlib.import_module("rrg_lib.book.checks"), "judge_answers")({calls}, {others})
 ### END HIDDEN TESTS"""
 
 WELCOME = """\

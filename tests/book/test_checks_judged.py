@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from rrg_lib.book.checks import CheckError, answered, judge
+from rrg_lib.book.checks import CheckError, answered, judge_answers
 from rrg_lib.book.checks.comparing import compare_explanations
 
 MEASURED, REASONS = ("the mean", "the median"), ("skewed", "symmetric")
@@ -68,7 +68,7 @@ PAIR, SAME = "small_checks.pair", "small_checks.same"
 
 def judged(*calls, others=(0, 7)) -> CheckError | None:
     try:
-        judge(calls, others)
+        judge_answers(calls, others)
     except CheckError as error:
         return error
     return None

@@ -60,7 +60,7 @@ def answered(name: str, answer: Callable[..., Any], *inputs: Any) -> Any:
     return result
 
 
-def judge(calls: Sequence[tuple[str, Callable[..., Any]]], others: Sequence[int]) -> None:
+def judge_answers(calls: Sequence[tuple[str, Callable[..., Any]]], others: Sequence[int]) -> None:
     """What the graded form asks: each check, named `module.check`, of its answer with all the inputs of `others`.
 
     Silent when all are right. A call is a part of the exercise, or as many as its check has; with several inputs the
