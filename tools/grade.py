@@ -200,6 +200,7 @@ class Submission:
             **os.environ,
             "JUPYTER_PATH": str(work / "jupyter"),
             "JUPYTER_RUNTIME_DIR": str(kernel / "runtime"),
+            "TMPDIR": str(kernel / "runtime"),  # where the kernel finds how to connect, behind its fence
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -18,7 +18,7 @@ import grade
 import nbformat
 import pytest
 import release
-from places import ROOT
+from exercises import ROOT
 
 STEM = "97_small"
 #: A check of two claims and one of one, in a module of its own: without PyTorch a submission takes seconds.
