@@ -1336,11 +1336,12 @@ if len(symptom_table):
 # %% [markdown]
 # ### Bank size against quality
 #
-# The summary names it as a first experiment. The stored `laptop` trainings, everything but the number of slots alike:
+# The summary names it as a first experiment. The stored `laptop` trainings, everything but the number of slots
+# alike, reports searched as tuned:
 
 # %%
 by_size = {
-    score: swept(stored, "mcsam", "memory.slots", DATASET, score, profile="laptop")
+    score: swept(stored, "mcsam", "memory.slots", DATASET, score, profile="laptop", protocol="tuned")
     for score in ("finding-F1", "BLEU-4")
 }
 if all(by_size.values()):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Interval, MinLen
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -25,9 +27,9 @@ from rrg_lib.runtime.checkpoint import (
     optimizer_tensors,
     save_tensors,
 )
-from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.device import memory_advice, this_device
 from rrg_lib.runtime.distributed import summed, this_process, wait_for_all
+from rrg_lib.runtime.settings import Count, NonNegative, SeedNumber, check_settings
 from rrg_lib.runtime.workspace import write_json
 
 #: What a precision computes in where torch's autocast says that it does no harm; the others compute in float32.
@@ -36,6 +38,9 @@ _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 #: generator -> scores of the validation split by name. It may say before the first step what to expect: `names`, the
 #: scores that it will give, and `missing`, those that it cannot compute on these studies, with the reason.
 ScoreFunction = Callable[[Captioner], dict[str, float]]
+#: Adam moves a weight by up to the rate in each step.
+LearningRate = Annotated[float, Interval(gt=0, le=1)]
+Beta = Annotated[float, Interval(ge=0, lt=1)]
 #: What the loop itself knows of an epoch.
 _OWN_SCORES = ("train_loss", "validation_loss")
 
@@ -60,38 +65,45 @@ class TrainingConfig:
     (batches of reports about as long). `workers` processes read ahead, which changes nothing.
     """
 
-    epochs: int = 100
-    batch_size: int = 16
-    lr: float = 5e-4
-    lr_visual: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-9
-    weight_decay: float = 5e-5
-    weight_decay_memory: float | None = None
+    epochs: Count = 100
+    batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 16
+    lr: LearningRate = 5e-4
+    lr_visual: LearningRate = 1e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    eps: Annotated[float, Interval(gt=0, le=1)] = 1e-9
+    weight_decay: NonNegative = 5e-5
+    weight_decay_memory: NonNegative | None = None
     amsgrad: bool = True
     schedule: Literal["step", "cosine", "constant", "inverse_root"] = "step"
-    step_epochs: int = 10
-    step_factor: float = 0.8
-    warmup_steps: int = 0
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    accumulate: int = 1
+    step_epochs: Count = 10
+    step_factor: Annotated[float, Interval(gt=0, le=1)] = 0.8
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    clip_value: Annotated[float, Gt(0)] | None = None
+    accumulate: Count = 1
     mixed_precision: Literal["no", "tf32", "fp16", "bf16"] = "no"
     compile: bool = False
     checkpoint: bool = False
     bucket_by_length: bool = False
-    workers: int = 0
-    patience: int = 50
-    monitor: dict[str, float] = field(default_factory=lambda: {"BLEU-4": 1.0})
-    seed: int = 7580
-    save_every: int = 200
+    workers: Annotated[int, Interval(ge=0, le=256)] = 0
+    patience: Annotated[int, Ge(0)] = 50
+    monitor: Annotated[dict[str, float], MinLen(1)] = field(default_factory=lambda: {"BLEU-4": 1.0})
+    seed: SeedNumber = 7580
+    save_every: Count = 200
 
     def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1 or self.save_every < 1:
-            raise ConfigurationError("epochs, batch_size, accumulate and save_every must be at least 1")
-        check_choices(self)
-        if self.workers < 0:
-            raise ConfigurationError(f"workers is {self.workers}: 0 reads in the training process itself")
+        check_settings(self, "training")
+        if not any(self.monitor.values()):
+            raise ConfigurationError(
+                f"training.monitor is {json.dumps(self.monitor)}: every epoch would be as good as another; expected a "
+                f'weight that is not 0, for example training.monitor={{"BLEU-4": 1}}'
+            )
+        for name in _OWN_SCORES:
+            if self.monitor.get(name, 0) > 0:
+                raise ConfigurationError(
+                    f"training.monitor is {json.dumps(self.monitor)}: the epoch with the highest {name} would be kept; "
+                    f'expected a weight below 0, for example training.monitor={{"{name}": -1}}'
+                )
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -200,7 +212,8 @@ class Trainer:
     Started by several processes together (`accelerate launch`, `torchrun`), they share every batch: `batch_size` is
     that of all of them, and without dropout the curve is that of one process. The loaders' `StudyBatches` know the
     process' share. Raises `ConfigurationError` for more processes than studies in a batch, a split without studies, and
-    a monitor of scores that do not exist.
+    a monitor of scores that do not exist; while training, for a loss or weights that are not finite: what was kept
+    before stays.
     """
 
     def __init__(
@@ -307,7 +320,10 @@ class Trainer:
             torch.manual_seed(self.config.seed * 1_000_003 + self.step * 7 + self.accelerator.process_index)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["base_lr"] * self.config.lr_factor(self.step, steps_per_epoch)
-            self.running[0] += self._train_step(batch)
+            loss = self._train_step(batch)
+            if not math.isfinite(loss) and not self.scaler.is_enabled():  # fp16 leaves such a step out and goes on
+                raise self._diverged(f"the loss is {loss}")
+            self.running[0] += loss
             self.running[1] += 1
             self.step += 1
             if self.step % self.config.save_every == 0:
@@ -323,6 +339,14 @@ class Trainer:
         row["seconds"] = time.perf_counter() - started
         self._judge(row)
         return row
+
+    def _diverged(self, what: str) -> ConfigurationError:
+        last = self.folder / "last.safetensors"
+        kept = f"{last} is as it was at the last sound step" if last.exists() else "nothing was kept yet"
+        return ConfigurationError(
+            f"{what} in step {self.step + 1}, epoch {self.epoch + 1}: the training diverged, and {kept}. Try a lower "
+            f"training.lr (it is {self.config.lr:g}), or training.clip_norm=1"
+        )
 
     def _autocast(self) -> torch.autocast:
         lower = _AUTOCAST.get(self.config.mixed_precision)
@@ -393,6 +417,8 @@ class Trainer:
         return (total / words).item()
 
     def _save(self, name: str, *, full: bool = True) -> None:
+        if not all(torch.isfinite(weights).all() for weights in self.plain.parameters()):
+            raise self._diverged("a weight is not finite")
         if not self.accelerator.is_main_process:
             return
         tensors = {f"model.{key}": tensor for key, tensor in self.plain.state_dict().items()}

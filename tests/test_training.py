@@ -227,6 +227,38 @@ def test_a_monitor_that_is_no_number_is_an_error_before_training_goes_on(tmp_pat
     assert score.calls == 1 and not (tmp_path / "best.safetensors").exists()
 
 
+def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_sound_state(tmp_path):
+    run = trainer(tmp_path, epochs=3)
+    step = run._train_step
+
+    def poisoned(batch):
+        if run.step == 7:  # the second epoch; what is kept is of its sixth step
+            with torch.no_grad():
+                next(run.plain.parameters()).fill_(float("nan"))
+        return step(batch)
+
+    run._train_step = poisoned
+    with pytest.raises(ConfigurationError, match=r"the loss is nan in step 8, epoch 2.*last sound step.*training\.lr"):
+        run.fit()
+    kept, meta = load_tensors(tmp_path / "last.safetensors")
+    assert meta["progress"]["step"] == 6
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values() if tensor.is_floating_point())
+    assert len(trainer(tmp_path, epochs=3).fit().history) == 3  # and goes on from there
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    """A step with a sound loss may have a gradient that is not: the next loss would tell, and might come too late."""
+    run = trainer(tmp_path, epochs=1)
+    run.fit()
+    before = (tmp_path / "last.safetensors").read_bytes()
+    with torch.no_grad():
+        next(run.plain.parameters())[0] = float("inf")
+    for name in ("last", "best"):
+        with pytest.raises(ConfigurationError, match="a weight is not finite"):
+            run._save(name, full=name == "last")
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize("split", ["training", "validation"])
 def test_a_split_without_studies_is_named_before_the_first_step(tmp_path, split):
     data = ToyDataset().batches()

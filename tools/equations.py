@@ -136,7 +136,7 @@ class Reader:
     def __init__(self, file: str, rows: list[dict[str, str]]):
         self.file, self.last, self.faults = file, None, []
         names = {row["id"].partition("-")[2].replace("-", " "): row["id"] for row in rows if not row["number"]}
-        labels = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in sorted(names, key=len, reverse=True))
+        labels = "|".join(re.escape(name).replace(r"\ ", r"[\s-]+") for name in sorted(names, key=len, reverse=True))
         self._named = re.compile(rf"\b(?P<paper>{_NAME}),\s+(?P<label>{labels or '(?!)'})\b")
 
     def looks_like_one(self, text: str) -> bool:
@@ -156,7 +156,7 @@ class Reader:
                 self.faults.append(f'{where}: "{match[0]}" of which paper? Name it, as in "CMN {match[0]}"')
             elif self.last:
                 numbers = parts.get("numbers")
-                ends = spread(numbers) if numbers else ["-".join(parts["label"].split())]
+                ends = spread(numbers) if numbers else ["-".join(re.split(r"[\s-]+", parts["label"]))]
                 said = " ".join(match[0].split())
                 yield Mention(
                     tuple(f"{self.last}-{end}" for end in ends),

@@ -40,6 +40,7 @@ import os
 import re
 import sys
 
+import nbformat
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
@@ -108,6 +109,10 @@ class OnlyErrors(NbGraderPreprocessor):
 
 
 c = get_config()  # noqa: F821
+
+# Some editors put a byte order mark before a notebook; JSON has none.
+_reads = nbformat.reads
+nbformat.reads = lambda text, *options, **more: _reads(text.removeprefix("\\ufeff"), *options, **more)
 
 # nbgrader starts programs that are installed beside this Python, also when its environment is not activated.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from annotated_types import Ge
 
 from rrg_lib.cli.options import (
     DataRoot,
@@ -32,6 +33,7 @@ from rrg_lib.data.study import SPLITS
 from rrg_lib.errors import ConfigurationError, UnknownNameError
 from rrg_lib.experiments.presets import DATASETS
 from rrg_lib.performance import APART, BENCHMARKS
+from rrg_lib.runtime.settings import Count, check_setting
 from rrg_lib.runtime.workspace import workspace
 
 
@@ -85,6 +87,8 @@ def prepare(
         typer.echo(f"split: {words}")
     for reason, number in dataset.manifest.get("left_out", {}).items():
         typer.echo(f"{number:,} {'study' if number == 1 else 'studies'} left out: {reason}")
+    for remark in dataset.manifest.get("remarks", ()):
+        typer.echo(f"note: {remark}")
     if dataset.rejected:
         dropped = len({entry.study for entry in dataset.rejected if entry.dropped})
         typer.echo(
@@ -121,10 +125,11 @@ def doctor(
     layout: Layout = None,
     views: Views = None,
     sample: Annotated[
-        int | None, typer.Option(help="How many images to open, spread over all: 500 unless said; 0 opens every one.")
+        int | None,
+        typer.Option(help="How many images to open, spread over all: 500 unless said; 0 opens every one."),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Where to write the page of pictures; by default build/doctor/….png")
+        Path | None, typer.Option(help="Where to write the page of pictures, a PNG; by default build/doctor/….png")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -145,6 +150,10 @@ def doctor(
 
     from rrg_lib.data.doctor import SAMPLE, examine, sheet_of
 
+    if sample is not None:
+        check_setting("--sample", sample, Annotated[int, Ge(0)], SAMPLE)
+    if sheet and sheet.suffix.lower() != ".png":
+        raise ConfigurationError(f"--sheet {sheet}: the page of pictures is a PNG; name it so, for example sheet.png")
     examination = examine(
         path,
         dataset=dataset,
@@ -220,7 +229,7 @@ def train(
     new = named_run(name, profile, seed, settings, data_root, run, quiet, trained=False)
     for remark in new.remarks:
         typer.echo(f"note: {remark}")
-    result = new.train()
+    result = new.train(wait=False)
     training_curves(result.history, new.folder / "curves.png")
     best = result.history[result.best_epoch]
     shown = ", ".join(f"{key} {best[key]:.3f}" for key in ("validation_loss", "BLEU-4", "finding-F1") if key in best)
@@ -282,6 +291,8 @@ def generate(
         raise ConfigurationError(
             "say what to write a report for: --study ID, or --image FILE (twice for two views), or --split test"
         )
+    for path in image or ():
+        _warn_of_no_film(path)
     folder = given_folder(name)
     if folder is not None:
         typer.echo(_report_of_folder(folder, image, seed, settings, run, labels, decoding))
@@ -301,6 +312,14 @@ def generate(
             i = trained.dataset.index(study)
             report = trained.system.report_of_views(trained.dataset.views(i), decoding=search)
             typer.echo(f"generated: {report}\nreference: {trained.dataset.reference(i)}")
+
+
+def _warn_of_no_film(image: Path) -> None:
+    """A report is written for whatever picture is given; what the doctor would say of it is said first."""
+    from rrg_lib.data.doctor import look_at
+
+    if oddness := look_at(image.parent, image.name).oddness:
+        typer.echo(f"warning: {image} does not look like a film of a chest: {oddness}", err=True)
 
 
 def _report_of_folder(
@@ -352,8 +371,9 @@ def bench(
     from rrg_lib.performance.sizes import find_size
     from rrg_lib.runtime.workspace import write_json
 
-    if threads is not None and threads < 1:
-        raise ConfigurationError(f"--threads is {threads}; expected at least 1")
+    check_setting("--repeats", repeats, Count, 5)
+    if threads is not None:
+        check_setting("--threads", threads, Count, 1)
     torch.set_num_threads(threads or torch.get_num_threads())
     chosen = [find_group(name, find_size(size)) for name in groups or BENCHMARKS]
 

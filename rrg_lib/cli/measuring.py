@@ -115,16 +115,26 @@ def attention(
 def label(
     reports: Annotated[Path, typer.Argument(help="A CSV with the columns id and report.")],
     out: Annotated[Path, typer.Option(help="Where to write the labels: a CSV of id and the 14 observations.")],
+    labeler: Annotated[
+        str, typer.Option("--labeler", help="rules-2, the newest; or rules-1, on which stored results stand.")
+    ] = "rules-2",
+    devices: Annotated[
+        str,
+        typer.Option(
+            help="wide: every tube, wire, clip and implant is a support device. chexpert: those of CheXpert's own list "
+            "of mentions."
+        ),
+    ] = "wide",
 ) -> None:
     """Read the 14 observations from reports: 1 positive, 0 negative, -1 uncertain, nothing where not mentioned."""
     from rrg_lib.data.text.rule_labeler import ReportLabeler, save_observations
     from rrg_lib.evaluation.nlg import one_report_each
     from rrg_lib.experiments.reports import load_reports
 
-    labeler = ReportLabeler()
+    reader = ReportLabeler(labeler, devices=devices)
     given = one_report_each(load_reports(reports), "report")
-    save_observations(out, {study: labeler.observations(report) for study, report in given.items()})
-    typer.echo(f"{len(given)} reports, labeler {labeler.version} {labeler.hash}, in {out}")
+    save_observations(out, {study: reader.observations(report) for study, report in given.items()})
+    typer.echo(f"{len(given)} reports, labeler {reader.version} {reader.hash}, in {out}")
 
 
 @app.command()

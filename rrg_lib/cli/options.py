@@ -74,6 +74,16 @@ Decoding = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
+def agreeing(settings: list[str] | None, seed: int | None) -> list[str]:
+    """The settings. Raises `ConfigurationError` for one that is set twice, to two values."""
+    given = {} if seed is None else {"training.seed": str(seed)}
+    for text in settings or ():
+        path, _, value = text.partition("=")
+        if (before := given.setdefault(path.strip(), value)) != value:
+            raise ConfigurationError(f"{path.strip()} is set twice, to {before} and to {value}. Say it once")
+    return settings or []
+
+
 def named_run(
     name: str,
     profile: str,
@@ -89,7 +99,7 @@ def named_run(
     from rrg_lib.experiments.run import Run
 
     return Run.of(
-        experiment(name, profile, settings or (), seed),
+        experiment(name, profile, agreeing(settings, seed), seed),
         data_root=data_root,
         folder=folder,
         progress=not quiet,
@@ -113,7 +123,7 @@ def named_system(
     from rrg_lib.experiments.run_folders import RunFolder, run_folder
     from rrg_lib.experiments.trained_system import TrainedSystem
 
-    asked = experiment(name, profile, settings or (), seed)
+    asked = experiment(name, profile, agreeing(settings, seed), seed)
     folder = folder or run_folder(asked)
     RunFolder(folder, asked).check_trained()
     system = TrainedSystem.open(folder)

@@ -3,6 +3,7 @@ header asks for."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,21 +19,29 @@ if TYPE_CHECKING:
 _PREAMBLE, _MAGIC = 128, b"DICM"
 
 
+#: How a file begins that was written without a preamble: an element of the first groups, little endian, with its length
+#: or its type.
+_BARE = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|.\x00\x00\x00)", re.DOTALL)
+
+
 def is_dicom(path: Path) -> bool:
-    """Whether the file says that it is DICOM, by its content or, for one without the preamble, by its name."""
+    """Whether the file says that it is DICOM, by its content or, for one without the preamble, by its first element or
+    its name."""
     with open(path, "rb") as file:
-        return file.read(_PREAMBLE + 4)[_PREAMBLE:] == _MAGIC or path.suffix.lower() in (".dcm", ".dicom")
+        head = file.read(_PREAMBLE + 4)
+    return head[_PREAMBLE:] == _MAGIC or bool(_BARE.match(head)) or path.suffix.lower() in (".dcm", ".dicom")
 
 
 def dicom_pixels(path: Path, check_size: Callable[[int, int], None]) -> np.ndarray:
     """The pixels (H, W) of a DICOM radiograph, bone bright.
 
     uint8 where the header has a window or look-up table (of several the first, a table before a window), or 8 bits
-    without; else of the depth of the file, to be scaled by its own range. MONOCHROME1, in which low values are bright,
-    is turned over; colour becomes luminance. `check_size(width, height)` is called before anything is decoded.
+    without; else of the depth of the file, to be scaled by its own range. A window in which all of the film is black or
+    white is none. MONOCHROME1, in which low values are bright, is turned over; what the header calls padding is black;
+    colour becomes luminance. `check_size(width, height)` is called before anything is decoded.
 
-    Raises `ImageError`: no DICOM file, no pixels, several frames, an encoding that needs a package that is not
-    installed, damaged.
+    Raises `ImageError`: no DICOM file, deflated as a whole (what that unpacks to, no header says), no pixels, several
+    frames, a window that is no number, an encoding that needs a package that is not installed, damaged.
     """
     import pydicom
 
@@ -41,7 +50,9 @@ def dicom_pixels(path: Path, check_size: Callable[[int, int], None]) -> np.ndarr
             warnings.catch_warnings()
         ):  # pydicom warns of values that break the standard; the films of the collections have many
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, force=path.suffix.lower() in (".dcm", ".dicom"))
+            _check_deflated(path)
+            header = pydicom.dcmread(path, force=True)
+            _read_window(path, header)
             if (
                 "Rows" not in header
                 or "Columns" not in header
@@ -89,13 +100,66 @@ def _shown(header: Dataset) -> np.ndarray:
         "RescaleIntercept",
     ):  # done: left there, a negative slope would turn the window over once more
         header.pop(name, None)
+    padding = _padding(header, stored)
+    windowed = None
     if "VOILUTSequence" in header or _window_width(header) >= 1:
-        values = _scaled_by(apply_voi_lut(values, header), *_limits(header))
+        windowed = _scaled_by(apply_voi_lut(values, header), *_limits(header))
+    if windowed is not None and np.ptp(windowed[~padding]) > 0:
+        values = windowed
     elif header.get("BitsStored", 16) <= 8 and values.min() >= 0 and values.max() <= 255:
         values = values.astype(np.uint8)
     if photometric == "MONOCHROME1":
-        return 255 - values if values.dtype == np.uint8 else -values.astype(np.float32)
+        values = 255 - values if values.dtype == np.uint8 else -values.astype(np.float32)
+    if padding.any():
+        values = np.where(padding, 0 if values.dtype == np.uint8 else values[~padding].min(), values)
     return values
+
+
+def _check_deflated(path: Path) -> None:
+    from pydicom.filereader import read_file_meta_info
+
+    try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    except Exception:  # no such header, or a damaged one: who reads the whole file says so
+        return
+    if syntax is not None and syntax.is_deflated:
+        raise ImageError(
+            f"{path}: is deflated as a whole ({syntax.name}), and nothing says how much it unpacks to; expected pixels "
+            f"that are stored plainly or compressed by themselves. Save it so (dcmconv)"
+        )
+
+
+def _padding(header: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Which pixels (H, W) are no film but what the header calls padding: of one value, or between it and its limit.
+    None where all are."""
+    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return np.zeros(stored.shape, bool)
+    low, high = sorted(int(end) for end in (ends if ends[1] is not None else ends[:1] * 2))
+    if stored.dtype.kind == "i" and low > np.iinfo(stored.dtype).max:  # a negative value, written as if it were not
+        low, high = low - 2**16, high - 2**16
+    padding = (stored >= low) & (stored <= high)
+    return np.zeros(stored.shape, bool) if padding.all() else padding
+
+
+def _read_window(path: Path, header: Dataset) -> None:
+    """Makes numbers of a window that was written with a decimal comma. Raises `ImageError` for one that is none."""
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import DSfloat
+
+    for name in ("WindowCenter", "WindowWidth"):
+        value = header.get(name)  # a text where pydicom could make no number of it
+        several = value if isinstance(value, MultiValue) else [value]
+        texts = [one for one in several if isinstance(one, str) and not isinstance(one, DSfloat)]
+        if not texts or not texts[0].strip():
+            continue
+        try:
+            setattr(header, name, float(texts[0].replace(",", ".")))
+        except ValueError:
+            raise ImageError(
+                f"{path}: the header's {name} is {texts[0][:40]!r}; expected a number, for example 2048. Mend the "
+                f"header, or take the {name} out of it"
+            ) from None
 
 
 def _window_width(header: Dataset) -> float:

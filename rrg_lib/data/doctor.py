@@ -20,11 +20,13 @@ from rrg_lib.data.dicom import is_dicom
 from rrg_lib.data.images import SIZE, StoredImage, encoded, open_radiograph, read_radiograph
 from rrg_lib.data.layouts.collection import ImageFolder, ViewRule
 from rrg_lib.data.layouts.registry import find_layout
+from rrg_lib.data.prepare import go_on_without
+from rrg_lib.data.remarks import Remark, counted, remarks_on_reports
 from rrg_lib.data.shards import MAX_REJECTED
 from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
 from rrg_lib.data.study import SPLITS, Study
-from rrg_lib.data.text.rule_labeler import ReportLabeler
-from rrg_lib.data.text.vocabulary import protocol
+from rrg_lib.data.text.rule_labeler import NEWEST
+from rrg_lib.data.text.vocabulary import Protocol, Vocabulary, protocol
 from rrg_lib.errors import ImageError, ReportError
 from rrg_lib.runtime.package_data import table
 from rrg_lib.runtime.workspace import written_whole
@@ -62,12 +64,7 @@ class Complaint:
         shown = (
             f": {'; '.join(self.examples)}{'; …' if self.count > len(self.examples) else ''}" if self.examples else ""
         )
-        return f"{_counted(self.count, self.subject)}{shown}\n    {self.advice}"
-
-
-def _counted(count: int, subject: str) -> str:
-    """ "1 image", "2,000 images" for what is "image|images"."""
-    return f"{count:,} {subject.partition('|')[0] if count == 1 else subject.rpartition('|')[2]}"
+        return f"{counted(self.count, self.subject)}{shown}\n    {self.advice}"
 
 
 @dataclass
@@ -162,26 +159,23 @@ def _facts(
     views = Counter(len(study.views) for study in studies)
     first = Counter(positions.get(study.views[0], "unknown") for study in studies if study.views)
     facts = [
-        f"{_counted(len(studies), 'study|studies')}: " + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS),
-        f"{_counted(len(images), 'image|images')}; studies by their number: "
+        f"{counted(len(studies), 'study|studies')}: " + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS),
+        f"{counted(len(images), 'image|images')}; studies by their number: "
         + ", ".join(f"{n} {'have' if n > 1 else 'has'} {many}" for many, n in sorted(views.items())),
         f"views {source.rule}; the first one is "
         + ", ".join(f"{name} in {first[name]:,}" for name in ("frontal", "lateral", "unknown") if first[name]),
-        f"{_counted(len(looks), 'image|images')} opened",
+        f"{counted(len(looks), 'image|images')} opened",
     ]
     if not all(study.is_coded for study in studies):
         coded = sum(study.is_coded for study in studies)
-        facts.append(
-            f"expert codes in {coded:,} studies; what the others have is read in their reports "
-            f"({ReportLabeler.version})"
-        )
+        facts.append(f"expert codes in {coded:,} studies; what the others have is read in their reports ({NEWEST})")
     if source.split_source():
         facts.append(f"split: {source.split_source()}")
     if boxes := source.collection.boxes:
         many = sum(len(of) for of in boxes.values())
-        facts.append(f"{_counted(many, 'box|boxes')} of findings on {_counted(len(boxes), 'image|images')}")
+        facts.append(f"{counted(many, 'box|boxes')} of findings on {counted(len(boxes), 'image|images')}")
     return facts + [
-        f"{_counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())
+        f"{counted(n, 'study|studies')} left out: {reason}" for reason, n in sorted(source.collection.left_out.items())
     ]
 
 
@@ -191,9 +185,7 @@ def _missing(source: RealImages, missing: list[str], needed: int) -> list[Compla
     asked = len(source.missing())
     stops = asked > MAX_REJECTED * needed
     advice = f"Put them into {source.collection.images}." + (
-        f" Or go on with those that are there: --max-rejected {asked / needed:.2f}"
-        if stops
-        else " prepare sets them aside."
+        go_on_without(asked, needed).replace(", or", " Or", 1) if stops else " prepare sets them aside."
     )
     return [Complaint(len(missing), "image is missing|images are missing", tuple(missing[:3]), advice, stops)]
 
@@ -273,6 +265,10 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
                 incomparable,
             )
         )
+    complaints += [
+        Complaint(remark.count, remark.subject, (), remark.advice)
+        for remark in (*source.remarks(), *(_own_remarks(studies, rules) if source.name == "own" else ()))
+    ]
     splits = Counter(study.split for study in studies)
     for split, purpose, without in (
         ("val", "validation", "Training stops without them"),
@@ -294,6 +290,11 @@ def _reports(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:
             )
         )
     return complaints
+
+
+def _own_remarks(studies: Sequence[Study], rules: Protocol) -> list[Remark]:
+    reports = [study.report for study in studies if study.split == "train"]
+    return remarks_on_reports(reports, Vocabulary.build(reports, rules)) if reports else []
 
 
 def _published(source: RealImages, studies: Sequence[Study]) -> list[Complaint]:

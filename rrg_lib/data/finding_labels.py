@@ -2,7 +2,7 @@
 "normal" because nobody looked.
 
 Collections of one's own seldom have codes, and MIMIC-CXR has labels only with its tables. A study that nobody coded has
-no known findings, which is not the same as none: what needs labels to learn from takes those that `rules-1` reads in
+no known findings, which is not the same as none: what needs labels to learn from takes those that `rules-2` reads in
 the report, and says so.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rrg_lib.data.study import DRAWN_FINDINGS, Study
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST, ReportLabeler
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
@@ -61,7 +61,7 @@ def who_says(coded: np.ndarray, labeler: ReportLabeler) -> str:
 def findings_of(studies: Sequence[Study]) -> FindingLabels:
     """The 13 drawn findings of studies; a finding that a report doubts counts as present, as released labels count it
     (XProNet Eq. 3)."""
-    labeler = ReportLabeler()
+    labeler = ReportLabeler(NEWEST)
     drawn = [study.drawn if study.is_coded else labeler.label(study.report) for study in studies]
     coded = np.array([study.is_coded for study in studies], bool)
     return FindingLabels(np.array(drawn, np.uint8).reshape(len(studies), len(DRAWN_FINDINGS)), coded, labeler)
@@ -69,7 +69,7 @@ def findings_of(studies: Sequence[Study]) -> FindingLabels:
 
 def findings_of_dataset(dataset: PreparedDataset, indices: Sequence[int]) -> FindingLabels:
     """`findings_of` some studies of a prepared dataset, reading only the reports that nobody coded."""
-    labeler, indices = ReportLabeler(), np.asarray(indices, int)
+    labeler, indices = ReportLabeler(NEWEST), np.asarray(indices, int)
     coded, drawn = dataset.coded[indices], np.array(dataset.drawn_findings[indices])
     for row in np.flatnonzero(~coded):
         drawn[row] = labeler.label(dataset.reports[indices[row]])

@@ -24,6 +24,10 @@ MIN_SIDE = 32
 #: Of a deep image, this share of the darkest and of the brightest pixels is left out of its range: burnt-in marks would
 #: else set it.
 RANGE_TAILS = 0.001
+#: Nor what stands apart from all the rest: on the other side of a gap of so much of the range, in which next to no
+#: pixel lies. A burnt-in mark or a white frame is at most so much of a film, its borders (-2000, as of no ray) so much.
+GAP, MOST_MARKED, MOST_BORDER = 0.35, 0.25, 0.7
+_BINS = 256
 
 _FORMATS = ("PNG", "JPEG")
 _SIGNATURES = (  # how the files that end up among radiographs begin; only used to say what a refused file is
@@ -189,11 +193,32 @@ def _gray(image: Image.Image) -> Image.Image:
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
-    """Deep pixels (H, W) to uint8 by their own range, `RANGE_TAILS` of them clipped at each end; a blank image is all
-    0."""
-    low, high = np.quantile(pixels, (RANGE_TAILS, 1 - RANGE_TAILS), method="nearest").astype(np.float64)
+    """Deep pixels (H, W) to uint8 by their own range, `RANGE_TAILS` of them clipped at each end, and what stands apart
+    (`GAP`); a blank image is all 0."""
+    film = _without_marks(pixels)
+    low, high = np.quantile(film, (RANGE_TAILS, 1 - RANGE_TAILS), method="nearest").astype(np.float64)
     if high <= low:  # nearly all pixels alike: take what range there is
         low, high = float(pixels.min()), float(pixels.max())
     if high <= low:
         return np.zeros(pixels.shape, np.uint8)
     return np.rint(np.clip((pixels.astype(np.float64) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def _without_marks(pixels: np.ndarray) -> np.ndarray:
+    """The pixels that are not on the far side of a gap, as a flat array; all of them where there is none."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if not high > low:
+        return pixels
+    counts = np.histogram(pixels, _BINS, (low, high))[0]
+    empty = counts <= 1e-4 * pixels.size
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], empty, [False])).astype(np.int8)))
+    begin, end = max(edges.reshape(-1, 2), key=lambda run: run[1] - run[0], default=(0, 0))
+    if end - begin < GAP * _BINS:
+        return pixels
+    above, below = counts[end:].sum() / pixels.size, counts[:begin].sum() / pixels.size
+    step = (high - low) / _BINS
+    if above <= MOST_MARKED and np.count_nonzero(counts[:begin]) > 2:
+        return pixels[pixels < low + begin * step]
+    if below <= MOST_BORDER and np.count_nonzero(counts[end:]) > 2:
+        return pixels[pixels >= low + end * step]
+    return pixels

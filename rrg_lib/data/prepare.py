@@ -8,6 +8,7 @@ rest, to the same bytes.
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rrg_lib.data.images import SIZE
 from rrg_lib.data.layouts.collection import ViewRule
 from rrg_lib.data.layouts.paths import listing
 from rrg_lib.data.prepared_dataset import PreparedDataset
+from rrg_lib.data.remarks import Remark, remarks_on_reports
 from rrg_lib.data.shards import (
     FORMAT,
     MANIFEST,
@@ -193,10 +195,22 @@ def _build(
     kept = [study for study in studies if study.id not in dropped]
     if rejected:
         save_rejected(folder / REJECTED, rejected)
+    if any(study.split == "train" for study in studies) and not any(study.split == "train" for study in kept):
+        raise ImageError(
+            f"of {len(studies)} studies {len(kept)} have an image that can be used, none of them for training. The "
+            f"others with their reasons are in {folder / REJECTED}; mend the paths, or get the images again"
+        )
     write_json(folder / VOCABULARY, vocabulary.to_json())
     told = {"left_out": source.left_out(), "split_source": source.split_source()}
-    remarks = {name: value for name, value in told.items() if value}
-    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | remarks)
+    told["remarks"] = [str(remark) for remark in (*source.remarks(), *_remarks(source, studies, vocabulary))]
+    known = {name: value for name, value in told.items() if value}
+    write_json(folder / MANIFEST, _manifest(request, kept, vocabulary, shards) | known)
+
+
+def _remarks(source: Source, studies: Sequence[Study], vocabulary: Vocabulary) -> list[Remark]:
+    """Of the reports of one's own; the others' are published with what is odd in them."""
+    reports = [study.report for study in studies if study.split == "train"]
+    return remarks_on_reports(reports, vocabulary) if source.name == "own" else []
 
 
 def _check_there(source: Source, max_rejected: float) -> None:
@@ -206,9 +220,14 @@ def _check_there(source: Source, max_rejected: float) -> None:
         if len(missing) > max_rejected * images:
             raise DataRootError(
                 f"{source.collection.images}: {len(missing)} of {images} images are missing, the first {missing[0]!r}; "
-                f"{listing(source.collection.images)}. Put the images there, or go on with those that are: "
-                f"--max-rejected {len(missing) / images:.2f}"
+                f"{listing(source.collection.images)}. Put the images there{go_on_without(len(missing), images)}"
             )
+
+
+def go_on_without(missing: int, images: int) -> str:
+    """In words, how to go on without some images; nothing where there would be none left."""
+    share = math.ceil(100 * missing / images) / 100  # rounded down it would not be enough
+    return f", or go on with those that are: --max-rejected {share:.2f}" if missing < images and share < 1 else ""
 
 
 def _check_studies(studies: Sequence[Study], vocabulary_reports: Sequence[str], protocol: Protocol) -> None:

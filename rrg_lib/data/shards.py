@@ -19,6 +19,7 @@ from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Box, Finding, Study
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import ImageError, StorageError
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.spreadsheet import as_cell, of_cell
 from rrg_lib.runtime.workspace import written_whole
 
 #: Raised whenever a prepared folder of an older version could be read wrongly.
@@ -220,7 +221,7 @@ def save_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(Rejected._fields)
-        table.writerows((*entry[:3], int(entry.dropped)) for entry in rejected)
+        table.writerows((*map(as_cell, entry[:3]), int(entry.dropped)) for entry in rejected)
 
 
 def load_rejected(path: Path) -> tuple[Rejected, ...]:
@@ -229,5 +230,6 @@ def load_rejected(path: Path) -> tuple[Rejected, ...]:
         return ()
     with open(path, encoding="utf-8", newline="") as file:
         return tuple(
-            Rejected(row["study"], row["file"], row["reason"], row["dropped"] == "1") for row in csv.DictReader(file)
+            Rejected(*(of_cell(row[name]) for name in ("study", "file", "reason")), row["dropped"] == "1")
+            for row in csv.DictReader(file)
         )

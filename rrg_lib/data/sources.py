@@ -19,10 +19,12 @@ from rrg_lib.data import iu_xray, phantom
 from rrg_lib.data.images import SIZE, pixel_box, read_radiograph
 from rrg_lib.data.layouts.collection import Collection, ViewRule
 from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
+from rrg_lib.data.remarks import Remark
 from rrg_lib.data.study import Box, Study
 from rrg_lib.errors import ConfigurationError, DataRootError, ImageError, UnknownNameError
 from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.settings import SeedNumber, check_setting
 
 #: Views of a study in the prepared form, the first ones it has. A study with fewer repeats its last one, and
 #: `num_views` says how many are its own.
@@ -68,6 +70,9 @@ class Source(Protocol):
     def vocabulary_reports(self) -> Sequence[str]:
         """The reports whose words are learnt: those for training, else those that the collection itself has for it."""
 
+    def remarks(self) -> Sequence[Remark]:
+        """What is wrong with the folder as a whole."""
+
     def picture(self, study: Study) -> Picture: ...
 
 
@@ -101,6 +106,9 @@ class _Drawn:
 
     def vocabulary_reports(self) -> Sequence[str]:
         return _for_training(self.studies())
+
+    def remarks(self) -> Sequence[Remark]:
+        return ()
 
     def picture(self, study: Study) -> Picture:
         drawing = phantom.draw(study, seed=self.seed, size=SIZE)
@@ -199,6 +207,9 @@ class RealImages:
     def vocabulary_reports(self) -> Sequence[str]:
         return _for_training(self.studies()) or self.collection.vocabulary_reports
 
+    def remarks(self) -> Sequence[Remark]:
+        return self.collection.remarks
+
     def picture(self, study: Study) -> Picture:
         folder, views, rejected = self.collection.images, [], []
         for path in study.views[:VIEWS]:
@@ -295,6 +306,7 @@ def find_source(
     """
     if name not in SOURCES:
         raise UnknownNameError("source", name, SOURCES)
+    check_setting("seed", seed, SeedNumber, 0)
     if count is not None and count < 1:
         raise ConfigurationError(f"count is {count}; expected at least 1, or None for all studies")
     return SOURCES[name](data_root, seed, count, layout, views)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import ReportLabeler, RulesVersion
 from rrg_lib.errors import ReportError
 from rrg_lib.evaluation.clinical import LABEL_SETS
 from rrg_lib.runtime.markdown import markdown_table
@@ -165,18 +165,20 @@ def convention_table(predictions: Sequence[str], references: Sequence[str]) -> C
             f"conventions need a prediction for each reference, at least one, not {len(predictions)} and "
             f"{len(references)}"
         )
-    rules, keywords = ReportLabeler(), KeywordLabeler()
+    rules, keywords = [ReportLabeler(version) for version in get_args(RulesVersion)], KeywordLabeler()
     readings = {
-        (rules.version, UNCERTAIN_AS): [_read(texts, partial(_rules, rules)) for texts in (predictions, references)],
-        (keywords.version, (NO_MATTER,)): [
-            _read(texts, partial(_keywords, keywords)) for texts in (predictions, references)
-        ],
+        labeler.version: (UNCERTAIN_AS, [_read(texts, partial(_rules, labeler)) for texts in (predictions, references)])
+        for labeler in rules
     }
+    readings[keywords.version] = (
+        (NO_MATTER,),
+        [_read(texts, partial(_keywords, keywords)) for texts in (predictions, references)],
+    )
     f1: dict[Convention, float] = {}
-    for name, ((labeler, treatments), sides) in product(SETS, readings.items()):
+    for name, (labeler, (treatments, sides)) in product(SETS, readings.items()):
         for uncertain in treatments:
             f1 |= _averaged(*(side[name] for side in sides), labeler, uncertain, name)
-    return ConventionTable(f1, len(references), {each.version: each.hash for each in (rules, keywords)})
+    return ConventionTable(f1, len(references), {each.version: each.hash for each in (*rules, keywords)})
 
 
 def _read(texts: Sequence[str], label: Callable[[str], dict[str, list[float]]]) -> dict[str, np.ndarray]:

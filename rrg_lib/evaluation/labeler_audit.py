@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Study
-from rrg_lib.data.text.context import sentences
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.evaluation.clinical import confusion
 from rrg_lib.evaluation.efficacy import Efficacy, clinical_efficacy
@@ -128,7 +127,7 @@ def ceiling(studies: Sequence[Study], answers: np.ndarray, labeler: ReportLabele
     stems = labeler.stems
     codes = unmentioned = traceless = denied = 0
     for study, row in zip(studies, answers, strict=True):
-        text = " ".join(sentences(study.report))
+        text = " ".join(labeler.sentences(study.report))
         for name, there, answer in zip(DRAWN_FINDINGS, study.drawn, row, strict=True):
             if there:
                 codes += 1

@@ -23,7 +23,7 @@ import numpy as np
 
 from rrg_lib.data.iu_xray import impressions, known
 from rrg_lib.data.study import Split
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST, ReportLabeler
 from rrg_lib.data.text.vocabulary import PROTOCOLS
 from rrg_lib.errors import ConfigurationError, JavaError, ReportError, UnknownNameError
 from rrg_lib.evaluation.baselines import BASELINES, DEFAULT_BASELINES
@@ -48,6 +48,7 @@ from rrg_lib.evaluation.score_table import without_nan
 from rrg_lib.runtime.cache import remembered
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.markdown import markdown_table
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import write_json, written_whole
 
 #: What both sides may be cleaned with before they are scored, and how the result says so.
@@ -184,10 +185,10 @@ class ReportScores:
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """CSV of rows, NaN as an empty cell."""
+    """CSV of rows, NaN as an empty cell, and no cell a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in rows])
+    writer.writerows([["" if v != v else as_cell(v) if isinstance(v, str) else v for v in row] for row in rows])
     return file.getvalue()
 
 
@@ -379,7 +380,7 @@ class _Judge:
     def __init__(self, pairs: ReportPairs, cleaning: str, metrics: tuple[str, ...], seed: int):
         self.pairs, self.clean, self.seed = pairs, cleaner(cleaning), seed
         self.references = {study: self.clean(text) for study, text in zip(pairs.ids, pairs.references, strict=True)}
-        self.labeler, self.not_computed = ReportLabeler(), {}
+        self.labeler, self.not_computed = ReportLabeler(NEWEST), {}
         self.metrics = list(metrics)
         if "METEOR" in self.metrics:
             try:

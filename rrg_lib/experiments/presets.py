@@ -28,6 +28,7 @@ from rrg_lib.models.sentsat_kg import SentSATKGConfig
 from rrg_lib.models.show_tell import ShowTellConfig
 from rrg_lib.models.topdown import TopDownConfig
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.settings import Count, check_settings
 from rrg_lib.training import TrainingConfig
 
 DATASETS = (
@@ -51,6 +52,9 @@ class ExtractorConfig:
     name: str = "resnet101"
     weights: str | None = "imagenet"
     frozen: bool = False
+
+    def __post_init__(self):
+        check_settings(self, "extractor")
 
 
 @dataclass(frozen=True)
@@ -379,9 +383,12 @@ class Experiment:
     memory: MemoryConfig | None
     training: TrainingConfig
     decoding: DecodingConfig
-    studies: int | None = None
+    studies: Count | None = None
     pair: PairConfig | None = None
-    validation: int | None = None
+    validation: Count | None = None
+
+    def __post_init__(self):
+        check_settings(self)
 
     @property
     def name(self) -> str:
@@ -426,7 +433,8 @@ def _known(kind: str, name: str, known: Mapping[str, Any] | Sequence[str]) -> st
 
 
 def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), seed: int | None = None) -> Experiment:
-    """The experiment `DATASET/PRESET` in a profile, with overrides such as `training.epochs=3` or `memory.slots=64`.
+    """The experiment `DATASET/PRESET` in a profile, with overrides such as `training.epochs=3` or `memory.slots=64`,
+    which are taken together: of two of one setting the later one.
 
     Raises `UnknownNameError` listing the nearest datasets, presets, profiles or settings, `ConfigurationError` for a
     value that cannot be.
@@ -453,9 +461,7 @@ def experiment(name: str, profile: str = "ci", overrides: Sequence[str] = (), se
     )
     if seed is not None:
         settings = replace(settings, training=replace(settings.training, seed=seed))
-    for text in overrides:
-        settings = _override(settings, text)
-    return settings
+    return _overridden(settings, overrides)
 
 
 def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
@@ -464,7 +470,19 @@ def _scaled(part: Any, changes: Mapping[str, Any]) -> Any:
     return replace(part, **{name: value for name, value in changes.items() if name in has})
 
 
-def _override(settings: Experiment, text: str) -> Experiment:
+def _overridden(settings: Experiment, texts: Sequence[str]) -> Experiment:
+    """All at once, because some settings fit each other alone: heads and d_model, top_k and slots."""
+    changes: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        part, key, value = setting_of(settings, text)
+        changes.setdefault(part, {})[key] = value
+    whole = changes.pop("", {})
+    return replace(settings, **whole, **{part: replace(getattr(settings, part), **of) for part, of in changes.items()})
+
+
+def setting_of(settings: Experiment, text: str) -> tuple[str, str, Any]:
+    """Part ("" for the experiment itself), field and value of `PART.FIELD=VALUE`. Whether the value can be, the part
+    says. Raises `UnknownNameError` and `ConfigurationError` for what names no setting of this experiment."""
     path, equals, value_text = text.partition("=")
     part_name, dot, key = path.strip().partition(".")
     parts = {f.name for f in fields(settings)} - {"dataset", "preset", "profile"}
@@ -472,27 +490,23 @@ def _override(settings: Experiment, text: str) -> Experiment:
         raise ConfigurationError(f"{text!r} is not a setting; write PART.FIELD=VALUE, for example training.epochs=3")
     try:
         value = json.loads(value_text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON: a word; thousands of digits or of brackets
         value = value_text
+    value = tuple(value) if isinstance(value, list) else value
     part = getattr(settings, _known("setting", part_name, parts))
+    if part_name in ("studies", "validation"):
+        if dot:
+            raise ConfigurationError(f"{text!r}: {part_name} has no fields; write {part_name}=100")
+        return "", part_name, value
     if not dot:
-        if part_name not in ("studies", "validation"):
-            raise ConfigurationError(
-                f"{text!r}: {part_name} has fields; name one, for example "
-                f"{part_name}.{fields(part)[0].name if part else 'slots'}=…"
-            )
-        return replace(settings, **{part_name: value})
+        raise ConfigurationError(
+            f"{text!r}: {part_name} has fields; name one, for example "
+            f"{part_name}.{fields(part)[0].name if part else 'slots'}=…"
+        )
     if part is None:
         has = ", ".join(sorted(name for name in parts if is_dataclass(getattr(settings, name))))
         raise ConfigurationError(f"{text!r}: the preset {settings.preset!r} has no {part_name}; it has {has}")
-    old = getattr(part, _known(f"setting of {part_name}", key, [f.name for f in fields(part)]))
-    if (
-        old is not None
-        and value is not None
-        and not isinstance(value, type(old))
-        and not (isinstance(old, float) and isinstance(value, int))
-    ):
-        if not isinstance(old, tuple):
-            raise ConfigurationError(f"{text!r}: {path} is a {type(old).__name__} ({old!r}), {value_text!r} is not")
-        value = tuple(value)
-    return replace(settings, **{part_name: replace(part, **{key: value})})
+    _known(f"setting of {part_name}", key, [f.name for f in fields(part)])
+    if key in getattr(part, "of_the_data", ()):
+        raise ConfigurationError(f"{text!r}: {path.strip()} follows from the data, whatever is set. Leave it out")
+    return part_name, key, value

@@ -31,13 +31,14 @@ from rrg_lib.data import iu_xray
 from rrg_lib.data.finding_labels import who_says
 from rrg_lib.data.label_pickle import load_label_pickle
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, Split
-from rrg_lib.data.text.rule_labeler import ReportLabeler
+from rrg_lib.data.text.rule_labeler import NEWEST, ReportLabeler
 from rrg_lib.errors import AnnotationError, ConfigurationError, UnknownNameError
 from rrg_lib.experiments.extractors import finding_weights
 from rrg_lib.models.decoding import LabelsAtTest
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, finding_logits
 from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.spreadsheet import of_cell
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
@@ -147,12 +148,11 @@ def expert_labels(dataset: PreparedDataset) -> PseudoLabels:
     """The observations of the expert codes, "No Finding" where there is no other: experts in the labeler's place
     (XProNet Eq. 3).
 
-    A study that nobody coded gets what our labeler reads in its report, as in `report_labels`; `source` says of how
-    many.
+    A study that nobody coded gets what our newest labeler reads in its report; `source` says of how many.
     """
     rows, labeler, coded = (
         dict(zip(dataset.ids, np.asarray(dataset.observations), strict=True)),
-        ReportLabeler(),
+        ReportLabeler(NEWEST),
         np.asarray(dataset.coded),
     )
     for i in np.flatnonzero(~coded):
@@ -367,11 +367,12 @@ def _csv(path: Path) -> dict[str, Any]:
             )
         entries: dict[str, Any] = {}
         for row in rows:
-            if row[key] in entries:
+            study = of_cell(row[key])
+            if study in entries:
                 raise AnnotationError(
-                    f"{path}: line {rows.line_num}: the id {row[key]!r} is there twice. Remove one of the two"
+                    f"{path}: line {rows.line_num}: the id {study!r} is there twice. Remove one of the two"
                 )
-            entries[row[key]] = row
+            entries[study] = row
     return entries
 
 

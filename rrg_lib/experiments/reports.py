@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from rrg_lib.data.layouts.csv_tables import given, read_table
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.data.text.vocabulary import Vocabulary
-from rrg_lib.errors import ReportError
+from rrg_lib.errors import AnnotationError, ReportError
 from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA, nlg_scores
 from rrg_lib.models.batches import StudyBatches
 from rrg_lib.models.decoding import DecodingConfig, generate
 from rrg_lib.models.interface import Captioner, WordTable
 from rrg_lib.runtime.distributed import collected
+from rrg_lib.runtime.spreadsheet import as_cell, of_cell
 from rrg_lib.runtime.workspace import written_whole
 
 if TYPE_CHECKING:
@@ -37,14 +39,21 @@ VALIDATION_SCORES = (*WITHOUT_JAVA, "finding-F1", "distinct")
 def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str, str]:
     """Which of `VALIDATION_SCORES` cannot be computed on these studies, each with the reason."""
     coded = [i for i in indices if dataset.coded[i]]
+    alike = {}
+    if len(indices) and len({dataset.reference(i) for i in indices}) == 1:
+        alike = {"CIDEr": f"{_studies_in_words(indices)}, whose reports are all alike, so that no word is rarer"}
     if dataset.drawn_findings[coded].any():
-        return {}
+        return alike
     reason = (
         f"none of the {len(coded)} with expert codes has one of the 13 findings"
         if coded
         else "none of them has an expert code"
     )
-    return {"finding-F1": f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}, {reason}"}
+    return {**alike, "finding-F1": f"{_studies_in_words(indices)}, {reason}"}
+
+
+def _studies_in_words(indices: Sequence[int]) -> str:
+    return f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}"
 
 
 class ValidationScores:
@@ -67,7 +76,8 @@ class ValidationScores:
         dataset = self.batches.dataset
         config = replace(DecodingConfig(), beam_size=1, max_length=generator.config.max_length)
         reports = write_reports(generator, self.batches, dataset.vocabulary, config, labels=self.labels)
-        scores = {**nlg_scores(self.references, reports, metrics=WITHOUT_JAVA).corpus}
+        metrics = [name for name in WITHOUT_JAVA if name not in self.missing]
+        scores = {**nlg_scores(self.references, reports, metrics=metrics).corpus}
         if "finding-F1" not in self.missing:
             findings = [self.labeler.label(reports[dataset.ids[i]]) for i in self.coded]
             scores["finding-F1"] = finding_f1(findings, self.truth).micro.f1
@@ -102,25 +112,35 @@ def write_reports(
     return {study: reports[study] for study in order}
 
 
-def save_reports(path: Path, reports: dict[str, str]) -> None:
-    """A CSV of id and report, written whole or not at all."""
+def save_reports(path: Path, reports: dict[str, str], *, spreadsheet: bool = True) -> None:
+    """A CSV of id and report, written whole or not at all. With `spreadsheet` none of them is run as a formula by a
+    program that opens it: `as_cell`, which `load_reports` undoes."""
+    cell = as_cell if spreadsheet else str
     with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "report"))
-        writer.writerows(reports.items())
+        writer.writerows((cell(study), cell(report)) for study, report in reports.items())
 
 
 def load_reports(path: Path) -> list[tuple[str, str]]:
-    """Pairs of id and report from a CSV with those columns. Raises `ReportError` naming the file and what is wrong with
-    it."""
+    """Pairs of id and report from a CSV with those columns; "nan", "None" or "N/A" is no report.
+
+    Raises `ReportError` naming the file and what is wrong with it, by its line: a row of another length (a comma
+    without quotes), a quote that never ends, no id; or no row at all.
+    """
+    found = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"id", "report"} <= set(rows.fieldnames or ()):
-                raise ReportError(
-                    f"{path}: expected a CSV with the columns id and report, found "
-                    f"{', '.join(rows.fieldnames or ['nothing'])}"
-                )
-            return [(row["id"], row["report"] or "") for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError(f"{path}: not a readable CSV of reports ({error})") from error
+        for line, row in read_table(Path(path), ["id", "report"]):
+            if not (study := of_cell(row["id"].strip())):
+                raise ReportError(f"{path}, line {line}: has no id; expected one study a row. Give it its id")
+            found.append((study, of_cell(row["report"]) if given(row["report"]) else ""))
+    except AnnotationError as error:
+        raise ReportError(f"{error}. Expected a CSV with the columns id and report") from error
+    except OSError as error:
+        raise ReportError(
+            f"{path}: not a readable CSV of reports ({error.strerror or error}); expected the columns id and report. "
+            f"Check the path"
+        ) from error
+    if not found:
+        raise ReportError(f"{path}: holds no report; expected a row a study, with the columns id and report")
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -54,7 +55,7 @@ from rrg_lib.models.visual.finding_extractor import FindingExtractor
 from rrg_lib.runtime.checkpoint import check_same, load_tensors
 from rrg_lib.runtime.device import device_name, memory_advice, on_device
 from rrg_lib.runtime.distributed import one_after_another, this_process
-from rrg_lib.runtime.workspace import write_json
+from rrg_lib.runtime.workspace import locked, write_json
 from rrg_lib.training import Trainer, TrainingResult, usable_monitor
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ class Run(RunFolder):
     def new_generator(self, *, prepared: bool = True) -> Captioner:
         """The generator before training, its weights drawn by the experiment's seed, its memory initialised from the
         training studies; not so with `prepared=False`, for one whose weights come from a checkpoint."""
-        generator = build_generator(self.experiment, self.dataset.vocabulary, self.extractor)
+        with memory_advice("fewer or smaller of memory.slots, generator.layers and generator.d_model need less"):
+            generator = build_generator(self.experiment, self.dataset.vocabulary, self.extractor)
         if prepared and generator.memory is not None:
             generator.memory.prepare(
                 TrainingStudies(
@@ -198,15 +200,20 @@ class Run(RunFolder):
         missing = missing_scores(self.dataset, self.dataset.split_indices("val")[: self.experiment.validation])
         return (*sentences, *filter(None, [usable_monitor(self.experiment.training.monitor, missing=missing).reason]))
 
-    def train(self) -> TrainingResult:
+    def train(self, *, wait: bool = True) -> TrainingResult:
         """Train, or go on where an interrupted call stopped; a finished run returns at once. No score of the validation
-        studies needs Java.
+        studies needs Java. Where another process trains the same, `wait` until it has ended and take what it made.
 
         Raises `ConfigurationError`, before anything is trained, where there is no training or no validation study, or a
-        monitor that does not exist; `CheckpointError` for a folder of another run, which is left as it is.
+        monitor that does not exist; `CheckpointError` for a folder of another run, which is left as it is;
+        `StorageError` for one in which another training is under way, if it is not waited for.
         """
-        training, decoding = self.experiment.training, self.experiment.decoding
         check_splits(self.dataset)
+        with locked(self.folder, wait=wait) if this_process().rank == 0 else nullcontext():
+            return self._train()
+
+    def _train(self) -> TrainingResult:
+        training, decoding = self.experiment.training, self.experiment.decoding
         last = self.folder / LAST
         if last.exists():
             check_same(last, load_tensors(last)[1], self.identity)

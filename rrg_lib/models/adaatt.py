@@ -25,6 +25,7 @@ from rrg_lib.models import lstm_captioner
 from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.layers import Dropout
 from rrg_lib.models.lstm_captioner import AdditiveAttention, LSTMCaptioner, PooledSizes, embedding, next_state
+from rrg_lib.runtime.settings import DropShare
 
 RELEASED_NAMES = (
     (r"core\.lstm\.w2h\.(weight|bias)", r"word.0.\1"),
@@ -46,7 +47,7 @@ RELEASED_NAMES = (
 class AdaAttConfig(PooledSizes, GeneratorConfig):
     """Words and state must have the same size, `d_model`: the sentinel stands beside the patches."""
 
-    feature_dropout: float = 0.5
+    feature_dropout: DropShare = 0.5
 
     kind: ClassVar[str] = "adaatt"
     attends: ClassVar[bool] = True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rrg_lib.models import lstm_captioner
 from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.lstm_captioner import AdditiveAttention, LSTMCaptioner, LSTMCell, LSTMSizes, embedding
+from rrg_lib.runtime.settings import DropShare
 
 RELEASED_NAMES = (
     (r"core\.i2h\.(weight|bias)", r"cell.inputs.\1"),
@@ -34,7 +35,7 @@ class Att2inConfig(LSTMSizes, GeneratorConfig):
     its `att2in`, which is nearer the paper. Which of them the radiology papers ran, they do not say."""
 
     embedded: bool = True
-    feature_dropout: float = 0.5
+    feature_dropout: DropShare = 0.5
 
     kind: ClassVar[str] = "att2in"
     attends: ClassVar[bool] = True

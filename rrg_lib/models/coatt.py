@@ -49,7 +49,6 @@ from torch import Tensor, nn
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, RecurrentState, WordTable
-from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class CoAttConfig(GeneratorConfig):
     kind: ClassVar[str] = "coatt"
 
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if not 1 <= self.top_tags <= self.tags:
             raise ConfigurationError(f"top_tags is {self.top_tags}: a study has between 1 and all {self.tags} tags")
 

@@ -8,17 +8,16 @@ leave it, and it stops as soon as no live hypothesis can still win.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.interface import Captioner, CaptionerState, WordTable
-from rrg_lib.runtime.choices import check_choices
+from rrg_lib.runtime.settings import NonNegative, check_settings
 
 LabelsAtTest = Literal[
     "classifier", "none", "reference", "reference_expert", "reference_reports", "reference_impression", "reference_both"
@@ -54,26 +53,18 @@ class DecodingConfig:
     the memory trained with (`rrg_lib.experiments.pseudo_labels.LABEL_SOURCES`). Other memories are told nothing.
     """
 
-    beam_size: int = 3
-    max_length: int = 60
+    beam_size: Annotated[int, Interval(ge=1, le=100)] = 3
+    max_length: Annotated[int, Interval(ge=1, le=1000)] = 60
     end_bias: float = 0.0
     length_penalty: Literal["none", "wu", "average"] = "none"
-    alpha: float = 0.0
-    block_ngrams: int = 0
-    trigram_penalty: float = 0.0
+    alpha: NonNegative = 0.0
+    block_ngrams: Annotated[int, Ge(0)] = 0
+    trigram_penalty: NonNegative = 0.0
     forbid_repeat: bool = False
     labels_at_test: LabelsAtTest = "classifier"
 
     def __post_init__(self):
-        if self.beam_size < 1 or self.max_length < 1:
-            raise ConfigurationError(
-                f"beam_size is {self.beam_size} and max_length {self.max_length}: both must be at least 1"
-            )
-        if not math.isfinite(self.end_bias):
-            raise ConfigurationError(
-                f"end_bias is {self.end_bias}: it must be a finite number, which is added to the end mark's logit"
-            )
-        check_choices(self)
+        check_settings(self, "decoding")
 
     @property
     def plain(self) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.layers import Dropout
-from rrg_lib.runtime.choices import check_choices
+from rrg_lib.runtime.settings import DropShare, NonNegative, Size, check_settings
 
 Inputs = Literal["image", "report", "both"]
 Labels = Literal["single", "multi"]
@@ -39,18 +39,17 @@ class ClassifierConfig:
     inputs: Inputs = "both"
     labels: Labels = "single"
     loss: Literal["ce", "focal", "ce+focal"] = "ce+focal"
-    gamma: float = 2.0
-    alpha: float | tuple[float, ...] | None = None
-    hidden: int = 128
-    dropout: float = 0.3
+    gamma: NonNegative = 2.0
+    alpha: NonNegative | tuple[NonNegative, ...] | None = None
+    hidden: Size = 128
+    dropout: DropShare = 0.3
 
     def __post_init__(self):
-        check_choices(self)
+        check_settings(self)
         alphas = self.alpha if isinstance(self.alpha, tuple) else () if self.alpha is None else (self.alpha,)
-        if self.gamma < 0 or any(a < 0 for a in alphas) or (self.labels == "multi" and any(a > 1 for a in alphas)):
+        if self.labels == "multi" and any(a > 1 for a in alphas):
             raise ConfigurationError(
-                f"gamma is {self.gamma} and alpha {self.alpha}: neither is negative, and alpha of multi labels is at "
-                f"most 1"
+                f"alpha is {self.alpha}: of multi labels it is a share, at most 1, for example alpha=0.25"
             )
 
 

@@ -104,6 +104,7 @@ class KnowledgeConfig(MemoryConfig):
     label_source: str = "expert"
 
     def __post_init__(self):
+        super().__post_init__()
         if min(self.rows, self.patterns, self.least) < 1:
             raise ConfigurationError(
                 f"rows is {self.rows}, patterns {self.patterns} and least {self.least}: each must be at least 1"
@@ -208,6 +209,7 @@ class EKAGenConfig(GeneratorConfig):
     attends: ClassVar[bool] = True
 
     def __post_init__(self):
+        super().__post_init__()
         if self.d_model % self.heads or self.d_model % 4:
             raise ConfigurationError(
                 f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model, and so must 4 "

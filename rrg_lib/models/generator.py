@@ -10,11 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, Response, Slots, WordTable
+from rrg_lib.models.interface import (
+    Batch,
+    CaptionerModule,
+    GeneratorConfig,
+    LayerCount,
+    Output,
+    ReportLength,
+    Response,
+    Slots,
+    WordTable,
+    check_heads,
+)
 from rrg_lib.models.layers import Dropout, NormName
 from rrg_lib.models.memory import CrossModalMemory, MemoryConfig
 from rrg_lib.models.pair_alignment import PairConfig
 from rrg_lib.models.transformer import Decoder, Encoder, LayerCache, SinusoidalPositions, causal_mask
+from rrg_lib.runtime.settings import Count, DropShare, Size
 
 
 @dataclass(frozen=True)
@@ -25,22 +37,20 @@ class TransformerConfig(GeneratorConfig):
     kind: ClassVar[str] = "transformer"
     takes: ClassVar[tuple[str, ...]] = ("memory", "pair")
     attends: ClassVar[bool] = True
-    vocab_size: int = 760
-    d_vf: int = 2048
-    d_model: int = 512
-    d_ff: int = 512
-    heads: int = 8
-    layers: int = 3
-    dropout: float = 0.1
-    feature_dropout: float = 0.5
-    max_length: int = 60
+    vocab_size: Count = 760
+    d_vf: Size = 2048
+    d_model: Size = 512
+    d_ff: Size = 512
+    heads: Size = 8
+    layers: LayerCount = 3
+    dropout: DropShare = 0.1
+    feature_dropout: DropShare = 0.5
+    max_length: ReportLength = 60
     norm: NormName = "released"
 
     def __post_init__(self):
-        if self.d_model % self.heads:
-            raise ConfigurationError(
-                f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model"
-            )
+        super().__post_init__()
+        check_heads(self.d_model, self.heads)
 
     def make(
         self, extractor: nn.Module | None, memory: MemoryConfig | None = None, pair: PairConfig | None = None

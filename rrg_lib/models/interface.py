@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
+from rrg_lib.runtime.settings import check_settings
 
 if TYPE_CHECKING:
     from rrg_lib.data.text.vocabulary import Vocabulary
@@ -255,6 +257,20 @@ class CaptionerModule(nn.Module):
             )
 
 
+LayerCount = Annotated[int, Interval(ge=1, le=100)]
+#: In words.
+ReportLength = Annotated[int, Interval(ge=1, le=1000)]
+
+
+def check_heads(d_model: int, heads: int) -> None:
+    """Raises `ConfigurationError` unless the heads divide `d_model`."""
+    if d_model % heads:
+        raise ConfigurationError(
+            f"generator.d_model is {d_model} and generator.heads is {heads}: the heads must divide d_model, for "
+            f"example generator.d_model={d_model // heads * heads or heads} generator.heads={heads}"
+        )
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Settings of a generator; a subclass names its `kind` and makes the module. Subclasses register themselves, so a
@@ -268,7 +284,12 @@ class GeneratorConfig:
     kind: ClassVar[str]
     takes: ClassVar[tuple[str, ...]] = ()
     attends: ClassVar[bool] = False
+    #: What `--set` may not say.
+    of_the_data: ClassVar[tuple[str, ...]] = ("vocab_size", "d_vf")
     _kinds: ClassVar[dict[str, type[GeneratorConfig]]] = {}
+
+    def __post_init__(self):
+        check_settings(self, "generator")
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

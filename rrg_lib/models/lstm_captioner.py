@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, Output, RecurrentState, WordTable
+from rrg_lib.models.interface import Batch, CaptionerModule, Output, RecurrentState, ReportLength, WordTable
 from rrg_lib.models.layers import Dropout
+from rrg_lib.runtime.settings import Count, DropShare, Size
 
 #: The code's parameter names (regular expressions) -> ours, where the family has them in common.
 RELEASED_NAMES = (
@@ -43,11 +45,11 @@ class LSTMSizes:
     """Settings of the family: words, state and attention all have `d_model` numbers (the code's default: 512 each).
     `dropout` falls on words and outputs."""
 
-    vocab_size: int = 760
-    d_vf: int = 2048
-    d_model: int = 512
-    dropout: float = 0.5
-    max_length: int = 60
+    vocab_size: Count = 760
+    d_vf: Size = 2048
+    d_model: Size = 512
+    dropout: DropShare = 0.5
+    max_length: ReportLength = 60
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,8 @@ class PooledSizes(LSTMSizes):
     """For those that read the pooled image: the mean patch of each of `views` views, "views" side by side (as R2Gen
     pools two of them) or their "mean"."""
 
-    views: int = 2
+    views: Annotated[int, Interval(ge=1, le=100)] = 2
     pooled: Literal["views", "mean"] = "views"
-
-    def __post_init__(self):
-        if self.pooled not in ("views", "mean"):
-            raise ConfigurationError(f"pooled is {self.pooled!r}: it can be views (side by side) or mean")
 
     @property
     def pooled_dim(self) -> int:

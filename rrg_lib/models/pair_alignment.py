@@ -23,16 +23,16 @@ Whether alignment made reports and images comparable is to be measured with a ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Interval
 from torch import Tensor, nn
 
-from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.interface import Batch, Output
-from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
+from rrg_lib.runtime.settings import NonNegative, check_settings
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,12 @@ class PairConfig:
 
     form: Literal["positives", "margin", "infonce"] = "margin"
     image: Literal["encoded", "patches"] = "encoded"
-    weight: float = 1.0
-    margin: float = 0.0
-    temperature: float = 0.07
+    weight: NonNegative = 1.0
+    margin: Annotated[float, Interval(ge=-1, lt=1)] = 0.0
+    temperature: Annotated[float, Gt(0)] = 0.07
 
     def __post_init__(self):
-        check_choices(self, of="pair.")
-        if self.weight < 0 or self.temperature <= 0 or not -1 <= self.margin < 1:
-            raise ConfigurationError(
-                f"pair.weight is {self.weight}, pair.temperature {self.temperature}, pair.margin {self.margin}: "
-                "a weight is at least 0, a temperature above 0, a margin a cosine from -1 to below 1"
-            )
+        check_settings(self, "pair")
 
     def build(self, logits: int, d_model: int, d_vf: int) -> PairAlignment:
         """The module for a generator with `logits` = V + 1, encoded patches of size `d_model` and visual features of

@@ -23,7 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, WordTable
+from rrg_lib.models.interface import (
+    Batch,
+    CaptionerModule,
+    GeneratorConfig,
+    LayerCount,
+    Output,
+    ReportLength,
+    WordTable,
+    check_heads,
+)
 from rrg_lib.models.layers import Dropout, ReleasedLayerNorm
 from rrg_lib.models.released_weights import ENCODER_DECODER_KEYS
 from rrg_lib.models.transformer import (
@@ -36,6 +45,7 @@ from rrg_lib.models.transformer import (
     SinusoidalPositions,
     causal_mask,
 )
+from rrg_lib.runtime.settings import Count, DropShare, Size
 
 RELEASED_NAMES = (
     (r"model\.rm\.attn\.linears\.([0-3])\.(weight|bias)", r"text_memory.attention.<\1>.\2"),
@@ -54,27 +64,28 @@ RELEASED_NAMES = (
 class R2GenConfig(GeneratorConfig):
     """Sizes as released for IU X-Ray; `rows` of the memory."""
 
-    vocab_size: int = 760
-    d_vf: int = 2048
-    d_model: int = 512
-    d_ff: int = 512
-    heads: int = 8
-    layers: int = 3
-    rows: int = 3
-    dropout: float = 0.1
-    feature_dropout: float = 0.5
-    max_length: int = 60
+    vocab_size: Count = 760
+    d_vf: Size = 2048
+    d_model: Size = 512
+    d_ff: Size = 512
+    heads: Size = 8
+    layers: LayerCount = 3
+    rows: Size = 3
+    dropout: DropShare = 0.1
+    feature_dropout: DropShare = 0.5
+    max_length: ReportLength = 60
 
     kind: ClassVar[str] = "r2gen"
     attends: ClassVar[bool] = True
 
     def __post_init__(self):
-        if self.d_model % self.heads:
+        super().__post_init__()
+        check_heads(self.d_model, self.heads)
+        if self.rows > self.d_model:
             raise ConfigurationError(
-                f"d_model is {self.d_model} and heads is {self.heads}: the heads must divide d_model"
+                f"generator.rows is {self.rows}: the memory has between 1 and d_model ({self.d_model}) rows, for "
+                f"example generator.rows=3"
             )
-        if not 1 <= self.rows <= self.d_model:
-            raise ConfigurationError(f"rows is {self.rows}: the memory has between 1 and d_model ({self.d_model}) rows")
 
     def make(self, extractor: nn.Module | None) -> R2Gen:
         return R2Gen(self, extractor)

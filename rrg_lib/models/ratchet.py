@@ -75,6 +75,7 @@ class RatchetConfig(GeneratorConfig):
     attends: ClassVar[bool] = True
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heads < 1 or (not self.wide_heads and self.d_model % self.heads):
             raise ConfigurationError(
                 f"d_model is {self.d_model} and heads is {self.heads}: with wide_heads=false the heads must divide "

@@ -13,7 +13,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from rrg_lib.errors import ConfigurationError
 from rrg_lib.models import lstm_captioner
 from rrg_lib.models.interface import GeneratorConfig, RecurrentState
 from rrg_lib.models.lstm_captioner import LSTMCaptioner, LSTMCell, PooledSizes
@@ -37,11 +36,6 @@ class ShowTellConfig(PooledSizes, GeneratorConfig):
     candidate: Literal["tanh", "maxout"] = "tanh"
 
     kind: ClassVar[str] = "st"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.candidate not in ("tanh", "maxout"):
-            raise ConfigurationError(f"candidate is {self.candidate!r}: it can be tanh or maxout")
 
     def make(self, extractor: nn.Module | None) -> ShowTell:
         return ShowTell(self, extractor)

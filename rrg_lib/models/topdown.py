@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from rrg_lib.models import lstm_captioner
 from rrg_lib.models.interface import GeneratorConfig
 from rrg_lib.models.lstm_captioner import AdditiveAttention, LSTMCaptioner, LSTMCell, PooledSizes, embedding
+from rrg_lib.runtime.settings import DropShare
 
 RELEASED_NAMES = (
     (r"core\.att_lstm\.(weight|bias)_ih", r"looking.inputs.\1"),
@@ -32,7 +33,7 @@ RELEASED_NAMES = (
 
 @dataclass(frozen=True)
 class TopDownConfig(PooledSizes, GeneratorConfig):
-    feature_dropout: float = 0.5
+    feature_dropout: DropShare = 0.5
 
     kind: ClassVar[str] = "topdown"
     attends: ClassVar[bool] = True

@@ -271,7 +271,7 @@ class SinusoidalPositions(nn.Module):
         position = torch.arange(max_length, dtype=torch.float32)[:, None]
         rate = torch.exp(torch.arange(0, d_model, 2, dtype=torch.float32) * -(math.log(10_000.0) / d_model))
         code = torch.zeros(max_length, d_model)
-        code[:, 0::2], code[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
+        code[:, 0::2], code[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate[: d_model // 2])
         self.register_buffer("code", code, persistent=False)
         self.dropout = Dropout(dropout)
 

@@ -28,6 +28,7 @@ from rrg_lib.replication.seed_scores import Measured, released_and_printed
 from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.markdown import markdown_table
 from rrg_lib.runtime.package_data import table
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import written_whole
 
 if TYPE_CHECKING:
@@ -312,7 +313,8 @@ def write_ledger(rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | N
     with written_whole(as_csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(record(row) for row in rows)
+        cells = ({name: as_cell(v) if isinstance(v, str) else v for name, v in record(row).items()} for row in rows)
+        writer.writerows(cells)
     with written_whole(as_markdown) as temporary:
         temporary.write_text(ledger_markdown(rows, main), encoding="utf-8")
     return as_csv, as_markdown

@@ -31,8 +31,9 @@ from rrg_lib.models.decoding import PROTOCOLS, LabelsAtTest, Protocol
 from rrg_lib.models.memory.lesion import LesionSide
 from rrg_lib.models.visual.extractor import EXTRACTORS
 from rrg_lib.replication.decision_rule import smallest_difference
-from rrg_lib.runtime.choices import check_choice, check_choices
+from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
+from rrg_lib.runtime.settings import check_settings
 
 #: What a name in a plan may be: it becomes part of a file's name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -411,7 +412,7 @@ class _Reader:
 
     def check(self, plan: StudyPlan) -> None:
         """What one table says of another."""
-        check_choices(plan)
+        check_settings(plan)
         if plan.protocol not in PROTOCOLS:
             raise self.wrong(str(UnknownNameError("protocol", plan.protocol, PROTOCOLS)))
         known = [*(s for s in SCORES if s != "METEOR"), *(RECALL.format(group) for group in plan.groups)]

@@ -40,7 +40,7 @@ from rrg_lib.models.memory.lesion import lesioned, mean_answers
 from rrg_lib.replication.study_plan import StudyData, StudyPlan, StudyRun
 from rrg_lib.runtime.device import on_device
 from rrg_lib.runtime.worker_pool import cpus, in_order
-from rrg_lib.runtime.workspace import locked, workspace, write_json
+from rrg_lib.runtime.workspace import workspace, write_json
 
 if TYPE_CHECKING:
     from rrg_lib.data.prepared_dataset import PreparedDataset
@@ -214,11 +214,10 @@ def train_and_score(plan: StudyPlan, runs: Sequence[StudyRun], folder: Path, dat
     """One training, gone on with where it was interrupted, its decoding chosen on the validation studies, and the
     results of `runs`, which share its weights; their names."""
     torch.set_num_threads(1)
-    with locked(training_folder(runs[0])):  # another study may be training the same
-        made = _opened(runs[0], data_root)
-        _timed(made.folder, "training", made.train)
-        if plan.protocol == "tuned":
-            _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))
+    made = _opened(runs[0], data_root)
+    _timed(made.folder, "training", made.train)  # another study may be training the same: it is waited for
+    if plan.protocol == "tuned":
+        _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))
     generator = made.generator()
     for run in runs:
         started = time.process_time()

@@ -81,6 +81,17 @@ def test_a_system_is_shown_tuned_only_when_several_seeds_are():
     assert as_swept([*old, *tuned]) == old  # no run of other settings is stored tuned
 
 
+def test_a_sweep_has_all_its_points_from_the_protocol_that_has_most_of_them():
+    """XProNet's γ was swept by edition 0.1 and, with fewer values, tuned; MCSAM's bank tuned alone."""
+    results = stored_results("laptop", "iu_phantom")
+    drawn = {
+        name: {r.protocol for r in as_swept(results) if r.experiment.preset == name} for name in ("xpronet", "mcsam")
+    }
+    assert drawn == {"xpronet": {"edition 0.1"}, "mcsam": {"tuned"}}
+    own = [r for r in results if r.experiment.preset == "xpronet" and (r.is_preset or r.protocol == "tuned")]
+    assert {r.protocol for r in as_swept(own)} == {"tuned"}
+
+
 def test_marks_stand_where_their_scores_are():
     rows = [("base", "looks", 0.13, 0.7), ("a1", "never looks", 0.17, 0.1)]
     table = pd.DataFrame([{"label": n, "kind": k, "bleu": b, "f1": f} for n, k, b, f in rows])

@@ -113,6 +113,17 @@ def test_any_order_of_ids_and_metrics_gives_the_same(pairs):
     assert shuffled.ids == tuple(references)
 
 
+def test_cider_of_references_that_are_all_alike_is_not_defined():
+    """A word that is in all of them weighs log 1: a perfect report would have 0 of 10."""
+    one = {"a": "the heart is normal ."}
+    for references in (one, {**one, "b": "the heart is normal ."}):
+        scores = nlg_scores(references, references, metrics=WITHOUT_JAVA, per_study=True)
+        assert np.isnan(scores.corpus["CIDEr"]) and np.isnan(scores.per_study["CIDEr"]).all()
+        assert scores.corpus["BLEU-4"] == pytest.approx(1) and scores.corpus["ROUGE-L"] == 1
+    both = {**one, "b": "the lungs are clear ."}
+    assert nlg_scores(both, both, metrics=["CIDEr"]).corpus["CIDEr"] == pytest.approx(10)
+
+
 def test_odd_hypotheses_are_scored_not_fatal():
     """Empty, newlines, METEOR's own separator, other alphabets: each a score, and the rest of the corpus unharmed."""
     report = "the lungs are clear ."
@@ -126,6 +137,9 @@ def test_odd_hypotheses_are_scored_not_fatal():
     scores = nlg_scores(dict.fromkeys(odd, report), odd, per_study=True)
     for metric in (*WITHOUT_JAVA, "METEOR"):
         each = dict(zip(scores.ids, scores.per_study[metric], strict=True))
+        if metric == "CIDEr":  # with one reference for all, no word is rarer than another
+            assert np.isnan(scores.corpus[metric]) and np.isnan(list(each.values())).all()
+            continue
         assert each["empty"] == 0
         assert each["newline"] == each["same"]
         assert np.isfinite(list(each.values())).all()

@@ -128,4 +128,4 @@ def test_a_file_that_is_no_table_is_one_message(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert "reports.csv: not a readable CSV of reports" in capsys.readouterr().err
+    assert "reports.csv: is not UTF-8 text" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_one_is_trained_searched_evaluated_and_looked_at(preset):
     """What `rrg train`, `rrg evaluate` and the attention of chapter 04 do, with nothing said of what kind it is."""
     run = Run.of(small(preset), progress=False)
     history = run.train().history
-    assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"]
+    assert len(history) == 2 and history[1]["validation_loss"] < history[0]["validation_loss"]
     greedy = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
     beams = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=run.decoding("published"))
     assert greedy.scores.keys() == beams.scores.keys() >= {*WITHOUT_JAVA}
@@ -127,7 +127,7 @@ def test_ekagen_is_told_labels_as_xpronet_is_and_its_knowledge_is_the_training_r
 def test_coatt_is_trained_and_writes_without_being_told_labels():
     run = Run.of(small("coatt"), progress=False)
     history = run.train().history
-    assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"] and not run.gated
+    assert len(history) == 2 and history[1]["validation_loss"] < history[0]["validation_loss"] and not run.gated
     for decoding in (run.decoding("greedy"), run.decoding("published")):
         assert run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False, decoding=decoding).scores
     assert run.generator().config.full_stop == run.dataset.vocabulary.ids["."]

@@ -41,7 +41,7 @@ def test_what_a_study_has_is_read_in_its_report_and_impressions_are_not_read(roo
     assert dataset.manifest["left_out"] == {"no FINDINGS section": 5}
     assert not dataset.coded.any() and not dataset.drawn_findings.any()
     found = findings_of_dataset(dataset, range(10))
-    assert found.source == "the report labeler rules-1"
+    assert found.source == "the report labeler rules-2"
     assert found.abnormal.tolist() == [True, False] * 5
     expected = np.zeros(len(DRAWN_FINDINGS), int)
     expected[[EFFUSION, HEART]] = 1
@@ -54,13 +54,13 @@ def test_the_commands_train_write_and_measure_without_the_tables(root):
     settings = [part for text in (*TINY[:4], "training.epochs=1") for part in ("--set", text)]
     result = CliRunner().invoke(app, ["train", "mimic_cxr/base", "--data-root", str(root), "--quiet", *settings])
     assert result.exit_code == 0, result.output
-    assert "the extractor learns the findings of the training studies from the report labeler rules-1" in result.output
+    assert "the extractor learns the findings of the training studies from the report labeler rules-2" in result.output
     assert "finding-F1 cannot be computed (2 validation studies, none of them has an expert code)" in result.output
     what = experiment("mimic_cxr/base", "ci", [*TINY[:4], "training.epochs=1"])
     run = Run.of(what, data_root=root, progress=False, trained=True)
     evaluation = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
     shown = evaluation.markdown()
-    assert "2 studies, 1 of them abnormal by the report labeler rules-1" in shown
+    assert "2 studies, 1 of them abnormal by the report labeler rules-2" in shown
     assert "finding-F1 is not defined: 0 of 2 studies have expert codes" in shown and "nan" not in shown
 
 
@@ -68,7 +68,7 @@ def test_a_memory_of_prototypes_takes_the_labels_of_the_reports(root):
     what = experiment("mimic_cxr/xpronet", "ci", ["training.epochs=1", "extractor.weights=null", "generator.layers=1"])
     run = Run.of(what, data_root=root, progress=False)
     run.train()
-    assert "the memory's labels of the training studies are from the report labeler rules-1" in run.remarks
+    assert "the memory's labels of the training studies are from the report labeler rules-2" in run.remarks
     ill, well = run.labels.pseudo_labels.of(run.dataset.ids[:2])
     assert ill[0] == 0 and ill.sum() == 2  # effusion and heart, not "No Finding"
     assert well[0] == 1 and well.sum() == 1

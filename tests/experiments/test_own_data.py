@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trees
+from PIL import Image
 
 from rrg_lib import cli
 from rrg_lib.cli.options import app
@@ -62,7 +63,7 @@ def test_all_defaults_train_write_and_are_measured_without_any_code(tmp_path):
     """In edition 0.1 the epoch was chosen by a finding-F1 that is not a number, so none ever was."""
     root = str(folder(tmp_path / "own"))
     said = command("train", "own/base", "--data-root", root, "--quiet")
-    assert "note: the extractor learns the findings of the training studies from the report labeler rules-1" in said
+    assert "note: the extractor learns the findings of the training studies from the report labeler rules-2" in said
     assert (
         "note: finding-F1 cannot be computed (3 validation studies, none of them has an expert code): the epoch is "
         "chosen by BLEU-4 alone" in said
@@ -77,7 +78,7 @@ def test_all_defaults_train_write_and_are_measured_without_any_code(tmp_path):
     run = Run.of(experiment("own/base", "ci"), data_root=tmp_path / "own", progress=False, trained=True)
     evaluation = run.evaluate("test", metrics=WITHOUT_JAVA, baselines=False)
     told = evaluation.markdown()
-    assert "3 studies, 2 of them abnormal by the report labeler rules-1" in told
+    assert "3 studies, 2 of them abnormal by the report labeler rules-2" in told
     assert "finding-F1 is not defined: 0 of 3 studies have expert codes" in told and "nan" not in told
     kept = json.loads((run.folder / "scores-test.json").read_text())
     assert kept["run"]["checkpoint"]["monitor"] == {"BLEU-4": 1.0} and len(kept["run"]["remarks"]) == 2
@@ -93,7 +94,7 @@ def test_every_kind_of_memory_trains_on_ones_own(tmp_path, preset, profile):
     run = Run.of(what, data_root=folder(tmp_path / "own"), progress=False)
     assert run.train().monitor.weights == {"BLEU-4": 1.0}
     if preset == "xpronet":
-        assert "the memory's labels of the training studies are from the report labeler rules-1" in run.remarks
+        assert "the memory's labels of the training studies are from the report labeler rules-2" in run.remarks
         row = run.labels.pseudo_labels.of(["s0"])[0]
         assert row[0] == 0 and row.sum() == 2  # not "No Finding": what its report says
         decoding = replace(run.experiment.decoding, labels_at_test="none")
@@ -120,7 +121,7 @@ def test_codes_are_believed_where_there_are_some_and_reports_are_read_where_not(
     assert found.drawn[:3].any(axis=1).tolist() == found.abnormal[:3].tolist() == [True, False, True]
     assert found.drawn[0, [EFFUSION, HEART]].all() and found.drawn[2, FRACTURE] == found.drawn[5, FRACTURE] == 1
     np.testing.assert_array_equal(found.drawn, findings_of(list(dataset)).drawn)
-    assert found.source == "the expert codes, and of 12 of 15 studies that have none the report labeler rules-1"
+    assert found.source == "the expert codes, and of 12 of 15 studies that have none the report labeler rules-2"
     disagrees = Study("x", "test", "large pneumothorax .", dataset.study(1).findings)
     assert not findings_of([disagrees]).drawn.any()  # "normal" is a code
 
@@ -131,13 +132,45 @@ def test_the_extractor_says_who_labelled_and_is_found_by_it(tmp_path):
         dataset = prepared("own", data_root=folder(tmp_path / name, coded=coded), progress=False)
         path = finding_weights("small", dataset, "ci", progress=False)
         names[name], made = path.name, read_tensors(path)[1]
-        assert made["labels"] == {"none": "the report labeler rules-1", "all": "the expert codes"}[name]
+        assert made["labels"] == {"none": "the report labeler rules-2", "all": "the expert codes"}[name]
         assert extractor_scores(path, dataset, "test")["micro"] >= 0
-    assert "-rules-1-" in names["none"] and "rules" not in names["all"]
+    assert "-rules-2-" in names["none"] and "rules" not in names["all"]
+
+
+def test_where_every_validation_report_is_the_same_cider_is_left_out_and_said(tmp_path):
+    root = folder(
+        tmp_path / "own", splits=["val" if i in (1, 4, 7) else "train" if i < 12 else "test" for i in range(15)]
+    )
+    settings = ["training.epochs=1", "extractor.weights=null", 'training.monitor={"CIDEr": 1, "BLEU-4": 1}']
+    run = Run.of(experiment("own/base", "ci", settings), data_root=root, progress=False)
+    assert any("CIDEr cannot be computed (3 validation studies, whose reports are all alike" in r for r in run.remarks)
+    result = run.train()
+    assert result.monitor.weights == {"BLEU-4": 1} and "CIDEr" not in result.history[0]
+
+
+def test_a_picture_that_is_no_film_is_said_before_its_report(tmp_path, monkeypatch, capsys):
+    """What the doctor says of it, on standard error; the report is written all the same."""
+    root = folder(tmp_path / "own")
+    settings = ["--set", "training.epochs=1", "--set", "extractor.weights=null", "--set", "generator.layers=1"]
+    command("train", "own/base", "--data-root", str(root), "--quiet", *settings)
+    colours = np.zeros((200, 180, 3), np.uint8)
+    colours[..., 0], colours[:100, :, 1] = 200, 90
+    Image.fromarray(colours).save(tmp_path / "photo.png")
+    Image.new("L", (200, 180)).save(tmp_path / "black.png")
+    Image.linear_gradient("L").save(tmp_path / "film.png")
+    for name, why in {"photo.png": "in colour", "black.png": "nearly of one gray", "film.png": None}.items():
+        image = str(tmp_path / name)
+        monkeypatch.setattr("sys.argv", ["rrg", "generate", "own/base", "--image", image, *settings])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert ended.value.code in (0, None) and out.strip()
+        said = f"warning: {image} does not look like a film of a chest: {why}"
+        assert (said in err) if why else ("warning" not in err)
 
 
 def test_the_command_that_trains_the_extractor_says_who_labelled(tmp_path):
-    assert "what a study has is said by the report labeler rules-1" in command(
+    assert "what a study has is said by the report labeler rules-2" in command(
         "pretrain", "own", "--data-root", str(folder(tmp_path / "own")), "--quiet"
     )
 

@@ -82,15 +82,32 @@ def test_overrides_change_what_they_name_and_the_hash():
         (("iu_phantom/cmn", "ci", ["training.epoch=3"]), UnknownNameError, "nearest: epochs"),
         (("iu_phantom/cmn", "ci", ["trainin.epochs=3"]), UnknownNameError, "nearest: training"),
         (("iu_phantom/cmn", "ci", ["training.epochs"]), ConfigurationError, "PART.FIELD=VALUE"),
-        (("iu_phantom/cmn", "ci", ["training.epochs=x"]), ConfigurationError, "is a int"),
+        (("iu_phantom/cmn", "ci", ["training.epochs=x"]), ConfigurationError, "epochs is 'x': expected a whole number"),
         (("iu_phantom/cmn", "ci", ["training=3"]), ConfigurationError, "has fields"),
         (("iu_phantom/base", "ci", ["memory.slots=3"]), ConfigurationError, "'base' has no memory"),
         (("iu_phantom/cmn", "ci", ["generator.heads=7"]), ConfigurationError, "heads must divide d_model"),
+        (("iu_phantom/cmn", "ci", ["memory.top_k=129"]), ConfigurationError, "between 1 and all 128 slots"),
+        (("iu_phantom/cmn", "ci", ["generator.vocab_size=3"]), ConfigurationError, "follows from the data"),
+        (("iu_phantom/cmn", "ci", ["generator.d_vf=3"]), ConfigurationError, "follows from the data"),
+        (("iu_phantom/cmn", "ci", ["studies.number=3"]), ConfigurationError, "studies has no fields"),
+        (("iu_phantom/cmn", "ci", ["studies=0"]), ConfigurationError, "studies is 0: expected a whole number"),
+        (("iu_phantom/cmn", "ci", [], -1), ConfigurationError, "training.seed is -1: expected a whole number"),
+        (("iu_phantom/cmn", "ci", ["training.lr=" + "9" * 5000]), ConfigurationError, "training.lr is '999"),
+        (("iu_phantom/cmn", "ci", ["training.betas=" + "[" * 9999]), ConfigurationError, "training.betas is "),
+        (("iu_phantom/cmn", "ci", ['training.monitor={"BLEU-4": 0}']), ConfigurationError, "as good as another"),
+        (("iu_phantom/cmn", "ci", ['training.monitor={"train_loss": 1}']), ConfigurationError, "a weight below 0"),
     ],
 )
 def test_a_mistake_is_named(arguments, error, says):
     with pytest.raises(error, match=says):
         experiment(*arguments)
+
+
+def test_settings_that_fit_each_other_alone_are_taken_in_any_order():
+    for order in (["generator.d_model=21", "generator.heads=7"], ["generator.heads=7", "generator.d_model=21"]):
+        found = experiment("iu_phantom/cmn", "ci", [*order, "memory.top_k=300", "memory.slots=300", "studies=5"])
+        assert (found.generator.d_model, found.generator.heads, found.memory.top_k, found.studies) == (21, 7, 300, 5)
+    assert experiment("iu_phantom/cmn", "ci", ["training.lr=1e-3", "training.lr=2e-3"]).training.lr == 2e-3
 
 
 @dataclass(frozen=True)

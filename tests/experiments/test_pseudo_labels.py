@@ -75,9 +75,9 @@ def test_of_a_study_that_nobody_coded_the_report_is_read():
     dataset.study = lambda i: SimpleNamespace(report=reports[i])
     labels = expert_labels(dataset)
     assert [OBSERVATIONS[i] for i in labels.of(IDS).argmax(1)] == ["Lung Opacity", "Pleural Effusion", "No Finding"]
-    assert labels.source == "the expert codes, and of 2 of 3 studies that have none the report labeler rules-1"
+    assert labels.source == "the expert codes, and of 2 of 3 studies that have none the report labeler rules-2"
     dataset.coded[:] = False
-    assert expert_labels(dataset).source == "the report labeler rules-1"
+    assert expert_labels(dataset).source == "the report labeler rules-2"
 
 
 def test_reports_are_labelled_by_our_labeler_with_uncertain_as_present(classifier):

@@ -9,12 +9,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from places import ROOT
+from safetensors.torch import save_file
 from small_runs import tiny
 
 from rrg_lib.data.study import DRAWN_FINDINGS
-from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError, ImageError, JavaError, ReportError
+from rrg_lib.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataRootError,
+    ImageError,
+    JavaError,
+    OutOfMemoryError,
+    ReportError,
+    StorageError,
+)
 from rrg_lib.evaluation.nlg import WITHOUT_JAVA
 from rrg_lib.evaluation.resampling import interval
 from rrg_lib.experiments import results
@@ -27,6 +38,8 @@ from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.finding_extractor import FindingExtractor
 from rrg_lib.runtime import package_data
+from rrg_lib.runtime.checkpoint import load_tensors
+from rrg_lib.runtime.workspace import locked
 
 pytestmark = pytest.mark.usefixtures("in_this_home")
 
@@ -210,12 +223,15 @@ def test_training_needs_no_java_and_an_evaluation_asks_for_it_before_it_writes(m
     assert not (run.folder / "reports-test.csv").exists()
 
 
-@pytest.mark.parametrize(("text", "found"), [("study,text\na,b\n", "study, text"), ("", "nothing")])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("study,text\na,b\n", "has no column 'id' and no 'report'"), ("", "is empty")],
+)
 def test_a_reports_file_with_other_columns_is_named(tmp_path, text, found):
     path = tmp_path / "reports.csv"
     path.write_text(text)
     with pytest.raises(
-        ReportError, match=rf"reports\.csv: expected a CSV with the columns id and report, found {found}"
+        ReportError, match=rf"reports\.csv: {found}.*[Ee]xpected a (CSV|header) with the columns id(,| and) report"
     ):
         load_reports(path)
 
@@ -258,3 +274,41 @@ def test_the_extractor_that_stored_results_see_through_comes_with_the_package(tm
     assert kept.findings == DRAWN_FINDINGS
     assert package_data.extractor("small-laptop-of-another-dataset.safetensors") is None
     assert package_data.extractor(path.name) == path.read_bytes()
+
+
+def test_a_folder_in_which_a_training_is_under_way_is_refused_to_a_second_one(tmp_path):
+    run = Run.of(tiny("base"), folder=tmp_path / "run", progress=False)
+    with locked(run.folder), pytest.raises(StorageError, match=r"run is in use.*or choose another folder \(--run"):
+        run.train(wait=False)
+    assert not (run.folder / "last.safetensors").exists()
+
+
+def test_a_disk_that_fills_while_training_keeps_the_state_of_before_and_goes_on_to_the_same_weights(
+    tmp_path, monkeypatch
+):
+    """A whole training, and one that had no room for its third checkpoint."""
+    whole = Run.of(tiny("base", "training.epochs=3"), folder=tmp_path / "whole", progress=False)
+    whole.train()
+    cut, saved = Run.of(tiny("base", "training.epochs=3"), folder=tmp_path / "cut", progress=False), []
+
+    def filling(*arguments, **options):
+        saved.append(arguments)
+        if len(saved) > 2:
+            raise OSError(28, "No space left on device")
+        return save_file(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"safetensors: No space left.*run again"):
+        patch.setattr("rrg_lib.runtime.checkpoint.save_file", filling)
+        cut.train()
+    assert not list(cut.folder.glob("*.part"))
+    assert load_tensors(cut.folder / "last.safetensors")[1]["progress"]["epoch"] == 1
+    cut.train()
+    for name in ("best", "last"):
+        found, expected = (load_tensors(run.folder / f"{name}.safetensors")[0] for run in (cut, whole))
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_more_slots_than_any_machine_holds_are_told_with_the_bytes_they_would_need(tmp_path):
+    run = Run.of(tiny("cmn", "memory.slots=10000000000"), folder=tmp_path / "run", progress=False)
+    with pytest.raises(OutOfMemoryError, match=r"memory\.slots.*need less.*640000000000 bytes"):
+        run.train()

@@ -90,7 +90,7 @@ def the_codes_loss(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("weights", ["init", "trained"])
 def test_every_part_and_the_loss_equal_the_public_code(weights):
-    """COATT, tags; COATT, co-attention; COATT, topics and stop; COATT, words."""
+    """COATT, tags; COATT, co-attention; COATT, topics and stop; COATT, words; COATT, loss."""
     golden = GOLDEN.tensors(f"forward_{weights}")
     with torch.no_grad():
         found = whole(released(weights))

@@ -84,8 +84,8 @@ def test_certainty_has_a_finite_gradient(targets):
         ({"labels": "many"}, "unknown labels 'many'"),
         ({"loss": "bce"}, "unknown loss 'bce'; nearest: ce"),
         ({"gamma": -1.0}, "gamma is -1.0"),
-        ({"alpha": 1.5, "labels": "multi"}, "alpha 1.5"),
-        ({"alpha": (1.0, -1.0)}, "neither is negative"),
+        ({"alpha": 1.5, "labels": "multi"}, "alpha is 1.5"),
+        ({"alpha": (1.0, -1.0)}, "alpha is .1.0, -1.0.: expected a finite number of at least 0"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):

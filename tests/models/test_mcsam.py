@@ -371,11 +371,11 @@ def test_a_run_prepares_the_bank_with_its_generators_own_words_and_not_for_a_che
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"retrieval": "sofd"}, "unknown retrieval 'sofd'; nearest: soft"),
-        ({"alignment": "cosine"}, "unknown alignment 'cosine'"),
-        ({"initialisation": "lda"}, "unknown initialisation 'lda'"),
+        ({"retrieval": "sofd"}, "unknown memory.retrieval 'sofd'; nearest: soft"),
+        ({"alignment": "cosine"}, "unknown memory.alignment 'cosine'"),
+        ({"initialisation": "lda"}, "unknown memory.initialisation 'lda'"),
         ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"memory_tokens": -1}, "memory_tokens -1"),
+        ({"memory_tokens": -1}, "memory_tokens is -1"),
         ({"slots": 5, "top_k": 6}, "top_k is 6"),
     ],
 )

@@ -322,8 +322,8 @@ def test_an_experiment_is_read_back_with_it_and_without():
         ({"form": "negatives"}, "unknown pair.form 'negatives'; nearest: positives"),
         ({"image": "pooled"}, "unknown pair.image 'pooled'"),
         ({"weight": -1.0}, "pair.weight is -1.0"),
-        ({"temperature": 0.0}, "pair.temperature 0.0"),
-        ({"margin": 1.0}, "pair.margin 1.0"),
+        ({"temperature": 0.0}, "pair.temperature is 0.0"),
+        ({"margin": 1.0}, "pair.margin is 1.0"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):

@@ -301,12 +301,12 @@ def test_settings_survive_json():
     [
         ({"gamma": CLASSES * NUMBER + 1}, r"gamma is 85: .*between 1 and all 84 prototypes"),
         ({"gamma": 0}, "gamma is 0"),
-        ({"weights": "hard"}, "unknown weights 'hard'; .*known: linear, softmax"),
-        ({"initialise": "bert"}, "unknown initialise 'bert'"),
+        ({"weights": "hard"}, "unknown memory.weights 'hard'; .*known: linear, softmax"),
+        ({"initialise": "bert"}, "unknown memory.initialise 'bert'"),
         ({"theta": 0.5}, r"theta is 0\.5"),
-        ({"prototypes": 0}, "prototypes 0"),
-        ({"image_dim": -1}, "image_dim -1"),
-        ({"sides": "text"}, "unknown sides 'text'; known: both, image"),
+        ({"prototypes": 0}, "memory.prototypes is 0"),
+        ({"image_dim": -1}, "memory.image_dim is -1"),
+        ({"sides": "text"}, "unknown memory.sides 'text'; known: both, image"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):

@@ -316,6 +316,13 @@ def test_a_file_that_is_no_notebook_is_named_and_the_next_student_is_judged(cour
 
 
 @pytest.mark.slow
+def test_a_byte_order_mark_costs_nothing(course):
+    course.hand_in("marked", "\ufeff" + nbformat.writes(course.filled("4.2")))
+    assert course.api.autograde(STEM, "marked")["success"]
+    assert course.points("marked") == expected("4.2")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "name", "answer"),
     [("renamed", f"{STEM} (1).ipynb", ""), ("dead", f"{STEM}.ipynb", "import os\nos._exit(1)\n")],

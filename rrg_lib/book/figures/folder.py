@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -87,10 +87,17 @@ def one_protocol(results: Results) -> list[StoredResult]:
 
 
 def as_swept(results: Results) -> list[StoredResult]:
-    """The results of the one protocol that runs of other settings than their preset's are stored in: a sweep has all
-    its points from it."""
-    others = {result.protocol for result in results if not result.is_preset}
-    return [result for result in results if result.protocol == ("tuned" if "tuned" in others else EDITION_0_1)]
+    """Each preset's results of the one protocol in which most of its other settings are stored, tuned where two have as
+    many: a sweep has all its points from it."""
+    settings: dict[str, dict[str, set[str]]] = {}
+    for run in results:
+        if not run.is_preset:
+            e = run.experiment
+            one_seed = replace(e, training=replace(e.training, seed=0)).hash
+            settings.setdefault(e.preset, {}).setdefault(run.protocol, set()).add(one_seed)
+    rank = ("tuned", *(each for each in SEARCHES if each != "tuned"), EDITION_0_1)
+    chosen = {preset: max(of, key=lambda each: (len(of[each]), -rank.index(each))) for preset, of in settings.items()}
+    return [run for run in results if run.protocol == chosen.get(run.experiment.preset, EDITION_0_1)]
 
 
 # --- the book's own ---------------------------------------------------------------------------------------------------

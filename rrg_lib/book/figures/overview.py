@@ -68,7 +68,7 @@ def bleu_against_findings(table: pd.DataFrame, name: Where = None) -> Figure:
     panel.grid(color="#eeeeee")
     panel.set_axisbelow(True)
     panel.legend(
-        frameon=False, ncols=len(kinds), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0
+        frameon=False, ncols=min(len(kinds), 3), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0
     )
     return finish(figure, name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from rrg_lib.data.layouts.parquet_images import ParquetImages
+from rrg_lib.data.remarks import Remark
 from rrg_lib.data.study import Split, Study
 
 #: Which views of a study come first. `as_released`: in the order of the release, that of the image names.
@@ -55,7 +56,7 @@ class Collection:
     `Study.views` are all images of a study, in the order of the rule, as paths relative to `images`. `positions` tells
     which of them are known to be frontal or lateral, `left_out` how many studies were not taken, by reason. `boxes`
     are those of the images that have some, `split_source` says in words whose split it is. `vocabulary_reports` make
-    the vocabulary where none of the studies is for training.
+    the vocabulary where none of the studies is for training, `remarks` say what else is wrong with them.
     """
 
     studies: tuple[Study, ...]
@@ -65,6 +66,7 @@ class Collection:
     boxes: Mapping[str, tuple[ImageBox, ...]] = field(default_factory=dict)
     split_source: str = ""
     vocabulary_reports: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def split_part(word: str | None) -> Split | None:

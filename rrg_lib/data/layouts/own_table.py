@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from pathlib import Path
 from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
 from rrg_lib.data.layouts.csv_tables import find_table, given, read_table
-from rrg_lib.data.layouts.paths import check_inside, listing
+from rrg_lib.data.layouts.paths import check_inside, listing, with_slashes
 from rrg_lib.data.layouts.workbooks import read_workbook
+from rrg_lib.data.remarks import Remark
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.errors import AnnotationError, DataRootError
 
@@ -71,6 +73,7 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
         if not image:
             raise AnnotationError(f"{path}, line {line}: names no image; expected a path relative to {root}")
         check_inside(f"{path}, line {line}: image", image, root)
+        image = with_slashes(image, root)
         if image in lines:
             raise AnnotationError(
                 f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two"
@@ -87,17 +90,22 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
                 f"frontal or lateral (PA, AP, LL, …), oblique, or nothing. Mend the line"
             )
         for name in ("report", "split", "patient", "codes"):
-            if (value := given(row.get(name))) and rows.values.setdefault(name, value) != value:
+            value = given(row.get(name))
+            value = plain_text(value) if name == "report" else value
+            if value and rows.values.setdefault(name, value) != value:
                 raise AnnotationError(
                     f"{path}, line {line}: says another {name} of the study than before (line {rows.line}). Keep one"
                 )
     studies, left_out = {split: [] for split in SPLITS}, Counter()
+    split_of: dict[str, set[str]] = {}
     for study_id, rows in by_study.items():
         split = rows.values.get("split") or _split(rows.values.get("patient") or study_id)
         if split not in SPLITS:
             raise AnnotationError(
                 f"{path}, line {rows.line}: the split is {split!r}; expected one of {', '.join(SPLITS)}"
             )
+        if patient := rows.values.get("patient"):
+            split_of.setdefault(patient, set()).add(split)
         views = ordered(rows.images, positions, rule)
         if rows.values.get("report") and views:
             codes = tuple(parse_code(code.strip()) for code in rows.values.get("codes", "").split(";") if code.strip())
@@ -109,7 +117,28 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
             f"{path}: none of its {len(by_study)} studies has a report to learn from or to be measured by. "
             "To write reports for images: rrg generate DATASET/PRESET --image FILE"
         )
-    return Collection(tuple(study for split in SPLITS for study in studies[split]), root, positions, left_out)
+    remarks = []
+    if several := [patient for patient, splits in split_of.items() if len(splits) > 1]:
+        splits = " and ".join(split for split in SPLITS if split in split_of[several[0]])
+        remarks.append(
+            Remark(
+                len(several),
+                f"patient is in several splits: {several[0]!r} in {splits}|patients are in several splits, the first, "
+                f"{several[0]!r}, in {splits}",
+                "A system is measured on whom it has seen. Give all studies of a patient one split, or none a split.",
+            )
+        )
+    taken = tuple(study for split in SPLITS for study in studies[split])
+    return Collection(taken, root, positions, left_out, remarks=tuple(remarks))
+
+
+_TAG = re.compile(r"</?[a-z][^<>]{0,80}>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,31});", re.IGNORECASE)
+
+
+def plain_text(report: str) -> str:
+    """A report without the marks of a web page: a tag becomes a line's end, an entity its character."""
+    return _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), _TAG.sub("\n", report)).strip()
 
 
 def _split(name: str) -> str:

@@ -24,6 +24,14 @@ def check_inside(name: str, path: str, root: Path) -> None:
         raise AnnotationError(f"{name} {path!r} is a link to {target}, outside {root}. Copy the image there instead")
 
 
+def with_slashes(path: str, root: Path) -> str:
+    """A path as it stands in a table of Windows, as one that is below `root`; another spelling of the same file
+    (`./a.png`, `films//a.png`) in its one form. One that is right as it is stays."""
+    if "\\" in path and "\0" not in path and not (root / path).exists():
+        path = path.replace("\\", "/")
+    return path if PurePosixPath(path).is_absolute() or not path else PurePosixPath(path).as_posix()
+
+
 def listing(folder: Path, most: int = 8) -> str:
     """In words, what is at `folder` instead of what was looked for."""
     if not folder.exists():

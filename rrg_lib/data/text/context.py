@@ -32,7 +32,7 @@ KINDS: dict[str, Status] = {
 _IDLE = ("plain", "stop")
 _DIRECTIONS = ("forward", "backward", "both", "nearest")
 
-_QUOTES = str.maketrans(
+QUOTES = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": ", ", "−": "-"}
 )
 _NUMBER = re.compile(r"\d[.)]")
@@ -41,14 +41,14 @@ _LIST_NUMBER = re.compile(r"(?:^|(?<=[.!?;:]\s)|(?<=\n))\s*\d{1,2}[.)]\s+(?=[a-z
 _SENTENCE_END = re.compile(r"\s*[.!?]+(?:\s+|$)|\n\s*\n")
 #: Where a rule may end: not inside a word; but a comma may stand before one.
 _END = r"(?:(?!\w)|(?<=\W))"
-_ABBREVIATION = re.compile(r"\b(dr|vs|approx|e\.g|i\.e|st)\.(?=\s)")
+ABBREVIATION = re.compile(r"\b(dr|vs|approx|e\.g|i\.e|st)\.(?=\s)")
 
 
 def sentences(report: str) -> list[str]:
     """The sentences of a report, raw or cleaned: lower case, plain quotes and hyphens, single spaces, no final
     point."""
-    text = unicodedata.normalize("NFKC", report).translate(_QUOTES).lower()
-    text = _ABBREVIATION.sub(r"\1", text)
+    text = unicodedata.normalize("NFKC", report).translate(QUOTES).lower()
+    text = ABBREVIATION.sub(r"\1", text)
     if _NUMBER.search(text):
         text = _LIST_NUMBER.sub(" ", text)
     return [" ".join(sentence.split()) for sentence in _SENTENCE_END.split(text) if sentence.strip()]
@@ -88,7 +88,7 @@ class Context:
             self._kinds.append((kind, direction))
         # The border in front is asked once for all rules: inside a word no rule is tried.
         rules = "|".join(rf"(?P<r{n}>{row['pattern']})" for n, row in enumerate(rows))
-        self._pattern = re.compile(rf"(?:(?<!\w)(?=\w)|(?=[;:,]))(?:{rules}){_END}")
+        self._pattern = re.compile(rf"(?:(?<!\w)(?=\w)|(?=[;:,?]))(?:{rules}){_END}")
 
     def cues(self, sentence: str) -> list[Cue]:
         """Every cue and stop of a sentence, from left to right; none overlaps another."""

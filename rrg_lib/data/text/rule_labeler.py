@@ -1,11 +1,15 @@
-"""Which findings a report asserts, denies or doubts: the labeler `rules-1`, for the 14 CheXpert observations and the 13
-drawn findings.
+"""Which findings a report asserts, denies or doubts, for the 14 CheXpert observations and the 13 drawn findings: the
+labelers `rules-1` and `rules-2`.
 
-Three tables of `data/` hold what it knows: `labeler_lexicon.csv` the words of each finding and of its absence,
+Three tables of `data/` hold what they know: `labeler_lexicon.csv` the words of each finding and of its absence,
 `labeler_context.csv` the cues of negation, doubt and time (`rrg_lib.data.text.context`), `labeler_attributes.csv` the
 words for severity, side and place. They were tuned on training reports against the expert codes and on challenge
 sentences of our own; no validation or test report was looked at before they were done, and nothing that changes a label
-of the collection was changed after.
+of the collection was changed after. A row whose column `versions` is not empty belongs to those versions alone.
+
+Stored results stand on `rules-1`, which never changes. `rules-2` reads reports as other people write them: headings,
+lists, abbreviations and British spelling (`rrg_lib.data.text.report_sentences`, `labeler_spelling.csv`), answers behind
+a colon or a dash, doubts about a cause.
 
 How a report is summed up is CheXpert's way (Irvin et al. 2019): one positive mention makes the observation positive,
 else one uncertain mention uncertain, else one negative mention negative; what is not mentioned stays blank.
@@ -24,11 +28,26 @@ from typing import Literal
 
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SEVERITIES, SIDES
 from rrg_lib.data.text.context import Context, Cue, Status, compiled, sentences
+from rrg_lib.data.text.report_sentences import Spelling, report_sentences
 from rrg_lib.errors import AnnotationError, ReportError
+from rrg_lib.runtime.choices import check_choice
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.package_data import table
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import written_whole
 
+RulesVersion = Literal["rules-1", "rules-2"]
+#: The version on which stored results stand, and the newest one, which reads whatever is not stored.
+HEADLINE: RulesVersion = "rules-1"
+NEWEST: RulesVersion = "rules-2"
+#: What counts as a support device among the 14 observations: "wide", every device of the lexicon; "chexpert", those
+#: that CheXpert's own list of mentions has (no clips, no sternal wires, no ports but Mediports).
+DeviceConvention = Literal["wide", "chexpert"]
+#: CheXpert's list (Irvin et al. 2019, their released labeler): words and beginnings of words.
+_CHEXPERT_DEVICE = re.compile(
+    r"pacer|pacemaker|picc|tube|valve|catheter|hardware|arthroplast|marker|icd|defib|device|plate|screw|cannula|"
+    r"apparatus|coil|support|equipment|mediport|lines|\bline\b|\bdrain\b"
+)
 #: How the four answers are written, as in the CheXpert files: blank is not a number.
 POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1.0, 0.0, -1.0, math.nan
 _VALUES: dict[Status, float] = {"positive": POSITIVE, "uncertain": UNCERTAIN, "negative": NEGATIVE}
@@ -76,22 +95,29 @@ class _Entry:
 
 @dataclass(frozen=True)
 class ReportLabeler:
-    """The labeler of version `rules-1`.
+    """The labeler of one version; of stored results', unless another is named.
 
-    `lexicon`, `context`, `attributes` are rows of the three tables; the shipped ones by default. Thread-safe, no
-    randomness, nothing downloaded.
+    `lexicon`, `context`, `attributes` are rows of the three tables, of which those of the version count; the shipped
+    ones by default. `devices` names a label convention (`DeviceConvention`). Thread-safe, no randomness, nothing
+    downloaded.
 
-    Raises `AnnotationError` when a table does not say what it must; the message names the row.
+    Raises `UnknownNameError` for a version or convention that there is not, and `AnnotationError` when a table does not
+    say what it must; the message names the row.
     """
 
-    version: str = "rules-1"
+    version: RulesVersion = HEADLINE
     lexicon: Sequence[dict[str, str]] = field(default_factory=lambda: table("labeler_lexicon"), repr=False)
     context: Sequence[dict[str, str]] = field(default_factory=lambda: table("labeler_context"), repr=False)
     attributes: Sequence[dict[str, str]] = field(default_factory=lambda: table("labeler_attributes"), repr=False)
     #: Those of `label`: the same as the frozen labeler's.
     labels: tuple[str, ...] = DRAWN_FINDINGS
+    devices: DeviceConvention = "wide"
 
     def __post_init__(self) -> None:
+        check_choice("labeler", self.version, RulesVersion)
+        check_choice("convention of devices", self.devices, DeviceConvention)
+        for name in ("lexicon", "context", "attributes"):
+            object.__setattr__(self, name, _of_version(getattr(self, name), self.version))
         _ = self._entries, self._cues, self._words  # a fault in a table is found when the labeler is made
         # The memory belongs to this labeler: a method cached on the class would keep every labeler alive.
         object.__setattr__(self, "_read", lru_cache(_REMEMBERED)(self._mentions_of))
@@ -99,7 +125,9 @@ class ReportLabeler:
     @property
     def hash(self) -> str:
         """Names the rules by their content."""
-        return content_hash([self.version, list(self.lexicon), list(self.context), list(self.attributes)])
+        rules = [self.version, list(self.lexicon), list(self.context), list(self.attributes)]
+        rules += [] if self._spelling is None else [list(table("labeler_spelling"))]
+        return content_hash(rules + [self.devices] * (self.devices != "wide"))
 
     @property
     def stems(self) -> dict[str, tuple[str, ...]]:
@@ -119,9 +147,13 @@ class ReportLabeler:
             )
         return tuple(
             Mention(concept, drawn, observation, status, words, number, *attributes)
-            for number, sentence in enumerate(sentences(report))
+            for number, sentence in enumerate(self.sentences(report))
             for concept, drawn, observation, status, words, attributes in self._read(sentence)
         )
+
+    def sentences(self, report: str) -> list[str]:
+        """The sentences of a report as this version reads them, in lower case."""
+        return [self._spelling.spelled(s) for s in report_sentences(report)] if self._spelling else sentences(report)
 
     def cues(self, sentence: str) -> list[tuple[Cue, list[tuple[int, int]]]]:
         """What in a sentence (lower case, as `sentences` gives it) speaks of the findings around it, and the pieces of
@@ -132,13 +164,15 @@ class ReportLabeler:
     def observations(self, report: str) -> tuple[float, ...]:
         """(14,) in the order of `OBSERVATIONS`: 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
 
-        "No Finding" is 1 when nothing else is positive or uncertain (a device is something, as in
-        `Study.observations`), NaN otherwise, and NaN of a report without a word.
+        "No Finding" is 1 when nothing else is positive or uncertain, NaN otherwise, and NaN of a report without a word.
+        A device is something to `rules-1`, as in `Study.observations`, and no finding to `rules-2`, as in CheXpert's
+        labels.
         """
         by_name = self._summed(report, "observation")
         values = [by_name.get(name, BLANK) for name in OBSERVATIONS]
         silent = not any(c.isalnum() for c in report)
-        values[0] = BLANK if silent or any(value in (POSITIVE, UNCERTAIN) for value in values[1:]) else POSITIVE
+        findings = values[1:] if self.version == "rules-1" else values[1:-1]  # the last one is Support Devices
+        values[0] = BLANK if silent or any(value in (POSITIVE, UNCERTAIN) for value in findings) else POSITIVE
         return tuple(values)
 
     def drawn(self, report: str) -> tuple[float, ...]:
@@ -160,6 +194,8 @@ class ReportLabeler:
         rank = (POSITIVE, UNCERTAIN, NEGATIVE)
         for mention in self.mentions(report):
             name = getattr(mention, names)
+            if name == "Support Devices" and self.devices == "chexpert" and not _CHEXPERT_DEVICE.search(mention.words):
+                continue
             if name is not None and mention.status in _VALUES:
                 value = _VALUES[mention.status]
                 by_name[name] = value if name not in by_name else min(value, by_name[name], key=rank.index)
@@ -201,11 +237,14 @@ class ReportLabeler:
         for start, end, entry in matches:
             # Two findings may lie in the same words (a hydropneumothorax), but a shorter one inside a longer one is not
             # meant. What says that a finding is absent may stretch over others ("heart, mediastinum and lungs are
-            # normal"): it hides, and is hidden by, only its own.
+            # normal"): it hides, and is hidden by, only its own. Two rows of one finding may match the same words.
             if not any(
                 other_start < end
                 and start < other_end
-                and (other_start, other_end) != (start, end)
+                and (
+                    (other_start, other_end) != (start, end)
+                    or (other.concept, other.says) == (entry.concept, entry.says)
+                )
                 and _excludes(other, entry)
                 for other_start, other_end, other in kept
             ):
@@ -280,6 +319,10 @@ class ReportLabeler:
         return tuple(entries)
 
     @cached_property
+    def _spelling(self) -> Spelling | None:
+        return None if self.version == "rules-1" else Spelling(table("labeler_spelling"))
+
+    @cached_property
     def _cues(self) -> Context:
         return Context(self.context)
 
@@ -300,6 +343,15 @@ class ReportLabeler:
         return words
 
 
+def _of_version(rows: Sequence[dict[str, str]], version: RulesVersion) -> tuple[dict[str, str], ...]:
+    """The rows of a table that belong to a version, without the column that says so."""
+    return tuple(
+        {column: value for column, value in row.items() if column != "versions"}
+        for row in rows
+        if version.removeprefix("rules-") in (row.get("versions") or version.removeprefix("rules-")).split()
+    )
+
+
 def _excludes(one: _Entry, other: _Entry) -> bool:
     return one.concept == other.concept or "absent" not in (one.says, other.says)
 
@@ -311,6 +363,6 @@ def save_observations(path: Path, observations: Mapping[str, Sequence[float]]) -
         writer = csv.writer(file)
         writer.writerow(("id", *OBSERVATIONS))
         writer.writerows(
-            (study, *("" if math.isnan(value) else f"{value:g}" for value in values))
+            (as_cell(study), *("" if math.isnan(value) else f"{value:g}" for value in values))
             for study, values in observations.items()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 _HEADING = re.compile(r"^[ \t]*([A-Z][A-Z0-9 /&(),'.-]*?)[ \t]*:(?=\s|$)", re.MULTILINE)
@@ -20,10 +21,21 @@ _ORGAN = re.compile(
 )
 
 
+#: Words of a heading that names the films alone: "CHEST, TWO VIEWS", "PORTABLE AP CHEST". What follows are the findings
+#: of a report that has no other heading for them.
+_VIEWS = re.compile(
+    "VIEWS?|PORTABLE|PA|AP|LAT|LATERAL|FRONTAL|UPRIGHT|ERECT|SUPINE|SEMI|SEMIUPRIGHT|SEMIERECT|DECUBITUS|RADIOGRAPHS?|"
+    "FILMS?|X|RAY|XRAY|CXR|BEDSIDE|SINGLE|ONE|TWO|THREE"
+)
+_BETWEEN = re.compile("CHEST|AND|OF|THE|WITH|A|IN|BOTH")
+
+
 def findings_section(report: str) -> str:
     """The text under FINDINGS, its white space collapsed; "" when there is none.
 
-    - A merged heading ("FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION") counts as FINDINGS. IMPRESSION alone does not.
+    - A merged heading ("FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION") counts as FINDINGS, and so does a misspelt one
+      ("FIDNINGS"). IMPRESSION alone does not.
+    - A heading of the films alone ("CHEST, TWO VIEWS", "PORTABLE AP CHEST") counts where no other does.
     - The section ends at the next heading (capitals and a colon at the start of a line); organ headings (LUNGS:, HEART
       AND MEDIASTINUM:) stay in it.
     - Of several FINDINGS the last that says something is taken, as the section files of the collection do.
@@ -49,12 +61,30 @@ def _findings_of(part: str) -> str:
         for match in pattern.finditer(part)
         if not _is_organ(match[1])
     )
-    section = ""
+    section, under_views = "", ""
     for i, (_, start, name) in enumerate(headings):
-        if re.search(r"\bFINDINGS?\b", name):
-            end = headings[i + 1][0] if i + 1 < len(headings) else len(part)
+        end = headings[i + 1][0] if i + 1 < len(headings) else len(part)
+        if _is_findings(name):
             section = " ".join(part[start:end].split()) or section
-    return section
+        elif _is_views(name):
+            under_views = " ".join(part[start:end].split()) or under_views
+    return section or under_views
+
+
+def _is_findings(heading: str) -> bool:
+    """FINDINGS, as it is and as it is mistyped: letters left out, doubled or changed about."""
+    words = re.findall("[A-Z]+", heading)
+    return any(word in ("FINDING", "FINDINGS") or _is_mistyped(word) for word in words)
+
+
+def _is_mistyped(word: str) -> bool:
+    alike = difflib.SequenceMatcher(None, word, "FINDINGS", autojunk=False).ratio()
+    return word[:1] in "FI" and word[-1:] in "GS" and 6 <= len(word) <= 10 and alike >= 0.8
+
+
+def _is_views(heading: str) -> bool:
+    words = re.findall("[A-Z]+", heading)
+    return any(map(_VIEWS.fullmatch, words)) and all(_VIEWS.fullmatch(w) or _BETWEEN.fullmatch(w) for w in words)
 
 
 def _is_organ(heading: str) -> bool:

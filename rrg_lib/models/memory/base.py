@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
@@ -20,6 +21,7 @@ from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.layers import dropout as drop
 from rrg_lib.models.memory.top_k import best_scores, weighted_sum
 from rrg_lib.models.transformer import merge_heads, split_heads
+from rrg_lib.runtime.settings import check_settings
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import TrainingStudies
@@ -163,6 +165,10 @@ class CrossModalMemory(nn.Module):
         return {}
 
 
+#: More of them than any machine holds are answered with the bytes they would need.
+SlotCount = Annotated[int, Interval(ge=1, le=10**12)]
+
+
 @dataclass(frozen=True)
 class MemoryConfig:
     """Settings of a memory; a subclass names its `kind` and builds the module. Subclasses register themselves, so a new
@@ -177,6 +183,9 @@ class MemoryConfig:
     gated: ClassVar[bool] = False
     label_source: ClassVar[str] = "expert"
     _kinds: ClassVar[dict[str, type[MemoryConfig]]] = {}
+
+    def __post_init__(self):
+        check_settings(self, "memory")
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -201,4 +210,7 @@ class MemoryConfig:
 
 def check_top_k(top_k: int, slots: int) -> None:
     if not 1 <= top_k <= slots:
-        raise ConfigurationError(f"top_k is {top_k}: a query can ask between 1 and all {slots} slots")
+        raise ConfigurationError(
+            f"memory.top_k is {top_k}: a query can ask between 1 and all {slots} slots (memory.slots), for example "
+            f"memory.top_k={slots}"
+        )

@@ -22,8 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from rrg_lib.models.interface import Response, Slots
-from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, check_top_k
-from rrg_lib.runtime.choices import check_choices
+from rrg_lib.models.memory.base import (
+    CrossModalMemory,
+    MemoryConfig,
+    MemoryProjections,
+    Modality,
+    SlotCount,
+    check_top_k,
+)
+from rrg_lib.runtime.settings import Count, DropShare
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,19 @@ class CMNConfig(MemoryConfig):
     """
 
     kind: ClassVar[str] = "cmn"
-    slots: int = 2048
-    top_k: int = 32
+    slots: SlotCount = 2048
+    top_k: Count = 32
     shared: bool = True
     fusion: Literal["add", "replace", "linear"] = "add"
     scale: Literal["head", "model"] = "head"
-    dropout: float = 0.1
+    dropout: DropShare = 0.1
     sides: Literal["both", "image", "text"] = "both"
 
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
+        check_top_k(self.top_k, self.slots)
 
     def build(self, d_model: int, heads: int) -> CMNMemory:
-        check_top_k(self.top_k, self.slots)
         return CMNMemory(self, d_model, heads)
 
 

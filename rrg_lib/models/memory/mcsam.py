@@ -27,10 +27,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
@@ -41,13 +42,14 @@ from rrg_lib.models.memory.base import (
     MemoryConfig,
     MemoryProjections,
     Modality,
+    SlotCount,
     check_top_k,
     read_slots,
 )
 from rrg_lib.models.memory.topics import find_topics
 from rrg_lib.models.transformer import merge_heads, split_heads
-from rrg_lib.runtime.choices import check_choices
 from rrg_lib.runtime.distributed import gathered
+from rrg_lib.runtime.settings import Count, DropShare, NonNegative, Size
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import TrainingStudies
@@ -71,30 +73,24 @@ class MCSAMConfig(MemoryConfig):
     """
 
     kind: ClassVar[str] = "mcsam"
-    slots: int = 2048
-    top_k: int = 32
+    slots: SlotCount = 2048
+    top_k: Count = 32
     initialisation: Initialisation = "ot_topics"
     frozen: bool = False
     retrieval: Retrieval = "soft"
     alignment: Alignment = "contrastive"
-    alignment_weight: float = 1.0
-    alignment_dim: int = 128
-    temperature: float = 0.07
+    alignment_weight: NonNegative = 1.0
+    alignment_dim: Size = 128
+    temperature: Annotated[float, Gt(0)] = 0.07
     semantic_slot: bool = True
-    memory_tokens: int = 16
-    dropout: float = 0.1
+    memory_tokens: Annotated[int, Interval(ge=0, le=65_536)] = 16
+    dropout: DropShare = 0.1
 
     def __post_init__(self):
-        check_choices(self)
-        if not self.temperature > 0 or self.memory_tokens < 0 or self.alignment_dim < 1:
-            raise ConfigurationError(
-                f"temperature is {self.temperature}, memory_tokens {self.memory_tokens}, alignment_dim "
-                f"{self.alignment_dim}: "
-                "they must be positive (memory_tokens may be 0)"
-            )
+        super().__post_init__()
+        check_top_k(self.top_k, self.slots)
 
     def build(self, d_model: int, heads: int) -> MCSAMMemory:
-        check_top_k(self.top_k, self.slots)
         return MCSAMMemory(self, d_model, heads)
 
 

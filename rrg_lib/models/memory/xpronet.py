@@ -32,9 +32,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
@@ -42,7 +43,7 @@ from rrg_lib.models.contrastive import masked_mean, multi_label_contrastive
 from rrg_lib.models.interface import Response, Slots
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, MemoryProjections, Modality, read_slots
 from rrg_lib.models.transformer import merge_heads, split_heads
-from rrg_lib.runtime.choices import check_choices
+from rrg_lib.runtime.settings import Count, DropShare, NonNegative
 
 if TYPE_CHECKING:
     from rrg_lib.models.batches import TrainingStudies
@@ -69,23 +70,23 @@ class XProNetConfig(MemoryConfig):
 
     kind: ClassVar[str] = "xpronet"
     gated: ClassVar[bool] = True
-    classes: int = 14
-    prototypes: int = 20
-    gamma: int = 15
-    image_dim: int = 2048
-    text_dim: int = 768
+    classes: Count = 14
+    prototypes: Annotated[int, Interval(ge=1, le=10**9)] = 20
+    gamma: Count = 15
+    image_dim: Annotated[int, Interval(ge=0, le=65_536)] = 2048
+    text_dim: Annotated[int, Interval(ge=0, le=65_536)] = 768
     initialise: Literal["released", "kmeans", "random"] = "released"
     heads: Literal["multi", "single"] = "multi"
     scale: Literal["sqrt", "full"] = "sqrt"
     weights: Literal["softmax", "linear"] = "softmax"
     values: Literal["prototype", "key"] = "prototype"
     margin: float = 0.4
-    theta: float = 1.5
+    theta: Annotated[float, Ge(1)] = 1.5
     clamp: bool = True
     padding: bool = True
-    image_weight: float = 1.0
-    text_weight: float = 0.1
-    dropout: float = 0.1
+    image_weight: NonNegative = 1.0
+    text_weight: NonNegative = 0.1
+    dropout: DropShare = 0.1
     label_source: str = "expert"
     text_encoder: str = "tfidf"
     residual: bool = False
@@ -93,23 +94,16 @@ class XProNetConfig(MemoryConfig):
     sides: Literal["both", "image", "text"] = "both"
 
     def __post_init__(self):
-        check_choices(self)
-        if (
-            min(self.classes, self.prototypes, self.image_dim + self.text_dim) < 1
-            or min(self.image_dim, self.text_dim) < 0
-        ):
+        super().__post_init__()
+        if self.image_dim + self.text_dim < 1:
             raise ConfigurationError(
-                f"classes {self.classes}, prototypes {self.prototypes}, image_dim {self.image_dim} and text_dim "
-                f"{self.text_dim} hold no prototype"
+                "memory.image_dim and memory.text_dim are 0: a prototype of no numbers; expected one of them above 0, "
+                "for example memory.image_dim=256"
             )
-        if not 1 <= self.gamma <= self.classes * self.prototypes:
+        if self.gamma > (many := self.classes * self.prototypes):
             raise ConfigurationError(
-                f"gamma is {self.gamma}: a query can ask between 1 and all {self.classes * self.prototypes} prototypes"
-            )
-        if self.theta < 1:
-            raise ConfigurationError(
-                f"theta is {self.theta}: below 1 the less two studies have in common the more alike they would have to "
-                f"be"
+                f"memory.gamma is {self.gamma}: a query can ask between 1 and all {many} prototypes, for example "
+                f"memory.gamma={many}"
             )
 
     @property
