@@ -146,7 +146,7 @@ site-test: site browser ## every page of the site in headless Chromium: errors, 
 # --- the tests ------------------------------------------------------------------------------------------------------------------------------------
 test: lint unit slow pairs chapters nbval site-test ## everything: lint, unit and slow tests, source and notebook agree, the chapters end to end, their marked outputs, the site
 
-test-fast: lint unit ## lint and unit tests: some four minutes on two cores
+test-fast: lint unit ## lint and unit tests: minutes
 
 lint: $(ALL) ## ruff: rules and format
 	"$(BIN)/ruff" check $(LINTED)

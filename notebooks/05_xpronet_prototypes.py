@@ -1411,8 +1411,8 @@ kept = {s: swept(old, "xpronet", f"memory.{s}", DATASET, "finding-F1", profile="
 near = swept(laptop, "xpronet", "memory.gamma", DATASET, "finding-F1", profile="laptop", protocol="tuned")
 rows = {f"{s}, edition 0.1": found for s, found in kept.items()} | {"gamma, tuned": near}
 for setting, found in rows.items():
-    values = {f"{v:g}": f"{m.spread.mean:.3f} ± {m.spread.sd:.3f} ({m.spread.n})" for v, m in found.items()}
-    display(pd.DataFrame([values], index=[f"{setting}: finding-F1, mean ± sd (seeds)"]))
+    values = {f"{v:g}": str(m.spread) for v, m in found.items()}
+    display(pd.DataFrame([values], index=[f"{setting}: finding-F1"]))
 lacking = [g for g in range(13, 18) if g not in kept["gamma"] and g not in near]
 single = [f"{s} = {v:g}" for s, found in rows.items() for v, m in found.items() if m.spread.n == 1]
 Markdown(
@@ -1567,9 +1567,9 @@ first_seed = {name: of_hash.get((asked_for[name].hash, m.protocol)) for name, m 
 beside = {
     name: {
         "seed 7580 alone": round(alone, 3),
-        "mean ± sd": f"{accused[name].spread.mean:.3f} ± {accused[name].spread.sd:.3f}",
+        "mean ± sd": str(accused[name].spread),
     }
-    | {"seeds": accused[name].spread.n, "search": accused[name].protocol}
+    | {"search": accused[name].protocol}
     for name, alone in first_seed.items()
     if alone is not None
 }

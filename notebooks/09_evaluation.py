@@ -1590,7 +1590,7 @@ of_systems[["length ratio", "lead of a1", "length", "habit", "looking"]].mean().
 #
 # | choice | its values here |
 # |---|---|
-# | the **labeler** | `rules-1` · `keywords-0`, which knows no doubt |
+# | the **labeler** | `rules-1` · `rules-2`, which reads more ways to write · `keywords-0`, which knows no doubt |
 # | what **uncertain** counts as | negative · positive · ignored: that label of that study is not counted |
 # | the **average** | *micro*: the hits and mistakes of all in one · *macro*: the mean of the labels' own F1 · *example*: the mean of the studies' own F1 |
 # | the **label set** | CheXpert-14 · CheXpert-13 · CheXpert-5, the five of its contest · drawn-13 |

@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"rrg_lib\..*\._\w+|Module"),  # private bases have no page; torch's Module is called so in annotations
     (
         "py:.*",
-        r"(torch|numpy|pandas|matplotlib|PIL|typing|typer|click|collections|pathlib|enum|abc|builtins|datasets|pycocoevalcap)\b.*",
+        r"(torch|numpy|pandas|matplotlib|PIL|typing|typer|click|collections|pathlib|enum|abc|builtins|annotated_types|pycocoevalcap)\b.*",
     ),
 ]
 

@@ -241,9 +241,9 @@ def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
 def known(rows: Sequence[LedgerRow]) -> str:
     """How many of the claims got which verdict, as a sentence for the start page."""
     claims = counts(rows)["claim"]
-    parts = [f"{claims[verdict]} {verdict.value}" for verdict in Verdict if claims[verdict]]
-    total, answers = sum(claims.values()), ", ".join(parts)
-    return f"Of {total} claims that the papers make: {answers} ([each with its reason](ledger.md)).\n"
+    parts = [f"*{verdict.value}* {claims[verdict]}" for verdict in Verdict if claims[verdict]]
+    total, answers = sum(claims.values()), "; ".join(parts)
+    return f"What is known of {total} claims of the papers: {answers} ([each with its reason](ledger.md)).\n"
 
 
 # --- exercises, equations ---------------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def build(notebooks: Path, out: Path, pages: Path, guides: Path | None = None) -
         source, html = Path(scratch) / "source", Path(scratch) / "html"
         shutil.copytree(pages, source, ignore=shutil.ignore_patterns("__pycache__"))
         if guides is not None:
-            shutil.copytree(guides, source / "guides")
+            made_here = shutil.ignore_patterns("results.md")  # the site has a page of results of its own
+            shutil.copytree(guides, source / "guides", ignore=made_here)
         made, exercises = chapters(notebooks, source / "chapters")
         site_pages.write(source / "generated", exercises, made)
         site_api.write(source / "api")

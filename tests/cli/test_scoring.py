@@ -105,10 +105,10 @@ def test_conventions_are_shown_for_one_file(monkeypatch, capsys, tmp_path):
         out = tmp_path / f"out.{suffix}"
         code, said, _ = rrg(monkeypatch, capsys, "score", path, "--conventions", "--out", str(out))
         assert code == 0
-        assert "under 112 conventions" in said
+        assert "under 196 conventions" in said
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["smallest"]["f1"] <= stored["largest"]["f1"]
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 113
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 197
     code, _, err = rrg(monkeypatch, capsys, "score", path, path, "--conventions")
     assert (code, "--conventions takes one file" in err) == (2, True)
 

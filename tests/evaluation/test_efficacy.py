@@ -250,7 +250,7 @@ def test_the_audit_is_printed_and_kept(monkeypatch, capsys, tmp_path):
 def test_reports_in_a_file_are_labelled_and_measured(monkeypatch, capsys, tmp_path):
     save_reports(tmp_path / "reports.csv", {study.id: study.report for study in TEST})
     code, out, _ = rrg(monkeypatch, capsys, "label", tmp_path / "reports.csv", "--out", tmp_path / "labels.csv")
-    assert code == 0 and "590 reports, labeler rules-1" in out
+    assert code == 0 and "590 reports, labeler rules-2" in out
     assert (tmp_path / "labels.csv").read_text().splitlines()[0] == "id," + ",".join(OBSERVATIONS)
     code, out, _ = rrg(
         monkeypatch,

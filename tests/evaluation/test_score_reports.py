@@ -468,9 +468,9 @@ def test_the_spread_names_its_ends_and_what_moves_it():
     said = table.markdown("ours")
     assert f"{min(values):.3f} to {max(values):.3f}" in said
     assert f"smallest {min(values):.3f}: {table.smallest[0]}" in said
-    assert len(table.to_json()["conventions"]) == len(table.table()) == 112
+    assert len(table.to_json()["conventions"]) == len(table.table()) == 196
     whole = table.table(whole=True).set_index([*CHOICES])["f1"]
-    assert len(whole) == 2 * 3 * 3 * 4 * 3 and whole.index.is_unique  # every combination of choices, once
+    assert len(whole) == 3 * 3 * 3 * 4 * 3 and whole.index.is_unique  # every combination of choices, once
     of_keywords = table.f1[Convention("keywords-0", "–", "micro", "drawn-13", "–")]
     assert set(whole["keywords-0", :, "micro", "drawn-13", :]) == {of_keywords}
 

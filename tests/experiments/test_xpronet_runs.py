@@ -229,7 +229,9 @@ def test_a_copied_folder_is_told_what_its_classifier_sees(run, tmp_path):
 def test_the_command_line_chooses_labels_only_where_they_are_heard(run):
     assert named_decoding(run, None) == run.experiment.decoding
     assert named_decoding(run, "none").labels_at_test == "none"
-    with pytest.raises(UnknownNameError, match="unknown labels_at_test 'truth'; known: classifier, none, reference"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown decoding\.labels_at_test 'truth'; known: classifier, none, reference"
+    ):
         named_decoding(run, "truth")
     other = Run(run.folder, experiment("phantom/cmn"), run.dataset, run.extractor)
     with pytest.raises(ConfigurationError, match="--labels none: the memory of phantom/cmn is not gated"):

@@ -306,7 +306,7 @@ def test_settings_survive_json():
         ({"theta": 0.5}, r"theta is 0\.5"),
         ({"prototypes": 0}, "memory.prototypes is 0"),
         ({"image_dim": -1}, "memory.image_dim is -1"),
-        ({"sides": "text"}, "unknown memory.sides 'text'; known: both, image"),
+        ({"sides": "words"}, "unknown memory.sides 'words'; known: both, image, text"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings, says):

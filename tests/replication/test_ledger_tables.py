@@ -24,6 +24,7 @@ from rrg_lib.replication.ledger_tables import (
     shown,
     write_ledger,
 )
+from rrg_lib.replication.printed_conventions import convention_columns
 from rrg_lib.replication.printed_values import published
 from rrg_lib.replication.verdicts import Verdict
 
@@ -51,7 +52,7 @@ def test_the_main_table_is_the_stored_results_beside_what_is_printed():
     a1 = next(row for result in results for row in result.evaluation.rows if row.name == "a1")
     assert (
         main.loc["no paper"]
-        .filter(like="a1", axis=0)["BLEU-4, ours"]
+        .filter(like="a1:", axis=0)["BLEU-4, ours"]
         .item()
         .startswith(f"{a1.parts['all'].scores['BLEU-4']:.3f}")
     )
@@ -114,7 +115,9 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path):
     assert all(row.statement.replace("|", "\\|") in text and row.verdict in text for row in map(shown, rows))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     tables = len({(value.paper, value.where) for value in published()})
-    assert all(line.endswith(" |") for line in lines) and len(lines) == len(rows) + 2 + 2 * tables + len(Verdict) + 3
+    conventions = len(convention_columns()[1])
+    expected = len(rows) + 2 + 2 * tables + len(Verdict) + 3 + conventions + 2
+    assert all(line.endswith(" |") for line in lines) and len(lines) == expected
     assert write_ledger(ledger(stored_results()), tmp_path)
     assert (as_csv.read_bytes(), as_markdown.read_bytes()) == before
     (tmp_path / "file").write_text("")

@@ -94,7 +94,9 @@ def test_precisions_of_a_gpu_are_refused_on_a_processor(precision, tmp_path, mon
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(UnknownNameError, match="unknown mixed_precision 'half'; known: bf16, fp16, no, tf32"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown training\.mixed_precision 'half'; known: bf16, fp16, no, tf32"
+    ):
         TrainingConfig(mixed_precision="half")
     with pytest.raises(ConfigurationError, match="workers is -1"):
         TrainingConfig(workers=-1)

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from rrg_lib.book.figures.evaluation import VIEWS, boxed
+from rrg_lib.book.figures.evaluation import VIEWS, boxed, small_film
 from rrg_lib.book.figures.style import BLUE, GREEN, GREY, ORANGE, RED, finish, new_figure
 from rrg_lib.data.study import Box
 
@@ -28,16 +28,7 @@ def study_and_reports(
     them `texts`, heading -> text."""
     figure, panels = new_figure(1, len(views) + 1, width=10.0, height=3.1, width_ratios=(*([1] * len(views)), 1.55))
     for v, (panel, picture) in enumerate(zip(panels, views, strict=False)):
-        height, width = picture.shape  # half its pixels are enough for the eye, and a third of the bytes
-        half = picture.reshape(height // 2, 2, width // 2, 2).mean((1, 3))
-        panel.imshow(
-            np.rint(half / 4) * 4,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-            interpolation="nearest",
-        )
+        small_film(panel, picture)
         boxed(panel, [box for box in boxes if box.view == v], named)
         panel.set(xticks=[], yticks=[], xlabel=f"{VIEWS[v]} (drawn)")
         panel.spines[:].set_visible(False)
