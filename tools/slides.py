@@ -30,6 +30,10 @@ from rrg_lib.runtime.workspace import workspace
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDTH, HEIGHT = 1280, 720
+#: About as many lines of text stand on a slide: code that does not fit below its text begins one of its own.
+LINES = 19
+#: One whose fonts lie beside it; reveal's other light ones ask Google for theirs.
+THEME = "white"
 #: What is copied beside the pages: the module that ships it, the folder in it, and which of its files.
 SHIPPED = {
     "reveal": ("sphinx_revealjs", "_static/revealjs", ("dist", "LICENSE")),
@@ -53,7 +57,14 @@ window.MathJax = {tex: {inlineMath: [["$", "$"]], tags: "none"}, chtml: {matchFo
 <style>
 .reveal .slides section {max-height: 700px; overflow-y: auto; text-align: left;}
 .reveal .slides > section.stack {overflow: visible;}
-.reveal h1, .reveal h2, .reveal h3 {text-transform: none;}
+.reveal .slides :is(h1, h2, h3) {text-transform: none; font-weight: 600;}
+.reveal .slides h1 {font-size: 52px;}
+.reveal .slides h2 {font-size: 44px;}
+.reveal .slides h3 {font-size: 34px;}
+.reveal .slides :is(pre, blockquote) {width: 100%; margin: 12px 0; box-shadow: none;}
+.reveal .slides .jp-RenderedMarkdown pre {font-size: 20px;}
+.reveal .slides .jp-InputArea .highlight pre {font-size: 16px; margin: 0;}
+.reveal .slide-number {left: 8px; right: auto;}
 .reveal .jp-RenderedImage img, .reveal .jp-RenderedSVG svg {width: 100%; height: 640px; max-height: none; object-fit: contain; margin: 0;}
 .reveal .jp-RenderedMarkdown {font-size: 26px;}
 .jp-InputPrompt, .jp-OutputPrompt {display: none;}
@@ -83,13 +94,30 @@ class SlidesError(Exception):
 def arranged(chapter: NotebookNode) -> NotebookNode:
     """A copy of an executed chapter whose cells say how they are shown."""
     notebook = copy.deepcopy(chapter)
+    filled = 0
     for cell in notebook.cells:
-        cell.metadata["slideshow"] = {"slide_type": slide_type(cell)}
+        place = slide_type(cell)
         if pictures(cell):
             cell.metadata["transient"] = {"remove_source": True}
             cell.outputs = pictures(cell)
+        if place != "skip":
+            if place == "-" and filled + lines(cell) > LINES:
+                place = "subslide"
+            filled = lines(cell) + (filled if place == "-" else 0)
+        cell.metadata["slideshow"] = {"slide_type": place}
     notebook.metadata.pop("widgets", None)
     return notebook
+
+
+def lines(cell: NotebookNode) -> float:
+    """About how many lines of a slide a cell takes."""
+    if cell.cell_type == "markdown":
+        return sum(0.5 + len(line) // 85 for line in cell.source.splitlines())
+    shown = [cell.source]
+    for output in cell.get("outputs", ()):
+        table = output.get("data", {}).get("text/html", "")
+        shown.append("\n" * table.count("<tr") or output.get("text") or output.get("data", {}).get("text/plain", ""))
+    return sum(1 + text.count("\n") for text in shown)
 
 
 def slide_type(cell: NotebookNode) -> str:
@@ -125,7 +153,7 @@ def page(chapter: NotebookNode, name: str) -> str:
     """A chapter as one page of slides."""
     from nbconvert import SlidesExporter
 
-    exporter = SlidesExporter(raw_template=TEMPLATE, reveal_url_prefix="reveal", embed_images=True)
+    exporter = SlidesExporter(raw_template=TEMPLATE, reveal_url_prefix="reveal", reveal_theme=THEME, embed_images=True)
     text, _ = exporter.from_notebook_node(arranged(chapter), {"metadata": {"name": name, "path": str(NOTEBOOKS)}})
     return text
 

@@ -13,7 +13,7 @@ from exercises import BEGIN, exercises_of
 #: What a browser would fetch by itself from elsewhere; a link that a reader may follow is none of it.
 FETCHED = re.compile(
     r"<(?:script|img|iframe)[^>]*\ssrc=[\"'](?:https?:)?//|<link[^>]*\shref=[\"'](?:https?:)?//|"
-    r"url\([\"']?(?:https?:)?//|\bfrom '(?:https?:)?//"
+    r"url\([\"']?(?:https?:)?//|@import [\"'](?:https?:)?//|\bfrom '(?:https?:)?//"
 )
 CHAPTERS = [path.with_suffix(".ipynb") for path in sources(slides.NOTEBOOKS)]
 
@@ -56,6 +56,13 @@ def test_a_figure_stands_alone_without_its_code_and_the_chapter_is_left_as_it_wa
     assert "transient" not in chapter.cells[0].metadata
 
 
+def test_code_that_does_not_fit_below_its_text_begins_a_slide_of_its_own():
+    long = cell("code", "x = 1\n" * slides.LINES)
+    cells = [cell("markdown", "## Reading"), cell("code", "y = 2\n" * 3), long, cell("code", "z = 3")]
+    shown = slides.arranged(nbformat.v4.new_notebook(cells=cells)).cells
+    assert [made.metadata.slideshow.slide_type for made in shown] == ["slide", "-", "subslide", "subslide"]
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_no_answer_is_on_a_slide_of_the_chapter(path):
     shown = [
@@ -75,6 +82,8 @@ def test_the_page_fetches_nothing_from_elsewhere_and_finds_what_it_names_beside_
     named = re.findall(r"<(?:script|link)[^>]*\s(?:src|href)=\"([^\"]+)\"", text)
     assert {"reveal/dist/reveal.js", "reveal/dist/reveal.css", "mathjax/tex-chtml.js"} <= set(named)
     assert [name for name in named if not (tmp_path / "slides" / name).is_file()] == []
+    styles = [tmp_path / "slides" / name for name in named if name.endswith(".css")]
+    assert len(styles) >= 2 and not [s.name for s in styles if FETCHED.search(s.read_text(encoding="utf-8"))]
     assert text.count("<section") > 10 and "data:image/png;base64," in text
     assert 'href="00_start_here.html"' in (tmp_path / "slides" / "index.html").read_text(encoding="utf-8")
 
