@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -51,6 +52,8 @@ COUNT = re.compile(r"^(\d+ of \d+ parts are right|No part is right)\. ")
 #: The same hint with another number is the same hint.
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 KERNEL = "fenced"
+#: Said of one whose answer goes on when its cell is stopped: nbgrader gives up then.
+ENDLESS = "an answer goes on though its cell was stopped"
 
 PRIVATE = """
 
@@ -302,6 +305,8 @@ def last_error(log: str) -> str:
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Entry)\b", line)]
     no_notebook = [line for line in lines if "No notebooks found" in line or "Skipping unknown notebook" in line]
     line = (errors or no_notebook or lines or ["nbgrader could not grade it"])[-1]
+    if "CellTimeoutError" in line:
+        return ENDLESS
     return re.sub(r"^\[.*?\]\s*", "", re.sub(r"(/[^/\s'\"]+)+/", "", line))[:200]
 
 
@@ -330,7 +335,9 @@ def enter(course: Course, student: str, graded: Path) -> str:
     converter = Autograde(coursedir=CourseDirectory(config=config), config=config)
     converter.log.setLevel(logging.ERROR)
     converter.force = True
-    result = capture_log(converter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SQLAlchemy's, of how nbgrader asks it
+        result = capture_log(converter)
     return "" if result["success"] else last_error(str(result.get("error") or result["log"]))
 
 
