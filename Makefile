@@ -9,7 +9,12 @@ DATASET     ?= iu_phantom
 DATA_ROOT   ?=
 SEED        ?=
 CHAPTERS    ?=
+# Chapters side by side: as many as there are pairs of gigabytes and cores to spare. One after the other each has all cores.
+JOBS        ?= 1
 PRESETS     ?= base mem cmn
+SYSTEMS     ?=
+SEEDS       ?=
+DRY_RUN     ?=
 # pip's torch for Linux is the CUDA build: 5.3 of the 7 GB. TORCH=cpu takes a smaller one from TORCH_INDEX, the address of a package index with CPU-only
 # wheels; PyTorch's page "Start locally" names its own.
 TORCH       ?=
@@ -40,8 +45,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo lock assets book notebooks results figures release slides lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
-book assets notebooks results figures release slides chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install demo lock assets book replicate notebooks results figures release slides lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book replicate assets notebooks results figures release slides chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 # Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
 export OMP_WAIT_POLICY ?= passive
@@ -49,7 +54,7 @@ export OMP_WAIT_POLICY ?= passive
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH=cpu TORCH_INDEX=address EDITION=newest|locked"
+	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' JOBS=2 PYTHON=python3.12 VENV=.venv TORCH=cpu TORCH_INDEX=address EDITION=newest|locked"
 
 # --- the environment ------------------------------------------------------------------------------------------------------------------------------
 install: $(STAMP) ## the virtual environment with everything installed (the other targets do this themselves)
@@ -102,8 +107,13 @@ endef
 assets: $(STAMP) ## what the chapters start from: prepared studies, the visual extractor, chapter 00's generator; kept in build/
 	$(call ASSETS,$(PROFILE),$(DATASET),$(IMAGES),$(SEEDED))
 
-book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, SEED, CHAPTERS)
-	"$(BIN)/python" tools/book.py run --out "$(RRG_HOME)/book" --profile $(PROFILE) --dataset $(DATASET) $(IMAGES) $(SEEDED) $(ONLY)
+book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, SEED, CHAPTERS, JOBS)
+	"$(BIN)/python" tools/book.py run --out "$(RRG_HOME)/book" --profile $(PROFILE) --dataset $(DATASET) $(IMAGES) $(SEEDED) $(ONLY) --jobs $(JOBS)
+	"$(BIN)/rrg" replicate iu_phantom --stored --out "$(RRG_HOME)/book/replication"
+
+# DATASET is to be named: drawn studies, the default elsewhere, are refused, because what is drawn is no replication.
+replicate: $(STAMP) ## run the papers' tables on their own data and report: DATASET=iu_xray|mimic_cxr DATA_ROOT=folder [SYSTEMS="base cmn"] [SEEDS="1 2 3"] [DRY_RUN=1]
+	"$(BIN)/rrg" replicate $(DATASET) $(IMAGES) $(SYSTEMS:%=--system %) $(SEEDS:%=--seed %) $(if $(DRY_RUN),--dry-run)
 
 notebooks: $(STAMP) ## maintainers: run the chapters in the ci profile and write the notebooks that are committed (CHAPTERS)
 	$(call ASSETS,ci,iu_phantom)
@@ -163,7 +173,7 @@ pairs: $(ALL) ## each chapter's source and committed notebook agree, cell by cel
 
 chapters: $(STAMP) ## run every chapter in the ci profile into build/check
 	$(call ASSETS,ci,iu_phantom)
-	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY)
+	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY) --jobs $(JOBS)
 
 nbval: $(ALL) ## compare the marked outputs of that run with the committed ones
 	PYTHONPATH=tools "$(BIN)/python" -m pytest $(NBVAL) --recorded "$(RRG_HOME)/check" $(if $(CHAPTERS),$(CHAPTERS:%=notebooks/%*.ipynb),notebooks)

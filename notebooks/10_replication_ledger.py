@@ -70,6 +70,8 @@ from rrg_lib.replication.ledger_tables import main_table, printed_table, printed
 from rrg_lib.replication.printed_conventions import CONVENTION, convention_columns, printed_f1, statement_lines
 from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
 from rrg_lib.replication.verdicts import DRAWN, Verdict
 from rrg_lib.runtime.package_data import table as shipped
 
@@ -99,11 +101,12 @@ by_id = {row.id: row for row in rows}
 
 # %% tags=["nbval-check-output"]
 print(f"{len(values)} printed values, {len(claims)} claims, of {len({row.paper for row in rows})} papers")
-without = counts(claim_rows([]))  # what can be said with nothing trained at all
+without = counts(claim_rows([]))  # with no stored score; attention, prototypes and classes were measured apart
 print({verdict.value: n for verdict, n in without["claim"].items() if n})
 
 # %% [markdown]
-# *What to see: how little is blue or red. Most of what was printed can't be checked on a laptop, and a page that hid its grey bars would mislead.*
+# *What to see: how short the bars "reproduced" and "not reproduced" are. Most printed values (left) can't be checked on a laptop, and of the claims (right)
+# most are undecided: a page that hid those bars would mislead.*
 
 # %%
 found = counts(rows)
@@ -112,14 +115,16 @@ figures.verdict_counts(found, name="10_verdicts")
 # %%
 total = sum(found["claim"].values())
 say(
-    "Of {total} claims ({ours} in our reading), {none} not run, {wrong} the numbers printed beside them, {open} measured on drawn studies "
-    "and undecided, {alike} no difference there that matters, {fail} and {hold}. {runs} into this.",
+    "Of {total} claims ({ours} in our reading), {none} not run, {wrong} the numbers printed beside them, {agree} with them and no more, {counted} by counting, "
+    "{open} measured on drawn studies and undecided, {alike} no difference there that matters, {fail} and {hold}. {runs} into this.",
     total=total,
     ours=sum(row.claim.wording == "our reading" for row in claims),
     alike=agreeing(found["claim"][Verdict.NO_DIFFERENCE], "makes", "make"),
     fail=agreeing(found["claim"][Verdict.FAILS], "fails", "fail"),
     none=agreeing(found["claim"][Verdict.NOT_RUN], "is", "are"),
     wrong=agreeing(found["claim"][Verdict.CONTRADICTED], "contradicts", "contradict"),
+    agree=agreeing(found["claim"][Verdict.CONSISTENT], "is consistent", "are consistent"),
+    counted=agreeing(found["claim"][Verdict.NOT_REPRODUCED], "is not reproduced", "are not reproduced"),
     open=agreeing(found["claim"][Verdict.UNDECIDED], "was", "were"),
     hold=agreeing(found["claim"][Verdict.HOLDS], "holds", "hold"),
     runs=agreeing(len(stored), "stored result went", "stored results went"),
@@ -168,7 +173,8 @@ for metric in NLG:
 print(by_id["student-cmn"].verdict.value, "·", compare_rows(aligned, plain))
 
 # %% [markdown]
-# These are all claims that their own tables contradict. (Where a claim was also measured here, the row says so in brackets.)
+# These are all claims that their own tables contradict. (Where a claim was also measured here, the row says so in brackets: the difference, and the
+# *margin* that it would have to exceed, section 10.8.)
 
 # %%
 contradicted = [row for row in claims if row.verdict is Verdict.CONTRADICTED]
@@ -230,7 +236,7 @@ print(fits, "of 4 printed figures")
 # A formula that is not printed can be *guessed* from its results, and the guess can be wrong. Here two guesses are left, and nothing printed tells them
 # apart. What follows holds with either.
 #
-# The text then says in one place that the gain is larger on IU X-Ray, and in another that it is larger on MIMIC-CXR. The same column decides:
+# The text then says in one place that the gain is larger on IU X-Ray, and in another that it is larger on MIMIC-CXR. The averages, recomputed, decide:
 
 # %% tags=["nbval-check-output"]
 for name in ("cmn-gains-iu", "cmn-gains-mimic"):
@@ -238,7 +244,7 @@ for name in ("cmn-gains-iu", "cmn-gains-mimic"):
 print(run_check("mimic_cxr_gains_most").why)
 
 # %% [markdown]
-# It would be true of the other memory. Such slips happen to everybody who writes a page under a deadline. A check that runs takes a minute to write.
+# (Of the other memory, BASE+MEM, the second sentence would be true.) Such slips happen to everybody who writes a page under a deadline. A check that runs takes a minute to write.
 #
 # And the printed F1 of findings: by which convention? What the papers do not say, their own numbers say in part. If hits and mistakes were counted in
 # one (*micro*), F1 is the harmonic mean of the printed precision $P$ and recall $R$. If all three were averaged over the same labels (*macro*,
@@ -303,7 +309,7 @@ print(
 )
 for reading, percent in memory_cost(4096).items():
     print(f"  {percent:6.3f} %  {reading}")
-print(by_id["cmn-parameters"].why.partition(";")[0], "·", by_id["cmn-parameters"].verdict.value)
+print(by_id["cmn-parameters"].why, "·", by_id["cmn-parameters"].verdict.value)
 
 # %% [markdown]
 # Three readings come close, none *rounds* to the printed figure. One of them gives it when the digits behind are cut off and not rounded: the row says
@@ -376,8 +382,9 @@ main
 # How to read it:
 #
 # - *printed* and *ours* are **not comparable**: other images. Beside MIMIC-CXR not even the reports are the same.
-# - A dash means not run. The ledger's row says what it would take.
-# - The bracket is the 95 % bootstrap interval over studies of the mean over seeds.
+# - A dash under *printed* means not printed; under *ours* it means that nothing of ours stands beside that number: not run, or run on other images, where
+#   the row of the main table is of the paper's own. The ledger's row says which, and what it would take.
+# - The bracket is the 95 % bootstrap interval over studies of the mean over seeds; it leaves out how much the seeds scatter.
 # - The last rows are written by no model, and but for f never look at an image. They are scored on the reports of the standard test split, so they can stand beside what is printed for IU
 #   X-Ray by systems of the same pipeline. Read them first.
 # - **Not all of them are blind.** Some are told labels of the study, one may look at the reference itself: the next cell says which.
@@ -429,7 +436,10 @@ if blind:
     display(
         say(
             "**{label}** has BLEU-4 {score:.3f} [{low:.3f}, {high:.3f}]. Of {n} printed systems of the pipeline, {below} lie below its interval, "
-            "{inside} in it and {above} above. {left} printed systems were left out.",
+            "{inside} in it and {above} above. {best} {left} printed systems were left out.",
+            best=f"**{best[0]}**, as blind, has {best[1]:.3f}: {'more than any of them' if best[1] > max(v for _, v in printed) else 'less than some'}."
+            if (best := max(blind, key=lambda row: row[1]))[0] != label
+            else "",
             left=len(on_iu) - len(from_pipeline),
             label=label,
             score=score,
@@ -466,6 +476,9 @@ if blind:
 # | *no difference larger than δ* | $\lvert\bar a-\bar b\rvert + t_1 s < \delta$: whatever it is, it does not matter (two one-sided tests) |
 # | *undecided* | neither; then how many seeds or studies *would* decide |
 #
+# What a difference must exceed, $t\,s$, is its **margin**. The quantiles $t$ and $t_1$ are Student's, two-sided and one-sided at 5 %; their degrees of
+# freedom are those of the pooled seeds, weighed against the studies' (Welch, Satterthwaite).
+#
 # Not told apart is **not** the same as alike: with a margin larger than δ nothing was shown. A difference may be both sure and too small to matter; then it
 # is *above*, and the row says so. Fewer than three seeds decide nothing.
 
@@ -498,7 +511,8 @@ def order_verdict(a, b, s_studies, s_seeds, t, t_1, delta):
 checks.order_verdict(order_verdict)
 
 # %% [markdown]
-# Three things to know of the stored results before the rule is let loose on them.
+# Three things to know of the stored results before the rule is let loose on them. (*greedy*, *tuned* and *published* are ways to search, chapter 03;
+# *laptop* is the size of the models. "edition 0.1" in a table are results of this book's first edition, kept without their scores study by study.)
 
 # %%
 labels = {score: score for score in ("BLEU-4", "finding-F1")}
@@ -583,7 +597,16 @@ pd.DataFrame(
         ]
         for (a, b, metric), o in judged.items()
     ],
-    columns=["order", "score", "difference", "margin", "p, of eight", "answer", "what would decide it", "how compared"],
+    columns=[
+        "order",
+        "score",
+        "difference",
+        "margin",
+        "p, of eight",
+        "answer",
+        "what would decide it alone, power 80 %",
+        "how compared",
+    ],
 )
 
 # %%
@@ -610,7 +633,8 @@ say(
 # ### What all trainings of a kind say together
 #
 # Chapters 04 to 07 trained each kind of system with many settings. If none of the settings makes it better than BASE, their mean does not either, and that
-# mean is known much better than three seeds' is. A family holds harmful settings too (chapter 07 asks for some on purpose), so it speaks of the kind and
+# mean rests on more trainings than three. How well it is known the interval says: settings that scatter make it wide. The reports were searched greedily, as
+# most of these trainings were stored, so the means are not those of the tables above. A family holds harmful settings too (chapter 07 asks for some on purpose), so it speaks of the kind and
 # not of its best member. And the studies are the same for all: of other studies this says nothing.
 
 # %%
@@ -653,6 +677,68 @@ Markdown(
     if sentences
     else "**Not run.**"
 )
+
+# %% [markdown]
+# ### Studies that were planned before they were run
+#
+# The orders above are read from runs that were made for other chapters. A *study* is planned first. Its question, its systems, seeds and scores and the
+# smallest difference that matters stand in `data/studies/NAME.toml`, and each result carries the hash of that plan: nobody can choose the question after
+# seeing the answer. `rrg study plan NAME` says what a study takes on this machine, `rrg study run NAME` runs what is missing of it, seeds of one's own too.
+
+# %%
+studies = {name: study_report(study_plan(name)) for name in known_plans()}
+pd.DataFrame(
+    {
+        name: {
+            "what it asks": report.plan.title,
+            "declared": report.plan.declared,
+            "results": f"{len(report.results)} of {len(report.plan.runs())}",
+            "hours of a core": f"{report.hours:.1f}" if report.results else "–",
+        }
+        for name, report in studies.items()
+    }
+).T
+
+# %% [markdown]
+# *What to see:* a study without results has no answer, whatever its question promises. Of those with results, the first score of the plan comes first. Each
+# row is a comparison under one condition: the dot is the difference, the line its margin, the grey band what would not matter. Blue is above, red below.
+
+
+# %%
+def answers_of(report, metric):
+    """The verdicts of one metric: a label each -> the order."""
+    several = len(report.plan.conditions) > 1
+    return {
+        (f"{v.condition}: " if several else "") + f"{v.a} − {v.b}": v.order
+        for v in report.verdicts
+        if v.metric == metric
+    }
+
+
+for name, report in studies.items():
+    first = report.plan.metrics[0]
+    if found := answers_of(report, first):
+        display(Markdown(f"**{report.plan.title}** {' '.join(report.plan.question.split())}"))
+        display(figures.order_differences(found, first, name=f"10_study_{name}"))
+        display(pd.DataFrame([[label, str(one)] for label, one in found.items()], columns=["comparison", first]))
+
+# %%
+sentences = []
+for name, report in studies.items():
+    for metric in report.plan.metrics:
+        if found := answers_of(report, metric):
+            apart = [
+                f"{label} {one.answer} by {abs(one.difference):.3f}" for label, one in found.items() if one.told_apart
+            ]
+            named = f" ({'; '.join(apart)})" if apart else ""
+            alike = sum(one.answer == "no difference" for one in found.values())
+            sentences.append(
+                f"- `{name}`, {metric}: of {agreeing(len(found), 'comparison', 'comparisons')} "
+                f"{agreeing(len(apart), 'is', 'are')} told apart{named}, "
+                f"{agreeing(alike, 'shows', 'show')} that nothing larger than {smallest_difference(metric):g} is there, "
+                f"{len(found) - len(apart) - alike} open."
+            )
+Markdown("\n".join(sentences) if sentences else "**Not run:** no result of a study is stored.")
 
 # %% [markdown]
 # ### Why the next paper finds another gain
@@ -700,6 +786,7 @@ material = {key: found for key, found in material.items() if min(len(found[0]), 
 gains = {
     key: tuple(round(round(a[i], 3) - round(b[i], 3), 3) for i in range(2)) for key, (a, _, b, _) in material.items()
 }
+print(f"reports searched: {shown_protocol}")
 pd.DataFrame(gains, index=["first paper's gain", "second paper's gain"]).T
 
 # %% [markdown]
@@ -805,7 +892,8 @@ if gains:
 # %% [markdown]
 # ## 10.9 Every table
 #
-# As printed, a dash where nothing of ours stands beside it: *printed | ours*. (Ours is of drawn studies unless the ledger's row says otherwise; the
+# As printed, a dash where nothing of ours stands beside it: *printed | ours*. What is ours and was not measured but recomputed from print, or counted,
+# stands in brackets. (Ours is of drawn studies unless the ledger's row says otherwise; the
 # rows with their intervals, seeds, protocol hashes and reasons are in `ledger.csv`.)
 
 # %%
@@ -819,7 +907,8 @@ for paper, where in printed_tables(rows):
 # `make figures` draws all of them into `figures/`, from stored results and from the runs that are trained here. Where ours is missing the figure
 # says so. What a paper shows as a curve without numbers is **not read off its picture**: a number that was never printed is no evidence.
 #
-# Four of them are sweeps: a score over a setting. *What to see: on grey, what is printed of each. It is less than one remembers.*
+# Four of them are sweeps: a score over a setting; three follow, the fourth, CMN's Figure 3, stands in 10.4. Bars are 95 % intervals over studies, and K runs
+# on a logarithmic axis. *What to see: on grey, what is printed of each. It is less than one remembers.*
 
 # %%
 for name in ("cmn_figure_4", "xpronet_figure_5", "xpronet_figure_6"):
@@ -827,7 +916,7 @@ for name in ("cmn_figure_4", "xpronet_figure_5", "xpronet_figure_6"):
 
 # %% [markdown]
 # And a table as a figure. *What to see: the diamonds (printed) and the dots (ours, drawn radiographs) need not agree, they were measured on different
-# images. Ask instead whether the dots' intervals are short enough to show an order as small as that of the diamonds.*
+# images. And do not read an order off two bars that stand apart: they leave the seeds out, and a difference has an interval of its own. 10.8 has it.*
 
 # %%
 draw("cmn_table_2", stored).figure
@@ -855,7 +944,7 @@ cost = {
     }
     for key, b in budgets.items()
 }
-pd.DataFrame(cost).T.rename_axis(["system", "data"]).round(3)
+pd.DataFrame(cost).T.rename_axis(["system", "data"]).round(3)  # steps: the releases train for other numbers of epochs
 
 # %% tags=["nbval-check-output"]
 for data, load in loads.items():
@@ -909,10 +998,18 @@ iu, mimic = (
     for data in loads
 )
 fits = {name: b.step.memory / gib < gpu.memory for name, gpu in GPUS.items()}
+asked = [o.need for (a, b_, _), o in judged.items() if (a, b_) == ("cmn", "base") and o.need]
+more = [need.seeds for need in asked if need.seeds is not None]
 say(
-    "So *CMN > BASE* with {seeds} seeds each is **{iu:.1f} GPU hours** on IU X-Ray and **{mimic:.0f}** on MIMIC-CXR (A100, {assumed}). A step needs about "
+    "So *CMN > BASE* with {seeds} seeds each, the least that gives an answer, is **{iu:.1f} GPU hours** on IU X-Ray and **{mimic:.0f}** on MIMIC-CXR (A100, "
+    "{assumed}). Whether it decides the order is another matter: on drawn studies the rule asks for {wanted}. A step needs about "
     "{memory:.0f} GiB as far as it can be counted; that fits {fits}. Not counted: reading images, a library's working memory, METEOR's minutes.",
     seeds=MIN_SEEDS,
+    wanted=" or, in another score, ".join(
+        [f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours"] * bool(more)
+        + ["more studies than there are, whatever the seeds"] * (len(more) < len(asked))
+    )
+    or "no more than that",
     iu=iu,
     mimic=mimic,
     assumed=assumed,
@@ -921,15 +1018,14 @@ say(
 )
 
 # %% [markdown]
-# With the real images and a GPU, this decides the rows of CMN's Table 2 on IU X-Ray. The same commands with other names decide the others.
+# With the real images and a GPU, one command measures every row of the papers' tables on IU X-Ray and writes a report a paper. What it takes it says first:
 #
 # ```bash
-# rrg prepare iu_xray --data-root ~/iu_xray
-# python tools/results.py run --profile gpu --dataset iu_xray base mem cmn --seed 7580 7581 7582
-# rrg ledger --main
+# rrg replicate iu_xray --data-root ~/iu_xray --dry-run
+# rrg replicate iu_xray --data-root ~/iu_xray
 # ```
 #
-# Each claim that is not run says what it waits for:
+# Each claim that is not run says what it waits for, at the least:
 
 # %%
 open_claims = [row for row in claims if row.verdict is Verdict.NOT_RUN]
@@ -959,18 +1055,16 @@ listed = {
     "not reproduced by counting": of(Verdict.NOT_REPRODUCED),
     "in accord with its own paper, and no more": of(Verdict.CONSISTENT),
 }
-Markdown(
-    "\n".join(
-        f"- **{how}** ({len(them)}): {'; '.join(row.claim.claim for row in them) or 'none'}"
-        for how, them in listed.items()
-    )
+pd.DataFrame(
+    [[how, row.claim.claim, row.why] for how, them in listed.items() for row in them],
+    columns=["verdict", "claim", "why"],
 )
 
 # %%
 gains_measured = [row for row in claims if row.claim.is_gain and row.verdict.on_drawn_studies]
 with_verdict = {verdict: sum(row.verdict is verdict for row in gains_measured) for verdict in Verdict}
 say(
-    "Of the {n} claimed gains and best settings that were measured here, **{hold}**, {fail}, {alike} no difference that matters and {open} "
+    "A claimed *gain* says that one system is above another, or one setting above the rest. Of the {n} of them that were measured here, **{hold}**, {fail}, {alike} no difference that matters and {open} "
     "undecided. {shown} What this book can say is how large the experiment would have to be that decides one: the rows name the seeds and the studies.",
     n=len(gains_measured),
     hold=agreeing(with_verdict[Verdict.HOLDS], "holds", "hold"),

@@ -25,8 +25,10 @@ from rrg_lib.experiments.results import StoredResult, results_table, stored_resu
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown
 from rrg_lib.replication.printed_conventions import READING, convention_columns, statement_lines
+from rrg_lib.replication.replication_report import NOT_A_REPLICATION, drawn_reports
 from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
 from rrg_lib.replication.verdicts import Verdict
+from rrg_lib.runtime.document import PageHeading, PageList, PagePart, PageTable, PageText
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
@@ -66,6 +68,7 @@ def write(
         "results": results([result for result in kept if result.protocol == "tuned"]),
         "all_results": all_results(kept),
         "ledger": ledger_page(rows, found, out),
+        "replication": replication_page(found),
         "exercises": exercise_page(exercises, chapters),
         "equations": equation_page(root),
         "timings": timings_page(root),
@@ -218,6 +221,33 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             "\n".join(statement_lines()),
         )
     )
+
+
+def replication_page(results: Sequence[StoredResult]) -> str:
+    """The replication reports of what is stored of drawn studies, one a paper, each folded; the banner once, before
+    them all."""
+    reports = drawn_reports(results)
+    bodies = []
+    for report in reports:
+        text = "\n\n".join(made for part in report.parts()[1:] if (made := report_part(part)))
+        bodies.append(f"## {plain(report.paper)}\n\n{text}")
+    counted = [[plain(report.paper), *(str(report.counts[verdict]) for verdict in Verdict)] for report in reports]
+    shown = table(["paper", *(verdict.short for verdict in Verdict)], counted, "Claims of each paper by verdict")
+    return "\n\n".join([f":::{{warning}}\n{NOT_A_REPLICATION}\n:::", shown, *bodies])
+
+
+def report_part(part: PagePart) -> str:
+    """A part of a report as the site's Markdown; "" for what the page says once."""
+    match part:
+        case PageHeading():
+            return f"{'#' * (part.level + 1)} {plain(part.text)}"
+        case PageText():
+            return "" if part.text == NOT_A_REPLICATION else plain(part.text)
+        case PageList():
+            return "\n".join(f"- {plain(point)}" for point in part.points)
+        case PageTable():
+            return table([plain(c) for c in part.header], [[plain(c) for c in row] for row in part.rows], part.caption)
+    return ""
 
 
 def saved(drawn: Any, name: str, alt: str, words: str, out: Path) -> str:

@@ -10,6 +10,7 @@ import typer
 import rrg_lib.cli.beginning
 import rrg_lib.cli.data_and_training
 import rrg_lib.cli.measuring
+import rrg_lib.cli.replicate
 import rrg_lib.cli.scoring
 import rrg_lib.cli.study  # noqa: F401
 from rrg_lib.cli.options import app

@@ -30,6 +30,9 @@ GAP, MOST_MARKED, MOST_BORDER = 0.35, 0.25, 0.7
 _BINS = 256
 
 _FORMATS = ("PNG", "JPEG")
+#: What Pillow calls the PNGs of 16 bits of which it would read 8; and how colours weigh in luminance (ITU-R 601).
+_DEEP_COLOUR = ("LA;16B", "RGB;16B", "RGBA;16B")
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SIGNATURES = (  # how the files that end up among radiographs begin; only used to say what a refused file is
     (b"<", "an HTML or XML page (a failed download?)"),
     (b"%PDF", "a PDF"),
@@ -59,9 +62,9 @@ def read_radiograph(path: Path | str | StoredImage, size: int = SIZE) -> np.ndar
     *The whole film is kept and squashed to a square* (bilinear, antialiased), as the R2Gen release does to validation
     and test images: nothing is cropped, so a costophrenic angle at the edge of the film stays, and the aspect ratio is
     not. Colour becomes luminance, transparency lies on black, EXIF orientation is obeyed, and images deeper than 8 bit
-    are scaled by their own range (`RANGE_TAILS` left out at each end; 16-bit *colour* keeps its high byte). A JPEG much
-    larger than `size` is decoded at a fraction of its resolution, at least twice `size`. A DICOM file is shown as its
-    header says (`dicom.dicom_pixels`).
+    are scaled by their own range (`RANGE_TAILS` left out at each end). A JPEG much larger than `size` is
+    decoded at a fraction of its resolution, at least twice `size`. A DICOM file is shown as its header says
+    (`dicom.dicom_pixels`).
 
     Raises:
         ImageError: not there, not a PNG, JPEG or DICOM file, animated, damaged, smaller than `MIN_SIDE` or larger than
@@ -103,6 +106,8 @@ def open_radiograph(path: Path | str | StoredImage, size: int = SIZE) -> Image.I
                     raise ImageError(
                         f"{path}: is animated ({frames} pictures); expected one radiograph. Save the one that is meant"
                     )
+                if image.format == "PNG" and image.tile[0][3] in _DEEP_COLOUR:
+                    return _turned(_film(_deep_luminance(source)), image)
                 image.draft("L", (2 * size, 2 * size))  # JPEG only: the decoder itself halves, before the pixels exist
                 return _gray(ImageOps.exif_transpose(image))
     except ImageError:
@@ -120,6 +125,25 @@ def open_radiograph(path: Path | str | StoredImage, size: int = SIZE) -> Image.I
             f"{path}: the image data is truncated or damaged ({error}); expected a whole PNG or JPEG. Get the file "
             f"again"
         ) from error
+
+
+def _deep_luminance(source: Path | BytesIO) -> np.ndarray:
+    """A PNG of 16-bit colour as luminance (H, W), transparency on black. Pillow keeps the high byte alone, in which a
+    film of 12 bits has 16 grays."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_png
+
+    data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    decoded = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+    channels = decoded.numpy().astype(np.float32)  # (1 to 4, H, W)
+    gray = channels[0] if len(channels) < 3 else np.tensordot(_LUMINANCE, channels[:3], 1)
+    return gray if len(channels) in (1, 3) else gray * (channels[-1] / 65535)
+
+
+def _turned(film: Image.Image, as_stored: Image.Image) -> Image.Image:
+    """`film` as the EXIF orientation of the image it was decoded from says."""
+    film.info["exif"] = as_stored.getexif().tobytes()
+    return ImageOps.exif_transpose(film)
 
 
 def _film(pixels: np.ndarray) -> Image.Image:

@@ -370,6 +370,17 @@ PROFILES = {
 }
 
 
+def released_settings(name: str, profile: str = "gpu") -> tuple[str, ...]:
+    """What the releases set for a data set otherwise than for IU X-Ray, which the presets are of, in the form of
+    `--set`: for `mimic_cxr/PRESET` reports of 100 words and at most 30 epochs, as the scripts of R2Gen's family;
+    nothing for another data set, or in a profile that is not the published setting."""
+    dataset, _, preset = name.partition("/")
+    if dataset != "mimic_cxr" or profile != "gpu":
+        return ()
+    epochs = min(PRESETS[_known("preset", preset, PRESETS)].training.epochs, 30)
+    return f"training.epochs={epochs}", "generator.max_length=100", "decoding.max_length=100"
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides the numbers of a run, as data: written beside its results, and enough to repeat it.

@@ -25,7 +25,7 @@ import pandas as pd
 
 from rrg_lib.data.study import Split
 from rrg_lib.data.text.vocabulary import Vocabulary
-from rrg_lib.errors import ConfigurationError
+from rrg_lib.errors import CheckpointError, ConfigurationError
 from rrg_lib.evaluation.metrics import metrics_shown
 from rrg_lib.evaluation.resampling import Additive, interval
 from rrg_lib.evaluation.score_table import Evaluation, Row
@@ -225,10 +225,26 @@ def stored_results(
     profile: str | None = None, dataset: str | None = None, protocol: str | None = None
 ) -> list[StoredResult]:
     """The shipped results, of one profile, one dataset or one protocol if named, in the order of their names."""
-    files = package_data.records("results")
+    return selected(_read_all(package_data.records("results")), profile, dataset, protocol)
+
+
+def results_in(folder: Path) -> list[StoredResult]:
+    """The results that `store_result` wrote into a folder, in the order of their names; none where there is no such
+    folder. Raises `CheckpointError` for a file that is no such result."""
+    files = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            files[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error}); expected a stored result. Delete it and make it again"
+            ) from error
+    return _read_all(files)
+
+
+def _read_all(files: dict[str, Any]) -> list[StoredResult]:
     baselines = {name: data for name, data in files.items() if name.startswith(_BASELINES)}
-    results = [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
-    return selected(results, profile, dataset, protocol)
+    return [_read(name, data, baselines) for name, data in sorted(files.items()) if name not in baselines]
 
 
 def twins() -> list[StoredResult]:

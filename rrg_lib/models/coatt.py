@@ -48,7 +48,7 @@ from torch import Tensor, nn
 
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, RecurrentState, WordTable
+from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, RecurrentState
 from rrg_lib.runtime.distributed import gathered
 
 if TYPE_CHECKING:
@@ -324,24 +324,13 @@ class CoAtt(CaptionerModule):
             "tags": c.tag_weight * error / labelled.clamp_min(1) / number,
         }
 
-    @torch.no_grad()
-    def start(
-        self,
-        inputs: Tensor,
-        labels: Tensor | None = None,
-        *,
-        max_length: int | None = None,
-        table: WordTable | None = None,
-    ) -> RecurrentState:
-        """See `Captioner`; `labels` are not looked at. Raises `ConfigurationError` for studies that are mixed."""
-        if table is not None:
-            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> RecurrentState:
+        """`labels` are not looked at. Raises `ConfigurationError` for studies that are mixed."""
         if self.config.studies == "mixed":
             raise ConfigurationError(
                 "generator.studies=mixed is the public code's form, in which a report depends on the other studies of "
                 "its batch: it is there to be compared, not to write; use apart"
             )
-        patches = self.patches_of(inputs)
         zero = patches.new_zeros(len(patches), 1, self.config.d_model)
         layers = zero[:, :, None].expand(-1, -1, self.config.sentence_layers, -1)
         hypotheses = {"said": layers, "said_cell": layers, "h": zero, "c": zero}

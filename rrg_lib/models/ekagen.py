@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, Slots, WordTable
+from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, Slots
 from rrg_lib.models.layers import Dropout
 from rrg_lib.models.memory.base import CrossModalMemory, MemoryConfig, Modality
 from rrg_lib.models.transformer import FeedForward, KeysValues, LayerCache, MultiHeadAttention, causal_mask, split_heads
@@ -447,20 +447,8 @@ class EKAGen(CaptionerModule):
             )
         return length
 
-    @torch.no_grad()
-    def start(
-        self,
-        inputs: Tensor,
-        labels: Tensor | None = None,
-        *,
-        max_length: int | None = None,
-        table: WordTable | None = None,
-    ) -> EKAGenState:
-        """See `Captioner`. What a word does depends on the study's knowledge, so there is no table."""
-        if table is not None:
-            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
-        patches = self.patches_of(inputs)
-        length, caches = self._reach(max_length or self.config.max_length), []
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> EKAGenState:
+        length, caches = self._reach(length or self.config.max_length), []
         for source in self.encode(patches):
             batch, heads, _, d_k = source.keys.shape
             room = KeysValues(*(patches.new_empty(batch, 1, heads, length, d_k) for _ in range(2)))

@@ -218,7 +218,8 @@ class Captioner(Protocol):
 
 
 class CaptionerModule(nn.Module):
-    """A `Captioner` but for what makes it one: a subclass has `forward`, `start` and `step`."""
+    """A `Captioner` but for what makes it one: a subclass has `forward`, `step` and `begin`; or `start` in its
+    place, where it has a table of words."""
 
     def __init__(self, config: GeneratorConfig, extractor: nn.Module | None = None):
         super().__init__()
@@ -246,7 +247,27 @@ class CaptionerModule(nn.Module):
             )
         return self.extractor(inputs).patches
 
+    @torch.no_grad()
+    def start(
+        self,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        max_length: int | None = None,
+        table: WordTable | None = None,
+    ) -> CaptionerState:
+        """See `Captioner`. Raises `ConfigurationError` for a table, and what `begin` does."""
+        if table is not None:
+            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
+        return self.begin(self.patches_of(inputs), labels, max_length or self.config.max_length)
+
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> CaptionerState:
+        """Before the first word: patches (B, S, d_vf) are looked at once, one empty hypothesis a study, with room for
+        `length` tokens where room must be made."""
+        raise NotImplementedError
+
     def word_table(self) -> WordTable | None:
+        """None: what a word does depends on more than word and place."""
         return None
 
     def recompute_activations(self, on: bool) -> None:
@@ -325,7 +346,7 @@ class GeneratorConfig:
     def check_attends(self) -> None:
         """Raises `ConfigurationError` for a kind that does not tell where it looks."""
         if not self.attends:
-            others = ", ".join(kind for kind, config in self._kinds.items() if config.attends)
+            others = ", ".join(kind for kind, config in self._kinds.items() if config.attends is True)
             raise ConfigurationError(
                 f"a generator of the kind {self.kind!r} has no attention over the patches to look at; kinds that have: "
                 f"{others}"

@@ -24,7 +24,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.models.interface import Batch, CaptionerModule, Output, RecurrentState, ReportLength, WordTable
+from rrg_lib.models.interface import Batch, CaptionerModule, Output, RecurrentState, ReportLength
 from rrg_lib.models.layers import Dropout
 from rrg_lib.runtime.settings import Count, DropShare, Size
 
@@ -187,8 +187,7 @@ class LSTMCaptioner(CaptionerModule):
         """What it is trained on beside the report, from what `look` gave; nothing in the family itself."""
         return {}
 
-    def begin(self, patches: Tensor) -> RecurrentState:
-        """Before the first word: one hypothesis a study."""
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> RecurrentState:
         zero = patches.new_zeros(len(patches), 1, self.config.d_model)
         return RecurrentState(self.look(patches), dict.fromkeys(self.remembers, zero))
 
@@ -207,21 +206,6 @@ class LSTMCaptioner(CaptionerModule):
             trace.append(torch.cat(maps, 1)[:, None])
         logits = self.logits(self.dropout(torch.cat(outputs, 1)))  # (B, T - 1, V + 1)
         return Output(logits, self.losses(batch, state.studies), patches=patches)
-
-    @torch.no_grad()
-    def start(
-        self,
-        inputs: Tensor,
-        labels: Tensor | None = None,
-        *,
-        max_length: int | None = None,
-        table: WordTable | None = None,
-    ) -> RecurrentState:
-        """See `Captioner`. A report may have any length; nothing but the words before says what a word is read as, so
-        there is no table."""
-        if table is not None:
-            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
-        return self.begin(self.patches_of(inputs))
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:

@@ -30,7 +30,6 @@ from rrg_lib.models.interface import (
     LayerCount,
     Output,
     ReportLength,
-    WordTable,
     check_heads,
 )
 from rrg_lib.models.layers import Dropout, ReleasedLayerNorm
@@ -250,20 +249,9 @@ class R2Gen(CaptionerModule):
         decoded = self.decoder(words, m, encoded, causal_mask(tokens), trace)
         return Output(self.logits(decoded), patches=patches, encoded=encoded, words=words)
 
-    @torch.no_grad()
-    def start(
-        self,
-        inputs: Tensor,
-        labels: Tensor | None = None,
-        *,
-        max_length: int | None = None,
-        table: WordTable | None = None,
-    ) -> R2GenState:
-        """See `Captioner`. What a word does depends on the words before it, so there is no table."""
-        if table is not None:
-            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
-        encoded = self.encode(self.patches_of(inputs))
-        caches = self.decoder.caches(encoded, max_length or self.config.max_length)
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> R2GenState:
+        encoded = self.encode(patches)
+        caches = self.decoder.caches(encoded, length or self.config.max_length)
         return R2GenState(caches, self.text_memory.begin(len(encoded)))
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.models.generator import DecoderState
-from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output, WordTable
+from rrg_lib.models.interface import Batch, CaptionerModule, GeneratorConfig, Output
 from rrg_lib.models.layers import Dropout
 from rrg_lib.models.transformer import (
     Decoder,
@@ -182,21 +182,9 @@ class Ratchet(CaptionerModule):
     def recompute_activations(self, on: bool) -> None:
         self.decoder.checkpointed = on
 
-    @torch.no_grad()
-    def start(
-        self,
-        inputs: Tensor,
-        labels: Tensor | None = None,
-        *,
-        max_length: int | None = None,
-        table: WordTable | None = None,
-    ) -> DecoderState:
-        """See `Captioner`. A word is read as its vector and its place, which costs nothing, so there is no table."""
-        if table is not None:
-            raise ConfigurationError(f"a generator of the kind {self.config.kind!r} has no table of words")
-        looked_at = self.patch_embedding(self.patches_of(inputs))
-        caches = self.decoder.caches(looked_at, max_length or self.config.max_length)
-        return DecoderState(caches, None, len(looked_at))
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> DecoderState:
+        looked_at = self.patch_embedding(patches)
+        return DecoderState(self.decoder.caches(looked_at, length or self.config.max_length), None, len(looked_at))
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:

@@ -194,7 +194,7 @@ class SentSATKG(LSTMCaptioner):
         nodes = self.nodes(patches)
         return {"nodes": nodes, "keys": self.attention.key(nodes).flatten(1, 2)}  # keys (B, V (K + 1), d)
 
-    def begin(self, patches: Tensor) -> RecurrentState:
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> RecurrentState:
         """The sentence LSTM begins with the film, the word LSTM with nothing; the 0 that is read first makes the first
         sentence."""
         state, pooled = super().begin(patches), self.config.pool(patches)[:, None]  # (B, 1, V d_vf)

@@ -55,7 +55,7 @@ class ShowTell(LSTMCaptioner):
     def look(self, patches: Tensor) -> dict[str, Tensor]:
         return {}
 
-    def begin(self, patches: Tensor) -> RecurrentState:
+    def begin(self, patches: Tensor, labels: Tensor | None = None, length: int | None = None) -> RecurrentState:
         """The image takes the first step, and is not seen again."""
         state = super().begin(patches)
         image = self.image(self.config.pool(patches))[:, None]  # (B, 1, d)

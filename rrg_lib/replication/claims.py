@@ -241,12 +241,18 @@ class MeasuredTrend:
     swept: Mapping[Any, Measured]
 
 
-def by_results(claim: Claim, results: Sequence[StoredResult]) -> Decision:
-    """A claim of kind order, best setting, trend or measurement, decided on the paper's own data where we ran it, else
-    on IU-Phantom."""
+#: The profile in which a paper's own data is run as the paper did.
+PUBLISHED_SETTING = "gpu"
+
+
+def by_results(claim: Claim, results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING) -> Decision:
+    """A claim of kind order, best setting, trend or measurement, decided on the paper's own data where we ran it in
+    `profile`, else on IU-Phantom."""
     if claim.kind == "measurement":
         return MEASUREMENTS[claim.check]()
-    return {"order": _order, "best setting": _best_setting, "trend": _trend}[claim.kind](claim, results)
+    if claim.kind == "trend":
+        return _trend(claim, results)
+    return {"order": _order, "best setting": _best_setting}[claim.kind](claim, results, profile)
 
 
 def printed_labels(preset: str) -> str | None:
@@ -256,15 +262,15 @@ def printed_labels(preset: str) -> str | None:
     return "reference" if memory is not None and memory.gated else None
 
 
-def _places(claim: Claim) -> list[tuple[str, str, tuple[str, ...]]]:
+def _places(claim: Claim, replicated: str) -> list[tuple[str, str, tuple[str, ...]]]:
     """Dataset, profile and protocols to look in, in order: the paper's own data as it was published, then drawn
     studies, searched as our tables show them."""
-    return [(claim.dataset, "gpu", ("published",)), *((DRAWN, profile, PROTOCOLS) for profile in PROFILE_ORDER)]
+    return [(claim.dataset, replicated, ("published",)), *((DRAWN, profile, PROTOCOLS) for profile in PROFILE_ORDER)]
 
 
-def _order(claim: Claim, results: Sequence[StoredResult]) -> Decision:
+def _order(claim: Claim, results: Sequence[StoredResult], replicated: str) -> Decision:
     names = list(dict.fromkeys((*claim.better, *claim.worse)))
-    for dataset, profile, protocols in _places(claim):
+    for dataset, profile, protocols in _places(claim, replicated):
         # on a paper's own data its order was printed for what its memory was told; on ours no memory is told the
         # reference's labels
         labels = {name: printed_labels(name) if dataset in OWN_DATA else None for name in names}
@@ -290,10 +296,10 @@ def _order(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     return Decision(Verdict.NOT_RUN, f"{missing}; decided by {claim.decided_by}")
 
 
-def _best_setting(claim: Claim, results: Sequence[StoredResult]) -> Decision:
+def _best_setting(claim: Claim, results: Sequence[StoredResult], replicated: str) -> Decision:
     """`value` against every other value that is stored, or against every larger one."""
     (preset,), best = claim.better, claim.value
-    for dataset, profile, protocols in _places(claim):
+    for dataset, profile, protocols in _places(claim, replicated):
         labels, decided = printed_labels(preset) if dataset in OWN_DATA else None, {}
         for protocol in protocols:
             runs = {

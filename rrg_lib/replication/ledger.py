@@ -21,6 +21,7 @@ from scipy import stats
 from rrg_lib.models.decoding import PROTOCOLS
 from rrg_lib.replication.claim_measurements import Looked, Measurement
 from rrg_lib.replication.claims import (
+    PUBLISHED_SETTING,
     Claim,
     MeasuredPairs,
     MeasuredTrend,
@@ -115,20 +116,20 @@ class ClaimRow:
 LedgerRow = ValueRow | ClaimRow
 
 
-def ledger(results: Sequence[StoredResult]) -> list[LedgerRow]:
+def ledger(results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING) -> list[LedgerRow]:
     """A row for every value of `data/published.csv`, then one for every claim of `data/claims.csv`; `results` are our
-    stored ones."""
-    return [*value_rows(results), *claim_rows(results)]
+    stored ones, those of `profile` on a paper's own data stand for its setting."""
+    return [*value_rows(results, profile), *claim_rows(results, profile)]
 
 
-def value_rows(results: Sequence[StoredResult]) -> list[ValueRow]:
+def value_rows(results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING) -> list[ValueRow]:
     """A row for every value of `data/published.csv`."""
-    return [_value_row(value, results) for value in published()]
+    return [_value_row(value, results, profile) for value in published()]
 
 
-def claim_rows(results: Sequence[StoredResult]) -> list[ClaimRow]:
+def claim_rows(results: Sequence[StoredResult], profile: str = PUBLISHED_SETTING) -> list[ClaimRow]:
     """A row for every claim of `data/claims.csv`."""
-    return [_claim_row(claim, results) for claim in claims()]
+    return [_claim_row(claim, results, profile) for claim in claims()]
 
 
 def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:
@@ -141,19 +142,25 @@ def counts(rows: Sequence[LedgerRow]) -> dict[str, dict[Verdict, int]]:
 # --- printed values ---------------------------------------------------------------------------------------------------
 
 
-def _value_row(value: Published, results: Sequence[StoredResult]) -> ValueRow:
+def _value_row(value: Published, results: Sequence[StoredResult], profile: str) -> ValueRow:
     preset = _systems().get((value.paper, value.system), _NOBODY)["preset"] or None
-    ours, check = _ours_of(value, preset, results), check_value(value)
+    ours, check = _ours_of(value, preset, results, profile), check_value(value)
     verdict, why, _ = Decision(check.verdict, check.why) if check else _verdict_of(value, preset, ours)
     facts = {(row["paper"], row["system"]): row["fact"] for row in table("released_code")}
     return ValueRow(value, preset, facts.get((value.paper, value.system), ""), ours or check, verdict, why)
 
 
-def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult]) -> Measured | None:
+def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResult], profile: str) -> Measured | None:
     if preset is None:
         return None
     replicated = measured(
-        results, preset, value.dataset, value.metric, profile="gpu", labels=printed_labels(preset), protocol="published"
+        results,
+        preset,
+        value.dataset,
+        value.metric,
+        profile=profile,
+        labels=printed_labels(preset),
+        protocol="published",
     )
     drawn = (
         [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS]
@@ -220,11 +227,11 @@ def _why_not(value: Published, preset: str | None) -> str:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def _claim_row(claim: Claim, results: Sequence[StoredResult]) -> ClaimRow:
+def _claim_row(claim: Claim, results: Sequence[StoredResult], profile: str) -> ClaimRow:
     beside = own_table(claim)
     trained = claim.kind not in ("check", "none")
     verdict, why, evidence = (
-        by_results(claim, results) if trained else Decision(Verdict.NOT_RUN, f"decided by {claim.decided_by}")
+        by_results(claim, results, profile) if trained else Decision(Verdict.NOT_RUN, f"decided by {claim.decided_by}")
     )
     measured_here = evidence is not None
     if claim.check and claim.kind != "measurement":

@@ -212,11 +212,13 @@ def _or_dash(*cells: str) -> list[str]:
 
 def printed_table(rows: Sequence[LedgerRow], paper: str, where: str, dataset: str | None = None) -> pd.DataFrame:
     """One table of one paper, a row for each (data set, system) and a column for each metric: "printed | ours", ours a
-    dash where nothing was measured."""
+    dash where there is nothing, and in brackets where it was recomputed from print or counted."""
     of = [r for r in _values(rows) if (r.paper, r.where) == (paper, where) and dataset in (None, r.dataset)]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in of:
         (ours,) = _or_dash(shown_evidence(row.evidence).ours)
+        if ours != NOTHING and not isinstance(row.evidence, Measured):
+            ours = f"({ours})"
         cells.setdefault((row.dataset, row.printed.system), {})[row.printed.metric] = f"{row.printed.text} | {ours}"
     metrics = list(dict.fromkeys(row.printed.metric for row in of))
     frame = pd.DataFrame.from_dict(cells, orient="index", columns=metrics).fillna("")

@@ -28,7 +28,7 @@ from scipy import stats
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
-from rrg_lib.experiments.presets import DATASETS, Experiment, experiment
+from rrg_lib.experiments.presets import DATASETS, Experiment, experiment, released_settings
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, corrected, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
 
@@ -124,7 +124,7 @@ def effective(system: Experiment) -> str:
 
 @cache
 def _effective_of_preset(name: str, profile: str) -> str:
-    return effective(experiment(name, profile))
+    return effective(experiment(name, profile, released_settings(name, profile)))
 
 
 class _Run(NamedTuple):

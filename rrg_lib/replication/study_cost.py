@@ -4,20 +4,20 @@ otherwise, and disk."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from rrg_lib.experiments.run_folders import RunFolder
-from rrg_lib.models.visual.extractor import EXTRACTORS
+from rrg_lib.models.visual.extractor import EXTRACTORS, VisualExtractor
 from rrg_lib.replication.study_plan import StudyPlan, StudyRun
 from rrg_lib.replication.study_runs import missing_runs, study_results, training_folder
 from rrg_lib.runtime.markdown import markdown_table
 
-#: Bytes of a prepared study (two views of 256 × 256), and of a number of a cached feature.
-_STUDY, _NUMBER = 2 * 256 * 256, 2
+#: Bytes of a prepared view (256 × 256), and of a number of a cached feature.
+_VIEW, _NUMBER = 256 * 256, 2
 #: Views of a study, and how often a trained parameter is kept: the best ones, the last, and Adam's three moments.
 _VIEWS, _KEPT = 2, 5
 #: What scoring takes of a run, where another run has trained.
@@ -78,19 +78,20 @@ def study_cost(plan: StudyPlan, yardstick: Callable[[], float], folder: Path | N
                 each = plan.pilot.seconds[run.system.name] * run.condition.cost * factor
                 each *= _SCORING_SHARE if only_scored else 1.0
             seconds[key] = seconds.get(key, 0.0) + each
-    return StudyCost(len(plan.runs()), sum(map(len, todo)), seconds, measured, _disk(plan, todo) / 1e9)
+    return StudyCost(len(plan.runs()), sum(map(len, todo)), seconds, measured, study_disk(todo) / 1e9)
 
 
-def _disk(plan: StudyPlan, todo: list[list[StudyRun]]) -> float:
-    """Bytes of prepared studies, features and trained weights; what is there already counts too where it cannot be told
+def study_disk(todo: list[list[StudyRun]], studies: int = _STUDIES, views: int = _VIEWS) -> float:
+    """Bytes of prepared studies, features of frozen extractors and trained weights, of a dataset of that many `studies`
+    where the plan says no count, of that many `views` each; what is there already counts too where it cannot be told
     cheaply."""
     firsts = [group[0] for group in todo]
     data = {run.condition.data for run in firsts}
-    looks = {(run.condition.data, run.experiment.extractor) for run in firsts}
-    total = float(sum((d.count or _STUDIES) * _STUDY for d in data))
+    looks = {(run.condition.data, e) for run in firsts if (e := run.experiment.extractor).frozen}
+    total = float(sum((d.count or studies) * views * _VIEW for d in data))
     for d, extractor in looks:
         architecture = EXTRACTORS[extractor.name]
-        total += (d.count or _STUDIES) * _VIEWS * architecture.grid**2 * architecture.dim * _NUMBER
+        total += (d.count or studies) * views * architecture.grid**2 * architecture.dim * _NUMBER
     for run in firsts:
         if not training_folder(run).is_dir():
             total += _parameters(run) * 4 * _KEPT
@@ -100,5 +101,7 @@ def _disk(plan: StudyPlan, todo: list[list[StudyRun]]) -> float:
 def _parameters(run: StudyRun) -> int:
     e = run.experiment
     with torch.device("meta"):  # shapes alone
-        made = e.generator.build(None, memory=e.memory, pair=e.pair)
+        learning = None if e.extractor.frozen else VisualExtractor(e.extractor.name)
+        config = e.generator if learning is None else replace(e.generator, d_vf=learning.dim)
+        made = config.build(learning, memory=e.memory, pair=e.pair)
     return sum(p.numel() for p in made.parameters())

@@ -71,6 +71,11 @@ class StudyReport:
         return len(self.plan.runs()) - len(self.results)
 
     @property
+    def hours(self) -> float:
+        """Hours of one core that the results took, each training counted once."""
+        return sum(_seconds(self.results.values()).values()) / 3600
+
+    @property
     def earlier(self) -> dict[str, int]:
         """Hash of an earlier form of the plan -> how many results were made under it."""
         made = [r.study["plan"] for r in self.results.values()]
@@ -132,10 +137,9 @@ class StudyReport:
             f"decoding {plan.protocol}; seeds {', '.join(map(str, plan.seeds))}."
         ]
         if made:
-            spent = _seconds(self.results.values())
             lines += [
                 f"{len(self.results)} of {len(plan.runs())} runs, {made[0]} to {made[-1]}, "
-                f"{sum(spent.values()) / 3600:.2f} hours of one core."
+                f"{self.hours:.2f} hours of one core."
             ]
         if self.missing:
             lines += [f"{self.missing} runs are missing: rrg study run {plan.name}"]

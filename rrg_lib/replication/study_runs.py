@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 #: One thread a process, and none that spins while it waits for the others.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 _SECONDS = "seconds.json"
+#: What is done of one training: a plan, the runs that share its weights, the folder of the results, the data root; the
+#: names of the results that it made.
+StudyWork = Callable[[StudyPlan, list[StudyRun], Path, Path | None], list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +146,12 @@ def run_study(
     data_root: Path | None = None,
     most: int | None = None,
     progress: bool = True,
+    work: StudyWork | None = None,
+    one_thread: bool = True,
 ) -> int:
-    """Train and score what is missing, `jobs` processes of one thread each (a process a core unless said), `most`
-    trainings at most; how many results were made.
+    """Train and score what is missing, `jobs` processes (a process a core unless said), each of one thread unless said
+    otherwise, `most` trainings at most; how many results were made. `work` is what is done of one training, by default
+    `train_and_score`.
 
     Raises as `study_results`; `ConfigurationError` for a number of jobs below 1; whatever a run raises.
     """
@@ -156,16 +162,19 @@ def run_study(
         return 0
     jobs = min(jobs or cpus(), len(todo))
     total, done = len(plan.runs()), len(plan.runs()) - sum(map(len, missing_runs(plan, folder)))
-    with _one_thread(), tqdm(total=total, initial=done, desc=plan.name, unit="run", disable=not progress) as bar:
+    threads = _one_thread() if one_thread else nullcontext()
+    made = 0
+    with threads, tqdm(total=total, initial=done, desc=plan.name, unit="run", disable=not progress) as bar:
         # Drawn pictures and features of frozen extractors first, once, so that no process waits for another's.
         for run in {_looks_at(group[0]): group[0] for group in todo}.values():
             bar.set_postfix_str(f"features of {run.condition.name}")
-            _features(_opened(run, data_root, jobs))
+            _features(opened_run(run, data_root, jobs))
         bar.set_postfix_str("")
         tasks = [(plan, group, folder, data_root) for group in todo]
-        for names in in_order(train_and_score, tasks, jobs):
+        for names in in_order(work or train_and_score, tasks, jobs):
+            made += len(names)
             bar.update(len(names))
-    return sum(map(len, todo))
+    return made
 
 
 @contextmanager
@@ -205,7 +214,8 @@ def training_folder(run: StudyRun) -> Path:
     return workspace() / "studies" / "runs" / f"{run_folder(run.experiment).name}-{run.training[:6]}"
 
 
-def _opened(run: StudyRun, data_root: Path | None, workers: int | None = 1) -> Run:
+def opened_run(run: StudyRun, data_root: Path | None, workers: int | None = 1) -> Run:
+    """The run of a study's training, with its dataset and extractor, which are made if they do not exist."""
     dataset = _dataset(run.condition.data, data_root, workers)
     return Run.of(run.experiment, data_root=dataset.folder, folder=training_folder(run), progress=False)
 
@@ -214,7 +224,7 @@ def train_and_score(plan: StudyPlan, runs: Sequence[StudyRun], folder: Path, dat
     """One training, gone on with where it was interrupted, its decoding chosen on the validation studies, and the
     results of `runs`, which share its weights; their names."""
     torch.set_num_threads(1)
-    made = _opened(runs[0], data_root)
+    made = opened_run(runs[0], data_root)
     _timed(made.folder, "training", made.train)  # another study may be training the same: it is waited for
     if plan.protocol == "tuned":
         _timed(made.folder, "tuning", lambda: tune(made, plan.grid, progress=False))

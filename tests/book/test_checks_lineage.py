@@ -52,6 +52,8 @@ def test_every_right_reading_of_what_is_seen_passes(answer):
     [
         (partial(seen, order=lambda p: p.roll(1, 0)), "the views changed places"),
         (partial(seen, order=lambda p: p.flatten(0, 1).roll(1, 0).view_as(p)), "from one view to the other"),
+        (partial(seen, order=lambda p: p.roll(-1, 1)), "so that the last becomes the first"),
+        (partial(seen, order=lambda p: p.roll(1)), "name the second axis"),
         (partial(seen, order=lambda p: p.roll(1, 2)), "whole patches change places"),
         (partial(seen, mean=lambda p: p.mean((0, 1), keepdim=True).expand_as(p)), "each view has a mean of its own"),
         (partial(seen, mean=lambda p: p.mean(2, keepdim=True).expand_as(p)), "mean of its own numbers"),
@@ -109,6 +111,19 @@ def unit_by_unit(gates, seen, c):
     return [o * (2 * (2 * c).sigmoid() - 1), c]
 
 
+def larger_first(gates, seen, c):
+    """The larger of both candidates, and of what was seen, before they are added."""
+    i, f, o, one, two = gates.chunk(5, -1)
+    c = f.sigmoid() * c + i.sigmoid() * (torch.maximum(one, two) + torch.maximum(*seen.chunk(2, -1)))
+    return o.sigmoid() * c.tanh(), c
+
+
+def output_last(gates, seen, c):
+    """As if the five stood in the order of 11.2's four."""
+    i, f, one, two, o = gates.chunk(5, -1)
+    return stepped(torch.cat([i, f, o, one, two], -1), seen, c)
+
+
 @pytest.mark.exercise("11.2", "right")
 @pytest.mark.parametrize("answer", [stepped, unit_by_unit])
 def test_every_right_step_passes(answer):
@@ -127,6 +142,9 @@ def test_every_right_step_passes(answer):
         (partial(stepped, candidate=lambda a, b: a), "only the first candidate"),
         (partial(stepped, candidate=lambda a, b: b), "only the second candidate"),
         (partial(stepped, candidate=lambda a, b: (a + b) / 2), "the mean of the candidates"),
+        (partial(stepped, candidate=torch.add), "the sum of the candidates"),
+        (larger_first, "the larger of the two sums is taken after that"),
+        (output_last, "the output gate is the third of the five"),
         (partial(stepped, swap=(1, 0, 2)), "input and forget gate are exchanged"),
         (partial(stepped, swap=(0, 2, 1)), "forget and output gate are exchanged"),
         (partial(stepped, gate=lambda x: x), "the gates are sums still"),
@@ -198,6 +216,11 @@ def together(scores, own):
     return weights[:, :-1], weights[:, -1]
 
 
+def sentinel_first(scores, own):
+    weights = torch.cat([own[:, None], scores], 1).softmax(1)
+    return weights[:, :-1], weights[:, -1]
+
+
 @pytest.mark.exercise("11.3", "right")
 @pytest.mark.parametrize("answer", [one_softmax, by_exponentials])
 def test_every_right_way_to_look_or_remember_passes(answer):
@@ -235,6 +258,8 @@ def test_every_right_way_to_look_or_remember_passes(answer):
             partial(mixed, weigh=lambda s, o: (torch.cat([s, o[:, None]], 1).softmax(0)[:, :-1], together(s, o)[1])),
             "over the studies",
         ),
+        (partial(mixed, weigh=lambda s, o: (together(s, o)[0], torch.ones_like(o))), "the sentinel came in whole"),
+        (partial(mixed, weigh=sentinel_first), "read as the last of it"),
         (lambda scores, own, patches, sentinel: sentinel, "differs from one softmax"),
         (lambda scores, own, patches, sentinel: patches, "shape"),
     ],

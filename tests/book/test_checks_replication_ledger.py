@@ -75,6 +75,11 @@ def touching(better, worse):
     return "contradicted" if highest <= lowest else "consistent"
 
 
+def coarser_for_both(better, worse):
+    half = max(Decimal(5).scaleb(Decimal(x).as_tuple().exponent - 1) for x in (better, worse))
+    return "contradicted" if Decimal(better) + half < Decimal(worse) - half else "consistent"
+
+
 @pytest.mark.exercise("10.1", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
@@ -86,6 +91,7 @@ def touching(better, worse):
         (partial(rounded, whole=3), "own number of digits"),
         (partial(rounded, whole=None, ends=False), "your computer's binary fractions make ends that touch differ"),
         (touching, "Two intervals that only touch allow it"),
+        (coarser_for_both, "even the highest"),
         (lambda a, b: "fails", "return 'consistent' or 'contradicted'"),
     ],
 )
@@ -109,6 +115,8 @@ def test_rounding_mistakes(answer, hint):
         (lambda s, b: np.mean([s[m] / b[m] - 1 for m in b]), "a hundred times"),
         (lambda s, b: 100 * (s["BLEU-4"] / b["BLEU-4"] - 1), "one metric alone"),
         (lambda s, b: 100 * sum(s[m] / b[m] - 1 for m in b), "divide by their number"),
+        (lambda s, b: 100 * sum(s[m] / b[m] - 1 for m in b) / 6, "you divide by six"),
+        (lambda s, b: 100 * (math.prod(s[m] / b[m] for m in b) ** (1 / len(b)) - 1), "the geometric mean"),
         (lambda s, b: "19.6 %", "return one number"),
     ],
 )
@@ -122,6 +130,8 @@ def test_gain_mistakes(answer, hint):
     ("answer", "hint"),
     [
         (lambda n, d, base, maps: 100 * (n * d + maps * d * d) / base, "has a bias too"),
+        (lambda n, d, base, maps: 100 * (n * d + 4 * (d * d + d)) / base, "you count four maps"),
+        (lambda n, d, base, maps: 100 * (n * d + maps * d * d + d) / base, "a bias of its own"),
         (lambda n, d, base, maps: 100 * n * d / base, "the linear maps are missing"),
         (lambda n, d, base, maps: 100 * (n * d + d * d + d) / base, "you count the maps once"),
         (
@@ -138,6 +148,14 @@ def test_share_mistakes(answer, hint):
         checks.share_of_slots(answer)
 
 
+def only_b_counts(a, b, *rest):
+    return "undecided" if len(b) < 3 else checks._order(a, b, *rest, fewest=1)
+
+
+def six_in_all(a, b, *rest):
+    return "undecided" if len(a) + len(b) < 6 else checks._order(a, b, *rest, fewest=1)
+
+
 @pytest.mark.exercise("10.4", "wrong")
 @pytest.mark.parametrize(
     ("answer", "hint"),
@@ -149,6 +167,10 @@ def test_share_mistakes(answer, hint):
         (partial(checks._order, over_n=False), "is that of a seed over n"),
         (partial(checks._order, of_b=False), "B's mean varies as well"),
         (partial(checks._order, same_n=True), "its own number of seeds: 1/n_a + 1/n_b"),
+        (partial(checks._order, one_mean=True), "is not 1/(n_a + n_b)"),
+        (partial(checks._order, exchanged=True), "the two quantiles are exchanged"),
+        (only_b_counts, "'undecided', not"),
+        (six_in_all, "'undecided', not"),
         (partial(checks._order, studies=False), "the studies are missing"),
         (partial(checks._order, seeds=False), "the seeds are missing"),
         (partial(checks._order, roots=True), "you add the roots"),
@@ -232,6 +254,7 @@ def changed(
     two=2,
     sds=2,
     width=4,
+    power=2,
     root=math.sqrt,
     of_b=True,
     n=False,
@@ -241,7 +264,7 @@ def changed(
     """The right answer unless told otherwise."""
     scores = (a, b) if of_b else (a,)
     seeds = sum(np.var(x, ddof=ddof) / (len(x) if n else 1) for x in scores)
-    studies = sum(((high - low) / width) ** 2 for low, high in intervals[: len(scores)])
+    studies = sum(((high - low) / width) ** power for low, high in intervals[: len(scores)])
     reaches = printed * half, sds * root(two * seeds), sds * root(two * (both * seeds + studies))
     return reaches, reason(abs(gains[0] - gains[1]), reaches)
 
@@ -283,6 +306,8 @@ def test_a_right_explanation_passes(answer):
         (partial(changed, root=lambda x: x), "a variance is no distance"),
         (partial(changed, width=1), "the whole interval for one standard deviation"),
         (partial(changed, width=2), "half an interval is two standard deviations"),
+        (partial(changed, power=1), "square them before"),
+        (partial(changed, width=3.92), "take four standard deviations for the whole interval"),
         (partial(changed, both=False), "the last reach holds both"),
         (of_gap(lambda first, second: first - second), "a distance has no sign"),
         (of_gap(lambda first, second: abs(second)), "it is the *distance* of the two gains"),

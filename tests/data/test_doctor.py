@@ -15,12 +15,16 @@ from rrg_lib import cli
 from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import COLUMNS, TILE, examine, sheet_of
 from rrg_lib.data.images import read_radiograph
+from rrg_lib.data.phantom import draw
 from rrg_lib.errors import DataRootError
 from rrg_lib.runtime.package_data import table
 
 
 def smooth(name: str, shape=(200, 180)) -> np.ndarray:
-    return np.asarray(Image.fromarray(trees.film(name)[:8, :8]).resize(shape[::-1], Image.Resampling.BICUBIC))
+    """Dark above and bright below, as an upright film."""
+    return np.asarray(
+        Image.fromarray(np.sort(trees.film(name)[:8, :8], axis=0)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    )
 
 
 @pytest.fixture
@@ -100,6 +104,19 @@ def test_missing_unreadable_doubled_and_odd_images_are_told_apart(own):
         "colour.png",
     }
     assert said[3].startswith("1 image is there more than once, pixel for pixel: a.png of A = twin.png of twin.png\n")
+
+
+def test_negatives_and_films_that_lie_upside_down_are_noted(own):
+    """Of drawn frontal films; a note, which stops nothing."""
+    film = draw(next(iter(trees.picked()))).views[0]
+    for name, pixels in (("upright", film), ("negative", 255 - film), ("over", film[::-1])):
+        trees.png(own / f"{name}.png", pixels)
+    rows = "".join(f"{name}.png,{name},Clear.,train\n" for name in ("upright", "negative", "over"))
+    (own / "studies.csv").write_text((own / "studies.csv").read_text() + rows)
+    found = examine(own, progress=False)
+    odd = {name: look.oddness for name, look in found.looks.items() if look.oddness}
+    assert odd.keys() == {"negative.png", "over.png"} and found.status == 1
+    assert "perhaps a negative" in odd["negative.png"] and "perhaps upside down" in odd["over.png"]
 
 
 def test_reports_that_are_empty_or_not_the_collections_are_counted(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import trees
@@ -9,7 +12,7 @@ from PIL import Image
 
 from rrg_lib.data.doctor import examine
 from rrg_lib.data.images import RANGE_TAILS, open_radiograph, read_radiograph
-from rrg_lib.data.layouts.own_table import plain_text
+from rrg_lib.data.layouts.own_table import plain_text, read_own_folder
 from rrg_lib.data.prepare import go_on_without, prepare
 from rrg_lib.data.remarks import remarks_on_reports
 from rrg_lib.data.text.sections import findings_section
@@ -41,6 +44,66 @@ def marked(share: float, value: int, of=DEEP) -> np.ndarray:
     side = int((share * pixels.size) ** 0.5)
     pixels[20 : 20 + side, 30 : 30 + side] = value
     return pixels
+
+
+def colour_png16(path, channels: np.ndarray):
+    """A PNG of 16 bits a channel, (H, W, 2 to 4), as the standard lays it out; Pillow writes none."""
+    height, width, count = channels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_film_of_12_bits_in_colour_of_16_is_read_with_all_its_grays(channels, tmp_path):
+    """By the high byte alone it has 16 grays and is nearly black."""
+    colours = np.repeat(DEEP[:, :, None], channels, axis=2)
+    if channels != 3:
+        colours[:, :, -1] = 65535  # nothing transparent
+    found = read_radiograph(colour_png16(tmp_path / "a.png", colours), 300).astype(int)
+    assert np.abs(found - png16(tmp_path / "b.png", DEEP)).max() <= 1
+    assert len(np.unique(found)) > 200
+    clear = np.concatenate([colours[:, :, : max(channels - 1, 1)], np.zeros_like(colours[:, :, :1])], axis=2)
+    if channels != 3:
+        assert read_radiograph(colour_png16(tmp_path / "c.png", clear), 300).max() == 0
+
+
+def test_green_is_brighter_than_blue_in_colour_of_16_bits(tmp_path):
+    colours = np.zeros((64, 90, 3), np.uint16)
+    colours[:, :30, 0] = colours[:, 30:60, 1] = colours[:, 60:, 2] = 4000
+    red, green, blue = read_radiograph(colour_png16(tmp_path / "a.png", colours), 90)[45, [10, 45, 80]].astype(int)
+    assert (green, blue) == (255, 0) and abs(red - 255 * (0.299 - 0.114) / (0.587 - 0.114)) <= 1
+
+
+def test_two_images_in_a_cell_are_the_views_of_one_study(tmp_path):
+    root = own(tmp_path / "own", ['"a.png; b.png",,Clear.,test,', '"films/c.png|films/d.png",S,Clear.,train,'])
+    assert {study.id: study.views for study in read_own_folder(root, "as_released").studies} == {
+        "S": ("films/c.png", "films/d.png"),
+        "a": ("a.png", "b.png"),
+    }
+
+
+def test_views_of_images_in_a_cell_stand_in_the_same_order(tmp_path):
+    header = "image,study,report,split,view"
+    root = own(tmp_path / "own", ['"a.png, b.png",S,Clear.,test,"lateral, PA"'], header)
+    [study] = read_own_folder(root, "frontal").studies
+    assert study.views == ("b.png",)
+    root = own(tmp_path / "other", ['"a.png, b.png",S,Clear.,test,lateral'], header)
+    with pytest.raises(
+        AnnotationError, match=r"line 2: names 2 images and 1 views \('lateral'\); expected a view each"
+    ):
+        read_own_folder(root, "as_released")
+
+
+def test_a_file_whose_name_holds_a_comma_is_one_image(tmp_path):
+    root = own(tmp_path / "own", ['"a, b.png",S,Clear.,test,'])
+    (root / "a.png").rename(root / "a, b.png")
+    [study] = read_own_folder(root, "as_released").studies
+    assert study.views == ("a, b.png",)
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.002, 0.008, 0.03, 0.1])

@@ -174,7 +174,7 @@ def test_one_without_attention_over_patches_says_who_has(name, patches):
     with pytest.raises(ConfigurationError, match=f"'{kind}' has no attention over the patches") as refused:
         build(name)(reports(patches), [])
     others = set(str(refused.value).partition("kinds that have: ")[2].split(", "))
-    assert others >= {"att2in", "adaatt", "topdown", "r2gen", "ratchet"} and not others & {"st", "sentsat_kg"}
+    assert others >= {"att2in", "adaatt", "topdown", "r2gen", "ratchet"} and not others & {"st", "sentsat_kg", "coatt"}
 
 
 @every

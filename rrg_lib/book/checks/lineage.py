@@ -57,6 +57,12 @@ def what_it_sees(function: Callable[[Write, Tensor], tuple[Sequence[float], str]
         "a patch went from one view to the other: reorder within each view": instead(
             largest(lambda p: p.flatten(0, 1).roll(1, 0).view_as(p)), 0
         ),
+        "the patches moved the other way: on by one, so that the last becomes the first": instead(
+            largest(lambda p: p.roll(-1, 1)), 0
+        ),
+        "without an axis `roll` moves single numbers from patch to patch: name the second axis": instead(
+            largest(lambda p: p.roll(1)), 0
+        ),
         "the numbers within a patch were moved: whole patches change places": instead(
             largest(lambda p: p.roll(1, 2)), 0
         ),
@@ -171,6 +177,15 @@ def maxout_step(
             (step(one + s), "only the first candidate was used: take the larger of both, unit by unit"),
             (step(two + t), "only the second candidate was used: take the larger of both, unit by unit"),
             (step((one + s + two + t) / 2), "that is the mean of the candidates: the larger of both is asked for"),
+            (
+                step(torch.maximum(one, two) + torch.maximum(s, t)),
+                "what was seen is added to its candidate first; the larger of the two sums is taken after that",
+            ),
+            (step(one + s + two + t), "that is the sum of the candidates: the larger of both is asked for"),
+            (
+                step(torch.maximum(o + s, one + t), o=two),
+                "the output gate is the third of the five: input, forget, output, then both candidates",
+            ),
             (step(i=f, f=i), "input and forget gate are exchanged: the order is input, forget, output"),
             (step(f=o, o=f), "forget and output gate are exchanged: the order is input, forget, output"),
             (
@@ -238,6 +253,7 @@ def look_or_remember(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor
 
         right = mix(weights[:, :-1], weights[:, -1])
         alone, gate = scores.softmax(-1), own.sigmoid()
+        first = torch.cat([own[:, None], scores], -1).softmax(-1)
         mistakes = [
             (mix(alone, torch.ones(batch)), "the sentinel has no share of the weight: it stands in the same softmax"),
             (mix(alone, weights[:, -1]), "the weights sum to more than 1: one softmax over patches and sentinel"),
@@ -258,6 +274,14 @@ def look_or_remember(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor
             (
                 mix(weights[:, 1:], weights[:, 0]),
                 "the weight of one was given to another: keep the order in which they stand in the softmax",
+            ),
+            (
+                mix(weights[:, :-1], torch.ones(batch)),
+                "the sentinel came in whole: it counts by its weight, as each patch does",
+            ),
+            (
+                mix(first[:, :-1], first[:, -1]),
+                "the sentinel stands first in your softmax and is read as the last of it",
             ),
             (
                 mix(torch.cat([scores, own[:, None]], -1).softmax(0)[:, :-1], weights[:, -1]),

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any
 
 from rrg_lib.book.checks import CheckError, answered
@@ -28,6 +28,7 @@ PAIRS = (
     ("0.170", "0.174"),
     ("8.2", "8.3"),
     ("0.25", "0.255"),
+    ("0.170", "0.1708"),
 )
 
 
@@ -140,6 +141,11 @@ def average_gain(answer: Callable[[Mapping[str, float], Mapping[str, float]], fl
             "this is a share; in per cent it is a hundred times that": right / 100,
             "one metric alone is no average: take all of them": 100 * (pairs[1][0] / pairs[1][1] - 1),
             "this is the sum over the metrics; divide by their number": right * len(pairs),
+            "you divide by six, whatever is given: divide by the number of metrics that there are": right
+            * len(pairs)
+            / 6,
+            "this is the geometric mean of the quotients; the formula has their arithmetic mean": 100
+            * (geometric_mean(s / b for s, b in pairs) - 1),
         }
         compare_number(
             "average_gain",
@@ -163,6 +169,8 @@ def share_of_slots(answer: Callable[..., float], *, other: int = 0) -> None:
         right = 100 * (matrix + linear) / base
         slips = {
             "a linear map has a bias too: d more numbers each": 100 * (matrix + maps * d * d) / base,
+            "you count four maps, whatever their number": 100 * (matrix + 4 * (d * d + d)) / base,
+            "each linear map has a bias of its own, d numbers": 100 * (matrix + maps * d * d + d) / base,
             "the linear maps are missing: count `maps` of them": 100 * matrix / base,
             "the matrix is missing: slots times d numbers": 100 * linear / base,
             "you count the maps once, whatever their number": 100 * (matrix + d * d + d) / base,
@@ -196,10 +204,13 @@ ORDERS = (
     ([0.123, 0.124, 0.122], [0.12, 0.121, 0.119], 0.001, 0.0005, 1.96, 1.64, 0.01),
     ([0.15, 0.151], [0.12, 0.121], 0.001, 0.001, 1.96, 1.64, 0.01),
     ([0.15, 0.151, 0.149], [0.12], 0.001, 0.001, 1.96, 1.64, 0.01),
+    ([0.15, 0.151, 0.149, 0.15], [0.12, 0.121], 0.001, 0.001, 1.96, 1.64, 0.01),
+    ([0.12, 0.121], [0.15, 0.151, 0.149, 0.15], 0.001, 0.001, 1.96, 1.64, 0.01),
     ([0.12, 0.12], [0.12, 0.12], 0.001, 0.001, 1.96, 1.64, 0.01),
     ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.006, 0.0, 1.96, 1.64, 0.01),
     ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.0, 0.009, 1.96, 1.64, 0.01),
     ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.0, 0.006, 1.96, 1.64, 0.01),
+    ([0.130, 0.131, 0.129], [0.12, 0.121, 0.119], 0.0, 0.02, 1.96, 1.64, 0.01),
     ([0.150, 0.128, 0.112], [0.12, 0.12, 0.12], 0.002, 0.001, 1.96, 1.64, 0.01),
     ([0.128] * 3, [0.12] * 9, 0.0, 0.0058, 1.96, 1.64, 0.01),
     ([0.128] * 9, [0.12] * 3, 0.0, 0.0064, 1.96, 1.64, 0.01),
@@ -252,6 +263,8 @@ def order_verdict(answer: Order, *, other: int = 0) -> None:
         "the variance of a *mean* of n seeds is that of a seed over n, for A and for B": {"over_n": False},
         "B's mean varies as well, and it has its own number of seeds": {"of_b": False},
         "each mean has its own number of seeds: 1/n_a + 1/n_b": {"same_n": True},
+        "1/n_a + 1/n_b is not 1/(n_a + n_b): these are two means, and no mean of all seeds": {"one_mean": True},
+        "the two quantiles are exchanged: t is for an order, t_1 for 'no difference'": {"exchanged": True},
         "the studies are missing: another test set would have given another difference": {"studies": False},
         "the seeds are missing: another training would have given another score": {"seeds": False},
         "variances are added and then rooted; you add the roots": {"roots": True},
@@ -296,6 +309,8 @@ def _order(
     over_n=True,
     of_b=True,
     same_n=False,
+    one_mean=False,
+    exchanged=False,
     studies=True,
     seeds=True,
     roots=False,
@@ -315,7 +330,8 @@ def _order(
         return "undecided"
     each = [1 / len(x) if over_n else 1.0 for x in (a, a if same_n else b)][: 2 if of_b else 1]
     of_studies = s_studies**2 * (2 if studies_twice else 1) / (len(a) if studies_over_n else 1) * studies
-    of_seeds = s_seeds**2 * sum(each) * seeds
+    of_seeds = s_seeds**2 * (1 / (len(a) + len(b)) if one_mean else sum(each)) * seeds
+    t, t_1 = (t_1, t) if exchanged else (t, t_1)
     if own_seeds:
         of_seeds = sum(sum((x - fmean(z)) ** 2 for x in z) / max(1, len(z) - 1) / len(z) for z in (a, b))
     s = math.sqrt(of_studies) + math.sqrt(of_seeds) if roots else math.sqrt(of_studies + of_seeds)
@@ -364,6 +380,8 @@ def what_explains(answer: Callable[..., tuple[Sequence[float], str]], *, other: 
         "a variance is no distance: take its root": {"square": True},
         "you took the whole interval for one standard deviation": {"width": 1},
         "half an interval is two standard deviations, not one": {"width": 2},
+        "take four standard deviations for the whole interval, as the text has it": {"width": 3.92},
+        "the widths of the intervals are lengths: square them before they are added to variances": {"lengths": True},
         "on another test set the seeds differ as well: the last reach holds both": {"both": False},
     }
     readings = {
@@ -440,12 +458,13 @@ def _reaches(
     sds=2,
     square=False,
     width=4,
+    lengths=False,
     both=True,
 ) -> list[float]:
     """Of rounding, seeds, seeds and studies; the options are slips."""
     scores = (a, b) if of_b else (a,)
     of_seeds = [sum((x - fmean(s)) ** 2 for x in s) / (len(s) - ddof) / (len(s) if over_n else 1) for s in scores]
-    of_studies = [((high - low) / width) ** 2 for low, high in intervals[: len(scores)]]
+    of_studies = [((high - low) / width) ** (1 if lengths else 2) for low, high in intervals[: len(scores)]]
 
     def reach(variances: Sequence[float]) -> float:
         if square:

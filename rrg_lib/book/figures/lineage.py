@@ -1,5 +1,5 @@
-"""The figures of chapter 11: the sentinel's share word by word, what the rows of R2Gen's memory become, which printed
-orders hold, how the families write."""
+"""The figures of chapter 11: the sentinel's share word by word, what the rows of R2Gen's memory become, how the
+families write."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rrg_lib.book.figures.style import BLUE, GREY, ORANGE, RED, finish, new_figure
-from rrg_lib.replication.decision_rule import Order
+from rrg_lib.book.figures.style import BLUE, GREY, ORANGE, finish, new_figure
 
 #: Words in a line of `sentinel_shares`.
 LINE = 28
@@ -28,10 +27,11 @@ def sentinel_shares(
         part = slice(start, start + LINE)
         places = np.arange(len(words[part]))
         axes.bar(places, shares[part], color=[ORANGE if mark else BLUE for mark in marked[part]], width=0.8)
-        axes.axhline(mean, color=GREY, lw=1, ls="--")
+        axes.axhline(mean, color=GREY, lw=1, ls="--", label="mean of the report")
         axes.set_xticks(places, words[part], rotation=60, ha="right", fontsize=8)
         axes.set(xlim=(-0.6, min(LINE, len(words)) - 0.4), ylim=(0, None))
-    grid[0, 0].set_ylabel("sentinel's share")
+    grid[0, 0].set_ylabel("share")
+    grid[0, 0].legend(frameon=False, fontsize=8, loc="upper right")
     return finish(figure, name)
 
 
@@ -44,23 +44,6 @@ def rows_alike(curves: Mapping[str, np.ndarray], *, name: str | None = None) -> 
     axes.axhline(1, color=GREY, lw=1)
     axes.set(xlabel="words read", ylabel="cosine of two rows")
     axes.legend(frameon=False)
-    return finish(figure, name)
-
-
-def order_differences(orders: Mapping[str, Order], score: str, *, name: str | None = None) -> Figure:
-    """For each of `orders`, the later system's `score` minus the earlier one's, with the margin that a difference must
-    exceed; the grey band is what would not matter. Blue differs as printed, red the other way round, grey neither."""
-    figure, axes = new_figure(width=7.0, height=0.4 * len(orders) + 1.0)
-    for y, one in enumerate(orders.values()):
-        colour = {"above": BLUE, "below": RED}.get(one.answer, GREY)
-        axes.plot([one.difference - one.margin, one.difference + one.margin], [y, y], color=colour, lw=1.5)
-        axes.plot(one.difference, y, "o", color=colour, ms=6)
-    known = [one.delta for one in orders.values() if one.delta == one.delta]
-    if known:
-        axes.axvspan(-known[0], known[0], color=GREY, alpha=0.2, lw=0)
-    axes.axvline(0, color=GREY, lw=1)
-    axes.set_yticks(range(len(orders)), list(orders))
-    axes.set(xlabel=f"difference in {score}, with its margin", ylim=(len(orders) - 0.5, -0.5))
     return finish(figure, name)
 
 

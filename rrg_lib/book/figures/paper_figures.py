@@ -261,17 +261,35 @@ def _case(preset: str, title: str, where: Path | None) -> Drawn:
 
 
 def _table(paper: str, place: str, dataset: str, results: Results, where: Path | None) -> Drawn:
-    rows = [
-        r
-        for r in value_rows(results)
-        if (r.paper, r.where, r.dataset) == (paper, place, dataset) and r.printed.quantity is Quantity.SCORE
-    ]
+    return table_figure(
+        [r for r in value_rows(results) if (r.paper, r.where, r.dataset) == (paper, place, dataset)], where
+    )
+
+
+def table_figure(values: Sequence[ValueRow], where: Path | None = None) -> Drawn:
+    """The scores of one printed table with ours beside them; `values` are its rows of the ledger, of one data set."""
+    rows = [row for row in values if row.printed.quantity is Quantity.SCORE]
+    paper, place, dataset = rows[0].paper, rows[0].where, rows[0].dataset
     table = pd.DataFrame([_line(row) for row in rows])
     of = "; ".join(dict.fromkeys(row.evidence.where for row in rows if isinstance(row.evidence, Measured)))
     note = f"ours, {of}: drawn radiographs, not comparable" if DRAWN in of else f"ours, {of}" if of else "ours: not run"
     lacking = [system for system, part in table.groupby("system", sort=False) if part["ours"].isna().all()]
     why = "; ".join(dict.fromkeys(f"{row.printed.system}: {row.why}" for row in rows if row.printed.system in lacking))
     return Drawn(figures.scores(f"{paper}, {place}, {dataset}", table, note, name=where), why)
+
+
+def table_pictures(values: Sequence[ValueRow], folder: Path, stem: str) -> dict[str, str]:
+    """Draws every table and data set of these rows in which something of ours stands, into `folder`; the files' names,
+    which begin with `stem`, by table. Of a table of several data sets the first is drawn."""
+    files: dict[str, str] = {}
+    for place in dict.fromkeys(row.where for row in values):
+        rows = [row for row in values if row.where == place and isinstance(row.evidence, Measured)]
+        if rows:
+            of = [row for row in values if (row.where, row.dataset) == (place, rows[0].dataset)]
+            name = f"{stem}-{place.lower().replace(' ', '_')}.png"
+            table_figure(of, folder / name)
+            files[place] = name
+    return files
 
 
 def _line(row: ValueRow) -> dict[str, object]:

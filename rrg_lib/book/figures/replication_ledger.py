@@ -20,6 +20,7 @@ from rrg_lib.book.figures.style import BLUE, GREEN, GREY, ORANGE, RED, finish, n
 from rrg_lib.replication.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from rrg_lib.replication.decision_rule import Order
     from rrg_lib.replication.seed_scores import Measured
 
 Where = Path | str | None
@@ -189,6 +190,23 @@ def scores(title: str, table: pd.DataFrame, note: str, *, name: Where = None) ->
     grid[0, 0].plot([], [], "D", color="black", fillstyle="none", label="printed")
     grid[0, 0].plot([], [], "o-", color=BLUE, label=note)
     figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower left")
+    return finish(figure, name)
+
+
+def order_differences(orders: Mapping[str, Order], score: str, *, name: Where = None) -> Figure:
+    """For each of `orders`, the first system's `score` minus the second's, with the margin that a difference must
+    exceed; the grey band is what would not matter. Blue is above, red below, grey neither."""
+    figure, axes = new_figure(width=7.0, height=0.4 * len(orders) + 1.0)
+    for y, one in enumerate(orders.values()):
+        colour = {"above": BLUE, "below": RED}.get(one.answer, GREY)
+        axes.plot([one.difference - one.margin, one.difference + one.margin], [y, y], color=colour, lw=1.5)
+        axes.plot(one.difference, y, "o", color=colour, ms=6)
+    known = [one.delta for one in orders.values() if one.delta == one.delta]
+    if known:
+        axes.axvspan(-known[0], known[0], color=GREY, alpha=0.2, lw=0)
+    axes.axvline(0, color=GREY, lw=1)
+    axes.set_yticks(range(len(orders)), list(orders))
+    axes.set(xlabel=f"difference in {score}, with its margin", ylim=(len(orders) - 0.5, -0.5))
     return finish(figure, name)
 
 

@@ -21,6 +21,8 @@ from rrg_lib.errors import AnnotationError, DataRootError
 TABLE, WORKBOOK = "studies.csv", "studies.xlsx"
 #: Views that are known to be neither frontal nor lateral, or not to be known.
 _OTHER_VIEWS = re.compile(r"(?:[LR](?:AO|PO)|.*oblique.*|swimmers?|decubitus|unknown|other)", re.IGNORECASE)
+#: What stands between the images of one cell.
+_BETWEEN = re.compile(r"\s*[;|,\r\n]\s*")
 COLUMNS = "image (required), and, if you have them, study, report, split, patient, view, codes"
 
 
@@ -46,13 +48,13 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     """The studies of `root/studies.csv` (or the first sheet of `root/studies.xlsx`), a row an image, in the order of
     the table within each split.
 
-    `image` is a path relative to `root`. Rows of one `study` are its views; without that column every image is a study,
-    called by its name. `report`, `split`, `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is
-    nothing said. `codes` are experts' MeSH codes as those of IU X-Ray, with semicolons between them
-    (`Opacity/lung/base/left; Cardiomegaly/mild`), or `normal`. Without `split` a patient (else a study) goes to train,
-    val or test (70, 10, 20 %) by a hash of its name: a patient is never in two. `view` is frontal or lateral (or PA,
-    AP, LL, "PA erect", …); where a rule asks for it, a word that is neither nor an oblique view is refused. A study
-    without a report is left out and counted.
+    `image` is a path relative to `root`, or several of one study ("a.png; b.png", their views likewise). Rows of one
+    `study` are its views; without that column every row is a study, called by its first image. `report`, `split`,
+    `patient` and `codes` need to be said once a study; "nan", "None" or "N/A" is nothing said. `codes` are experts'
+    MeSH codes as those of IU X-Ray, with semicolons between them (`Opacity/lung/base/left; Cardiomegaly/mild`), or
+    `normal`. Without `split` a patient (else a study) goes to train, val or test (70, 10, 20 %) by a hash of its name:
+    a patient is never in two. `view` is frontal or lateral (or PA, AP, LL, "PA erect", …); where a rule asks for it, a
+    word that is neither nor an oblique view is refused. A study without a report is left out and counted.
 
     Raises:
         DataRootError: no table, or no report in it.
@@ -69,26 +71,29 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
     by_study: dict[str, _Rows] = {}
     positions, lines = {}, {}
     for line, row in (read_workbook if path.suffix == ".xlsx" else read_table)(path, ["image"]):
-        image = given(row["image"])
-        if not image:
+        images = _images(given(row["image"]), root)
+        if not images:
             raise AnnotationError(f"{path}, line {line}: names no image; expected a path relative to {root}")
-        check_inside(f"{path}, line {line}: image", image, root)
-        image = with_slashes(image, root)
-        if image in lines:
-            raise AnnotationError(
-                f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two"
-            )
-        lines[image] = line
-        rows = by_study.setdefault(given(row.get("study")) or Path(image).with_suffix("").as_posix(), _Rows(line))
-        rows.images.append(image)
-        view = given(row.get("view"))
-        if known := position(view):
-            positions[image] = known
-        elif view and rule != "as_released" and not _OTHER_VIEWS.fullmatch(view):
-            raise AnnotationError(
-                f"{path}, line {line}: the view is {view!r}, and the rule {rule} asks which are frontal; expected "
-                f"frontal or lateral (PA, AP, LL, …), oblique, or nothing. Mend the line"
-            )
+        name = given(row.get("study")) or Path(with_slashes(images[0], root)).with_suffix("").as_posix()
+        rows = by_study.setdefault(name, _Rows(line))
+        for image, view in zip(
+            images, _views(given(row.get("view")), len(images), f"{path}, line {line}"), strict=True
+        ):
+            check_inside(f"{path}, line {line}: image", image, root)
+            image = with_slashes(image, root)
+            if image in lines:
+                raise AnnotationError(
+                    f"{path}, line {line}: {image!r} stands in line {lines[image]} already. Remove one of the two"
+                )
+            lines[image] = line
+            rows.images.append(image)
+            if known := position(view):
+                positions[image] = known
+            elif view and rule != "as_released" and not _OTHER_VIEWS.fullmatch(view):
+                raise AnnotationError(
+                    f"{path}, line {line}: the view is {view!r}, and the rule {rule} asks which are frontal; expected "
+                    f"frontal or lateral (PA, AP, LL, …), oblique, or nothing. Mend the line"
+                )
         for name in ("report", "split", "patient", "codes"):
             value = given(row.get(name))
             value = plain_text(value) if name == "report" else value
@@ -130,6 +135,25 @@ def read_own_folder(root: Path, rule: ViewRule) -> Collection:
         )
     taken = tuple(study for split in SPLITS for study in studies[split])
     return Collection(taken, root, positions, left_out, remarks=tuple(remarks))
+
+
+def _images(cell: str, root: Path) -> list[str]:
+    """The images that a cell names: one, or several of one study with `;`, `|`, a comma or a line's end between them. A
+    file that is called just so is one image, whatever its name holds."""
+    if not _BETWEEN.search(cell) or "\0" in cell or (root / cell).is_file():
+        return [cell] if cell else []
+    return [part for part in _BETWEEN.split(cell) if part]
+
+
+def _views(cell: str, count: int, line: str) -> list[str]:
+    """The view of each of `count` images of a cell."""
+    words = [cell] if count == 1 else [word.strip() for word in _BETWEEN.split(cell)] if cell else [""] * count
+    if len(words) != count:
+        raise AnnotationError(
+            f"{line}: names {count} images and {len(words)} views ({cell!r}); expected a view each, in the same order "
+            f"and with the same sign between them, or a row an image"
+        )
+    return words
 
 
 _TAG = re.compile(r"</?[a-z][^<>]{0,80}>", re.IGNORECASE)
