@@ -365,10 +365,15 @@ def marks(notebook: NotebookNode, into: Graded) -> None:
 
 
 def grade(
-    course: Course, limits: Limits, jobs: int, say: Callable[[str], None] = print, again: frozenset[str] = frozenset()
+    course: Course,
+    limits: Limits,
+    jobs: int,
+    say: Callable[[str], None] = print,
+    again: frozenset[str] = frozenset(),
+    told_to_end: Callable[[], int] = lambda: 0,
 ) -> tuple[list[Graded], int]:
     """Grades what is new or changed, `jobs` at a time, and writes the tables. Returns all in the order of the students'
-    names, and how many were graded now."""
+    names, and how many were graded now. Ends, with what is running, when `told_to_end` gives an exit status."""
     handed_in = course.submissions()
     if unknown := again - set(handed_in):
         raise GradeError(f"--again: {', '.join(sorted(unknown))} handed nothing in for {course.assignment}")
@@ -386,6 +391,8 @@ def grade(
         copy_gradebook(course.gradebook, seed)
         try:
             while waiting or running:
+                if status := told_to_end():
+                    sys.exit(status)
                 while waiting and len(running) < jobs:
                     student = waiting.pop(0)
                     work = Path(folder).resolve() / f"{count - len(waiting)}"
@@ -511,7 +518,9 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.jobs < 1 or given.minutes <= 0 or given.memory <= 0:
         parser.error("--jobs, --minutes and --memory are greater than 0")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is running is ended too
+    told: list[int] = []  # not an exception where it arrives: nbgrader takes one for a submission that can't be graded
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: told.append(128 + number))
     limits = Limits(given.minutes, given.memory, tuple(str(Path(path).resolve()) for path in given.readable))
     if not fence.available():
         print("no fence: this system has no Landlock, so answers can read and write what you can; use a container")
@@ -523,6 +532,7 @@ def main(argv: list[str] | None = None) -> int:
             given.jobs,
             lambda text: print(text, flush=True),
             frozenset(given.again),
+            lambda: told[0] if told else 0,
         )
     except (GradeError, StorageError) as error:
         print(f"grade: {error}", file=sys.stderr)

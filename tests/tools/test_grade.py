@@ -260,7 +260,11 @@ def test_a_second_call_grades_what_is_new_or_changed_alone_and_a_killed_one_lose
     code, said = graded(course, "--jobs", "2")
     assert [student for student in ("ada", "cai", "eve") if f"{student}:" in said] == ["ada", "cai", "eve"], said
     assert earned(course) == {"ada": (4, 6), "cai": (4, 6), "eve": (4, 3)}
-    assert "ada" in graded(course, "--again", "ada")[1]
+    with grading(course, "--again", "ada", "cai") as ended:
+        assert ended.stdout.readline().startswith("ada: 10 of 10 points")
+        ended.terminate()
+        assert ended.wait() == 143
+        assert ended.stdout.read() == ""
 
 
 @pytest.mark.slow
