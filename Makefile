@@ -139,6 +139,7 @@ slides: $(ALL) ## slides of the chapters, to show in a lecture, into build/slide
 	"$(BIN)/python" tools/slides.py --out "$(RRG_HOME)/slides" $(ONLY)
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
+	@"$(BIN)/python" tools/site_python.py fetch
 	"$(BIN)/python" tools/website.py build
 
 serve: $(ALL) ## open the site in the browser (builds it when it is not there)
