@@ -48,8 +48,8 @@ NBVAL  := -p no:nbval -p nbval_recorded --nbval-lax --nbval-sanitize-with tests/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo lock assets book replicate notebooks results figures release check-mine project lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
-book replicate assets notebooks results figures release check-mine project chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
+.PHONY: help install demo lock assets book replicate notebooks results figures release slides check-mine project lint unit slow pairs chapters nbval test test-fast lab site serve browser site-test clean distclean
+book replicate assets notebooks results figures release slides check-mine project chapters slow lab demo site serve site-test: export RRG_HOME := $(abspath $(RRG_HOME))
 
 # Threads that wait sleep: spinning, they cost ten times on a machine that does something else besides (rrg bench waiting).
 export OMP_WAIT_POLICY ?= passive
@@ -144,6 +144,9 @@ check-mine: $(STAMP) ## FILE=my_memory.py: hold a memory or generator of your ow
 
 project: $(STAMP) ## CLAIM=cmn-memory-grows: a claim as a student's project, into build/projects; without CLAIM, worked examples for lecturers
 	"$(BIN)/rrg" project $(if $(CLAIM),"$(CLAIM)",--examples)
+
+slides: $(ALL) ## slides of the chapters, to show in a lecture, into build/slides (CHAPTERS); they need no network
+	"$(BIN)/python" tools/slides.py --out "$(RRG_HOME)/slides" $(ONLY)
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
 	@"$(BIN)/python" tools/site_python.py fetch

@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from rrg_lib.runtime.workspace import workspace
 
 #: Found in a course that is in use: a new release must not be laid over it.
-IN_USE = ("gradebook.db", "submitted", "release", "autograded", "feedback")
+IN_USE = ("gradebook.db", "submitted", "release", "autograded", "graded", "feedback")
 #: How many times, with other inputs, the graded form asks.
 ASKED_AGAIN = 2
 #: The numbers that draw its inputs are between 1 and this; every check takes them all.
@@ -40,10 +40,11 @@ ASSISTANTS, GUIDE = Path(__file__).with_name("assistants.md"), "AGENTS.md"
 CONFIG = f'''"""The course as `make release` wrote it; COURSE.md of the book says how it behaves. Run nbgrader in this folder."""
 
 import os
+import re
 import sys
 
 import nbformat
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
     AssignLatePenalties,
@@ -94,11 +95,19 @@ class PutBack(NbGraderPreprocessor):
 
 
 class OnlyErrors(NbGraderPreprocessor):
-    """A check is failed by an error, and by nothing else: nbgrader would take a warning for one, and a printed number for points."""
+    """Errors alone decide: nbgrader would take a warning for one, and a printed number for points. Where each of them says how many
+    parts are right, the least of these shares is earned; nbgrader reads the points from a number that stands before the error."""
 
     def preprocess_cell(self, cell, resources, index):
-        if cell.metadata.get("nbgrader", {{}}).get("grade"):
+        told = cell.metadata.get("nbgrader", {{}})
+        if told.get("grade"):
             cell.outputs = [output for output in cell.outputs if output.output_type == "error"]
+            parts = [re.match(r"(\\d+) of ([1-9]\\d*) parts are right\\. ", str(output.evalue)) for output in cell.outputs if output.ename == "CheckError"]
+            if cell.outputs and len(parts) == len(cell.outputs) and all(parts):
+                share = min(int(of[1]) / int(of[2]) for of in parts)
+                points = {{"text/plain": f"{{share * told['points']:.2f}}"}}
+                if share < 1:
+                    cell.outputs.insert(0, new_output("execute_result", points, execution_count=cell.execution_count))
         return cell, resources
 
 
@@ -116,6 +125,8 @@ c.CourseDirectory.course_id = "rrg"
 c.ClearSolutions.code_stub = {{"python": {chr(10).join(HOLE)!r}}}
 # Seconds a cell may take; then it is stopped, counts as wrong, and the next one runs.
 c.Execute.timeout = {TIMEOUT}
+# And until Python has started, which takes long where several are graded at a time.
+c.Execute.startup_timeout = {TIMEOUT}
 # Whatever kernel a notebook names, it is graded with this one.
 c.Execute.kernel_name = "python3"
 c.Autograde.sanitize_preprocessors = [ClearOutput, LastOfEach, OverwriteKernelspec, PutBack, OverwriteCells, CheckCellMetadata]
@@ -131,10 +142,7 @@ import builtins, importlib, os, sys  # noqa: E401
 for name in [name for name in sys.modules if name.partition(".")[0] == "rrg_lib"]:
     del sys.modules[name]  # whatever was done to the checks: they are read again, and not from the folder of the answer
 sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) != os.getcwd()]
-for again, answer in {calls}:
-    module, _, check = again.rpartition(".")
-    for other in {others}:
-        builtins.getattr(importlib.import_module(module), check)(answer, other=other)
+builtins.getattr(importlib.import_module("rrg_lib.book.checks"), "judge_answers")({calls}, {others})
 ### END HIDDEN TESTS"""
 
 WELCOME = """\
@@ -175,14 +183,15 @@ def assignment(path: Path, others: list[int]) -> NotebookNode:
             notebook.cells.append(text(f"text-{exercise.name}", exercise.text))
         asked.add(exercise.text)
         notebook.cells.append(code(f"exercise-{exercise.name}", exercise.solution, solution=True))
-        check = f"{graded_check(exercise)}\n{hidden(exercise, others)}"
+        # Hidden first: only what it raises may earn a part, and the shown line calls whatever the answer made of `checks`.
+        check = f"{hidden(exercise, others)}\n{graded_check(exercise)}"
         notebook.cells.append(code(f"check-{exercise.name}", check, grade=True, locked=True, points=exercise.points))
     return notebook
 
 
 def hidden(exercise: Exercise, others: list[int]) -> str:
     calls = ", ".join(f'("{check.__module__}.{check.__name__}", {function})' for check, function in checks_of(exercise))
-    return HIDDEN.format(calls=f"[{calls}]", others=tuple(others))
+    return HIDDEN.format(calls=f"[{calls}]", others=(0, *others))
 
 
 def text(name: str, source: str) -> NotebookNode:

@@ -142,9 +142,9 @@ def test_it_is_handed_out_blank_and_graded_with_hidden_inputs(chapter):
     assert "raise NotImplementedError" in blank.source and "split" not in blank.source
     graded = {cell.id: cell.source for cell in release.assignment(chapter, [3, 4]).cells}
     assert graded["setup"] == "from rrg_lib.book.checks import toy as checks"
-    shown, _, hidden = graded["check-97-1"].partition("### BEGIN HIDDEN TESTS")
+    hidden, _, shown = graded["check-97-1"].partition("### END HIDDEN TESTS")
     assert shown.strip() == "checks.mean_length(mean_length)"
-    assert '("rrg_lib.book.checks.toy.mean_length", mean_length)' in hidden and "(3, 4)" in hidden
+    assert '("rrg_lib.book.checks.toy.mean_length", mean_length)' in hidden and "(0, 3, 4)" in hidden
 
 
 def test_the_site_shows_the_hints_of_its_check_and_folds_the_solution_away(chapter):

@@ -90,30 +90,42 @@ def compare_explanations(
 ) -> None:
     """Silent when all cases are explained rightly. Otherwise the hint of what was measured instead (`slips`, the
     numbers of every case), or, when the numbers are right, of how they were read instead (`readings`, the reason of
-    every case)."""
+    every case).
+
+    Each quantity is a part of the answer, right where it is in every case, and the reason is one more. It counts only
+    with all the numbers: one that nothing measured supports is a guess.
+    """
     numbers, wanted = ([case for case, _ in cases] for cases in (explanations, right))
-    if not _same_cases(numbers, wanted):
-        for hint, wrong in slips.items():
-            if _same_cases(numbers, wrong):
-                raise CheckError(f"{name}: {hint}")
+    columns = [
+        quantity
+        for j, quantity in enumerate(measured)
+        if all(_close_number(row[j], of[j]) for row, of in zip(numbers, wanted, strict=True))
+    ]
+
+    def wrong(hint: str) -> CheckError:
+        shown = f" (right so far: {', '.join(columns)})" if columns else ""
+        return CheckError(f"{name}: {hint}{shown}", right=len(columns), parts=len(measured) + 1)
+
+    if len(columns) < len(measured):
+        for hint, instead in slips.items():
+            if _same_cases(numbers, instead):
+                raise wrong(hint)
         case, place = next(
             (i, j) for i, row in enumerate(wanted) for j in range(len(row)) if not _close_number(numbers[i][j], row[j])
         )
-        raise CheckError(
-            f"{name}: {measured[place]} is not right: {numbers[case][place]:.4f} in case {case + 1} of {len(right)}; "
-            f"measure once more"
+        raise wrong(
+            f"{measured[place]} is not right: {numbers[case][place]:.4f} in case {case + 1} of {len(right)}; measure "
+            f"once more"
         )
     given_reasons, reasons = ([reason for _, reason in cases] for cases in (explanations, right))
     if given_reasons == reasons:
         return
     for hint, wrong_reasons in readings.items():
         if given_reasons == list(wrong_reasons):
-            raise CheckError(f"{name}: {hint}")
+            raise wrong(hint)
     case = next(i for i, (a, b) in enumerate(zip(given_reasons, reasons, strict=True)) if a != b)
     shown = ", ".join(f"{quantity} {number:.3f}" for quantity, number in zip(measured, wanted[case], strict=True))
-    raise CheckError(
-        f"{name}: the numbers are right, the reason is not: {shown} do not support {given_reasons[case]!r}"
-    )
+    raise wrong(f"the numbers are right, the reason is not: {shown} do not support {given_reasons[case]!r}")
 
 
 def _close_number(a: float, b: float) -> bool:
