@@ -71,7 +71,7 @@ def from_the_end(layers):
 
 
 @pytest.mark.exercise("2.2", "right")
-@pytest.mark.parametrize("answer", [solved_field, from_the_end])
+@pytest.mark.parametrize("answer", [solved_field, from_the_end, lambda layers: np.int64(solved_field(layers))])
 def test_every_right_field_passes(answer):
     checks.receptive_field(answer)
 
@@ -88,6 +88,14 @@ def whole_kernels(layers):
     r, j = 1, 1
     for kernel, stride in layers:
         r, j = r + kernel * j, j * stride
+    return r
+
+
+def field_by(layers, field=lambda r, j, k, s: r + (k - 1) * j, step=lambda j, s: j * s):
+    """The right answer unless told otherwise."""
+    r, j = 1, 1
+    for kernel, stride in layers:
+        r, j = field(r, j, kernel, stride), step(j, stride)
     return r
 
 
@@ -109,6 +117,12 @@ def distance(layers):
         (lambda layers: solved_field(layers) - 1, "start with a field of 1"),
         (distance, "how far apart"),
         (lambda layers: 3, "is not 3"),
+        (partial(field_by, field=lambda r, j, k, s: r + k // 2 * j), "that is half of it"),
+        (partial(field_by, field=lambda r, j, k, s: r + (k - 1) * s), "its own stride alone"),
+        (partial(field_by, field=lambda r, j, k, s: r * k), "kernels are not multiplied"),
+        (partial(field_by, field=lambda r, j, k, s: r * s + k - 1), "not the field that is there already"),
+        (partial(field_by, step=lambda j, s: j + s), "strides multiply"),
+        (lambda layers: solved_field(layers) ** 2, "its width is asked for"),
         (lambda layers: float(solved_field(layers)), "whole number"),
     ],
 )
@@ -149,6 +163,13 @@ def test_every_right_grad_cam_passes(answer):
             lambda maps, slopes: (slopes.mean(2, keepdim=True) * maps).mean(-1).relu(),
             "both means run over the D numbers",
         ),
+        (lambda maps, slopes: solved_cam(maps, slopes) / solved_cam(maps, slopes).sum(), "divided by its sum"),
+        (lambda maps, slopes: solved_cam(maps, slopes) / solved_cam(maps, slopes).max(), "divided by its largest"),
+        (lambda maps, slopes: solved_cam(slopes, maps), "maps and slopes are exchanged"),
+        (lambda maps, slopes: (slopes.mean(1, keepdim=True) * maps.relu()).sum(-1), "not of the maps"),
+        (lambda maps, slopes: (slopes * maps).sum(-1), "its own gradient.*and the ReLU is missing"),
+        (lambda maps, slopes: maps.sum(-1).relu(), "the slopes are left out"),
+        (lambda maps, slopes: slopes.sum(-1).relu(), "the maps are left out"),
         (lambda maps, slopes: torch.ones(maps.shape[:2]), "not that of Eq. 1 and 2"),
         (lambda maps, slopes: solved_cam(maps, slopes)[0], "shape"),
     ],
