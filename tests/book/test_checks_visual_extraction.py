@@ -44,6 +44,7 @@ def test_every_right_sequence_passes(answer):
         (lambda maps, views: tokens(maps).unflatten(0, (-1, views)).transpose(1, 2).flatten(1, 2), "alternate"),
         (lambda maps, views: tokens(maps).unflatten(0, (views, -1)).transpose(0, 1).flatten(1, 2), "different studies"),
         (lambda maps, views: tokens(maps).unflatten(0, (-1, views)).flip(1).flatten(1, 2), "order of the views"),
+        (lambda maps, views: solved_patches(maps.flip(2), views), "begin with the lowest row"),
         (lambda maps, views: tokens(maps), "shape"),
         (lambda maps, views: torch.zeros_like(solved_patches(maps, views)), "not in their places"),
         (lambda maps, views: None, "returns nothing"),
@@ -264,6 +265,26 @@ def test_every_right_reason_of_a_map_passes(answer):
             "it is to be divided by chance, as the first",
         ),
         (partial(looked, reason=partial(reason_of, clearly=partial(clearly, errors=0))), "may be luck"),
+        (
+            partial(looked, reason=partial(reason_of, clearly=partial(clearly, errors=1))),
+            "one standard error is not two",
+        ),
+        (
+            partial(looked, reason=lambda own, others, chance: "looking" if clearly(own - others) else "habit"),
+            "above chance at all was not asked",
+        ),
+        (
+            lambda maps, cover: (
+                [n * cover.mean() - cover.mean() for n in looked(maps, cover)[0]],
+                looked(maps, cover)[1],
+            ),
+            "these are leads",
+        ),
+        (partial(looked, change=lambda own, others: (own / 72, others / 72)), "not its sum"),
+        (
+            lambda maps, cover: ([n * cover.mean() ** 2 for n in looked(maps, cover)[0]], looked(maps, cover)[1]),
+            "you multiplied by chance",
+        ),
         (
             partial(looked, reason=partial(reason_of, clearly=lambda apart: apart.mean() > 2 * apart.std())),
             "the spread of the *studies*",
