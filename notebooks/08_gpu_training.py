@@ -693,7 +693,8 @@ say(
 # %% [markdown]
 # How to read such a table: find the longest bar, ask whether it is *needed* (do we compute it twice?), then whether it is *large enough* (can ten of
 # them be one?), and only then whether it could be faster. The memory of chapter 04 is written as it is after such a reading. What came of it, in the
-# published size, each system beside BASE in the same run (stored benchmarks; "written out" is the textbook's form of the same mechanism):
+# published size, each system beside BASE in the same run (stored benchmarks). "Written out" is the textbook's form of the same mechanism.
+# "First batch" is a search that has kept nothing yet of what words ask the memory. "transformers generate" is the search of the package `transformers`:
 
 # %%
 beside_base = [
