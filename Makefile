@@ -9,6 +9,8 @@ DATASET     ?= iu_phantom
 DATA_ROOT   ?=
 SEED        ?=
 CHAPTERS    ?=
+# Chapters side by side: as many as there are pairs of gigabytes and cores to spare. One after the other each has all cores.
+JOBS        ?= 1
 PRESETS     ?= base mem cmn
 SYSTEMS     ?=
 SEEDS       ?=
@@ -52,7 +54,7 @@ export OMP_WAIT_POLICY ?= passive
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' PYTHON=python3.12 VENV=.venv TORCH=cpu TORCH_INDEX=address EDITION=newest|locked"
+	@echo "  settings: PROFILE=ci|laptop|gpu DATASET=iu_phantom DATA_ROOT=folder SEED=n CHAPTERS='03 04' JOBS=2 PYTHON=python3.12 VENV=.venv TORCH=cpu TORCH_INDEX=address EDITION=newest|locked"
 
 # --- the environment ------------------------------------------------------------------------------------------------------------------------------
 install: $(STAMP) ## the virtual environment with everything installed (the other targets do this themselves)
@@ -105,8 +107,8 @@ endef
 assets: $(STAMP) ## what the chapters start from: prepared studies, the visual extractor, chapter 00's generator; kept in build/
 	$(call ASSETS,$(PROFILE),$(DATASET),$(IMAGES),$(SEEDED))
 
-book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, SEED, CHAPTERS)
-	"$(BIN)/python" tools/book.py run --out "$(RRG_HOME)/book" --profile $(PROFILE) --dataset $(DATASET) $(IMAGES) $(SEEDED) $(ONLY)
+book: assets ## run every chapter into build/book (PROFILE, DATASET, DATA_ROOT, SEED, CHAPTERS, JOBS)
+	"$(BIN)/python" tools/book.py run --out "$(RRG_HOME)/book" --profile $(PROFILE) --dataset $(DATASET) $(IMAGES) $(SEEDED) $(ONLY) --jobs $(JOBS)
 	"$(BIN)/rrg" replicate iu_phantom --stored --out "$(RRG_HOME)/book/replication"
 
 # DATASET is to be named: drawn studies, the default elsewhere, are refused, because what is drawn is no replication.
@@ -134,6 +136,7 @@ release: $(ALL) ## blank notebooks to learn from alone and an nbgrader course, i
 	"$(BIN)/python" tools/release.py --out "$(RRG_HOME)/release"
 
 site: $(ALL) ## the book as pages, from the committed chapters, into build/site: warnings are errors; links, anchors and pictures are checked
+	@"$(BIN)/python" tools/site_python.py fetch
 	"$(BIN)/python" tools/website.py build
 
 serve: $(ALL) ## open the site in the browser (builds it when it is not there)
@@ -168,7 +171,7 @@ pairs: $(ALL) ## each chapter's source and committed notebook agree, cell by cel
 
 chapters: $(STAMP) ## run every chapter in the ci profile into build/check
 	$(call ASSETS,ci,iu_phantom)
-	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY)
+	"$(BIN)/python" tools/book.py write --out "$(RRG_HOME)/check" --timings "$(RRG_HOME)/check/timings.json" $(ONLY) --jobs $(JOBS)
 
 nbval: $(ALL) ## compare the marked outputs of that run with the committed ones
 	PYTHONPATH=tools "$(BIN)/python" -m pytest $(NBVAL) --recorded "$(RRG_HOME)/check" $(if $(CHAPTERS),$(CHAPTERS:%=notebooks/%*.ipynb),notebooks)

@@ -1002,13 +1002,14 @@ asked = [o.need for (a, b_, _), o in judged.items() if (a, b_) == ("cmn", "base"
 more = [need.seeds for need in asked if need.seeds is not None]
 say(
     "So *CMN > BASE* with {seeds} seeds each, the least that gives an answer, is **{iu:.1f} GPU hours** on IU X-Ray and **{mimic:.0f}** on MIMIC-CXR (A100, "
-    "{assumed}). Whether it decides the order is another matter: on drawn studies 10.8 asks for {wanted}. A step needs about "
+    "{assumed}). Whether it decides the order is another matter: on drawn studies the rule asks for {wanted}. A step needs about "
     "{memory:.0f} GiB as far as it can be counted; that fits {fits}. Not counted: reading images, a library's working memory, METEOR's minutes.",
     seeds=MIN_SEEDS,
-    wanted=(f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours" if more else "")
-    + (" or, in one score, for more studies than there are" if len(more) < len(asked) else "")
-    if asked
-    else "no more than that",
+    wanted=" or, in another score, ".join(
+        [f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours"] * bool(more)
+        + ["more studies than there are, whatever the seeds"] * (len(more) < len(asked))
+    )
+    or "no more than that",
     iu=iu,
     mimic=mimic,
     assumed=assumed,

@@ -1549,7 +1549,7 @@ if "a1" in baselines and DATASET == "iu_phantom":
             + (": " + ", ".join(f"`{name}`" for name in above) if above else "")
             + ". What is printed of "
             + ", ".join(photographs["system"].unique())
-            + " on another split or text is {low:.1f} to {high:.1f} times less than `a1` has on this one.",
+            + " is of another split or text; `a1` has {low:.1f} to {high:.1f} times as much here.",
             a1=a1,
             n=baselines["a1"].parts["all"].n,
             low=a1 / photographs["BLEU-4"].max(),

@@ -9,11 +9,13 @@ python tools/book.py check
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from jupyter_client import KernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from rrg_lib.runtime.worker_pool import cpus
 from rrg_lib.runtime.workspace import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +50,7 @@ class BookStopped(Exception):
     """A chapter failed; what there is to say has been printed."""
 
 
-def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None = None) -> list[Row]:
+def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None = None, jobs: int = 1) -> list[Row]:
     """Executes the chapters of `folder` into `out` with `values` injected by papermill, and writes `out/timings.json`.
 
     Every chapter is read before the first is run, so a chapter that cannot be built is known in the first second. Stops
@@ -63,10 +66,13 @@ def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None 
         lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values),
         out / "timings.json",
         values,
+        jobs,
     )
 
 
-def write(folder: Path, out: Path, only: list[str] | None = None, timings: Path | None = None) -> list[Row]:
+def write(
+    folder: Path, out: Path, only: list[str] | None = None, timings: Path | None = None, jobs: int = 1
+) -> list[Row]:
     """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are
     committed.
 
@@ -99,9 +105,11 @@ def write(folder: Path, out: Path, only: list[str] | None = None, timings: Path 
     if not only and out.resolve() != folder.resolve():
         clear(out)
     rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
-    build(rows, one, None, chapters.COMMITTED)
+    began = time.perf_counter()
+    build(rows, one, None, chapters.COMMITTED, jobs)
     if timings is not None:
-        budgets.keep(timings, budgets.record(rows, chapters.COMMITTED))
+        took = time.perf_counter() - began if jobs > 1 else None
+        budgets.keep(timings, budgets.record(rows, chapters.COMMITTED, jobs, took))
     return rows
 
 
@@ -115,43 +123,78 @@ def check(folder: Path) -> list[str]:
     return found
 
 
-def build(rows: list[Row], one: Callable[[int], object], timings: Path | None, values: dict[str, Any]) -> list[Row]:
-    """Runs `one(index)` for the chapter of every row, telling where it is, and measures it; the table and the timings
-    are written whatever happens."""
-    profile = values["PROFILE"]
+def build(
+    rows: list[Row],
+    one: Callable[[int], object],
+    timings: Path | None,
+    values: dict[str, Any],
+    jobs: int = 1,
+) -> list[Row]:
+    """Runs `one(index)` for the chapter of every row, `jobs` at once, telling where it is, and measures it; the table
+    and the timings are written whatever happens. Of chapters side by side memory and trainings are not known apart.
+    After a failure those that run already are waited for, and no other is begun."""
+    profile, counter = values["PROFILE"], itertools.count(1)
+
+    def chapter(index: int) -> None:
+        row = rows[index]
+        print(f"[{next(counter)}/{len(rows)}] {row.chapter} …", flush=True)
+        start, before, row.status = time.perf_counter(), budgets.trainings(), "interrupted"
+        memory = PeakMemory()
+        try:
+            with memory:
+                one(index)
+            row.status = "ok"
+        except ChapterError as error:
+            row.status = "failed"
+            raise BookStopped(str(error)) from error
+        except PapermillExecutionError as error:
+            row.status = f"failed at In [{error.exec_count}]"
+            raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
+        except (
+            Exception
+        ) as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
+            row.status = "failed"
+            raise BookStopped(
+                f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of "
+                f"memory)"
+            ) from error
+        finally:
+            row.seconds = round(time.perf_counter() - start, 1)
+            if jobs == 1:
+                row.peak_gib, row.trained = memory.gib, budgets.trainings() - before
+        print(f"      {row.chapter} {row.status} in {row.seconds:.0f} s", flush=True)
+
+    began = time.perf_counter()
     try:
-        for index, row in enumerate(rows):
-            print(f"[{index + 1}/{len(rows)}] {row.chapter} …", flush=True)
-            start, before = time.perf_counter(), budgets.trainings()
-            row.status = "interrupted"
-            memory = PeakMemory()
-            try:
-                with memory:
-                    one(index)
-                row.status = "ok"
-            except ChapterError as error:
-                row.status = "failed"
-                raise BookStopped(str(error)) from error
-            except PapermillExecutionError as error:
-                row.status = f"failed at In [{error.exec_count}]"
-                raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
-            except (
-                Exception
-            ) as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
-                row.status = "failed"
-                raise BookStopped(
-                    f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of "
-                    f"memory)"
-                ) from error
-            finally:
-                row.seconds, row.peak_gib = round(time.perf_counter() - start, 1), memory.gib
-                row.trained = budgets.trainings() - before
-            print(f"      {row.status} in {row.seconds:.0f} s", flush=True)
+        if jobs == 1:
+            for index in range(len(rows)):
+                chapter(index)
+        else:
+            _side_by_side(chapter, len(rows), jobs)
     finally:
-        print("", budgets.table(rows, profile), *budgets.warnings(rows, profile), "", sep="\n", flush=True)
+        took = time.perf_counter() - began if jobs > 1 else None
+        print("", budgets.table(rows, profile, took), *budgets.warnings(rows, profile, jobs), "", sep="\n", flush=True)
         if timings is not None:
-            write_json(timings, budgets.record(rows, values))
+            write_json(timings, budgets.record(rows, values, jobs, took))
     return rows
+
+
+def _side_by_side(chapter: Callable[[int], None], count: int, jobs: int) -> None:
+    """`chapter(index)` for every index, `jobs` at once. They share the cores: each kernel gets its part of the
+    threads."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = threads or str(max(1, cpus() // jobs))
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(chapter, index) for index in range(count)]
+            done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in waiting:
+                future.cancel()
+            for future in sorted(done, key=futures.index):
+                future.result()
+    finally:
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 def execute(notebook: nbformat.NotebookNode, out: Path, folder: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
@@ -199,6 +242,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         if name != "check":
             command.add_argument("--out", type=Path, required=True, help="where the executed notebooks go")
             command.add_argument("--only", nargs="*", metavar="NN", help="chapters by the beginning of their name")
+            command.add_argument("--jobs", type=_jobs, default=1, help="chapters side by side; by default one")
         if name == "write":
             command.add_argument(
                 "--timings", type=Path, help="a file to keep what was measured in, once every chapter has run"
@@ -209,6 +253,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
             command.add_argument("--data-root", type=Path, help="the folder of real images")
             command.add_argument("--seed", type=int, help="instead of the chapters' own")
     return parser.parse_args(argv)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} chapters at once; expected a whole number from 1")
+    return int(text)
 
 
 def parameter_values(args: argparse.Namespace) -> dict[str, Any]:
@@ -238,9 +288,9 @@ def main(argv: list[str] | None = None) -> int:
                 return 1
             print(f"source and notebook agree: {len(chapters.sources(args.notebooks))} chapters")
         elif args.command == "write":
-            write(args.notebooks, args.out, args.only, args.timings)
+            write(args.notebooks, args.out, args.only, args.timings, args.jobs)
         else:
-            run(args.notebooks, args.out, parameter_values(args), args.only)
+            run(args.notebooks, args.out, parameter_values(args), args.only, args.jobs)
             print(f"the book is in {args.out}")
     except (ChapterError, BookStopped) as error:
         print(error, file=sys.stderr)

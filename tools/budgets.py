@@ -9,10 +9,11 @@ measured beside them and warns at half as much again.
     edition      the book's
     parameters   what the chapters were run with: PROFILE, DATASET, …
     machine      device, processor, cores, memory_gib, threads, python, torch
+    jobs         how many chapters ran side by side
     chapters     a row each: chapter, seconds, budget_minutes, peak_gib, budget_gib, trained (runs added to the
                  workspace: a chapter that found its runs there was quicker for it), status ("ok", "failed at In [4]",
                  "not run", …); a value that is not known is absent
-    seconds      the sum
+    seconds      of all of it: the sum, or less where chapters ran side by side
 """
 
 from __future__ import annotations
@@ -154,8 +155,9 @@ def trainings() -> int:
     return sum(1 for _ in (workspace() / "runs").glob("*/best.safetensors"))
 
 
-def table(rows: list[Row], profile: str) -> str:
-    """The closing table; the budgets stand beside what they are of, in the profile they are of."""
+def table(rows: list[Row], profile: str, took: float | None = None) -> str:
+    """The closing table; the budgets stand beside what they are of, in the profile they are of. `took` are the seconds
+    of all of it where that is not the sum: chapters ran side by side."""
     width = max(len(row.chapter) for row in rows)
     ours = profile == PROFILE
     lines = [
@@ -167,12 +169,17 @@ def table(rows: list[Row], profile: str) -> str:
         lines.append(
             f"{row.chapter:<{width}}  {row.seconds / 60:>7.1f} {stated[0]:>6}  {peak:>5} {stated[1]:>6}  {row.status}"
         )
-    return "\n".join([*lines, f"{'total':<{width}}  {sum(row.seconds for row in rows) / 60:>7.1f}"])
+    return "\n".join([*lines, f"{'total':<{width}}  {_total(rows, took) / 60:>7.1f}"])
 
 
-def warnings(rows: list[Row], profile: str) -> list[str]:
-    """The budgets that were exceeded, in the profile that they are of."""
-    return [f"over budget: {text}" for row in rows for text in row.exceeded()] if profile == PROFILE else []
+def _total(rows: list[Row], took: float | None) -> float:
+    return sum(row.seconds for row in rows) if took is None else took
+
+
+def warnings(rows: list[Row], profile: str, jobs: int = 1) -> list[str]:
+    """The budgets that were exceeded, in the profile that they are of; chapters side by side take longer each."""
+    of_it = profile == PROFILE and jobs == 1
+    return [f"over budget: {text}" for row in rows for text in row.exceeded()] if of_it else []
 
 
 def machine() -> dict[str, Any]:
@@ -182,15 +189,15 @@ def machine() -> dict[str, Any]:
     return {**described(), "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / GIB, 1)}
 
 
-def record(rows: list[Row], values: dict[str, Any]) -> dict[str, Any]:
-    """One build as `timings.json` holds it."""
-    found = [row.to_json() for row in rows]
+def record(rows: list[Row], values: dict[str, Any], jobs: int = 1, took: float | None = None) -> dict[str, Any]:
+    """One build as `timings.json` holds it; `took` as for `table`."""
     return {
         "edition": installed(),
         "parameters": values,
         "machine": machine(),
-        "chapters": found,
-        "seconds": _sum(found),
+        "jobs": jobs,
+        "chapters": [row.to_json() for row in rows],
+        "seconds": round(_total(rows, took), 1),
     }
 
 
@@ -201,11 +208,8 @@ def keep(path: Path, measured: dict[str, Any]) -> None:
     rows = {row["chapter"]: row for row in measured["chapters"]}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if all(before.get(key) == measured[key] for key in ("edition", "parameters", "machine")):
+        if all(before.get(key) == measured[key] for key in ("edition", "parameters", "machine", "jobs")):
             rows = {row["chapter"]: row for row in before["chapters"]} | rows
     found = [rows[name] for name in sorted(rows)]
-    write_json(path, {**measured, "chapters": found, "seconds": _sum(found)})
-
-
-def _sum(rows: list[dict[str, Any]]) -> float:
-    return round(sum(row["seconds"] for row in rows), 1)
+    seconds = sum(row["seconds"] for row in found) if measured["jobs"] == 1 else measured["seconds"]
+    write_json(path, {**measured, "chapters": found, "seconds": round(seconds, 1)})

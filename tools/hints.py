@@ -15,10 +15,19 @@ def module_tree(name: str) -> ast.Module | None:
     return ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def home_of(module: str, name: str) -> str:
+    """The module that defines what `module` calls `name`: itself, or one that it imports the name from."""
+    tree = module_tree(module)
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            return home_of(node.module or "", name)
+    return module
+
+
 def hints_of(module: str, name: str) -> list[str]:
     """The messages that a check holds ready: every text of five words or more in it, and when those are few, in what it
     mentions of its own file."""
-    tree = module_tree(module)
+    tree = module_tree(home_of(module, name))
     known = {
         getattr(node, "name", None) or getattr(getattr(node, "targets", [None])[0], "id", None): node
         for node in (tree.body if tree else ())

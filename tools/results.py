@@ -245,7 +245,7 @@ def by_protocol() -> pd.DataFrame:
             scores = [fmean(r.evaluation.scores[name] for r in of) for name in ("BLEU-4", FINDING_F1)]
             ratio = fmean(r.length_ratio for r in of)
             cells.setdefault(preset, {})[protocol] = " · ".join([*(f"{score:.3f}" for score in scores), f"{ratio:.2f}"])
-    return pd.DataFrame.from_dict(cells, orient="index", columns=list(PROTOCOLS))
+    return pd.DataFrame.from_dict(cells, orient="index", columns=list(PROTOCOLS)).fillna("–")  # not searched so yet
 
 
 def a1s_lead() -> str:

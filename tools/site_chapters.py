@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import re
 from pathlib import Path
 
 import nbformat
+import site_python
 from chapters import ChapterError
 from exercises import ASKED, BEGIN, END, Exercise, exercises_of
 from hints import module_tree
 from nbformat import NotebookNode
+from site_made import of_cell
 from site_text import SiteError, folded, plain
 
 ITALICS = r"\*(?!\*)(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*)"  # one emphasis; bold words may stand in it
@@ -28,8 +31,9 @@ SEE = re.compile(
 AFTER = re.compile(rf"(?s)\A{ITALICS}")
 
 
-def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
-    """The chapter at `path` as the site shows it, and its exercises. Raises `SiteError` naming every figure that lacks
+def page(path: Path, *, in_pages: bool = False) -> tuple[NotebookNode, list[Exercise]]:
+    """The chapter at `path` as the site shows it, and its exercises; with `in_pages`, those that need nothing but
+    Python can be tried in the page. Raises `SiteError` naming every figure that lacks
     its picture or its words, or the exercise that lacks a part."""
     notebook = nbformat.read(path, as_version=4)
     try:
@@ -60,7 +64,14 @@ def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
         )
     made: list[NotebookNode] = []
     for index, cell in enumerate(cells):
-        made += with_words(cell, captions[index], described(cell.source, aliases)) if index in captions else [cell]
+        if index not in captions:
+            made.append(cell)
+            continue
+        for part in with_words(cell, captions[index], described(cell.source, aliases)):
+            made.append(part)
+            if pictures(part):
+                told = of_cell(cells, index, aliases, path, part.outputs)
+                made.append(markdown(told, f"{part.id[:59]}-made"))
     for cell in made:
         if cell.cell_type == "markdown":  # what the equation map links to
             cell.source = re.sub(
@@ -68,7 +79,7 @@ def page(path: Path) -> tuple[NotebookNode, list[Exercise]]:
             )
         elif is_scaffolding(cell):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
-    notebook.cells = with_hints(made, {exercise.id: exercise for exercise in exercises})
+    notebook.cells = with_hints(made, {exercise.id: exercise for exercise in exercises}, in_pages=in_pages)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return notebook, exercises
 
@@ -122,26 +133,22 @@ def spoken_text(words: str) -> str:
 
 
 def with_words(cell: NotebookNode, words: str, drawn: str | None) -> list[NotebookNode]:
-    """The cell with caption and description; one with several pictures becomes several cells, so that each has its
-    own."""
+    """The cell with caption and description; one with several pictures, or with tables beside its picture, becomes
+    several cells: a caption is set under every output of its cell that is no text."""
     text = spoken_text(words)
     plain = re.sub(r"[*`$\\]|\s+(?=\s)", "", " ".join((drawn or text).split()))
-    total, cut, parts = pictures(cell), [], []
-    for output in cell.outputs:
-        cut.append(output)
-        if is_picture(output):
-            parts.append(cut)
-            cut = []
-    parts[-1] += cut
-    made = []
+    total, shown, made = pictures(cell), 0, []
+    parts = [list(run) for _, run in itertools.groupby(cell.outputs, lambda o: id(o) if is_picture(o) else None)]
     for number, outputs in enumerate(parts, 1):
         part = copy.deepcopy(cell)
         part.outputs = copy.deepcopy(outputs)
-        of = f" ({number} of {total})" if total > 1 else ""
-        part.metadata["mystnb"] = {"image": {"alt": plain + of}, "figure": {"caption": text + of}}
+        if pictures(part):
+            shown += 1
+            of = f" ({shown} of {total})" if total > 1 else ""
+            part.metadata["mystnb"] = {"image": {"alt": plain + of}, "figure": {"caption": text + of}}
         if number > 1:
             part.id = f"{cell.id}-{number}"
-            part.metadata["tags"] = ["remove-input"]
+            part.source, part.metadata["tags"] = "", ["remove-input"]
         made.append(part)
     return made
 
@@ -201,7 +208,9 @@ def described(source: str, aliases: dict[str, str]) -> str | None:
 # --- exercises --------------------------------------------------------------------------------------------------------
 
 
-def with_hints(cells: list[NotebookNode], exercises: dict[str, Exercise]) -> list[NotebookNode]:
+def with_hints(
+    cells: list[NotebookNode], exercises: dict[str, Exercise], *, in_pages: bool = False
+) -> list[NotebookNode]:
     """The cells with each solution folded away under its blank form, and what the check may tell folded under the
     exercise."""
     made: list[NotebookNode] = []
@@ -215,7 +224,10 @@ def with_hints(cells: list[NotebookNode], exercises: dict[str, Exercise]) -> lis
                 listed = "\n".join(f"- {plain(hint)}" for hint in hints)
                 made.append(markdown(folded("Hints: what the check may tell you", listed), f"{cell.id}-hints"))
         elif BEGIN in cell.source:
-            made += solution(cell)
+            blank, *solved = solution(cell)
+            exercise = exercises.get(cell.metadata.get("exercise", ""))
+            tried = [exercise] if in_pages and exercise and site_python.runnable([exercise]) else []
+            made += [blank, *(markdown(site_python.marker(e), f"{cell.id}-try") for e in tried), *solved]
         else:
             made.append(cell)
     return made

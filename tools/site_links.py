@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from site_made import CLASS
+
 #: What makes a browser fetch something, by tag.
 FETCHED = {
     "script": "src",
@@ -42,7 +44,15 @@ class Page(HTMLParser):
     def __post_init__(self) -> None:
         super().__init__()
         self.figures: list[bool] = []
+        self.rows, self.unmade = 0, ""
         self.feed(self.path.read_text(encoding="utf-8"))
+        self.tell_unmade()
+
+    def tell_unmade(self) -> None:
+        """Every figure and every sortable table is followed by a fold that says how it was made, before the next
+        one."""
+        if self.unmade:
+            self.faults.append(f"{self.unmade} does not say how it was made; give it a fold of `site_made`")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -55,6 +65,13 @@ class Page(HTMLParser):
             self.fetched.append(given.get("href", ""))
         if "style" in given and (found := IN_STYLE.search(given["style"])):
             self.fetched.append(found["to"])
+        kinds = set(given.get("class", "").split())
+        if tag == "figure" or (tag == "table" and "sortable" in kinds):
+            self.tell_unmade()
+            self.unmade = f"a {tag}"
+        if tag == "details" and CLASS in kinds and not self.rows:
+            self.unmade = ""
+        self.rows += tag == "table"
         if tag == "figure":
             self.figures.append(False)
         if tag == "figcaption" and self.figures:
@@ -65,6 +82,7 @@ class Page(HTMLParser):
                 self.faults.append(f"the picture {given.get('src', '')!r} has no description (alt)")
 
     def handle_endtag(self, tag: str) -> None:
+        self.rows -= tag == "table"
         if tag == "figure" and self.figures and not self.figures.pop():
             self.faults.append("a figure has no caption")
 

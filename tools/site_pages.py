@@ -4,6 +4,7 @@ them is typed."""
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -13,15 +14,20 @@ from typing import Any
 
 import equations
 import nbformat
+import site_explorer
+import site_python
 import yaml
 from exercises import Exercise
 from site_chapters import is_picture
+from site_made import Made, in_cell, runs
 from site_text import SiteError, figure, folded, plain, table
 
 from rrg_lib.book.figures import paper_figures
+from rrg_lib.book.figures.folder import ENTRIES, PRINTED, RESULTS
 from rrg_lib.book.figures.replication_ledger import verdict_counts
 from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, results_table, stored_results
+from rrg_lib.experiments.stored_runs import by_system
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown
 from rrg_lib.replication.printed_conventions import READING, convention_columns, statement_lines
@@ -56,6 +62,25 @@ SWEEP_WORDS = (
 )
 
 
+#: How the tables of the pages were made; a figure of the folder `figures/` says it itself (`ENTRIES`).
+STORED = Made(("rrg_lib.experiments.results.results_table",), (RESULTS,), "rrg results")
+IN_LEDGER = Made(
+    ("rrg_lib.replication.ledger.ledger",), (*PRINTED, "claims.csv", "released_code.csv", RESULTS), "rrg ledger"
+)
+CONVENTIONS = Made(
+    ("rrg_lib.replication.printed_conventions.convention_columns",),
+    ("printed_conventions.csv", "published.csv"),
+    "rrg ledger",
+)
+REPORTED = Made(
+    ("rrg_lib.replication.replication_report.drawn_reports",),
+    (*PRINTED, "claims.csv", "released_code.csv", RESULTS),
+    "make site",
+)
+ASKED_IN = Made(("`tools/exercises.py`",), ("[0-9][0-9]_*.py",), "make site", below="notebooks")
+MAPPED = Made(("`tools/equations.py`",), ("equations.csv",), "python tools/equations.py table")
+
+
 def write(
     out: Path, exercises: Sequence[Exercise], chapters: dict[str, nbformat.NotebookNode], root: Path = ROOT
 ) -> None:
@@ -75,6 +100,7 @@ def write(
         "cite": cite_page(root / "CITATION.cff"),
         "first_figure": first_figure(chapters, out),
         "known": known(rows),
+        "explorer": site_explorer.write(out, out.parent / "_static"),
     }
     for name, text in parts.items():
         (out / f"{name}.md").write_text(text, encoding="utf-8")
@@ -95,7 +121,8 @@ def results(kept: Sequence[StoredResult]) -> str:
     names = [systems[preset] for preset in FIRST if preset in systems]
     names += [baselines[name] for name in FIRST_BASELINES if name in baselines]
     short = {name: plain(name.removeprefix(f"{DRAWN_STUDIES}/").replace(", laptop", "")) for name in names}
-    rows = [[short[name], *(plain(frame.loc[name, column]) for column in columns)] for name in names]
+    behind = runs_by_row(kept)
+    rows = [[short[name], *(plain(frame.loc[name, column]) for column in columns), behind[name]] for name in names]
     if len(rows) < (wanted := len(FIRST) + len(FIRST_BASELINES)):
         raise SiteError(
             f"data/results: {len(rows)} of the {wanted} rows of the start page are stored; run `make results "
@@ -106,12 +133,25 @@ def results(kept: Sequence[StoredResult]) -> str:
         for score in ("BLEU-4", FINDING_F1)
     )
     shown = table(
-        ["system", *columns],
+        ["system", *columns, "made by"],
         rows,
         "Test studies of IU-Phantom, `laptop` profile, decoding chosen on validation; brackets are 95 % bootstrap "
         "intervals over studies",
+        STORED.fold("table"),
     )
     return f"{shown}\nOf these rows {praised}.\n"
+
+
+def runs_by_row(kept: Sequence[StoredResult]) -> dict[str, str]:
+    """Row of a table of results -> the stored runs behind it, as a cell; of a baseline, the file it stands in."""
+    behind = {system: runs(of) for system, of in by_system(kept).items()}
+    dataset = kept[0].experiment.dataset
+    return behind | {
+        f"{row.name}: {row.description}": in_cell(
+            "no run", [f"baselines-{dataset}.json`, data set `{kept[0].provenance['identity']['dataset']}"]
+        )
+        for row in kept[0].evaluation.rows[1:]
+    }
 
 
 def means(kept: Sequence[StoredResult], score: str) -> dict[str, float]:
@@ -127,15 +167,16 @@ def means(kept: Sequence[StoredResult], score: str) -> dict[str, float]:
 
 
 def all_results(kept: Sequence[StoredResult]) -> str:
-    frame = results_table(kept)
+    frame, behind = results_table(kept), runs_by_row(kept)
     rows = [
-        [plain(cell) for cell in (name, *cells)]
+        [*(plain(cell) for cell in (name, *cells)), behind[name]]
         for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)
     ]
     return table(
-        ["system", *frame.columns],
+        ["system", *frame.columns, "made by"],
         rows,
         "Every stored result of a preset, the mean of its seeds, and every report that never looks at an image",
+        STORED.fold("table"),
     )
 
 
@@ -146,6 +187,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
         ["verdict", "printed values", "claims"],
         [[plain(v.value), *(str(found[k][v]) for k in ("value", "claim"))] for v in given],
         "Verdicts",
+        IN_LEDGER.fold("table"),
     )
     main = main_table(rows, results)
     systems = [
@@ -201,6 +243,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
                 [plain(name) for name in index],
                 systems,
                 "Printed and ours, side by side; *ours* is measured on what its column says",
+                IN_LEDGER.fold("table"),
             ),
             *pictures[1:],
             "## Claims",
@@ -208,16 +251,23 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
                 ["paper", "where", "claim", "verdict", "why", "released code"],
                 claims,
                 "Every claim of the papers that this book looked at",
+                IN_LEDGER.fold("table"),
             ),
             "## Printed values",
             table(
                 ["paper", "where", "data set", "system", "metric", "printed", "ours", "verdict", "why"],
                 values,
                 "Every printed value",
+                IN_LEDGER.fold("table"),
             ),
             "## Which convention a printed F1 can be",
             READING,
-            table(columns, [[plain(c) for c in cells] for cells in counted], "Every printed F1 of findings"),
+            table(
+                columns,
+                [[plain(c) for c in cells] for cells in counted],
+                "Every printed F1 of findings",
+                CONVENTIONS.fold("table"),
+            ),
             "\n".join(statement_lines()),
         )
     )
@@ -232,7 +282,8 @@ def replication_page(results: Sequence[StoredResult]) -> str:
         text = "\n\n".join(made for part in report.parts()[1:] if (made := report_part(part)))
         bodies.append(f"## {plain(report.paper)}\n\n{text}")
     counted = [[plain(report.paper), *(str(report.counts[verdict]) for verdict in Verdict)] for report in reports]
-    shown = table(["paper", *(verdict.short for verdict in Verdict)], counted, "Claims of each paper by verdict")
+    header = ["paper", *(verdict.short for verdict in Verdict)]
+    shown = table(header, counted, "Claims of each paper by verdict", REPORTED.fold("table"))
     return "\n\n".join([f":::{{warning}}\n{NOT_A_REPLICATION}\n:::", shown, *bodies])
 
 
@@ -246,13 +297,18 @@ def report_part(part: PagePart) -> str:
         case PageList():
             return "\n".join(f"- {plain(point)}" for point in part.points)
         case PageTable():
-            return table([plain(c) for c in part.header], [[plain(c) for c in row] for row in part.rows], part.caption)
+            header, rows = [plain(c) for c in part.header], [[plain(c) for c in row] for row in part.rows]
+            return table(header, rows, part.caption, REPORTED.fold("table"))
     return ""
 
 
 def saved(drawn: Any, name: str, alt: str, words: str, out: Path) -> str:
+    """The drawn figure kept in `out`, as Markdown; `name` is that of the folder `figures/`, whose entry says what it is
+    made of."""
     drawn.savefig(out / f"{name}.png", dpi=110)
-    return figure(f"/generated/{name}.png", alt, words)
+    entry = ENTRIES[name]
+    made = Made((entry.function,), entry.sources, f"python tools/figures.py --only {name}")
+    return figure(f"/generated/{name}.png", alt, words, made.fold("figure"))
 
 
 def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
@@ -264,7 +320,16 @@ def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
             if drawn and FIRST_FIGURE in cell.source:
                 (out / "first.png").write_bytes(base64.b64decode(drawn[0]))
                 words = cell.metadata["mystnb"]
-                return figure("/generated/first.png", words["image"]["alt"], words["figure"]["caption"])
+                shown = hashlib.sha256(drawn[0].encode()).hexdigest()[:12]
+                chapter = f"[{plain(title(chapters[name]))}](/chapters/{name}.ipynb)"
+                made = Made(
+                    (f"{chapter}, which shows it too and says more: SHA-256 of the picture `{shown}`",),
+                    (),
+                    f"make notebooks CHAPTERS={name[:2]}",
+                )
+                return figure(
+                    "/generated/first.png", words["image"]["alt"], words["figure"]["caption"], made.fold("figure")
+                )
     raise SiteError(f"no chapter draws {FIRST_FIGURE}; run `make notebooks`")
 
 
@@ -295,12 +360,24 @@ def exercise_page(exercises: Sequence[Exercise], chapters: dict[str, nbformat.No
         for e in exercises
     ]
     total = sum(e.minutes for e in exercises)
+    tried = site_python.runnable(exercises) if site_python.package().is_file() else []
+    in_pages = (
+        f" {len(tried)} of them can be tried in the page of their chapter: {', '.join(e.id for e in tried)}. Python "
+        f"runs there as Pyodide {site_python.VERSION} ({site_python.LICENCE}), served by this site."
+        if tried
+        else ""
+    )
     counted = (
         f"{len(exercises)} exercises in {len(chapters)} chapters, about {total / 60:.0f} hours in "
         f"all, "
         f"{sum(len(e.hints) for e in exercises)} hints."
     )
-    return counted + "\n\n" + table(["exercise", "chapter", "minutes", "it asks", "hints"], lines, "Every exercise")
+    return (
+        counted
+        + in_pages
+        + "\n\n"
+        + table(["exercise", "chapter", "minutes", "it asks", "hints"], lines, "Every exercise", ASKED_IN.fold("table"))
+    )
 
 
 def equation_page(root: Path) -> str:
@@ -311,7 +388,12 @@ def equation_page(root: Path) -> str:
     for row in found:
         papers.setdefault(row["paper"], []).append(row)
     parts = [
-        table(head, [[plain(c) for c in line] for line in equations.counts(found)], "How much of each paper is mapped")
+        table(
+            head,
+            [[plain(c) for c in line] for line in equations.counts(found)],
+            "How much of each paper is mapped",
+            MAPPED.fold("table"),
+        )
     ]
     for paper, own in papers.items():
         lines = [
@@ -328,7 +410,7 @@ def equation_page(root: Path) -> str:
             for row in own
         ]
         names = ["Eq.", "what it is", "paper", "release", "ours", "code", "chapter", "tests"]
-        parts += [f"## {plain(paper)}", table(names, lines, f"Equations of {plain(paper)}")]
+        parts += [f"## {plain(paper)}", table(names, lines, f"Equations of {plain(paper)}", MAPPED.fold("table"))]
     return "\n\n".join(parts)
 
 
@@ -381,6 +463,7 @@ def timings_page(root: Path) -> str:
         [plain(name.replace("_", " ")) for name in columns],
         lines,
         "Chapters, one run; *budget* is what the chapter's own metadata states",
+        Made((found[1],), (Path(found[0]).name,), below=str(Path(found[0]).parent)).fold("table", root),
     )
     return "\n\n".join((f"Measured by {found[1]}; read from `{found[0]}`.", shown, "\n".join(facts)))
 

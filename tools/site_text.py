@@ -21,23 +21,28 @@ def plain(text: object) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table with a caption that the reader can sort and filter. The cells are Markdown already: `plain` makes them
-    so."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, made: str) -> str:
+    """A table with a caption that the reader can sort and filter, and how it was `made` (`site_made`). The cells are
+    Markdown already: `plain` makes them so."""
+    if not made.strip():
+        raise SiteError(f"the table {caption!r} does not say how it was made; a number that can't be followed is none")
     lines = [
         f"| {' | '.join(cell.replace('|', chr(92) + '|') or ' ' for cell in row)} |"
         for row in (header, ["---"] * len(header), *rows)
     ]
-    return "\n".join([f":::{{table}} {caption}", ":class: sortable", "", *lines, ":::", ""])
+    return "\n".join([f":::{{table}} {caption}", ":class: sortable", "", *lines, ":::", "", made, ""])
 
 
-def figure(path: str, alt: str, caption: str) -> str:
-    """A picture with its description and caption. Both are demanded: a figure without words is not published."""
+def figure(path: str, alt: str, caption: str, made: str) -> str:
+    """A picture with its description, its caption and how it was `made` (`site_made`). All are demanded: a figure
+    without words is not published."""
     if not alt.strip() or not caption.strip():
         raise SiteError(f"{path}: a figure needs a description (alt) and a caption that says what to see")
-    return f":::{{figure}} {path}\n:alt: {' '.join(alt.split())}\n\n{caption}\n:::\n"
+    if not made.strip():
+        raise SiteError(f"{path}: the figure does not say how it was made")
+    return f":::{{figure}} {path}\n:alt: {' '.join(alt.split())}\n\n{caption}\n:::\n\n{made}\n"
 
 
-def folded(title: str, body: str) -> str:
+def folded(title: str, body: str, kind: str = "rrg-fold") -> str:
     """A block that opens when its title is clicked, without any script."""
-    return f'<details class="rrg-fold">\n<summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>\n'
+    return f'<details class="{kind}">\n<summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>\n'

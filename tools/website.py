@@ -28,6 +28,7 @@ import site_api  # noqa: E402
 import site_chapters  # noqa: E402
 import site_links  # noqa: E402
 import site_pages  # noqa: E402
+import site_python  # noqa: E402
 from equations import EquationError  # noqa: E402
 from exercises import Exercise  # noqa: E402
 from site_text import SiteError  # noqa: E402
@@ -41,13 +42,16 @@ from rrg_lib.runtime.workspace import workspace  # noqa: E402
 MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
-def chapters(folder: Path, out: Path) -> tuple[dict[str, nbformat.NotebookNode], list[Exercise]]:
-    """Every chapter of `folder` as a page in `out`. All faults of all chapters are told at once."""
+def chapters(
+    folder: Path, out: Path, *, in_pages: bool = False
+) -> tuple[dict[str, nbformat.NotebookNode], list[Exercise]]:
+    """Every chapter of `folder` as a page in `out`; with `in_pages`, exercises can be tried in them. All faults of all
+    chapters are told at once."""
     out.mkdir(parents=True)
     pages, exercises, faults = {}, [], []
     for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
         try:
-            pages[path.stem], found = site_chapters.page(path)
+            pages[path.stem], found = site_chapters.page(path, in_pages=in_pages)
         except SiteError as error:
             faults.append(str(error))
             continue
@@ -89,7 +93,10 @@ def build(notebooks: Path, out: Path, pages: Path, guides: Path | None = None) -
         if guides is not None:
             made_here = shutil.ignore_patterns("results.md")  # the site has a page of results of its own
             shutil.copytree(guides, source / "guides", ignore=made_here)
-        made, exercises = chapters(notebooks, source / "chapters")
+        in_pages = site_python.package().is_file()
+        made, exercises = chapters(notebooks, source / "chapters", in_pages=in_pages)
+        if in_pages:
+            site_python.write(source / "_static" / "python", site_python.runnable(exercises))
         site_pages.write(source / "generated", exercises, made)
         site_api.write(source / "api")
         mathjax(source / "_static" / "mathjax")

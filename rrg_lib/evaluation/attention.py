@@ -163,12 +163,13 @@ def shared_slots(word: tuple[Tensor, Tensor], patches: tuple[Tensor, Tensor], sl
 class Looks:
     """What a generator looked at while it wrote B given reports: `cross` (B, T, S), row t for the step that writes word
     t; the memory's responses to the input (text position t + 1 is word t: position 0 is the begin mark) and its number
-    of slots, None and 0 without a memory."""
+    of slots, None and 0 without a memory; `logits` (B, T, V + 1) of the same steps."""
 
     cross: Tensor
     text: Response | None
     image: Response | None
-    slots: int = 0
+    slots: int
+    logits: Tensor
 
     def cross_map(self, study: int, words: Sequence[int]) -> Tensor:
         """(S,), sums to 1 less what fell on a memory's extra slots."""
@@ -212,7 +213,7 @@ def look(generator: Captioner, inputs: Tensor, reports: Sequence[Sequence[int]],
     cross = torch.stack([weights.mean(1) for weights in trace]).mean(0)  # (B, T, S + E)
     cross = cross[..., : output.patches.shape[1]]  # they come first; what follows has no place in the image
     slots = generator.memory.slots(labels, "text").keys.shape[-2] if generator.memory else 0
-    return Looks(cross, output.text, output.image, slots)
+    return Looks(cross, output.text, output.image, slots, output.logits)
 
 
 def box_table(

@@ -48,7 +48,7 @@ function filterBox(table) {
 }
 
 function clampLong(cell) {
-  if (cell.textContent.length < 240) return;
+  if (cell.textContent.length < 240 || cell.querySelector("details")) return;
   const text = document.createElement("div");
   const more = document.createElement("button");
   text.className = "clamped";

@@ -11,7 +11,7 @@ import pytest
 
 from rrg_lib.book.checks import CheckError
 from rrg_lib.book.checks import data_preparation as checks
-from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.mesh_codes import parse_code
 from rrg_lib.data.study import SEVERITIES, SIDES
 from rrg_lib.data.text.cleaning import clean_clinical, clean_r2gen
 

@@ -119,6 +119,60 @@ def test_parameters_are_injected_and_the_table_names_every_chapter(tmp_path, cap
     assert timings["parameters"] == {"PROFILE": "laptop", "DATASET": "phantom", "DATA_ROOT": str(data_root), "SEED": 3}
 
 
+MEETING = """
+# %%
+import time
+from pathlib import Path
+
+here, there = Path({here!r}), Path({there!r})
+here.write_text("")
+for _ in range(600):
+    if there.exists():
+        break
+    time.sleep(0.1)
+assert there.exists(), "nobody else is running"
+"""
+
+
+def meeting(folder: Path, places: Path, name: str, here: str, there: str, more: str = "") -> None:
+    chapter(folder, name, TINY + MEETING.format(here=str(places / here), there=str(places / there)) + more)
+
+
+@pytest.mark.slow
+def test_chapters_side_by_side_run_at_once(tmp_path, capsys, monkeypatch):
+    """Each waits for the other one: one after the other neither would end."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    meeting(tmp_path / "notebooks", tmp_path, "00_one", "a", "b")
+    meeting(tmp_path / "notebooks", tmp_path, "01_other", "b", "a")
+    out = tmp_path / "book"
+    assert book.main(["run", "--notebooks", str(tmp_path / "notebooks"), "--out", str(out), "--jobs", "2"]) == 0
+    timings = json.loads((out / "timings.json").read_text())
+    assert [row["status"] for row in timings["chapters"]] == ["ok", "ok"] and timings["jobs"] == 2
+    assert timings["seconds"] < sum(row["seconds"] for row in timings["chapters"])
+    assert not any("peak_gib" in row for row in timings["chapters"]), "memory is not known apart"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.slow
+def test_of_chapters_side_by_side_a_failing_one_lets_the_others_end_and_none_begin(tmp_path, capsys):
+    meeting(tmp_path / "notebooks", tmp_path, "00_fails", "a", "b", "\n# %%\n1 / 0\n")
+    meeting(tmp_path / "notebooks", tmp_path, "01_other", "b", "a", "\n# %%\ntime.sleep(5)\n")
+    for name in ("02_third", "03_fourth", "04_fifth"):
+        chapter(tmp_path / "notebooks", name, TINY + "\n# %%\nimport time; time.sleep(5)\n")
+    out = tmp_path / "book"
+    assert book.main(["run", "--notebooks", str(tmp_path / "notebooks"), "--out", str(out), "--jobs", "2"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    status = [row["status"] for row in json.loads((out / "timings.json").read_text())["chapters"]]
+    assert status[0].startswith("failed at") and status[1] == "ok" and status[3:] == ["not run", "not run"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", ""])
+def test_a_number_of_chapters_at_once_is_from_1(jobs, capsys):
+    with pytest.raises(SystemExit):
+        book.main(["run", "--out", "x", "--jobs", jobs])
+    assert "expected a whole number from 1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_failing_cell_stops_the_book_with_its_traceback(tmp_path, capsys):
     failing = TINY + '\n# %%\ndenominator = SEED - 7\nprint("asking")\n1 / denominator\n\n# %%\nprint("never")\n'

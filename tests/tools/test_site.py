@@ -11,12 +11,14 @@ import nbformat
 import pytest
 import site_api
 import site_chapters
+import site_explorer
 import site_links
 import site_pages
 import website
 from places import ROOT
 from site_text import SiteError, figure, plain, table
 
+from rrg_lib.book.explorer import stored_explorer
 from rrg_lib.experiments.results import stored_results
 from rrg_lib.replication.ledger import counts, ledger
 from rrg_lib.replication.verdicts import Verdict
@@ -75,7 +77,8 @@ def test_a_figure_gets_the_chapters_sentence_as_caption_and_the_drawing_function
     ((alt, caption),) = words_of(notebook)
     assert caption == "What to see: the **red** line falls\nfor $x>0$."
     assert alt.startswith("One query's scores over all slots")
-    assert [c.source for c in notebook.cells if c.cell_type == "markdown"] == ["# 4 · Tiny", "Look."]  # said once
+    texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    assert texts[:2] == ["# 4 · Tiny", "Look."] and len(texts) == 3 and "rrg-made" in texts[2]  # said once
 
 
 def test_italics_right_after_a_figure_are_its_caption_and_other_texts_are_not(tmp_path):
@@ -91,8 +94,19 @@ def test_several_pictures_of_one_cell_each_have_words_and_no_output_is_lost(tmp_
     notebook, _ = site_chapters.page(chapter(tmp_path, text(SEE), code("two()", 2, said="numbers")))
     assert [alt[-8:] for alt, _ in words_of(notebook)] == ["(1 of 2)", "(2 of 2)"]
     shown = [c for c in notebook.cells if c.get("outputs")]
-    assert [len(c.outputs) for c in shown] == [2, 1]
-    assert "remove-input" in shown[1].metadata.tags and "remove-input" not in shown[0].metadata.get("tags", [])
+    assert [len(c.outputs) for c in shown] == [1, 1, 1]
+    assert [c.metadata.get("tags", []) for c in shown] == [[], ["remove-input"], ["remove-input"]]
+
+
+def test_a_table_beside_a_picture_is_no_figure(tmp_path):
+    """A caption is set under every output of its cell, a table too: so the picture stands in one of its own."""
+    drawn = code(DRAW, 1)
+    drawn.outputs.insert(0, nbformat.v4.new_output("display_data", {"text/html": "<table></table>"}))
+    drawn.outputs.append(nbformat.v4.new_output("display_data", {"text/html": "<table></table>"}))
+    notebook, _ = site_chapters.page(chapter(tmp_path, text(SEE), drawn))
+    shown = [c for c in notebook.cells if c.get("outputs")]
+    assert [("mystnb" in c.metadata, bool(c.source)) for c in shown] == [(False, True), (True, False), (False, False)]
+    assert len(words_of(notebook)) == 1
 
 
 def test_a_figure_without_words_stops_the_build_and_is_named(tmp_path):
@@ -172,6 +186,8 @@ def built(folder: Path, body: str, **files: str) -> list[str]:
     return site_links.check(folder).faults
 
 
+MADE = '<details class="rrg-made"><summary>How</summary></details>'
+UNMADE = "does not say how it was made; give it a fold of `site_made`"
 ELSEWHERE = "from another host; ship the file in site/_static"
 
 
@@ -188,7 +204,13 @@ ELSEWHERE = "from another host; ship the file in site/_static"
             '<img src="data:image/png;base64,AA" alt=" ">',
             "index.html: the picture 'data:image/png;base64,AA' has no description (alt)",
         ),
-        ("<figure><p></p></figure>", "index.html: a figure has no caption"),
+        (f"<figure><p></p></figure>{MADE}", "index.html: a figure has no caption"),
+        ("<figure><figcaption>x</figcaption></figure>", f"index.html: a figure {UNMADE}"),
+        (f'<table class="sortable"></table><table class="sortable"></table>{MADE}', f"index.html: a table {UNMADE}"),
+        (
+            f'<table class="sortable"><tr><td>{MADE}</td></tr></table>',  # a row's runs are not the table's
+            f"index.html: a table {UNMADE}",
+        ),
         (
             '<script src="https://cdn.example.org/m.js"></script>',
             f"index.html: fetches https://cdn.example.org/m.js {ELSEWHERE}",
@@ -206,7 +228,7 @@ def test_what_a_reader_would_stumble_over_is_named(tmp_path, body, fault):
 
 def test_a_sound_page_passes_and_links_to_others_are_only_read(tmp_path):
     links = '<a href="other.html#yes">a</a> <a href="https://example.org/paper">b</a>'
-    sound = links + '<figure><img src="p.png" alt="A film"><figcaption>See.</figcaption></figure>'
+    sound = links + '<figure><img src="p.png" alt="A film"><figcaption>See.</figcaption></figure>' + MADE
     assert built(tmp_path, sound, other_html="<p id='yes'></p>", p_png="x", a_css="a { background: url(p.png) }") == []
     assert site_links.check(tmp_path).outside == 1
     assert built(tmp_path, sound, a_css="@import 'https://fonts.example.org/f.css';") == [
@@ -215,6 +237,7 @@ def test_a_sound_page_passes_and_links_to_others_are_only_read(tmp_path):
 
 
 CONF = 'extensions = ["myst_nb"]\nnb_execution_mode = "off"\nhtml_theme = "basic"\nhtml_static_path = ["_static"]\n'
+CONF += 'nitpick_ignore_regex = [("py:.*", ".*")]\n'  # there is no page of the library here
 
 
 def tiny_pages(folder: Path, body: str) -> Path:
@@ -296,9 +319,9 @@ def test_the_start_page_shows_the_study_with_its_report_and_what_is_known_of_the
 
 def test_texts_from_data_are_never_markup():
     assert plain("a_b*c <b> [x](y) $z$ `k_i`") == r"a\_b\*c \<b\> \[x\](y) \$z\$ `k_i`"
-    assert "| a \\| b |" in table(["x"], [["a | b"]], "T")
+    assert "| a \\| b |" in table(["x"], [["a | b"]], "T", "made")
     with pytest.raises(SiteError, match="a\\.png: a figure needs a description"):
-        figure("a.png", " ", "words")
+        figure("a.png", " ", "words", "made")
 
 
 def test_timings_are_shown_with_where_they_were_measured(tmp_path):
@@ -331,3 +354,26 @@ def test_the_api_has_a_page_for_every_package_and_no_private_module(tmp_path):
         f"\n{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}\n" in index
         for path in (ROOT / "rrg_lib").rglob("__init__.py")
     )
+
+
+def test_the_explorers_page_has_its_script_its_films_and_a_still_picture(tmp_path):
+    (tmp_path / "generated").mkdir()
+    page = site_explorer.write(tmp_path / "generated", tmp_path / "_static")
+    script = (tmp_path / "_static" / "explorer-data.js").read_text(encoding="utf-8")
+    assert script.startswith("window.EXPLORER={") and "</" not in script and "http" not in script
+    data = json.loads(script.removeprefix("window.EXPLORER=").rstrip(";\n"))
+    pictures = {path.name for path in (tmp_path / "_static" / "explorer").iterdir()}
+    assert pictures == {f"{s['id']}-{view}.webp" for s in data["studies"] for view in ("frontal", "lateral")}
+    begin = data["start"]
+    names = {data["systems"][at]["preset"] for at in begin["systems"]}
+    assert len(names) == 2 and begin["finding"] in data["studies"][begin["study"]]["findings"]
+    assert "needs JavaScript" in page and "/generated/explorer.png" in page and ":alt: " in page
+    assert all(system["experiment"] in page and system["weights"] in page for system in data["systems"])
+    assert len(script) + sum(p.stat().st_size for p in (tmp_path / "_static" / "explorer").iterdir()) < 3 * 2**20
+
+
+def test_an_explorers_file_of_other_studies_is_refused(tmp_path, monkeypatch):
+    data = {**stored_explorer(), "studies": []}
+    monkeypatch.setattr(site_explorer, "stored_explorer", lambda: data)
+    with pytest.raises(SiteError, match=r"of other studies; run: python tools/explorer\.py"):
+        site_explorer.write(tmp_path, tmp_path / "_static")

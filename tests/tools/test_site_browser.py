@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -31,12 +32,14 @@ LOOKED_AT = {
     "start": "index.html",
     "chapter-04": "chapters/04_memory_querying_responding.html",
     "ledger": "ledger.html",
+    "explorer": "explorer.html",
 }
 #: Further down on them: an equation with its code and figure, an exercise, a long table.
 PLACES = {
     "start": {"results": "#what-came-out"},
     "chapter-04": {"figure": "#section-4-4", "exercise": "#exercise-4-1"},
     "ledger": {"table": "#claims"},
+    "explorer": {"panes": ".explorer-reference", "second": ".explorer-pane:nth-child(2)"},
 }
 TYPESET = "() => (window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true)"
 FACTS = """() => {
@@ -224,6 +227,175 @@ def test_the_ledger_sorts_and_filters(browser, origin):
         shown = values.locator("tbody tr:visible").all_inner_texts()
         assert 0 < len(shown) < before and all("XProNet" in row and "METEOR" in row for row in shown)
         assert visit.errors == []
+
+
+#: A wrong answer to exercise 0.1, a right one (spelt unlike the book's), and one that never ends.
+ANSWERS = {
+    "wrong": "def unique(reports):\n    return len(set(reports.values())) / len(reports)",
+    "right": "def unique(reports):\n    texts = list(reports.values())\n    return sum(texts.count(text) == 1 for text in texts) / len(texts)",
+    "endless": "def unique(reports):\n    while True:\n        pass",
+}
+
+
+def test_an_exercise_is_tried_in_the_page_offline_and_hears_the_notebooks_hint(browser, origin):
+    """Wrong, right, and, in a page that was already warm, one that never ends. What it takes is reported beside the
+    screenshots; a site that was built without Pyodide shows no trace of it."""
+    from rrg_lib.book.checks import start_here
+
+    page = "chapters/00_start_here.html"
+    with opened(browser, origin, page, viewport=DESK) as (tab, visit):
+        if not (SITE / "_static" / "python").is_dir():
+            assert tab.locator(".rrg-try, script.rrg-exercise").count() == 0
+            return
+        tried, told, seconds = tab.locator(".rrg-try").first, tab.locator(".rrg-told").first, {}
+        for kind, time in (("wrong", "cold"), ("right", "warm")):
+            tried.locator("textarea").fill(ANSWERS[kind])
+            tried.locator("button", has_text="Check").click()
+            tab.wait_for_selector(f'.rrg-told[data-state="{kind}"]', timeout=180_000)
+            took = told.evaluate("(node) => [node.dataset.loading, node.dataset.running].map(Number)")
+            seconds[time] = sum(took) / 1000
+            tried.screenshot(path=shots() / f"exercise-{kind}.png")
+            said = told.inner_text()
+            if kind == "wrong":
+                own: dict = {}
+                exec(ANSWERS[kind], own)
+                with pytest.raises(AssertionError) as hint:
+                    start_here.distinct(own["unique"])
+                assert said.strip() == f"CheckError: {hint.value}"
+            else:
+                assert said.strip() == "Right."
+        tried.locator("textarea").fill(ANSWERS["endless"])
+        tried.locator("button", has_text="Check").click()
+        tab.wait_for_selector('.rrg-told:has-text("stopped after 20 seconds")', timeout=180_000)
+        assert visit.outside == [] and visit.errors == [] and visit.failed == []
+    (shots() / "exercise-seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    print(f"an exercise in the page: {seconds['cold']:.1f} s cold, {seconds['warm']:.2f} s warm")
+
+
+def test_without_scripts_or_from_a_file_a_chapter_is_as_it_was(browser, origin):
+    page = "chapters/00_start_here.html"
+    with contextlib.closing(browser.new_context(java_script_enabled=False)) as context:
+        tab = context.new_page()
+        tab.goto(f"{origin}/{page}")
+        assert tab.locator("textarea").count() == 0 and tab.locator("details.hide").count() >= 4
+    with contextlib.closing(browser.new_context()) as context:
+        tab = context.new_page()
+        tab.goto((SITE / page).as_uri())
+        assert tab.locator("textarea").count() == 0
+        said = tab.locator("p.rrg-try").all_inner_texts()
+        assert bool(said) == (SITE / "_static" / "python").is_dir() and all("Served (make serve)" in s for s in said)
+
+
+def test_every_figure_and_every_made_table_can_be_followed(browser, origin):
+    """The fold opens, and a link in it leads to the library's page of the function."""
+    with opened(browser, origin, "ledger.html", viewport=DESK) as (tab, visit):
+        fold = tab.locator("details.rrg-made").first
+        assert not fold.locator("li").first.is_visible()
+        fold.locator("summary").click()
+        assert "SHA-256" in fold.inner_text()
+        fold.locator("a").first.click()
+        tab.wait_for_load_state()
+        assert "/api/rrg_lib." in tab.url and visit.errors == []
+
+
+def shots() -> Path:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    return SHOTS
+
+
+@pytest.mark.parametrize("view", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_explorer_works_from_a_file_and_asks_nobody(browser, view):
+    if not (SITE / "explorer.html").is_file():
+        pytest.fail(f"{SITE}: no site here; run: make site", pytrace=False)
+    with opened(browser, SITE.resolve().as_uri(), "explorer.html", viewport=view) as (tab, visit):
+        panes = tab.locator(".explorer-pane")
+        assert panes.count() == 2
+        left, right = (panes.nth(i).bounding_box() for i in (0, 1))
+        assert (left["y"] == right["y"]) == (view == DESK)  # side by side, or one under the other
+        assert tab.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+        for study in range(24):
+            tab.select_option("#explorer-study", str(study))
+            tab.wait_for_function(
+                "() => [...document.querySelectorAll('.explorer-film img')].every("
+                "(i) => i.complete && i.naturalWidth === 256 && i.alt)"
+            )
+        assert visit.errors == visit.outside == visit.failed == []
+
+
+def test_every_system_of_the_explorer_shows_its_words_on_every_study(browser, origin):
+    with opened(browser, origin, "explorer.html", viewport=DESK) as (tab, visit):
+        for value in range(tab.locator("#explorer-left option").count()):
+            tab.select_option("#explorer-left", str(value))
+            for study in (0, 12, 23):
+                tab.select_option("#explorer-study", str(study))
+                pane = tab.locator(".explorer-pane").first
+                words = pane.locator(".explorer-report button")
+                words.nth(words.count() - 1).hover()
+                assert f"Word {words.count()} of {words.count()}" in pane.locator(".explorer-told").inner_text()
+                assert "strongest" in pane.locator("[data-look=cross] figcaption").inner_text()
+                assert pane.locator(".explorer-chances li.written").count() == 1
+        assert visit.errors == []
+
+
+def test_the_explorer_is_led_by_the_keyboard(browser, origin):
+    with opened(browser, origin, "explorer.html", viewport=DESK) as (tab, visit):
+        left, right = (tab.locator(".explorer-pane").nth(i) for i in (0, 1))
+        told = left.locator(".explorer-told")
+        left.locator("button[aria-current]").focus()
+        tab.keyboard.press("Home")
+        before = left.locator("[data-look=cross] svg").first.inner_html()
+        assert told.inner_text().startswith("Word 1 of")
+        tab.keyboard.press("ArrowRight")
+        assert told.inner_text().startswith("Word 2 of")
+        assert left.locator("[data-look=cross] svg").first.inner_html() != before
+        tab.keyboard.press("ArrowLeft")
+        tab.keyboard.press("ArrowLeft")  # stays at the first
+        assert told.inner_text().startswith("Word 1 of")
+        tab.keyboard.press("ArrowDown")
+        assert not told.inner_text().startswith("Word 1 of")
+        focused = (
+            "() => document.activeElement.closest('.explorer-pane') === document.querySelectorAll('.explorer-pane')[%d]"
+        )
+        style = "() => getComputedStyle(document.activeElement).outlineStyle"
+        assert tab.evaluate(focused % 0) and tab.evaluate(style) == "solid"
+        tab.keyboard.press("Tab")
+        assert tab.evaluate(focused % 1)  # the next stop is the other report
+        tab.keyboard.press("Shift+Tab")
+        assert tab.evaluate(focused % 0) and urlsplit(tab.url).path == "/explorer.html" and visit.errors == []
+        assert right.locator("button[tabindex='0']").count() == 1
+
+
+def test_a_word_that_was_clicked_stays_until_it_is_clicked_again(browser, origin):
+    with opened(browser, origin, "explorer.html", viewport=DESK) as (tab, _):
+        pane = tab.locator(".explorer-pane").first
+        words, told = pane.locator(".explorer-report button"), pane.locator(".explorer-told")
+        for clicked in (1, 7):  # another click holds another word
+            words.nth(clicked).click()
+            words.nth(4).hover()
+            assert told.inner_text().startswith(f"Word {clicked + 1} of")
+            assert pane.locator("button[aria-pressed=true]").count() == 1
+        words.nth(7).click()
+        words.nth(4).hover()
+        assert told.inner_text().startswith("Word 5 of") and pane.locator("button[aria-pressed=true]").count() == 0
+
+
+def test_the_explorers_boxes_go_and_come(browser, origin):
+    with opened(browser, origin, "explorer.html", viewport=DESK) as (tab, _):
+        boxes = tab.locator(".explorer-film .box")
+        shown = boxes.count()
+        assert shown >= 2 and tab.locator(".explorer-film .asked").count() >= 2
+        tab.uncheck("#explorer-boxes")
+        assert boxes.count() == 0
+        tab.check("#explorer-boxes")
+        assert boxes.count() == shown
+
+
+def test_without_javascript_the_explorer_says_so_and_shows_a_picture(browser, origin):
+    context = browser.new_context(java_script_enabled=False)
+    with contextlib.closing(context), contextlib.closing(context.new_page()) as tab:
+        tab.goto(f"{origin}/explorer.html")
+        assert tab.get_by_text("The explorer needs JavaScript").is_visible()
+        assert tab.locator("#explorer figure img").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

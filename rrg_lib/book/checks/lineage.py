@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rrg_lib.book.checks import CheckError, answered, name_of
-from rrg_lib.book.checks.comparing import Draw, called, compare_draws, compare_explanations, explanation, tensor
+from rrg_lib.book.checks.comparing import compare_explanations, explanation
+from rrg_lib.book.checks.comparing_arrays import Draw, called, compare_draws, tensor
 from rrg_lib.models.lstm_captioner import next_state
 
 # --- Exercise 11.1 ----------------------------------------------------------------------------------------------------

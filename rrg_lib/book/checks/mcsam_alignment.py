@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rrg_lib.book.checks import CheckError, answered
-from rrg_lib.book.checks.comparing import Draw, compare_draws, compare_explanations, explanation, tensor
+from rrg_lib.book.checks.comparing import compare_explanations, explanation
+from rrg_lib.book.checks.comparing_arrays import Draw, compare_draws, tensor
 from rrg_lib.models.memory import mcsam, topics
 
 _MASK = (

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rrg_lib.book.checks import CheckError, name_of
-from rrg_lib.book.checks.comparing import Draw, called, compare_draws, tensor
+from rrg_lib.book.checks.comparing_arrays import Draw, called, compare_draws, tensor
 from rrg_lib.evaluation.retrieval import retrieval
 from rrg_lib.models.disease_classifier import focal_loss as library_focal_loss
 from rrg_lib.models.pair_alignment import PairConfig, pair_loss

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rrg_lib.book.checks import CheckError, answered
 from rrg_lib.book.checks.comparing import compare_explanations, explanation
-from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.mesh_codes import parse_code
 from rrg_lib.data.study import Study
 
 #: Written for the check: ids in one order, reports in another.

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from rrg_lib.book.checks import CheckError, answered, name_of
-from rrg_lib.book.checks.comparing import Draw, compare_draws, compare_explanations, explanation, tensor
+from rrg_lib.book.checks.comparing import compare_explanations, explanation
+from rrg_lib.book.checks.comparing_arrays import Draw, compare_draws, tensor
 from rrg_lib.models.visual.receptive_field import field_of
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrg_lib.book.checks.comparing import Draw, compare_draws, tensor
+from rrg_lib.book.checks.comparing_arrays import Draw, compare_draws, tensor
 from rrg_lib.models.contrastive import multi_label_contrastive, similarity_targets
 from rrg_lib.models.interface import Slots
 from rrg_lib.models.memory.base import read_slots

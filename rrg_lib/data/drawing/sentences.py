@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rrg_lib.data.iu_xray import parse_code
+from rrg_lib.data.mesh_codes import parse_code
 from rrg_lib.data.study import Split, Study
 
 _GRADES = ("mild", "mild", "moderate", "severe")

@@ -9,11 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rrg_lib.data.iu_xray import parse_code
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered, position
 from rrg_lib.data.layouts.csv_tables import find_table, given, read_table
 from rrg_lib.data.layouts.paths import check_inside, listing, with_slashes
 from rrg_lib.data.layouts.workbooks import read_workbook
+from rrg_lib.data.mesh_codes import parse_code
 from rrg_lib.data.remarks import Remark
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.errors import AnnotationError, DataRootError
