@@ -244,14 +244,15 @@ extractors = {
 
 # %%
 some = torch.from_numpy(dataset.views_array(dataset.split_indices("val")[:8]))[:, :1]  # (8, 1, 256, 256): frontal views
+HELD = 0.9  # which part of what moves a patch the square shall hold
 seen = {}
 for name, extractor in extractors.items():
     field = effective_field(extractor, some)  # (256, 256), mean over the films
-    seen[name] = field, side_holding(field), measured_field(extractor) * 256 / extractor.transform.size
+    seen[name] = field, side_holding(field, HELD), measured_field(extractor) * 256 / extractor.transform.size
 
 # %% [markdown]
 # *What to see: dotted, the patch in the middle; coloured, the pixels that move its feature (square root, mean of eight films); blue, the square that holds
-# most of it (its width stands below).*
+# the part of it that stands below, with the square's width.*
 
 # %%
 figures.fields(some[0, 0].numpy(), seen, name="02_fields")
@@ -259,13 +260,14 @@ figures.fields(some[0, 0].numpy(), seen, name="02_fields")
 # %%
 patch = some.shape[-1] / small.grid
 film_side = some.shape[-1]
-flat = side_holding(np.full((film_side, film_side), film_side**-2.0))  # of a patch that uses all pixels alike
+flat = side_holding(np.full((film_side, film_side), film_side**-2.0), HELD)  # of a patch that uses all pixels alike
 widths = {name: side for name, (_, side, _) in seen.items()}
 local = [name for name, side in widths.items() if patch < side < 0.75 * flat]
 say(
-    "A patch stands for {patch:.0f} pixels of the film. The square that holds most of what moves it is {uses} wide ({names}); of a patch that used the whole "
+    "A patch stands for {patch:.0f} pixels of the film. The square that holds {held:.0%} of what moves it is {uses} wide ({names}); of a patch that used the whole "
     "film evenly it would be {flat}. More than its own square, and still a part of the film: {local}{others}.",
     patch=patch,
+    held=HELD,
     uses=", ".join(str(width) for width in widths.values()),
     names=", ".join(widths),
     flat=flat,
@@ -418,8 +420,9 @@ figures.auroc_dots(aurocs, positives, name="02_aurocs")
 # %%
 gaps = (aurocs["findings"] - aurocs["pixels"]).sort_values()
 Markdown(
-    f"Training on findings adds most over the pixels for **{gaps.index[-1]}** (AUROC {gaps.iloc[-1]:+.2f}) and least for **{gaps.index[0]}** "
-    f"({gaps.iloc[0]:+.2f})."
+    f"Training on findings adds most over the pixels for **{gaps.index[-1]}** (AUROC {gaps.iloc[-1]:+.2f}, {positives[gaps.index[-1]]} test studies) and "
+    f"least for **{gaps.index[0]}** ({gaps.iloc[0]:+.2f}, {positives[gaps.index[0]]} studies). These are the two ends of {len(gaps)} differences, picked "
+    "because they are the ends: with other studies they would likely lie nearer to the middle."
 )
 
 # %% [markdown]
@@ -486,6 +489,8 @@ if PROFILE != "ci":
     pooled = {split: np.stack([cache.pooled(i) for i in part]).astype(np.float32) for split, part in parts.items()}
     probes["fine-tuned"] = fit_probe(pooled, labels)
     display(Markdown(compared("fine-tuned", "ImageNet")))
+else:
+    display(Markdown("In the profile `ci`: **not run**."))
 
 # %% [markdown]
 # ## 2.9 Does it read the finding where it is?
@@ -719,7 +724,7 @@ Markdown("\n".join(lines) or "These studies have no boxes: nothing to score.")
 #
 # ## 2.10 What a look costs
 #
-# The last row of the table of Section 2.2 counted. Here the clock: four ways to have a batch of patch features in memory. The PNGs are 2,048 pixels a
+# The last column of the table of Section 2.2 counted. Here the clock: four ways to have a batch of patch features in memory. The PNGs are 2,048 pixels a
 # side, as large as a scanned film; each epoch of fine-tuning on files as they come does the first row.
 
 # %%
@@ -732,7 +737,13 @@ speed = pd.concat(
     names=["extractor", "how"],
 )
 speed["epochs an hour"] = 3600 / (speed["seconds a study"] * dataset.manifest["splits"]["train"])
-speed.round({"seconds a study": 5, "ratio": 1, "epochs an hour": 1})
+pd.DataFrame(
+    {
+        "ms a study": speed["seconds a study"].map(lambda s: f"{1e3 * s:,.4f}"),
+        "times as fast as the first row": speed["ratio"].map("{:,.1f}".format),
+        "epochs an hour": speed["epochs an hour"].map("{:,.0f}".format),
+    }
+)
 
 # %%
 lines = []

@@ -54,6 +54,10 @@ WRONG_CODES = {
         "wherever it stands",
     ),
     "swapped": (lambda code: solved_code(code)[::-1], "the side comes first"),
+    "the head": (lambda code: (parse_code(code).side, code.split("/")[-1]), "is the head|no severity"),
+    "the head alone": (lambda code: (solved_code(code)[0], solved_code(code)[1] or code.split("/")[0]), "is the head"),
+    "sets": (lambda code: tuple(set(code.split("/")) & set(words) for words in (SIDES, SEVERITIES)), "not a set"),
+    "a list": (lambda code: list(solved_code(code)), "a tuple of two"),
     "index error": (lambda code: (code.split("/")[1], None), "IndexError|the side is"),
 }
 
@@ -109,8 +113,28 @@ WRONG_CLEANERS = {
         lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "dot", report)).replace("dot", "."),
         "the word 'dot' is gone",
     ),
-    "clinical": (clean_clinical, "expected"),
-    "mixed": (mixed, "expected"),
+    "clinical": (clean_clinical, "this is the clinical cleaning"),
+    "a mark that is changed": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "<DOT>", report)).replace("<DOT>", "."),
+        "'dot' is left of your mark",
+    ),
+    "digits gone": (
+        lambda report: clean_r2gen(re.sub(r"\d+\.\d+", "·", report)).replace("·", "."),
+        "the digits beside the point went with it",
+    ),
+    "a point after a digit": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.", "·", report)).replace("·", "."),
+        r"a digit on \*both\* sides",
+    ),
+    "a point before a digit": (
+        lambda report: clean_r2gen(re.sub(r"\.(?=\d)", "·", report)).replace("·", "."),
+        "unless a digit stands before it too",
+    ),
+    "a sign that reports use": (
+        lambda report: clean_r2gen(re.sub(r"(?<=\d)\.(?=\d)", "-", report)).replace("-", "."),
+        "your mark is a sign that reports use",
+    ),
+    "mixed": (mixed, "this is the clinical cleaning"),
     "hyphens too": (lambda report: solved_cleaner(report.replace("-", " ")), "There is no decimal in it"),
 }
 
@@ -138,6 +162,10 @@ def share(words, known):
     return sum(word not in known for word in words) / len(words)
 
 
+def unknown(reports, vocabulary):
+    return [token for token in tokens(reports, vocabulary) if token not in vocabulary.ids]
+
+
 def in_encoded(reports, vocabulary, *, cut, marks):
     ids = [i for report in reports for i in vocabulary.encode(report, cut=cut)]
     return ids.count(vocabulary.ids["<unk>"]) / len([i for i in ids if marks or i])
@@ -159,6 +187,24 @@ WRONG_RATES = {
     ),
     "with marks": (lambda reports, v: in_encoded(reports, v, cut=False, marks=True), "0s around a report"),
     "cut": (lambda reports, v: in_encoded(reports, v, cut=True, marks=False), "cut reports"),
+    "known": (lambda reports, v: 1 - share(tokens(reports, v), v.ids), "share of .known. tokens"),
+    "count": (lambda reports, v: len(unknown(reports, v)), "That is a count"),
+    "by the known": (
+        lambda reports, v: len(unknown(reports, v)) / max(1, len(tokens(reports, v)) - len(unknown(reports, v))),
+        "divided by the known tokens",
+    ),
+    "by the reports": (lambda reports, v: len(unknown(reports, v)) / len(reports), "by the number of reports"),
+    "by the list": (lambda reports, v: len(unknown(reports, v)) / len(v.ids), "by the size of the vocabulary"),
+    "each word once": (
+        lambda reports, v: len(set(unknown(reports, v))) / len(tokens(reports, v)),
+        "each unknown word once",
+    ),
+    "lower case": (lambda reports, v: share(" ".join(reports).lower().split(), v.ids), "Lower case is not enough"),
+    "letters": (
+        lambda reports, v: share([c for report in reports for c in v.protocol.clean(report)], v.ids),
+        "These are letters",
+    ),
+    "no points": (lambda reports, v: share([t for t in tokens(reports, v) if t != "."], v.ids), "left out the points"),
 }
 
 
@@ -193,6 +239,12 @@ WRONG_SHARES = {
     "part": (
         lambda texts, pool: sum(any(t in other for other in pool) for t in texts) / len(texts),
         "compare whole texts",
+    ),
+    "new ones": (lambda texts, pool: 1 - sum(t in pool for t in texts) / len(texts), "share of .new. reports"),
+    "every pair": (lambda texts, pool: sum(pool.count(t) for t in texts) / len(texts), "counted three times"),
+    "distinct in the pool": (
+        lambda texts, pool: len(set(texts) & set(pool)) / len(set(pool)),
+        "divided by those of the training reports",
     ),
 }
 
@@ -235,6 +287,28 @@ WRONG_WINDOWS = {
     "unsigned": (lambda v, c, w: 255 * np.clip((v - np.uint16(c)) / (w - 1) + 0.5, 0, 1), "3 minus 5 is 65,534"),
     "by the width": (lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / w + 0.5, 0, 1), "divides by w - 1"),
     "at the centre": (lambda v, c, w: 255 * np.clip((v.astype(float) - c) / (w - 1) + 0.5, 0, 1), "c - 0.5, not at c"),
+    "brackets of the centre": (
+        lambda v, c, w: 255 * np.clip((v.astype(float) - c - 0.5) / (w - 1) + 0.5, 0, 1),
+        r"\*adding\* 0.5",
+    ),
+    "brackets of the width": (
+        lambda v, c, w: 255 * np.clip((v.astype(float) - (c - 0.5)) / w - 1 + 0.5, 0, 1),
+        "by all of w - 1",
+    ),
+    "brackets of the difference": (
+        lambda v, c, w: 255 * np.clip(v.astype(float) - (c - 0.5) / (w - 1) + 0.5, 0, 1),
+        "divided as a whole",
+    ),
+    "black above": (
+        lambda v, c, w: np.where((v - (c - 0.5)) / (w - 1) > 0.5, 0.0, right_window(v, c, w)),
+        "white, not black",
+    ),
+    "half after clipping": (
+        lambda v, c, w: 255 * (np.clip((v.astype(float) - (c - 0.5)) / (w - 1), 0, 1) + 0.5),
+        "before clipping",
+    ),
+    "256": (lambda v, c, w: 256 / 255 * right_window(v, c, w), "255, not 256"),
+    "cut off": (lambda v, c, w: right_window(v, c, w).astype(np.uint8), "cut off to whole numbers"),
     "floats, half forgotten": (lambda v, c, w: 255 * np.clip(v.astype(float) / w, 0, 1), "from the inside out"),
 }
 
@@ -311,6 +385,11 @@ def thrown_together(lengths_a, abnormal_a, lengths_b, abnormal_b):
     )
 
 
+def both_alike(lengths_a, abnormal_a, lengths_b, abnormal_b):
+    share = np.concatenate([abnormal_a, abnormal_b]).mean()
+    return changed(lengths_a, abnormal_a, lengths_b, abnormal_b, second=lambda a, b, p, q: (a - b) @ [1 - share, share])
+
+
 def if_shares_fall(lengths_a, abnormal_a, lengths_b, abnormal_b):
     numbers, reason = changed(lengths_a, abnormal_a, lengths_b, abnormal_b)
     return (
@@ -368,6 +447,18 @@ def test_every_right_explanation_passes(answer):
             "the wrong way round",
         ),
         (partial(changed, reason=lambda gap, rest: "mixture"), "do not support 'mixture'"),
+        (partial(changed, change=lambda gap, rest: (gap, rest / gap)), "the second is a part of the gap"),
+        (partial(changed, change=lambda gap, rest: (gap, abs(rest))), "has lost its sign"),
+        (partial(changed, change=lambda gap, rest: (gap, gap)), "nothing has changed"),
+        (
+            lambda *case: ((case[0].sum() - case[2].sum(), changed(*case)[0][1]), changed(*case)[1]),
+            "the first are sums",
+        ),
+        (
+            lambda *case: ((np.median(case[0]) - np.median(case[2]), changed(*case)[0][1]), changed(*case)[1]),
+            "the first are medians",
+        ),
+        (both_alike, "both were given one mixture"),
         (lambda *_: ((3.9, 1.1), "mixture"), "is not right"),
         (lambda *inputs: (changed(*inputs)[0][:1], "mixture"), "2 are asked for"),
         (lambda *inputs: (changed(*inputs)[0][0], "mixture"), "can't be read as numbers"),

@@ -61,6 +61,25 @@ def test_every_right_number_of_bytes_passes(answer):
             lambda m, k: (*solved_bytes(m, k)[:2], 4 * numbers(m, k)[2]),
             "the moments are off: not every number takes four bytes",
         ),
+        (lambda m, k: solved_bytes(m, k + 1), "one moment too many"),
+        (lambda m, k: (*solved_bytes(m, k)[1::-1], solved_bytes(m, k)[2]), "weights and gradients are exchanged"),
+        (lambda m, k: np.cumsum(solved_bytes(m, k)), "you added up as you went"),
+        (lambda m, k: tuple(8 * n for n in solved_bytes(m, k)), "these are bits"),
+        (lambda m, k: tuple(n / 1024 for n in solved_bytes(m, k)), "these are KiB"),
+        (
+            lambda m, k: (
+                [solved_bytes(m, k)[0]] + [f * (solved_bytes(m, k)[0] - solved_bytes(m, k)[1]) for f in (1, k)]
+            ),
+            "you took the frozen weights",
+        ),
+        (lambda m, k: [f * len(list(m.parameters())) for f in (1, 1, k)], "you counted tensors, frozen ones too"),
+        (
+            lambda m, k: (
+                len(list(m.parameters())),
+                *(f * sum(p.requires_grad for p in m.parameters()) for f in (1, k)),
+            ),
+            "you counted tensors: each",
+        ),
         (lambda m, k: (352, 352, 1056), "are not right"),
         (lambda m, k: sum(solved_bytes(m, k)), "expected 3 numbers"),
         (lambda m, k: None, "it returns nothing"),
@@ -107,6 +126,17 @@ def test_every_right_scale_passes(answer):
         ),
         (lambda g: solved_scale(g[:1]), "not only the first"),
         (lambda g: 65536, "where PyTorch's GradScaler begins"),
+        (lambda g: solved_scale(g[-1:]), "not only the last"),
+        (lambda g: 2.0 ** math.floor(math.log2(2**16 / largest(g))), "just below 2 "),
+        (lambda g: 2.0 ** math.floor(math.log2(65504 / max(x.norm().item() for x in g))), "a tensor's norm"),
+        (lambda g: 2.0 ** math.floor(math.log2(65504 / sum(x.abs().sum().item() for x in g))), "you added"),
+        (lambda g: 2.0 ** math.floor(math.log2(65504 / np.mean([largest([x]) for x in g]))), "you took the mean"),
+        (lambda g: max(solved_scale([x]) for x in g), "the smallest maximum"),
+        (lambda g: 2.0 ** math.floor(math.log2(largest(g) / 65504)), "upside down"),
+        (lambda g: 2.0 ** math.floor(math.log(65504 / largest(g))), "natural logarithm"),
+        (lambda g: max(1.0, solved_scale(g)), "the factor is below 1$"),
+        (lambda g: int(solved_scale(g)), "a whole number"),
+        (lambda g: 2.0 ** math.floor(math.log2(torch.finfo(torch.float32).max / largest(g))), "bfloat16 and float32"),
         (lambda g: 1024, "are not right"),
         (lambda g: g, "expected 1 number"),
         (lambda g: math.inf, "not finite"),
@@ -129,6 +159,26 @@ def accumulated(weigh, *, zero="before", divide=True):
         return [p.grad for p in generator.parameters()]
 
     return answer
+
+
+def divided_by(count):
+    def answer(generator, parts):
+        generator.zero_grad()
+        for part in parts:
+            summed_report_loss(generator(part).logits, part.tokens, part.mask)[0].div(count(parts)).backward()
+        return [p.grad for p in generator.parameters()]
+
+    return answer
+
+
+def by_words_so_far(generator, parts):
+    generator.zero_grad()
+    so_far = 0
+    for part in parts:
+        total, words = summed_report_loss(generator(part).logits, part.tokens, part.mask)
+        so_far = so_far + words
+        (total / so_far).backward()
+    return [p.grad for p in generator.parameters()]
 
 
 def by_one_backward(generator, parts):
@@ -215,6 +265,14 @@ def test_the_right_accumulation_is_the_gradient_of_one_batch(monkeypatch):
             lambda generator, parts: [torch.zeros_like(p) for p in generator.parameters()],
             "differ from those of the whole batch",
         ),
+        (divided_by(lambda parts: sum(part.mask.sum() for part in parts)), "mask begins with the mark"),
+        (divided_by(lambda parts: sum(part.mask[:, 1:].numel() for part in parts)), "padding was counted"),
+        (divided_by(lambda parts: sum(len(part.tokens) for part in parts)), "number of studies"),
+        (
+            divided_by(lambda parts: len(parts) * sum(part.mask[:, 1:].sum() for part in parts)),
+            "number of parts besides",
+        ),
+        (by_words_so_far, "words of the parts so far"),
         (lambda generator, parts: generator, "expected a list of gradients"),
         (lambda generator, parts: [torch.zeros(1)], "one gradient a parameter, of its shape"),
     ],
@@ -245,6 +303,13 @@ def test_every_right_estimate_passes(answer):
         (lambda f, n, p, e, s: max(f * e / p, n * s), "it divides"),
         (lambda f, n, p, e, s: max(f / p, n * s), "the efficiency is missing"),
         (lambda f, n, p, e, s: f / (e * p), "the launches are missing"),
+        (lambda f, n, p, e, s: 1e3 * max(f / (e * p), n * s), "these are milliseconds"),
+        (lambda f, n, p, e, s: max(2 * f / (e * p), n * s), "don't double them"),
+        (lambda f, n, p, e, s: max(f / p, n * s) / e, "a launch takes what it takes"),
+        (lambda f, n, p, e, s: f / p + n * s, "take the longer"),
+        (lambda f, n, p, e, s: max(f / e * p, n * s), r"multiplies by c"),
+        (lambda f, n, p, e, s: max(e * p / f, n * s), "upside down"),
+        (lambda f, n, p, e, s: max(f / (e * p), n / s), "multiply by their number"),
         (lambda f, n, p, e, s: n * s, "the arithmetic is missing"),
         (lambda f, n, p, e, s: max(f / (e * p), n * s) / 3600, "these are hours"),
         (lambda f, n, p, e, s: 7e-3, "are not right"),
@@ -305,6 +370,9 @@ def plain(x):
         (partial(measured_wait, reason=lambda slope: "traffic"), "the same reason for every operation"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 3, 2))), "two reasons are exchanged"),
         (partial(measured_wait, reason=partial(reason_of, powers=(2, 0, 3))), "not waiting for its numbers"),
+        (partial(measured_wait, reason=lambda slope: reason_of(math.floor(slope))), "take the *nearest* power"),
+        (partial(measured_wait, slope=partial(slope_of, x=np.log2)), "different bases"),
+        (partial(measured_wait, slope=lambda n, s: slope_of(n, n / s)), "the side over the seconds"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 2))), "your powers are too small"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 1.5))), "as rows or elements"),
         (partial(measured_wait, reason=partial(reason_of, powers=(0, 1, 3))), "you took n for the numbers of a matrix"),

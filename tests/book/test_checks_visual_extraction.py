@@ -44,6 +44,7 @@ def test_every_right_sequence_passes(answer):
         (lambda maps, views: tokens(maps).unflatten(0, (-1, views)).transpose(1, 2).flatten(1, 2), "alternate"),
         (lambda maps, views: tokens(maps).unflatten(0, (views, -1)).transpose(0, 1).flatten(1, 2), "different studies"),
         (lambda maps, views: tokens(maps).unflatten(0, (-1, views)).flip(1).flatten(1, 2), "order of the views"),
+        (lambda maps, views: solved_patches(maps.flip(2), views), "begin with the lowest row"),
         (lambda maps, views: tokens(maps), "shape"),
         (lambda maps, views: torch.zeros_like(solved_patches(maps, views)), "not in their places"),
         (lambda maps, views: None, "returns nothing"),
@@ -71,7 +72,7 @@ def from_the_end(layers):
 
 
 @pytest.mark.exercise("2.2", "right")
-@pytest.mark.parametrize("answer", [solved_field, from_the_end])
+@pytest.mark.parametrize("answer", [solved_field, from_the_end, lambda layers: np.int64(solved_field(layers))])
 def test_every_right_field_passes(answer):
     checks.receptive_field(answer)
 
@@ -88,6 +89,14 @@ def whole_kernels(layers):
     r, j = 1, 1
     for kernel, stride in layers:
         r, j = r + kernel * j, j * stride
+    return r
+
+
+def field_by(layers, field=lambda r, j, k, s: r + (k - 1) * j, step=lambda j, s: j * s):
+    """The right answer unless told otherwise."""
+    r, j = 1, 1
+    for kernel, stride in layers:
+        r, j = field(r, j, kernel, stride), step(j, stride)
     return r
 
 
@@ -109,6 +118,12 @@ def distance(layers):
         (lambda layers: solved_field(layers) - 1, "start with a field of 1"),
         (distance, "how far apart"),
         (lambda layers: 3, "is not 3"),
+        (partial(field_by, field=lambda r, j, k, s: r + k // 2 * j), "that is half of it"),
+        (partial(field_by, field=lambda r, j, k, s: r + (k - 1) * s), "its own stride alone"),
+        (partial(field_by, field=lambda r, j, k, s: r * k), "kernels are not multiplied"),
+        (partial(field_by, field=lambda r, j, k, s: r * s + k - 1), "not the field that is there already"),
+        (partial(field_by, step=lambda j, s: j + s), "strides multiply"),
+        (lambda layers: solved_field(layers) ** 2, "its width is asked for"),
         (lambda layers: float(solved_field(layers)), "whole number"),
     ],
 )
@@ -149,6 +164,13 @@ def test_every_right_grad_cam_passes(answer):
             lambda maps, slopes: (slopes.mean(2, keepdim=True) * maps).mean(-1).relu(),
             "both means run over the D numbers",
         ),
+        (lambda maps, slopes: solved_cam(maps, slopes) / solved_cam(maps, slopes).sum(), "divided by its sum"),
+        (lambda maps, slopes: solved_cam(maps, slopes) / solved_cam(maps, slopes).max(), "divided by its largest"),
+        (lambda maps, slopes: solved_cam(slopes, maps), "maps and slopes are exchanged"),
+        (lambda maps, slopes: (slopes.mean(1, keepdim=True) * maps.relu()).sum(-1), "not of the maps"),
+        (lambda maps, slopes: (slopes * maps).sum(-1), "its own gradient.*and the ReLU is missing"),
+        (lambda maps, slopes: maps.sum(-1).relu(), "the slopes are left out"),
+        (lambda maps, slopes: slopes.sum(-1).relu(), "the maps are left out"),
         (lambda maps, slopes: torch.ones(maps.shape[:2]), "not that of Eq. 1 and 2"),
         (lambda maps, slopes: solved_cam(maps, slopes)[0], "shape"),
     ],
@@ -243,6 +265,26 @@ def test_every_right_reason_of_a_map_passes(answer):
             "it is to be divided by chance, as the first",
         ),
         (partial(looked, reason=partial(reason_of, clearly=partial(clearly, errors=0))), "may be luck"),
+        (
+            partial(looked, reason=partial(reason_of, clearly=partial(clearly, errors=1))),
+            "one standard error is not two",
+        ),
+        (
+            partial(looked, reason=lambda own, others, chance: "looking" if clearly(own - others) else "habit"),
+            "above chance at all was not asked",
+        ),
+        (
+            lambda maps, cover: (
+                [n * cover.mean() - cover.mean() for n in looked(maps, cover)[0]],
+                looked(maps, cover)[1],
+            ),
+            "these are leads",
+        ),
+        (partial(looked, change=lambda own, others: (own / 72, others / 72)), "not its sum"),
+        (
+            lambda maps, cover: ([n * cover.mean() ** 2 for n in looked(maps, cover)[0]], looked(maps, cover)[1]),
+            "you multiplied by chance",
+        ),
         (
             partial(looked, reason=partial(reason_of, clearly=lambda apart: apart.mean() > 2 * apart.std())),
             "the spread of the *studies*",

@@ -24,19 +24,21 @@ WINDOWS = ((1024.0, 512.0), (2048.0, 4096.0), (1023.0, 7.0))
 def windowed(function: Callable[[np.ndarray, float, float], np.ndarray], *, other: int = 0) -> None:
     """Exercise 1.6: (stored values, centre, width) -> gray from 0 to 255, as DICOM's linear window says."""
     stored = ((STORED.astype(int) + 37 * other) % 4096).astype(np.uint16)
-    for centre, width in WINDOWS:
-        centre, width = centre + 30 * (other % 30), width + 11 * (other % 30)  # both stay among the stored values
+    windows = [(centre + 30 * (other % 30), width + 11 * (other % 30)) for centre, width in WINDOWS]  # among the values
+    answers = []
+    for centre, width in windows:
         answer = answered(name_of(function), function, stored.copy(), centre, width)
-        right = _windowed(stored, centre, width)
         if not isinstance(answer, np.ndarray) or answer.shape != stored.shape:
             raise CheckError(f"expected an array of shape {stored.shape}, got {getattr(answer, 'shape', answer)!r}")
-        apart = np.abs(answer.astype(float) - right)
+        answers.append(answer.astype(float))
+    for answer, (centre, width) in zip(answers, windows, strict=True):
+        right = _windowed(stored, centre, width)
+        apart = np.abs(answer - right)
         if not apart.max() < 0.51:  # rounded or not
             y, x = np.unravel_index(np.nanargmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
             raise CheckError(
                 f"centre {centre:g}, width {width:g}: the value {stored[y, x]} becomes {right[y, x]:.2f}, not "
-                f"{answer[y, x]:.2f}. "
-                f"{_window_hint(answer.astype(float), stored, centre, width)}"
+                f"{answer[y, x]:.2f}. {_window_hint(answers, stored, windows)}"
             )
 
 
@@ -44,14 +46,33 @@ def _windowed(values: np.ndarray, centre: float, width: float) -> np.ndarray:
     return 255 * np.clip((values.astype(float) - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: float) -> str:
+def _window_hint(answers: Sequence[np.ndarray], stored: np.ndarray, windows: Sequence[tuple[float, float]]) -> str:
+    """The hint of the mistake that explains the answers to all windows: a wide one hides half a step."""
+    with np.errstate(all="ignore"):
+        slips = [_window_slips(stored, *window) for window in windows]
+        for k, (_, hint) in enumerate(slips[0]):
+            wrong = [of_window[k][0] for of_window in slips]
+            if all(
+                np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)
+                for answer, value in zip(answers, wrong, strict=True)
+            ):
+                return hint
+    return (
+        "Follow the equation from the inside out: subtract c - 0.5, divide by w - 1, add one half, clip to 0 and 1, "
+        "scale to 255."
+    )
+
+
+def _window_slips(stored: np.ndarray, centre: float, width: float) -> list[tuple[np.ndarray, str]]:
+    """Wrong grays of these values, each with its hint."""
     plain, right = stored.astype(float), _windowed(stored, centre, width)
     wrapped = (plain - np.floor(centre)) % 2**16  # what unsigned 16-bit integers make of a difference below 0
-    slips = (
+    return [
         (
             255 * ((plain - (centre - 0.5)) / (width - 1) + 0.5),
             "What is outside the window is black or white: clip to 0 and 1 before you scale.",
         ),
+        (np.floor(right), "The grays are cut off to whole numbers: return floats."),
         (right / 255, "That is 0 to 1; scale to 255."),
         (255 - right, "That is turned over: high values are bright here."),
         (
@@ -68,6 +89,27 @@ def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: f
             "The middle of the window is at c - 0.5, not at c.",
         ),
         (_windowed(stored, width, centre), "Centre and width are the wrong way round."),
+        (
+            255 * np.clip((plain - (centre + 0.5)) / (width - 1) + 0.5, 0, 1),
+            "Taking away c - 0.5 is taking away c and *adding* 0.5: mind the brackets.",
+        ),
+        (
+            255 * np.clip((plain - (centre - 0.5)) / width - 1 + 0.5, 0, 1),
+            "The division is by all of w - 1: mind the brackets.",
+        ),
+        (
+            255 * np.clip(plain - (centre - 0.5) / (width - 1) + 0.5, 0, 1),
+            "The difference x - (c - 0.5) is divided as a whole: mind the brackets.",
+        ),
+        (
+            np.where((plain - (centre - 0.5)) / (width - 1) + 0.5 > 1, 0, right),
+            "Above the window it is white, not black.",
+        ),
+        (
+            255 * (np.clip((plain - (centre - 0.5)) / (width - 1), 0, 1) + 0.5),
+            "The one half is added before clipping, not after.",
+        ),
+        (right * 256 / 255, "White is 255, not 256."),
         *[
             (
                 255 * np.clip(wrapped / below + 0.5, 0, 1),
@@ -75,17 +117,7 @@ def _window_hint(answer: np.ndarray, stored: np.ndarray, centre: float, width: f
             )
             for below in (width - 1, width)
         ],
-    )
-    with np.errstate(all="ignore"):
-        slip_hint = next(
-            (hint for value, hint in slips if np.abs(answer - value).max() < 0.51 * (1 if value.max() > 1 else 0.01)),
-            None,
-        )
-    return (
-        slip_hint
-        or "Follow the equation from the inside out: subtract c - 0.5, divide by w - 1, add one half, clip to 0 and 1, "
-        "scale to 255."
-    )
+    ]
 
 
 # --- Exercise 1.4 -----------------------------------------------------------------------------------------------------
@@ -122,6 +154,26 @@ def why_shorter(
         "the second is the mean length that B would have: by how much is A above it?": instead(
             lambda a, b, p, q: _mixed(b, p)
         ),
+        "the second is a part of the gap; asked is what remains of it in tokens": [
+            [gap, rest / gap] for gap, rest in right
+        ],
+        "the second has lost its sign: where less than nothing remains, say so": [
+            [gap, abs(rest)] for gap, rest in right
+        ],
+        "the first are sums over reports; means are asked for": [
+            [case[0].sum() - case[2].sum(), row[1]] for row, case in zip(right, cases, strict=True)
+        ],
+        "the first are medians; means are asked for": [
+            [float(np.median(case[0]) - np.median(case[2])), row[1]] for row, case in zip(right, cases, strict=True)
+        ],
+        "nothing has changed: B was mixed with its own share of abnormal studies, and that is B as it is; take A's": [
+            [gap, gap] for gap, _ in right
+        ],
+        "both were given one mixture, that of all studies; A stays as it is, and B gets A's": [
+            [row[0], _mixed(a, both) - _mixed(b, both)]
+            for row, case, (a, b, _, _) in zip(right, cases, (_groups(*case) for case in cases), strict=True)
+            for both in [np.concatenate(case[1::2]).mean()]
+        ],
         "you gave A the mixture of B; it is B that is to have the mixture of A": instead(
             lambda a, b, p, q: _mixed(a, q) - _mixed(b, q)
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rrg_lib.book.checks import CheckError, answered, name_of
@@ -46,7 +46,7 @@ def side_and_severity(function: Callable[[str], tuple[str | None, str | None]], 
     for code, answer in answers.items():
         right = parse_code(code)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise CheckError(f"{code!r}: expected a pair (side, severity), got {answer!r}")
+            raise CheckError(f"{code!r}: expected a pair (side, severity), a tuple of two, got {answer!r}")
         side, severity = answer
         for part, got, expected in (("side", side, right.side), ("severity", severity, right.severity)):
             if got != expected:
@@ -68,9 +68,13 @@ def _codes(other: int) -> tuple[str, ...]:
 
 
 def _code_hint(code: str, part: str, got: Any, expected: str | None) -> str:
-    qualifiers = code.split("/")[1:]
+    head, *qualifiers = code.split("/")
     if got == "":
         return "Say None for what the code does not name, not an empty text."
+    if got is not None and not isinstance(got, str):
+        return f"Return the word itself, or None, not a {type(got).__name__}."
+    if got == head:
+        return f"{head!r} is the head: side and severity stand after it, or nowhere."
     if isinstance(got, str) and got not in qualifiers:
         return "Compare whole qualifiers: split the code at '/' instead of searching for a word inside it."
     if expected is None:
@@ -88,6 +92,7 @@ PLAIN = (
     "AP/PA views. The heart is normal in size; no effusion?",
     "1. Right-sided nodule. 2. No pneumothorax.. Lungs (both) are clear.",
     "T-spine: mild and/or moderate change",
+    "A nodule of .5 cm is stable.",  # no digit before the point
 )
 DECIMAL = (
     ("A 1.5 cm nodule. No effusion.", "a 1.5 cm nodule . no effusion ."),
@@ -109,6 +114,11 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
         answer = function(text)
         if answer == expected:
             continue
+        if answer == clean_clinical(text) != expected:
+            raise CheckError(
+                f"{text!r} became {answer!r}: this is the clinical cleaning. Everything but the decimal point stays as "
+                f"released: {expected!r}."
+            )
         if strange := {char for char in answer if not char.isalnum()} - set(expected) - set(text):
             raise CheckError(
                 f"{text!r} became {answer!r}: {''.join(sorted(strange))!r} is left over; put the point back after "
@@ -126,6 +136,16 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
                 f"{text!r} became {answer!r}: the word {lost[0]!r} is gone. What stands for the point meanwhile may be "
                 f"no word of a report."
             )
+        if letters := re.search(r"\d([a-z]+)\d", answer):
+            raise CheckError(
+                f"{text!r} became {answer!r}: {letters[1]!r} is left of your mark. The cleaning makes letters small "
+                "and deletes signs, in your mark too: put back what is left of it, or take a mark that it does not "
+                "change."
+            )
+        if re.search(r"\d", text) and not re.search(r"\d", answer):
+            raise CheckError(
+                f"{text!r} became {answer!r}: the digits beside the point went with it. Replace the point alone."
+            )
         if re.search(r"\d \. \d", answer):
             raise CheckError(
                 f"{text!r} became {answer!r}: a decimal point is no end of a sentence; do not set blanks around it."
@@ -138,12 +158,23 @@ def keeps_decimals(function: Callable[[str], str], *, other: int = 0) -> None:
         raise CheckError(f"{text!r} became {answer!r}; expected {expected!r}")
     for text in PLAIN:
         if (answer := function(text)) != clean_r2gen(text):
-            hint = (
-                "Everything but the decimal point stays as released"
-                if answer == clean_clinical(text)
-                else "There is no decimal in it"
+            raise CheckError(
+                f"{text!r} became {answer!r}: the released cleaning gives {clean_r2gen(text)!r}. "
+                f"{_plain_hint(text, answer)}."
             )
-            raise CheckError(f"{text!r} became {answer!r}: the released cleaning gives {clean_r2gen(text)!r}. {hint}.")
+
+
+def _plain_hint(text: str, answer: str) -> str:
+    """What went wrong with a text that has no decimal point."""
+    if answer == clean_clinical(text):
+        return "Everything but the decimal point stays as released"
+    if re.search(r"\d\.( |$)", answer):
+        return "A point after a digit may end a list number or a sentence: a decimal point has a digit on *both* sides"
+    if re.search(r"(^| )\.\d", answer):
+        return "A point before a digit is no decimal point unless a digit stands before it too"
+    if turned := re.search(r"[a-z]\.[a-z]", answer):
+        return f"There is no decimal in it, and {turned[0]!r} has got a point: your mark is a sign that reports use"
+    return "There is no decimal in it"
 
 
 # --- Exercise 1.3 -----------------------------------------------------------------------------------------------------
@@ -165,15 +196,19 @@ def unknown_rate(function: Callable[[list[str], Vocabulary], float], *, other: i
     vocabulary = Vocabulary.build(TRAIN_TEXTS, Protocol(threshold=2, max_length=7))
     asked = [list(OTHER_TEXTS), list(OTHER_TEXTS[1:]), [OTHER_TEXTS[1]], [*OTHER_TEXTS, *TRAIN_TEXTS]]
     draw = random.Random(other)
-    for reports in [draw.choices(asked[-1], k=draw.randint(2, 7)) for _ in range(6)] if other else asked:
-        answer, right = answered(name_of(function), function, reports, vocabulary), _unknown(reports, vocabulary)
+    cases = [draw.choices(asked[-1], k=draw.randint(2, 7)) for _ in range(6)] if other else asked
+    answers = [answered(name_of(function), function, list(reports), vocabulary) for reports in cases]
+    for answer in answers:
         if not isinstance(answer, float | int):
             raise CheckError(f"expected a number, got {answer!r}")
-        if not _close(answer, right):
-            raise CheckError(
-                f"{len(reports)} reports: the rate is {right:.4f}, not {answer:.4f}. "
-                f"{_rate_hint(answer, reports, vocabulary)}"
-            )
+    right = [_unknown(reports, vocabulary) for reports in cases]
+    wrong = [i for i, answer in enumerate(answers) if not _close(answer, right[i])]
+    if wrong:
+        i = wrong[0]
+        raise CheckError(
+            f"{len(cases[i])} reports: the rate is {right[i]:.4f}, not {answers[i]:.4f}. "
+            f"{_rate_hint(answers, cases, vocabulary)}"
+        )
 
 
 def _tokens(reports: list[str], vocabulary: Vocabulary) -> list[list[str]]:
@@ -185,7 +220,21 @@ def _unknown(reports: list[str], vocabulary: Vocabulary) -> float:
     return sum(token not in vocabulary.ids for token in tokens) / len(tokens)
 
 
-def _rate_hint(answer: float, reports: list[str], vocabulary: Vocabulary) -> str:
+def _rate_hint(answers: Sequence[float], cases: Sequence[list[str]], vocabulary: Vocabulary) -> str:
+    """The hint of the mistake that explains the answers to all cases: in one case two mistakes may be one number."""
+    slips = [_rate_slips(reports, vocabulary) for reports in cases]
+    return next(
+        (
+            hint
+            for k, (_, hint) in enumerate(slips[0])
+            if all(_close(answer, of_case[k][0]) for answer, of_case in zip(answers, slips, strict=True))
+        ),
+        "Unknown tokens over all tokens, both counted in the cleaned reports.",
+    )
+
+
+def _rate_slips(reports: list[str], vocabulary: Vocabulary) -> list[tuple[float, str]]:
+    """Wrong rates of these reports, each with its hint."""
     texts, known = _tokens(reports, vocabulary), vocabulary.ids
     types = {token for text in texts for token in text}
     raw = [token for report in reports for token in report.split()]
@@ -209,6 +258,37 @@ def _rate_hint(answer: float, reports: list[str], vocabulary: Vocabulary) -> str
             "You averaged over reports; divide sum by sum.",
         ),
     ]
+    flat_texts = [token for text in texts for token in text]
+    unknown_tokens = [token for token in flat_texts if token not in known]
+    lowered = [token for report in reports for token in report.lower().split()]
+    letters = [letter for report in reports for letter in vocabulary.protocol.clean(report)]
+    points_out = [token for token in flat_texts if token != "."]
+    slips += [
+        (1 - len(unknown_tokens) / len(flat_texts), "That is the share of *known* tokens; asked is the rest."),
+        (float(len(unknown_tokens)), "That is a count; divide by the number of all tokens."),
+        (
+            len(unknown_tokens) / max(1, len(flat_texts) - len(unknown_tokens)),
+            "You divided by the known tokens; divide by all of them.",
+        ),
+        (len(unknown_tokens) / len(reports), "You divided by the number of reports; divide by that of tokens."),
+        (len(unknown_tokens) / len(known), "You divided by the size of the vocabulary; divide by the tokens."),
+        (
+            len(set(unknown_tokens)) / len(flat_texts),
+            "You counted each unknown word once; count every time it is said.",
+        ),
+        (
+            sum(token not in known for token in lowered) / len(lowered),
+            "Lower case is not enough: a word with a point at its end is another word. Clean the report.",
+        ),
+        (
+            sum(letter not in known for letter in letters) / len(letters),
+            "These are letters: split the cleaned report into words.",
+        ),
+        (
+            len(unknown_tokens) / len(points_out),
+            "You left out the points; a point is a token like any other.",
+        ),
+    ]
     for ids in encoded:
         flat = [i for report in ids for i in report]
         unknown = sum(i == known[UNKNOWN] for i in flat)
@@ -219,10 +299,7 @@ def _rate_hint(answer: float, reports: list[str], vocabulary: Vocabulary) -> str
                 "You counted in cut reports: unknown words after the cut count too.",
             )
         )
-    return next(
-        (hint for value, hint in slips if _close(answer, value)),
-        "Unknown tokens over all tokens, both counted in the cleaned reports.",
-    )
+    return slips
 
 
 # --- Exercise 1.5 -----------------------------------------------------------------------------------------------------
@@ -271,6 +348,18 @@ def _share_hint(answer: float, texts: list[str], pool: list[str]) -> str:
         (
             sum(text in pool for text in texts) / len(pool),
             "You divided by the number of training reports; divide by those of the split.",
+        ),
+        (
+            1 - sum(text in pool for text in texts) / len(texts),
+            "That is the share of *new* reports; asked is the rest.",
+        ),
+        (
+            sum(text == other for text in texts for other in pool) / len(texts),
+            "A report that stands three times in the pool was counted three times; it is one copy.",
+        ),
+        (
+            len(shared) / len(set(pool)),
+            "You counted distinct texts, and divided by those of the training reports; divide by the split's reports.",
         ),
     )
     return next(

@@ -91,6 +91,29 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
                 (whole, learnt_bytes, 2 * learnt_bytes),
                 "you counted two moments: amsgrad keeps a third, the largest second moment so far",
             ),
+            (
+                (whole, learnt_bytes, (moments + 1) * learnt_bytes),
+                "you counted one moment too many: the weights themselves are none",
+            ),
+            ((learnt_bytes, whole, moments * learnt_bytes), "weights and gradients are exchanged"),
+            (
+                (whole, whole + learnt_bytes, whole + (1 + moments) * learnt_bytes),
+                "you added up as you went: the three are asked for one by one",
+            ),
+            ((8 * whole, 8 * learnt_bytes, 8 * moments * learnt_bytes), "these are bits: a byte has eight"),
+            (
+                (whole / 1024, learnt_bytes / 1024, moments * learnt_bytes / 1024),
+                "these are KiB: bytes are asked for",
+            ),
+            (
+                (whole, whole - learnt_bytes, moments * (whole - learnt_bytes)),
+                "you took the frozen weights: those that learn (requires_grad) have gradients and moments",
+            ),
+            (
+                (len(of), sum(p.requires_grad for p in of), moments * sum(p.requires_grad for p in of)),
+                "you counted tensors: each has numel() numbers",
+            ),
+            ((len(of), len(of), moments * len(of)), "you counted tensors, frozen ones too: each has numel() numbers"),
         ):
             mistakes.setdefault(hint, []).extend(wrong)
         for part, name, numbers, elsewhere in (
@@ -117,6 +140,11 @@ def training_bytes(function: Callable[[nn.Module, int], Sequence[float]], *, oth
     _compare(answers, right, mistakes, "the bytes of weights, gradients and moments are not right")
 
 
+#: Of each list of gradients for exercise 8.3: the largest, by a power of two. One is such a power itself; one does not
+#: fit into float16 before it is scaled.
+_LARGEST = ((1.0, -20), (1.5, -8), (1.2, 5), (1.5, 16))
+
+
 def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0) -> None:
     """Exercise 8.3: gradients -> the largest power of two that lets none of them overflow in float16."""
     answers, right, mistakes = [], [], {}
@@ -124,14 +152,18 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0)
     def below(limit: float, size: float) -> float:
         return 2.0 ** math.floor(math.log2(limit / float(size)))
 
-    for seed, size in ((0, 1e-6), (1, 3e-3), (2, 40.0), (3, 9e4)):
-        generator = torch.Generator().manual_seed(seed + 1000 * other)
-        gradients = [size * torch.randn(*shape, generator=generator) for shape in ((3, 4), (5,), (2, 2))]
-        gradients[1][0], gradients[2][0, 0] = 0.0, -6 * size  # the largest is negative, and one is nothing
-        largest, positive, first = (
+    for place, (top, exponent) in enumerate(_LARGEST):
+        generator = torch.Generator().manual_seed(place + 1000 * other)
+        size = 2.0**exponent
+        gradients = [0.1 * size * (2 * torch.rand(*shape, generator=generator) - 1) for shape in ((3, 4), (5,), (2, 2))]
+        gradients[place % 3].view(-1)[-1] = 0.0
+        holds_largest = gradients[(place + 2) % 3].view(-1)
+        holds_largest[:2], holds_largest[2] = -0.9 * top * size, -top * size  # negative, and not by far the largest
+        largest, positive, first, last = (
             max(g.abs().max() for g in gradients),
             max(g.max() for g in gradients),
             gradients[0].abs().max(),
+            gradients[-1].abs().max(),
         )
         least = min(g[g != 0].abs().min() for g in gradients)
         scale = below(FP16_MAX, largest)
@@ -152,7 +184,41 @@ def loss_scale(function: Callable[[Sequence[Tensor]], float], *, other: int = 0)
             (below(FP16_MAX, positive), "the largest gradient is negative here: look at sizes, abs()"),
             (below(FP16_MAX, first), "all tensors count, not only the first: one factor for all"),
             (below(FP16_MAX, least), "the largest gradient sets the limit, not the smallest"),
-            (below(torch.finfo(torch.bfloat16).max, largest), "this is bfloat16's limit: float16 ends far earlier"),
+            (
+                below(torch.finfo(torch.bfloat16).max, largest),
+                "this is the limit of bfloat16 and float32: float16 ends far earlier",
+            ),
+            (below(FP16_MAX, last), "all tensors count, not only the last: one factor for all"),
+            (
+                below(2.0**16, largest),
+                "float16 ends just below 2 ** 16, at torch.finfo(torch.float16).max: a gradient of 2 ** 16 is infinite",
+            ),
+            (
+                below(FP16_MAX, max(g.norm() for g in gradients)),
+                "this is the limit of a tensor's norm: each gradient must fit by itself, take the largest of them",
+            ),
+            (
+                below(FP16_MAX, sum(g.abs().sum() for g in gradients)),
+                "you added the gradients up: each must fit by itself, take the largest of them",
+            ),
+            (
+                below(FP16_MAX, sum(g.abs().max() for g in gradients) / len(gradients)),
+                "you took the mean over the tensors: the largest of all sets the limit",
+            ),
+            (
+                below(FP16_MAX, min(g.abs().max() for g in gradients)),
+                "you took the tensor with the smallest maximum: the largest of all sets the limit",
+            ),
+            (
+                2.0 ** math.floor(math.log2(float(largest) / FP16_MAX)),
+                "the division is upside down: the factor is float16's largest number by the largest gradient",
+            ),
+            (
+                2.0 ** math.floor(math.log(FP16_MAX / float(largest))),
+                "this is the natural logarithm: for a power of two take log2",
+            ),
+            (max(1.0, scale), "where a gradient is too large already, the factor is below 1"),
+            (int(scale), "where a gradient is too large already, the factor is below 1: don't make it a whole number"),
             (2.0**16, "this is where PyTorch's GradScaler begins: the answer depends on the gradients"),
         ):
             mistakes.setdefault(hint, []).append(wrong)
@@ -200,6 +266,29 @@ def accumulated_gradients(function: Callable[[nn.Module, list[Batch]], object], 
             "only the last part is left: zero_grad() belongs before the loop, not in it",
         ),
     ]
+    for other_words, hint in (
+        (
+            sum(part.mask.sum() for part in parts),
+            "the mask begins with the mark before the first word: the words that are predicted are mask[:, 1:]",
+        ),
+        (sum(part.mask[:, 1:].numel() for part in parts), "padding was counted: the words are where the mask is 1"),
+        (sum(len(part.tokens) for part in parts), "you divided by the number of studies: the mean is over words"),
+        (words * len(parts), "you divided by the number of parts besides: the words of all are enough"),
+    ):
+        mistakes.append((gradients(lambda total, part_words, n=other_words: total / n), hint))
+    so_far = torch.tensor(0.0)
+
+    def of_those_before(total: Tensor, part_words: Tensor) -> Tensor:
+        nonlocal so_far
+        so_far = so_far + part_words
+        return total / so_far
+
+    mistakes.append(
+        (
+            gradients(of_those_before),
+            "you divided by the words of the parts so far: count those of all parts before the loop",
+        )
+    )
     stale = "gradients of before are still in it: begin with zero_grad()"
     mistakes += [
         ([g + 1 for g in right], stale),
@@ -275,6 +364,31 @@ def step_seconds(function: Callable[[float, float, float, float, float], float],
             (arithmetic, "the launches are missing: a small step waits for them"),
             (waiting, "the arithmetic is missing: a large step waits for it"),
             (right[-1] / 3600, "these are hours: seconds are asked for"),
+            (1e3 * right[-1], "these are milliseconds: seconds are asked for"),
+            (
+                max(2 * flops / (efficiency * peak), waiting),
+                "a multiplication and its addition are two operations already in `flops`: don't double them",
+            ),
+            (
+                max(flops / peak, waiting) / efficiency,
+                "the efficiency is that of the arithmetic: a launch takes what it takes",
+            ),
+            (
+                flops / peak + waiting,
+                "the efficiency is missing, and launching and computing go on at the same time: take the longer",
+            ),
+            (
+                max(flops / efficiency * peak, waiting),
+                "a / b * c multiplies by c: write flops / (efficiency * peak)",
+            ),
+            (
+                max(efficiency * peak / flops, waiting),
+                "the division is upside down: seconds are operations by operations a second",
+            ),
+            (
+                max(arithmetic, launches / launch),
+                "`launch` is the seconds of one launch: multiply by their number",
+            ),
         ):
             mistakes.setdefault(hint, []).append(wrong)
     _compare(answers, right, mistakes, "the seconds are not right")
@@ -310,6 +424,10 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         "this is where the line begins, not how steep it is (polyfit returns the slope first)": lambda n, s: np.polyfit(
             np.log(n), np.log(s), 1
         )[1],
+        "the two logarithms have different bases: take the same for both": lambda n, s: _slope(np.log2(n), np.log(s)),
+        "this is how the side over the seconds grows: the seconds themselves are asked for": lambda n, s: _slope(
+            np.log(n), np.log(n / s)
+        ),
         "the slope is rounded: return it as measured, and round in your head": lambda n, s: round(
             _slope(np.log(n), np.log(s))
         ),
@@ -345,6 +463,9 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         ],
         "you took n for the numbers of a matrix: that is one row of it": [
             _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 3}) for slope in right
+        ],
+        "take the *nearest* power: a slope that is not quite 2 may still be 2, not cut off to 1": [
+            _nearest(math.floor(slope), POWERS) for slope in right
         ],
         "what takes as long for a large matrix as for a small one is not waiting for its numbers": [
             _nearest(slope, {"traffic": 0, "launches": 2, "arithmetic": 3}) for slope in right

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -48,6 +49,10 @@ def to_patches(function: Callable[[Tensor, int], Tensor], *, other: int = 0) -> 
                 tokens.unflatten(0, (studies, views)).flip(1).reshape(shape),
                 "the last view comes first: keep the order of the views",
             ),
+            (
+                maps.flip(2).flatten(2).transpose(1, 2).reshape(shape),
+                "the patches begin with the lowest row: they go from the top, as one reads",
+            ),
         ]
         asked.append((tensor(function, shape, maps, views), right, mistakes))
     compare_draws(asked, "the patches are not in their places")
@@ -65,36 +70,63 @@ _STACKS = (
 def receptive_field(function: Callable[[list[tuple[int, int]]], int], *, other: int = 0) -> None:
     """Exercise 2.2: layers of (kernel, stride), first to last -> how many pixels wide the square is that one output
     sees."""
-    for layers in _STACKS:
-        layers = [(kernel + other % 5, stride) for kernel, stride in layers] + [(1 + other // 5 % 7, 1)] * bool(other)
-        right = field_of(layers)[0]
+    stacks = [
+        [(kernel + other % 5, stride) for kernel, stride in layers] + [(1 + other // 5 % 7, 1)] * bool(other)
+        for layers in _STACKS
+    ]
+    answers = []
+    for layers in stacks:
         answer = answered(name_of(function), function, list(layers))
-        if isinstance(answer, bool) or not isinstance(answer, int):
+        if isinstance(answer, bool) or not isinstance(answer, Integral):
             raise CheckError(
                 f"{name_of(function)} returned a {type(answer).__name__}, expected a whole number of pixels"
             )
-        if answer == right:
-            continue
-        after, plain, whole, step = 1, 1, 1, 1
-        for kernel, stride in layers:
-            step *= stride
-            after, plain = after + (kernel - 1) * step, plain + kernel - 1
-        step = 1
-        for kernel, stride in layers:
-            whole, step = whole + kernel * step, step * stride
-        hints = {
-            after: "a layer's own stride counts for the layers behind it, not for itself: add (k - 1) · j first, then "
-            "multiply j by s",
-            plain: "the strides are left out: behind a stride of 2, neighbouring outputs are 2 pixels apart, so a "
-            "kernel reaches twice as far",
-            whole: "a kernel of k adds k - 1 steps, not k: the first of its inputs was there already",
-            field_of(list(reversed(layers)))[
-                0
-            ]: "the layers were taken last to first: the field grows from the picture on",
-            right - 1: "one too few: start with a field of 1, a pixel sees itself",
-            step: "this is how far apart two neighbouring outputs are (j): the exercise asks for the field (r)",
-        }
-        raise CheckError(hints.get(answer, f"the field of the layers {layers} is not {answer}"))
+        answers.append(int(answer))
+    right = [field_of(layers)[0] for layers in stacks]
+    if answers == right:
+        return
+    mistakes = [_wrong_fields(layers) for layers in stacks]
+    for hint in mistakes[0]:
+        if answers == [of_stack[hint] for of_stack in mistakes]:
+            raise CheckError(hint)
+    place = next(i for i, answer in enumerate(answers) if answer != right[i])
+    raise CheckError(
+        f"the field of the layers {stacks[place]} is not {answers[place]}: take them one by one, with r "
+        "and j beside each"
+    )
+
+
+def _wrong_fields(layers: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Hint of a mistake -> the field that it gives for these layers."""
+    after, plain, whole, halves, own, product, grown, added = 1, 1, 1, 1, 1, 1, 1, 1
+    distance, sum_of_strides = 1, 1
+    for kernel, stride in layers:
+        after += (kernel - 1) * distance * stride
+        plain += kernel - 1
+        whole += kernel * distance
+        halves += kernel // 2 * distance
+        own += (kernel - 1) * stride
+        product *= kernel
+        grown = grown * stride + kernel - 1
+        added += (kernel - 1) * sum_of_strides
+        distance, sum_of_strides = distance * stride, sum_of_strides + stride
+    right = field_of(list(layers))[0]
+    return {
+        "a layer's own stride counts for the layers behind it, not for itself: add (k - 1) · j first, then multiply j "
+        "by s": after,
+        "the strides are left out: behind a stride of 2, neighbouring outputs are 2 pixels apart, so a kernel reaches "
+        "twice as far": plain,
+        "a kernel of k adds k - 1 steps, not k: the first of its inputs was there already": whole,
+        "the layers were taken last to first: the field grows from the picture on": field_of(list(reversed(layers)))[0],
+        "one too few: start with a field of 1, a pixel sees itself": right - 1,
+        "this is how far apart two neighbouring outputs are (j): the exercise asks for the field (r)": distance,
+        "that is half of it: the field grows on both sides, by k - 1 steps together": halves,
+        "each layer's step is its own stride alone: j is the product of all strides before it": own,
+        "kernels are not multiplied: each adds k - 1 steps to what the one before sees": product,
+        "the stride widens the steps of the layers behind (j), not the field that is there already (r)": grown,
+        "strides multiply: j becomes j · s, not j + s": added,
+        "this is how many pixels the whole square has: its width is asked for": right**2,
+    }
 
 
 def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int = 0) -> None:
@@ -142,6 +174,29 @@ def class_activation(function: Callable[[Tensor, Tensor], Tensor], *, other: int
                 (slopes.mean(2, keepdim=True) * maps).sum(-1).relu(),
                 "the mean of Eq. 1 runs over the patches of a view, not over the D numbers of a patch",
             ),
+            (
+                plain.relu() / plain.relu().sum(),
+                "the map was divided by its sum: Eq. 2 ends with the ReLU",
+            ),
+            (
+                plain.relu() / plain.relu().max(),
+                "the map was divided by its largest value: Eq. 2 ends with the ReLU",
+            ),
+            (
+                (maps.mean(1, keepdim=True) * slopes).sum(-1).relu(),
+                "maps and slopes are exchanged: the alphas are the mean of the slopes, and they weigh the maps",
+            ),
+            (
+                (alphas * maps.relu()).sum(-1),
+                "the ReLU is at the wrong place: it is taken of the sum over D (Eq. 2), not of the maps",
+            ),
+            (
+                (slopes * maps).sum(-1),
+                "each patch is weighed by its own gradient (Eq. 1 takes the mean over the view's patches first), and "
+                "the ReLU is missing",
+            ),
+            (maps.sum(-1).relu(), "the slopes are left out: Eq. 2 weighs the maps with the alphas"),
+            (slopes.sum(-1).relu(), "the maps are left out: Eq. 2 weighs them with the alphas"),
         ]
         asked.append((tensor(function, (views, patches), maps, slopes), plain.relu(), mistakes))
     compare_draws(asked, "the map is not that of Eq. 1 and 2")
@@ -190,6 +245,16 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
                 strict=True,
             )
         ],
+        "these are leads, differences from chance; asked are quotients, so many times chance": [
+            [(part - chance).mean() for part in (inside, others)] for inside, others, chance in parts
+        ],
+        "chance is a *share* of the area: the mean of the cover over the patches, not its sum": [
+            [part.mean() / cover.sum(1).mean() for part in (inside, others)]
+            for (inside, others, _), (_, cover) in zip(parts, cases, strict=True)
+        ],
+        "you multiplied by chance; divide by it": [
+            [part.mean() * chance.mean() for part in (inside, others)] for inside, others, chance in parts
+        ],
         "the second is how the two compare; it is to be divided by chance, as the first": [
             [inside.mean() / chance.mean(), inside.mean() / others.mean()] for inside, others, chance in parts
         ],
@@ -209,14 +274,19 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
 
     reasons = read()
     readings = {
-        "a lead that is within two standard errors may be luck; the mean of so few studies has an error": read(
-            errors=0.0
-        ),
+        "a lead within two standard errors may be luck: the mean of n studies has an error, their spread by the "
+        "*root* of n": read(errors=0.0),
+        "one standard error is not two: of every six leads that are none, one would pass": read(errors=1.0),
         "that is the spread of the *studies*; the mean of n of them is surer, by the root of n": read(standard=False),
         "own and others' map lie in the *same* boxes: take the standard error of their differences, not of each": read(
             paired=False
         ),
-        "what is not above chance points at nothing, and be it above the others: ask that first": read(first="looking"),
+        "what is not above chance points at nothing, even above the others: ask that first, and with its sign": read(
+            first="looking"
+        ),
+        "whether the maps are above chance at all was not asked": [
+            "looking" if _errors(inside - others) > 2 else "habit" for inside, others, _ in parts
+        ],
         "above chance is not yet looking: a habit is above chance as well": [
             "looking" if reason == "habit" else reason for reason in reasons
         ],
