@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rrg_lib.evaluation.resampling import Interval, mean_of
-from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.presets import experiment, released_settings
 from rrg_lib.experiments.results import EDITION_0_1, StoredResult, stored_results
 
 NLG = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L")
@@ -32,7 +32,8 @@ def result(
     part = replace(row.parts["all"], scores={**row.parts["all"].scores, **dict.fromkeys(metrics, score)})
     ends = dict.fromkeys(metrics, Interval(score - half, score + half))
     row = replace(row, parts={**row.parts, "all": part}, intervals={**row.intervals, **ends})
-    what = experiment(f"{dataset}/{preset}", profile, [f"{key}={value}" for key, value in settings.items()], seed)
+    name, own = f"{dataset}/{preset}", [f"{key}={value}" for key, value in settings.items()]
+    what = experiment(name, profile, [*released_settings(name, profile), *own], seed)
     protocol = protocol or ("published" if profile == "gpu" else EDITION_0_1 if terms is None else "greedy")
     provenance = {
         **like.provenance,

@@ -220,10 +220,10 @@ def _why_not(value: Published, preset: str | None) -> str:
         return f"another protocol: {how}; rrg train {value.dataset}/{preset} would not decide it"
     if value.dataset == "mimic_cxr":
         return (
-            f"needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/{preset} --profile gpu "
+            f"needs MIMIC-CXR (credentialed access) and a GPU: rrg replicate mimic_cxr --system {preset} "
             "--data-root FOLDER"
         )
-    return f"needs the real images and a GPU: rrg train iu_xray/{preset} --profile gpu --data-root FOLDER"
+    return f"needs the real images and a GPU: rrg replicate iu_xray --system {preset} --data-root FOLDER"
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------

@@ -453,7 +453,7 @@ def test_only_the_papers_own_data_reproduces():
     ]
     assert drawn[at].evidence.spread.mean == pytest.approx(0.170)
     assert drawn[at].evidence.where == "iu_phantom, laptop, edition 0.1"
-    assert "rrg train iu_xray/cmn --profile gpu" in drawn[at].why
+    assert "rrg replicate iu_xray --system cmn" in drawn[at].why
     assert own[at].evidence.where == "iu_xray, gpu, published" and small[at].evidence is None
     runs = [
         *seeds("cmn", 0.15, 0.151, 0.149, dataset="iu_xray", profile="gpu"),
@@ -528,12 +528,12 @@ def test_what_was_not_run_says_why():
     rows = ledger([])
     why = {row.why.partition(";")[0] for row in rows if row.verdict == Verdict.NOT_RUN and row.kind == "value"}
     assert {
-        "needs MIMIC-CXR (credentialed access) and a GPU: rrg train mimic_cxr/mcsam --profile gpu --data-root FOLDER",
+        "needs MIMIC-CXR (credentialed access) and a GPU: rrg replicate mimic_cxr --system mcsam --data-root FOLDER",
         "a count of MIMIC-CXR, which needs credentialed access",
     } <= why
     built = {row["system"] for row in package_data.table("published_systems") if row["preset"]}
     assert {"ST", "RATCHET", "SentSAT+KG", "TopDown", "R2GEN", "CMN", "R2GenCMN, replicated"} <= built
-    assert "needs the real images and a GPU: rrg train iu_xray/xpronet_wo_pi --profile gpu --data-root FOLDER" in why
+    assert "needs the real images and a GPU: rrg replicate iu_xray --system xpronet_wo_pi --data-root FOLDER" in why
     assert claim(rows, "mcsam-bank").why.startswith("nothing is stored of mcsam and mcsam_random_bank; decided by")
     quoted = [row for row in rows if row.kind == "value" and row.paper.startswith("Student") and row.where == "Table 2"]
     assert len(quoted) == 18 and all("equals R2GenCMN (ACL 2021), Table 2" in row.why for row in quoted)
@@ -629,7 +629,7 @@ def test_the_comparable_rows_of_the_same_systems_are_held_against_ours():
     near, far = (ledger(seeds("st", *scores, **own)) for scores in ((0.298, 0.299, 0.3), (0.4, 0.401, 0.402)))
     assert _row(near, "R2GenCMN", "Table 3", "mimic_cxr", "ST").verdict is Verdict.REPRODUCED
     assert _row(far, "R2GenCMN", "Table 3", "mimic_cxr", "ST").verdict is Verdict.NOT_REPRODUCED
-    assert "rrg train mimic_cxr/st" in _row(ledger([]), "R2GenCMN", "Table 3", "mimic_cxr", "ST").why
+    assert "rrg replicate mimic_cxr --system st" in _row(ledger([]), "R2GenCMN", "Table 3", "mimic_cxr", "ST").why
 
 
 def test_what_cannot_be_rebuilt_says_so_and_which_baseline_stands_there():
