@@ -9,13 +9,15 @@ python tools/book.py check
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
 import os
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,38 +48,71 @@ ENCRYPTED = Config(
 )
 
 
+#: The option that sets each parameter of a chapter.
+_OPTIONS = {"PROFILE": "--profile", "DATASET": "--dataset", "DATA_ROOT": "--data-root", "SEED": "--seed"}
+
+
 class BookStopped(Exception):
     """A chapter failed; what there is to say has been printed."""
 
 
-def run(folder: Path, out: Path, values: dict[str, Any], only: list[str] | None = None, jobs: int = 1) -> list[Row]:
+def run(
+    folder: Path,
+    out: Path,
+    values: dict[str, Any],
+    only: list[str] | None = None,
+    *,
+    jobs: int = 1,
+    kept: Path | None = None,
+) -> list[Row]:
     """Executes the chapters of `folder` into `out` with `values` injected by papermill, and writes `out/timings.json`.
 
     Every chapter is read before the first is run, so a chapter that cannot be built is known in the first second. Stops
-    at the first failing cell with its traceback: `BookStopped`.
+    at the first failing cell with its traceback: `BookStopped`. With `kept`, one chapter's row goes there, and nowhere
+    else.
     """
     paths = chapters.sources(folder, only)
     notebooks = [chapters.read_source(path) for path in paths]
     if not only:
         clear(out)
     rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
-    return build(
-        rows,
-        lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values),
-        out / "timings.json",
-        values,
-        jobs,
-    )
+    asked = [part for name, value in values.items() for part in (_OPTIONS[name], str(value))]
+    began = time.perf_counter()
+    try:
+        if jobs > 1:
+            side_by_side(rows, jobs, ["run", *_places(folder, out), *asked], values)
+        else:
+            build(
+                rows,
+                lambda index: execute(notebooks[index], out / f"{paths[index].stem}.ipynb", folder, values),
+                values,
+                kept,
+            )
+    finally:
+        if kept is None:
+            took = time.perf_counter() - began if jobs > 1 else None
+            write_json(out / "timings.json", budgets.record(rows, values, jobs, took))
+    return rows
+
+
+def _places(folder: Path, out: Path) -> list[str]:
+    return ["--notebooks", str(folder), "--out", str(out)]
 
 
 def write(
-    folder: Path, out: Path, only: list[str] | None = None, timings: Path | None = None, jobs: int = 1
+    folder: Path,
+    out: Path,
+    only: list[str] | None = None,
+    timings: Path | None = None,
+    *,
+    jobs: int = 1,
+    kept: Path | None = None,
 ) -> list[Row]:
     """Executes the chapters with the values their own parameters cell shows and writes them to `out` as they are
     committed.
 
     `make notebooks` writes beside the sources, and what it measured to `timings` once every chapter has run; `make
-    test` writes elsewhere, and nbval compares the marked outputs of the two.
+    test` writes elsewhere, and nbval compares the marked outputs of the two. `kept` as for `run`.
     """
     paths = chapters.sources(folder, only)
     notebooks = [chapters.read_source(path) for path in paths]
@@ -106,7 +141,10 @@ def write(
         clear(out)
     rows = [Row(path.stem, Budget.of(notebook.metadata)) for path, notebook in zip(paths, notebooks, strict=True)]
     began = time.perf_counter()
-    build(rows, one, None, chapters.COMMITTED, jobs)
+    if jobs > 1:
+        side_by_side(rows, jobs, ["write", *_places(folder, out)], chapters.COMMITTED)
+    else:
+        build(rows, one, chapters.COMMITTED, kept)
     if timings is not None:
         took = time.perf_counter() - began if jobs > 1 else None
         budgets.keep(timings, budgets.record(rows, chapters.COMMITTED, jobs, took))
@@ -123,78 +161,81 @@ def check(folder: Path) -> list[str]:
     return found
 
 
-def build(
-    rows: list[Row],
-    one: Callable[[int], object],
-    timings: Path | None,
-    values: dict[str, Any],
-    jobs: int = 1,
-) -> list[Row]:
-    """Runs `one(index)` for the chapter of every row, `jobs` at once, telling where it is, and measures it; the table
-    and the timings are written whatever happens. Of chapters side by side memory and trainings are not known apart.
-    After a failure those that run already are waited for, and no other is begun."""
-    profile, counter = values["PROFILE"], itertools.count(1)
-
-    def chapter(index: int) -> None:
-        row = rows[index]
-        print(f"[{next(counter)}/{len(rows)}] {row.chapter} …", flush=True)
-        start, before, row.status = time.perf_counter(), budgets.trainings(), "interrupted"
-        memory = PeakMemory()
-        try:
-            with memory:
-                one(index)
-            row.status = "ok"
-        except ChapterError as error:
-            row.status = "failed"
-            raise BookStopped(str(error)) from error
-        except PapermillExecutionError as error:
-            row.status = f"failed at In [{error.exec_count}]"
-            raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
-        except (
-            Exception
-        ) as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
-            row.status = "failed"
-            raise BookStopped(
-                f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of "
-                f"memory)"
-            ) from error
-        finally:
-            row.seconds = round(time.perf_counter() - start, 1)
-            if jobs == 1:
-                row.peak_gib, row.trained = memory.gib, budgets.trainings() - before
-        print(f"      {row.chapter} {row.status} in {row.seconds:.0f} s", flush=True)
-
-    began = time.perf_counter()
+def build(rows: list[Row], one: Callable[[int], object], values: dict[str, Any], kept: Path | None) -> list[Row]:
+    """Runs `one(index)` for the chapter of every row, telling where it is, and measures it; the table is written
+    whatever happens, and the last row to `kept`."""
+    profile = values["PROFILE"]
     try:
-        if jobs == 1:
-            for index in range(len(rows)):
-                chapter(index)
-        else:
-            _side_by_side(chapter, len(rows), jobs)
+        for index, row in enumerate(rows):
+            print(f"[{index + 1}/{len(rows)}] {row.chapter} …", flush=True)
+            start, before, row.status = time.perf_counter(), budgets.trainings(), "interrupted"
+            memory = PeakMemory()
+            try:
+                with memory:
+                    one(index)
+                row.status = "ok"
+            except ChapterError as error:
+                row.status = "failed"
+                raise BookStopped(str(error)) from error
+            except PapermillExecutionError as error:
+                row.status = f"failed at In [{error.exec_count}]"
+                raise BookStopped(f"{row.chapter}: this cell failed\n\n{indented(error.source)}\n{error}") from error
+            except (
+                Exception
+            ) as error:  # the kernel died, or timed out: nothing of ours, and still the reader must see the table
+                row.status = "failed"
+                raise BookStopped(
+                    f"{row.chapter}: {type(error).__name__}: {error}\n(a kernel that dies silently usually ran out of "
+                    f"memory)"
+                ) from error
+            finally:
+                row.seconds, row.peak_gib = round(time.perf_counter() - start, 1), memory.gib
+                row.trained = budgets.trainings() - before
+            print(f"      {row.status} in {row.seconds:.0f} s", flush=True)
     finally:
-        took = time.perf_counter() - began if jobs > 1 else None
-        print("", budgets.table(rows, profile, took), *budgets.warnings(rows, profile, jobs), "", sep="\n", flush=True)
-        if timings is not None:
-            write_json(timings, budgets.record(rows, values, jobs, took))
+        print("", budgets.table(rows, profile), *budgets.warnings(rows, profile), "", sep="\n", flush=True)
+        if kept is not None:
+            write_json(kept, rows[-1].to_json())
     return rows
 
 
-def _side_by_side(chapter: Callable[[int], None], count: int, jobs: int) -> None:
-    """`chapter(index)` for every index, `jobs` at once. They share the cores: each kernel gets its part of the
-    threads."""
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = threads or str(max(1, cpus() // jobs))
+def side_by_side(rows: list[Row], jobs: int, command: Sequence[str], values: dict[str, Any]) -> list[Row]:
+    """The chapters of `rows`, `jobs` at once, each by this program in a process of its own, `command` with `--only`:
+    papermill changes the working folder of its process. They share the cores, so each kernel gets its part of the
+    threads. After a failure those that run already are waited for, and no other is begun: `BookStopped`."""
+    profile, began, stop = values["PROFILE"], time.perf_counter(), threading.Event()
+    threads = {"OMP_NUM_THREADS": str(max(1, cpus() // jobs)), **os.environ}
+
+    def chapter(row: Row) -> str:
+        """Runs it, fills its row in, and returns what went wrong."""
+        if stop.is_set():
+            return ""
+        print(f"{row.chapter} …", flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            kept = Path(scratch) / "row.json"
+            ran = subprocess.run(
+                [sys.executable, str(Path(__file__)), *command, "--only", row.chapter, "--row", str(kept)],
+                env=threads,
+                capture_output=True,
+                text=True,
+            )
+            measured = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {"status": "failed"}
+        for name in ("seconds", "peak_gib", "status"):
+            setattr(row, name, measured.get(name, getattr(row, name)))
+        print(f"      {row.chapter} {row.status} in {row.seconds:.0f} s", flush=True)
+        if ran.returncode:
+            stop.set()
+        return ran.stderr.strip() if ran.returncode else ""
+
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(chapter, index) for index in range(count)]
-            done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in waiting:
-                future.cancel()
-            for future in sorted(done, key=futures.index):
-                future.result()
+            wrong = [text for text in pool.map(chapter, rows) if text]
     finally:
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
+        took = time.perf_counter() - began
+        print("", budgets.table(rows, profile, took), "", sep="\n", flush=True)
+    if wrong:
+        raise BookStopped("\n\n".join(wrong))
+    return rows
 
 
 def execute(notebook: nbformat.NotebookNode, out: Path, folder: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
@@ -242,6 +283,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         if name != "check":
             command.add_argument("--out", type=Path, required=True, help="where the executed notebooks go")
             command.add_argument("--only", nargs="*", metavar="NN", help="chapters by the beginning of their name")
+            command.add_argument("--row", type=Path, help=argparse.SUPPRESS)  # of a chapter beside others
             command.add_argument("--jobs", type=_jobs, default=1, help="chapters side by side; by default one")
         if name == "write":
             command.add_argument(
@@ -288,9 +330,9 @@ def main(argv: list[str] | None = None) -> int:
                 return 1
             print(f"source and notebook agree: {len(chapters.sources(args.notebooks))} chapters")
         elif args.command == "write":
-            write(args.notebooks, args.out, args.only, args.timings, args.jobs)
+            write(args.notebooks, args.out, args.only, args.timings, jobs=args.jobs, kept=args.row)
         else:
-            run(args.notebooks, args.out, parameter_values(args), args.only, args.jobs)
+            run(args.notebooks, args.out, parameter_values(args), args.only, jobs=args.jobs, kept=args.row)
             print(f"the book is in {args.out}")
     except (ChapterError, BookStopped) as error:
         print(error, file=sys.stderr)

@@ -139,18 +139,15 @@ def meeting(folder: Path, places: Path, name: str, here: str, there: str, more: 
 
 
 @pytest.mark.slow
-def test_chapters_side_by_side_run_at_once(tmp_path, capsys, monkeypatch):
+def test_chapters_side_by_side_run_at_once(tmp_path, capsys):
     """Each waits for the other one: one after the other neither would end."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     meeting(tmp_path / "notebooks", tmp_path, "00_one", "a", "b")
     meeting(tmp_path / "notebooks", tmp_path, "01_other", "b", "a")
     out = tmp_path / "book"
     assert book.main(["run", "--notebooks", str(tmp_path / "notebooks"), "--out", str(out), "--jobs", "2"]) == 0
     timings = json.loads((out / "timings.json").read_text())
     assert [row["status"] for row in timings["chapters"]] == ["ok", "ok"] and timings["jobs"] == 2
-    assert timings["seconds"] < sum(row["seconds"] for row in timings["chapters"])
-    assert not any("peak_gib" in row for row in timings["chapters"]), "memory is not known apart"
-    assert "OMP_NUM_THREADS" not in os.environ
+    assert all(0.02 < row["peak_gib"] < 1 for row in timings["chapters"]), "of each kernel alone"
 
 
 @pytest.mark.slow
