@@ -999,15 +999,15 @@ iu, mimic = (
 )
 fits = {name: b.step.memory / gib < gpu.memory for name, gpu in GPUS.items()}
 asked = [o.need for (a, b_, _), o in judged.items() if (a, b_) == ("cmn", "base") and o.need]
-more = [need.seeds for need in asked if need.seeds is not None]
+more = max((need.seeds for need in asked if need.seeds is not None), default=0)
 say(
     "So *CMN > BASE* with {seeds} seeds each, the least that gives an answer, is **{iu:.1f} GPU hours** on IU X-Ray and **{mimic:.0f}** on MIMIC-CXR (A100, "
     "{assumed}). Whether it decides the order is another matter: on drawn studies the rule asks for {wanted}. A step needs about "
     "{memory:.0f} GiB as far as it can be counted; that fits {fits}. Not counted: reading images, a library's working memory, METEOR's minutes.",
     seeds=MIN_SEEDS,
     wanted=" or, in another score, ".join(
-        [f"{max(more)} seeds, {max(more) / MIN_SEEDS:.0f} times the hours"] * bool(more)
-        + ["more studies than there are, whatever the seeds"] * (len(more) < len(asked))
+        [f"{more} seeds, {more / MIN_SEEDS:.0f} times the hours"] * bool(more)
+        + ["more studies than there are, whatever the seeds"] * any(need.seeds is None for need in asked)
     )
     or "no more than that",
     iu=iu,
