@@ -476,7 +476,7 @@ if blind:
 # | *no difference larger than δ* | $\lvert\bar a-\bar b\rvert + t_1 s < \delta$: whatever it is, it does not matter (two one-sided tests) |
 # | *undecided* | neither; then how many seeds or studies *would* decide |
 #
-# What a difference must exceed, $t\,s$, is its **margin**. The quantiles $t$ and $t_1$ are Student's, two-sided and one-sided at 5 %; their degrees of
+# What a difference must exceed, $t\,s$, is its **margin**. The quantiles $t$ and $t_1$ are Student's, two-sided and one-sided, at one chance in twenty; their degrees of
 # freedom are those of the pooled seeds, weighed against the studies' (Welch, Satterthwaite).
 #
 # Not told apart is **not** the same as alike: with a margin larger than δ nothing was shown. A difference may be both sure and too small to matter; then it
@@ -512,7 +512,8 @@ checks.order_verdict(order_verdict)
 
 # %% [markdown]
 # Three things to know of the stored results before the rule is let loose on them. (*greedy*, *tuned* and *published* are ways to search, chapter 03;
-# *laptop* is the size of the models. "edition 0.1" in a table are results of this book's first edition, kept without their scores study by study.)
+# *laptop* is the size of the models. A row of a protocol that is called after an edition is of this book's first edition, whose scores study by study were
+# not kept.)
 
 # %%
 labels = {score: score for score in ("BLEU-4", "finding-F1")}

@@ -212,6 +212,7 @@ def test_no_file_and_no_such_target(tmp_path):
         load_own_module(written(tmp_path, ("my_memory", "my_other")), "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "seconds", "says"),
     [

@@ -257,6 +257,7 @@ def test_the_command_refuses_what_it_cannot_measure(monkeypatch, capsys):
         assert (code, message in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_threads_that_wait_are_measured_each_way_alone_and_beside_others(monkeypatch, capsys):
     threads = torch.get_num_threads()
     try:

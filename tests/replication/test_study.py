@@ -183,6 +183,7 @@ def test_an_unknown_study_is_refused_with_the_nearest(tmp_path):
 # --- its runs ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_to_the_same_report(whole, tmp_path, monkeypatch):
     plan, results = tmp_path / "tiny.toml", tmp_path / "results"
     plan.write_text(TINY, encoding="utf-8")

@@ -468,6 +468,7 @@ def nbval(folder: Path, record: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_nbval_compares_the_marked_outputs_of_the_recorded_run(tmp_path):
     cases = {  # committed, recorded
         "00_equal": ("BLEU-4 0.1234\n", "BLEU-4 0.1234\n"),
@@ -490,6 +491,7 @@ def test_nbval_compares_the_marked_outputs_of_the_recorded_run(tmp_path):
     assert "Cell outputs differ" in result.stdout
 
 
+@pytest.mark.slow
 def test_nbval_fails_on_marked_cells_that_were_never_executed_and_without_a_run(tmp_path):
     source, notebook = pair(tmp_path / "notebooks")
     assert (

@@ -58,6 +58,7 @@ def test_every_exercise_in_the_page_is_solved_and_refused_with_what_the_site_shi
     assert all(not told["right"] and "still blank" in told["said"] for told in blank)
 
 
+@pytest.mark.slow
 def test_an_exercise_that_is_left_out_does_need_more(exercises):
     """Each of them, imported where numpy, torch and all else are not there, fails for one of these."""
     left_out = [exercise for exercise in exercises if exercise not in site_python.runnable(exercises)]
