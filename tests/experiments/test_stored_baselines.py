@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rrg_lib.experiments.pseudo_labels import SEEN_BY, findings_seen, image_labe
 from rrg_lib.experiments.results import store_baselines, stored_results
 from rrg_lib.experiments.run import baseline_task
 from rrg_lib.models.visual.finding_extractor import FindingExtractor, finding_logits
+from rrg_lib.runtime import package_data
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,35 @@ def test_every_baseline_is_stored_beside_the_results():
     scores = {name: row.parts["all"].scores[FINDING_F1] for name, row in rows.items()}
     assert scores["f"] > max(scores[name] for name, known in BASELINES.items() if known.sees == "nothing")
     assert rows["f"].parts["all"].distinct > 50
+
+
+def test_stored_results_are_read_once_and_again_when_a_file_of_them_has_changed(monkeypatch):
+    """Reading them all takes a second or two; what was just stored must be seen all the same."""
+    reads, name = [], "iu_phantom-cmn-laptop-seed7580-tuned"
+    files = {name: package_data.records("results")[name]}
+
+    def records(folder):
+        reads.append(folder)
+        return files
+
+    state = ["as it was"]
+    monkeypatch.setattr(package_data, "records", records)
+    monkeypatch.setattr(package_data, "state", lambda folder: (*state,))
+    first, second = stored_results(), stored_results("laptop")
+    assert reads == ["results"] and len(first) == 1 and second[0] is first[0]
+    state.append("one more")
+    assert stored_results()[0] is not first[0] and reads == ["results"] * 2
+
+
+def test_the_state_of_a_folder_tells_a_file_that_was_written_anew(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    path = tmp_path / "results" / "a.json"
+    path.write_text("{}")
+    monkeypatch.setattr(package_data.resources, "files", lambda name: tmp_path)
+    before = package_data.state("results")
+    assert package_data.state("results") == before
+    path.write_text("[]")  # as long as before
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    changed = package_data.state("results")
+    (tmp_path / "results" / "b.json").write_text("{}")
+    assert len({before, changed, package_data.state("results")}) == 3
