@@ -104,7 +104,7 @@ class PeakMemory:
     high-water mark of each, and the largest of those is a lower bound.
     """
 
-    def __init__(self, seconds: float = 0.5):
+    def __init__(self, seconds: float = 0.2):
         self._every, self._peak, self._stop = seconds, 0, threading.Event()
 
     def __enter__(self) -> PeakMemory:

@@ -334,11 +334,11 @@ _KINDS: tuple[
         "habit",
         (0.90, 0.00, False),
         (2.8, 99),
-        (0.2, 1.4),
+        (1.15, 1.75),
         lambda inside, others, chance: inside.mean() > 2.5 * chance.mean(),
     ),
     ("habit", (0.30, 0.00, False), (2.8, 99), (-9, -0.2), lambda inside, others, _: True),
-    ("chance", (0.00, 0.01, True), (0.2, 1.4), (-9, 1.4), lambda inside, others, _: True),
+    ("chance", (0.00, 0.01, True), (0.2, 0.9), (-9, 0.9), lambda inside, others, _: True),
     ("chance", (-0.4, 0.08, False), (-99, -2), (2.8, 99), lambda inside, others, _: True),
 )
 
