@@ -12,7 +12,7 @@ CHAPTERS    ?=
 FILE        ?=
 EQUALS      ?=
 CLAIM       ?=
-# Chapters side by side: as many as there are pairs of gigabytes and cores to spare. One after the other each has all cores.
+# Chapters side by side: as many as there are cores and three gigabytes for each. Each runs on one thread (OMP_NUM_THREADS says otherwise).
 JOBS        ?= 1
 PRESETS     ?= base mem cmn
 SYSTEMS     ?=

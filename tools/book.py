@@ -25,6 +25,8 @@ os.environ.setdefault(
     "JUPYTER_PLATFORM_DIRS", "1"
 )  # both are read by the kernel: without them it greets the reader with warnings
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+# On two threads a step of the small LSTMs takes more than twice as long as on one, and a Transformer's no less.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import budgets
 import chapters
@@ -36,7 +38,6 @@ from jupyter_client import KernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from rrg_lib.runtime.worker_pool import cpus
 from rrg_lib.runtime.workspace import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,10 +202,9 @@ def build(rows: list[Row], one: Callable[[int], object], values: dict[str, Any],
 
 def side_by_side(rows: list[Row], jobs: int, command: Sequence[str], values: dict[str, Any]) -> list[Row]:
     """The chapters of `rows`, `jobs` at once, each by this program in a process of its own, `command` with `--only`:
-    papermill changes the working folder of its process. They share the cores, so each kernel gets its part of the
-    threads. After a failure those that run already are waited for, and no other is begun: `BookStopped`."""
+    papermill changes the working folder of its process. After a failure those that run already are waited for, and no
+    other is begun: `BookStopped`."""
     profile, began, stop = values["PROFILE"], time.perf_counter(), threading.Event()
-    threads = {"OMP_NUM_THREADS": str(max(1, cpus() // jobs)), **os.environ}
 
     def chapter(row: Row) -> str:
         """Runs it, fills its row in, and returns what went wrong."""
@@ -215,7 +215,6 @@ def side_by_side(rows: list[Row], jobs: int, command: Sequence[str], values: dic
             kept = Path(scratch) / "row.json"
             ran = subprocess.run(
                 [sys.executable, str(Path(__file__)), *command, "--only", row.chapter, "--row", str(kept)],
-                env=threads,
                 capture_output=True,
                 text=True,
             )
