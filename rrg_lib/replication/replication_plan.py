@@ -29,7 +29,7 @@ from rrg_lib.replication.claims import PUBLISHED_SETTING, claims
 from rrg_lib.replication.ledger import other_protocol
 from rrg_lib.replication.printed_values import Quantity, published
 from rrg_lib.replication.study_plan import StudyCondition, StudyData, StudyPilot, StudyPlan, StudyRun, StudySystem
-from rrg_lib.replication.study_runs import missing_runs, opened_run, run_study, training_folder
+from rrg_lib.replication.study_runs import missing_runs, opened_run, run_study, study_mark, training_folder
 from rrg_lib.replication.verdicts import OWN_DATA
 from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.package_data import table
@@ -210,26 +210,15 @@ def _stored(plan: ReplicationPlan, made: Run, protocol: Protocol, labels: Any) -
 
 
 def _mark(plan: ReplicationPlan, run: StudyRun, made: Run, scoring: float) -> dict[str, Any]:
-    """What tells a finished run of this plan from another's; hours of the training survive an interruption, because
-    they stand in its curve."""
+    """The mark of a study's run with its hours; those of the training survive an interruption, because they stand in
+    its curve."""
     history = json.loads((made.folder / "history.json").read_text(encoding="utf-8"))
-    return {
-        "name": plan.name,
-        "question": plan.question_hash,
-        "plan": plan.hash,
-        "declared": plan.declared,
-        "run": run.hash,
-        "condition": run.condition.name,
-        "system": run.system.name,
-        "seed": run.seed,
-        "training": run.training,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {
-            "training": round(sum(epoch["seconds"] for epoch in history), 2),
-            "tuning": round(made.tuned_decoding.seconds, 2),
-            "scoring": round(scoring, 2),
-        },
+    seconds = {
+        "training": sum(epoch["seconds"] for epoch in history),
+        "tuning": made.tuned_decoding.seconds,
+        "scoring": scoring,
     }
+    return study_mark(plan, run) | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
 
 
 def _attempts(home: Path) -> dict[str, Any]:

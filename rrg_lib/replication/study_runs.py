@@ -278,21 +278,26 @@ def scored(plan: StudyPlan, run: StudyRun, made: Run, generator: Captioner) -> d
             "checkpoint": {"epoch": weights["epoch"], "score": weights["score"], "chosen_on": "val"},
             "decoding": asdict(decoding),
             "protocol": plan.protocol,
-            "study": {
-                "name": plan.name,
-                "question": plan.question_hash,
-                "plan": plan.hash,
-                "declared": plan.declared,
-                "run": run.hash,
-                "condition": run.condition.name,
-                "system": run.system.name,
-                "seed": run.seed,
-                "training": run.training,
-                "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
+            "study": study_mark(plan, run),
         },
         "terms": pack_terms(kept),
         "history": json.loads((made.folder / "history.json").read_text(encoding="utf-8")),
+    }
+
+
+def study_mark(plan: StudyPlan, run: StudyRun) -> dict[str, Any]:
+    """What tells a finished run of this plan from another's, and from one under another meaning of it."""
+    return {
+        "name": plan.name,
+        "question": plan.question_hash,
+        "plan": plan.hash,
+        "declared": plan.declared,
+        "run": run.hash,
+        "condition": run.condition.name,
+        "system": run.system.name,
+        "seed": run.seed,
+        "training": run.training,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
