@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
@@ -25,7 +23,8 @@ from chapters import ChapterError, read_source, sources, written
 from exercises import HOLE, NOTEBOOKS, Exercise, blank, checks_of, exercises_of, graded_check, setup_of
 from nbformat import NotebookNode
 
-from rrg_lib.runtime.workspace import workspace
+from rrg_lib.errors import RRGError
+from rrg_lib.runtime.workspace import folder_written_whole, workspace
 
 #: Found in a course that is in use: a new release must not be laid over it.
 IN_USE = ("gradebook.db", "submitted", "release", "autograded", "graded", "feedback")
@@ -232,9 +231,7 @@ def release(out: Path, others: list[int] | None = None, chapters: list[Path] | N
             f"choose another folder with --out"
         )
     chapters = chapters or sources(NOTEBOOKS)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".release-") as folder:
-        made = Path(folder) / "made"
+    with folder_written_whole(out) as made:
         for path in chapters:
             drawn = others or [
                 secrets.randbelow(OTHERS_UP_TO) + 1 for _ in range(ASKED_AGAIN)
@@ -247,9 +244,6 @@ def release(out: Path, others: list[int] | None = None, chapters: list[Path] | N
                 (made / where / f"{path.stem}.ipynb").write_text(written(notebook), encoding="utf-8")
         (made / "course" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
         shutil.copyfile(ASSISTANTS, made / "self-study" / GUIDE)
-        if out.exists():
-            os.replace(out, Path(folder) / "before")
-        os.replace(made, out)
     return len(chapters)
 
 
@@ -267,15 +261,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--others are numbers from 1 to {OTHERS_UP_TO}: 0 draws the inputs that the lesson shows")
     try:
         count = release(given.out, given.others)
-    except (ReleaseError, ChapterError) as error:
+    except (ReleaseError, ChapterError, RRGError) as error:
         print(f"release: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(
-            f"release: could not write {error.filename or given.out}: {error.strerror}; choose another folder with "
-            f"--out",
-            file=sys.stderr,
-        )
         return 1
     print(
         f"{given.out}: {count} blank notebooks in self-study/, {count} assignments in course/. COURSE.md says how to "

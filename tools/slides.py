@@ -14,10 +14,8 @@ import argparse
 import ast
 import copy
 import html
-import os
 import shutil
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +24,8 @@ from chapters import ChapterError, sources
 from nbformat import NotebookNode
 from standalone import plain
 
-from rrg_lib.runtime.workspace import workspace
+from rrg_lib.errors import RRGError
+from rrg_lib.runtime.workspace import folder_written_whole, workspace
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDTH, HEIGHT = 1280, 720
@@ -174,11 +173,8 @@ def build(out: Path, only: list[str] | None = None) -> int:
     """Writes the pages into `out`, all or nothing. Returns their number."""
     if out.exists() and not (out / "reveal").is_dir():
         raise SlidesError(f"{out} exists and holds no slides; choose another folder with --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
     chapters = [path.with_suffix(".ipynb") for path in sources(NOTEBOOKS, only)]
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slides-") as folder:
-        made = Path(folder) / "made"
-        made.mkdir()
+    with folder_written_whole(out) as made:
         copy_shipped(made)
         entries = []
         for path in chapters:
@@ -188,9 +184,6 @@ def build(out: Path, only: list[str] | None = None) -> int:
             shown = html.escape(path.stem.replace("_", " "))
             entries.append(f'<li><a href="{path.stem}.html">{shown}</a></li>')
         (made / "index.html").write_text(INDEX.format(entries="\n".join(entries)), encoding="utf-8")
-        if out.exists():
-            os.replace(out, Path(folder) / "before")
-        os.replace(made, out)
     return len(chapters)
 
 
@@ -201,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         count = build(given.out, given.only)
-    except (SlidesError, ChapterError) as error:
+    except (SlidesError, ChapterError, RRGError) as error:
         print(f"slides: {error}", file=sys.stderr)
         return 1
     print(f"{given.out / 'index.html'}: slides of {count} chapters")

@@ -35,7 +35,7 @@ from site_text import SiteError  # noqa: E402
 from sphinx.cmd.build import build_main  # noqa: E402
 
 from rrg_lib.errors import RRGError  # noqa: E402
-from rrg_lib.runtime.workspace import workspace  # noqa: E402
+from rrg_lib.runtime.workspace import folder_written_whole, workspace  # noqa: E402
 
 #: What of MathJax the pages use: TeX in (what is rare, such as \boldsymbol, is loaded when it is met), HTML with its
 #: own fonts out.
@@ -86,9 +86,8 @@ def sphinx(source: Path, out: Path, doctrees: Path) -> None:
 
 def build(notebooks: Path, out: Path, pages: Path, guides: Path | None = None) -> site_links.Report:
     """The site in `out`, which is replaced when the new one is whole and checked, and stays as it was otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site-") as scratch:
-        source, html = Path(scratch) / "source", Path(scratch) / "html"
+    with tempfile.TemporaryDirectory() as scratch, folder_written_whole(out) as html:
+        source = Path(scratch) / "source"
         shutil.copytree(pages, source, ignore=shutil.ignore_patterns("__pycache__"))
         if guides is not None:
             made_here = shutil.ignore_patterns("results.md")  # the site has a page of results of its own
@@ -105,9 +104,6 @@ def build(notebooks: Path, out: Path, pages: Path, guides: Path | None = None) -
         if report.faults:
             raise SiteError("\n".join(report.faults))
         (html / ".buildinfo").unlink(missing_ok=True)
-        if out.exists():
-            out.replace(Path(scratch) / "old")
-        html.replace(out)
     return report
 
 

@@ -7,8 +7,6 @@ verdicts in a file of their own.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
@@ -23,6 +21,7 @@ from rrg_lib.replication.ledger import ClaimRow, claim_rows
 from rrg_lib.replication.ledger_tables import shown
 from rrg_lib.replication.study_plan import study_plan
 from rrg_lib.replication.verdicts import DRAWN
+from rrg_lib.runtime.workspace import folder_written_whole
 
 #: The claims of the lecturer's worked examples: one that is counted, one that is compared, one that is swept.
 EXAMPLES = ("cmn-average-gains", "cmn-findings", "mcsam-bank-size")
@@ -106,16 +105,9 @@ def _written(folder: Path, files: Mapping[str, str]) -> Path:
     """A new folder with these files, whole or not at all."""
     if folder.exists():
         raise StorageError(f"{folder} is there already, perhaps with work in it; move it away or choose another --out")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".project-") as made:
-            new = Path(made) / folder.name
-            new.mkdir()
-            for name, text in files.items():
-                (new / name).write_text(text, encoding="utf-8")
-            os.replace(new, folder)
-    except OSError as error:
-        raise StorageError(f"could not write {folder}: {error.strerror or error}; choose another --out") from error
+    with folder_written_whole(folder) as new:
+        for name, text in files.items():
+            (new / name).write_text(text, encoding="utf-8")
     return folder
 
 

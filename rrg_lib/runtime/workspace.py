@@ -126,6 +126,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder` to fill; on success it takes the place of `folder`, on failure it is removed and
+    `folder` stays as it was.
+
+    Raises `StorageError` naming the folder when the disk is full or not writable.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            (made := Path(scratch) / "made").mkdir()
+            yield made
+            if folder.exists():
+                os.replace(folder, Path(scratch) / "before")
+            os.replace(made, folder)
+    except OSError as error:
+        raise StorageError(
+            f"could not write {error.filename or folder}: {error.strerror or error}. {folder} was not changed; free "
+            f"some space or choose another folder with --out, then run again."
+        ) from error
+
+
+@contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """One that makes something in `folder` at a time: a second one waits, then finds the work done; without `wait` it
     is refused. The lock ends with the process, however that ends; a folder in which nothing was made is taken away

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from rrg_lib.errors import StorageError
-from rrg_lib.runtime.workspace import locked, write_json, written_whole
+from rrg_lib.runtime.workspace import folder_written_whole, locked, write_json, written_whole
 
 TEXT = "written\n" * 50_000  # more than a pipe holds
 
@@ -115,4 +115,26 @@ def test_a_folder_in_use_is_refused_to_who_does_not_wait(tmp_path):
     assert "StorageError" in ended.stderr
     assert "run is in use: another process works in it" in ended.stderr
     with locked(tmp_path / "run", wait=False):
+        pass
+
+
+def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path):
+    out = tmp_path / "parent" / "out"
+    for text in ("first", "second"):
+        with folder_written_whole(out) as made:
+            (made / text).write_text(text)
+        assert [path.name for path in out.iterdir()] == [text]
+    with pytest.raises(ValueError, match="no more"), folder_written_whole(out) as made:
+        (made / "third").write_text("")
+        raise ValueError("no more")
+    assert [path.name for path in (tmp_path / "parent").rglob("*")] == ["out", "second"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "out"
+    with (
+        pytest.raises(StorageError, match=r"could not write .*file.*choose another folder with --out"),
+        folder_written_whole(folder),
+    ):
         pass
