@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import site_glossary
 import site_python
 from chapters import ChapterError
 from exercises import ASKED, BEGIN, END, Exercise, exercises_of
@@ -23,6 +24,7 @@ from nbformat import NotebookNode
 from site_made import of_cell
 from site_text import SiteError, folded, plain
 
+GLOSSARY = Path(__file__).resolve().parent.parent / "site" / "glossary.md"
 ITALICS = r"\*(?!\*)(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*)"  # one emphasis; bold words may stand in it
 SEE = re.compile(
     r"(?s)(?P<words>\*What to see\b(?:[^*]|\*\*[^*]+\*\*)+\*(?!\*))|(?P<lead>\*What to "
@@ -72,6 +74,9 @@ def page(path: Path, *, in_pages: bool = False) -> tuple[NotebookNode, list[Exer
             if pictures(part):
                 told = of_cell(cells, index, aliases, path, part.outputs)
                 made.append(markdown(told, f"{part.id[:59]}-made"))
+    site_glossary.link_first_uses(
+        [cell for cell in made if not cell.id.endswith("-made")], site_glossary.terms(GLOSSARY)
+    )
     for cell in made:
         if cell.cell_type == "markdown":  # what the equation map links to
             cell.source = re.sub(
