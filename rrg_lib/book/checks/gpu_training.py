@@ -464,6 +464,9 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
         "you took n for the numbers of a matrix: that is one row of it": [
             _nearest(slope, {"launches": 0, "traffic": 1, "arithmetic": 3}) for slope in right
         ],
+        "a power of 1 for launches says that they take twice as long for twice the side; they do not grow at all": [
+            _nearest(slope, {"launches": 1, "traffic": 2, "arithmetic": 3}) for slope in right
+        ],
         "take the *nearest* power: a slope that is not quite 2 may still be 2, not cut off to 1": [
             _nearest(math.floor(slope), POWERS) for slope in right
         ],
@@ -484,17 +487,17 @@ def waits_for(function: Callable[[np.ndarray, np.ndarray], tuple[float, str]], *
 
 
 def _timings(other: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(sides, seconds) of operations, two for each reason, with the scatter of a good clock. The seconds are of any
-    size, so that they tell nothing."""
+    """(sides, seconds) of operations, two or three for each reason, with the scatter of a good clock; one is nearest to
+    its power, and not near. The seconds are of any size, so that they tell nothing."""
     draw = np.random.default_rng(other)
     slopes = [
         power + shift + draw.uniform(-0.05, 0.05)
-        for power, shifts in zip(POWERS.values(), ((0.08, 0.2), (-0.2, 0.2), (-0.25, 0.05)), strict=True)
+        for power, shifts in zip(POWERS.values(), ((0.08, 0.2), (-0.82, -0.2, 0.2), (-0.25, 0.05)), strict=True)
         for shift in shifts
     ]
     longest = draw.permutation(np.geomspace(1e-5, 3, len(slopes)))
     if not other:  # the longest is a launch, the shortest a product
-        longest = np.array([3.0, 1e-3, 2e-2, 0.3, 1e-5, 1e-4])
+        longest = np.array([3.0, 2e-4, 5e-3, 2e-2, 0.3, 1e-5, 1e-4])
     cases = []
     for slope, last in zip(slopes, longest, strict=True):
         sides = int(draw.integers(20, 60)) * 2.0 ** np.arange(draw.integers(4, 7))

@@ -277,6 +277,7 @@ def why_inside(answer: Callable[[np.ndarray, np.ndarray], tuple[Sequence[float],
         "a lead within two standard errors may be luck: the mean of n studies has an error, their spread by the "
         "*root* of n": read(errors=0.0),
         "one standard error is not two: of every six leads that are none, one would pass": read(errors=1.0),
+        "three standard errors are not two: leads between the two are clear": read(errors=3.0),
         "that is the spread of the *studies*; the mean of n of them is surer, by the root of n": read(standard=False),
         "own and others' map lie in the *same* boxes: take the standard error of their differences, not of each": read(
             paired=False
@@ -330,6 +331,7 @@ _KINDS: tuple[
         ),
     ),
     ("looking", (0.30, 0.10, False), (2.8, 99), (2.8, 99), lambda inside, others, _: _unpaired(inside, others) < 1.4),
+    ("looking", (0.30, 0.03, False), (3.2, 99), (2.15, 2.85), lambda inside, others, _: True),
     (
         "habit",
         (0.90, 0.00, False),
@@ -350,8 +352,8 @@ def _unpaired(inside: np.ndarray, others: np.ndarray) -> float:
 
 
 def _maps(other: int, side: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Maps and covers of one finding in n studies, two views; each reason twice. `why_inside` says what they must
-    be."""
+    """Maps and covers of one finding in n studies, two views; each reason twice or more. `why_inside` says
+    what they must be."""
     draw, cases = np.random.default_rng(other), []
     for _, (habit, looks, moves), over_chance, over_others, fits in _KINDS:
         while True:
