@@ -28,8 +28,10 @@ from rrg_lib.book.figures.replication_ledger import verdict_counts
 from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, results_table, stored_results
 from rrg_lib.experiments.stored_runs import by_system
+from rrg_lib.replication.claims import claims
+from rrg_lib.replication.claims_in_studies import in_studies, study_claims_table, study_reports
 from rrg_lib.replication.ledger import LedgerRow, counts, ledger
-from rrg_lib.replication.ledger_tables import main_table, shown
+from rrg_lib.replication.ledger_tables import main_table, shown, studies_in_words
 from rrg_lib.replication.printed_conventions import READING, convention_columns, statement_lines
 from rrg_lib.replication.replication_report import NOT_A_REPLICATION, drawn_reports
 from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
@@ -66,6 +68,11 @@ SWEEP_WORDS = (
 STORED = Made(("rrg_lib.experiments.results.results_table",), (RESULTS,), "rrg results")
 IN_LEDGER = Made(
     ("rrg_lib.replication.ledger.ledger",), (*PRINTED, "claims.csv", "released_code.csv", RESULTS), "rrg ledger"
+)
+IN_STUDIES = Made(
+    ("rrg_lib.replication.claims_in_studies.in_studies",),
+    ("claims.csv", "studies/*.toml", "studies/results/*"),
+    "rrg ledger",
 )
 CONVENTIONS = Made(
     ("rrg_lib.replication.printed_conventions.convention_columns",),
@@ -195,7 +202,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
         for key, cells in zip(main.index, main.to_numpy().tolist(), strict=True)
     ]
     texts = [shown(row) for row in rows]
-    claims = [
+    claimed = [
         [plain(c) for c in (r.paper, r.where, r.statement, r.verdict, r.why, r.released_code)]
         for r in texts
         if r.kind == "claim"
@@ -235,7 +242,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
     columns, counted = convention_columns()
     return "\n\n".join(
         (
-            f"{len(values)} printed values and {len(claims)} claims, each with a verdict.",
+            f"{len(values)} printed values and {len(claimed)} claims, each with a verdict.",
             numbers,
             pictures[0],
             "## The systems of this book",
@@ -249,10 +256,11 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             "## Claims",
             table(
                 ["paper", "where", "claim", "verdict", "why", "released code"],
-                claims,
+                claimed,
                 "Every claim of the papers that this book looked at",
                 IN_LEDGER.fold("table"),
             ),
+            *claims_asked_again(rows),
             "## Printed values",
             table(
                 ["paper", "where", "data set", "system", "metric", "printed", "ours", "verdict", "why"],
@@ -271,6 +279,21 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
             "\n".join(statement_lines()),
         )
     )
+
+
+def claims_asked_again(rows: Sequence[LedgerRow]) -> list[str]:
+    """What planned studies say of the claims; nothing where no study has results."""
+    studies = in_studies(claims(), study_reports())
+    if not studies:
+        return []
+    frame = study_claims_table(studies)
+    cells = [
+        [plain(cell) for cell in (*key, *row)] for key, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)
+    ]
+    header = [*frame.index.names, *frame.columns]
+    made = IN_STUDIES.fold("table")
+    words = plain(studies_in_words(rows, studies))
+    return ["## The same claims in planned studies", words, table(header, cells, "Claims asked again", made)]
 
 
 def replication_page(results: Sequence[StoredResult]) -> str:

@@ -304,6 +304,8 @@ def ledger(
 ) -> None:
     """Hold every printed value and every claim of the papers against what was measured, with a verdict each."""
     from rrg_lib.experiments.results import stored_results
+    from rrg_lib.replication.claims import claims
+    from rrg_lib.replication.claims_in_studies import in_studies, study_reports
     from rrg_lib.replication.ledger import ledger as ledger_rows
     from rrg_lib.replication.ledger_tables import (
         counts_markdown,
@@ -316,7 +318,8 @@ def ledger(
     stored = stored_results()
     rows = ledger_rows(stored)
     main = main_table(rows, stored)
-    paths = write_ledger(rows, out or workspace() / "ledger", main)
-    whole = ledger_markdown(rows, main).splitlines()
+    studies = in_studies(claims(), study_reports())
+    paths = write_ledger(rows, out or workspace() / "ledger", main, studies)
+    whole = ledger_markdown(rows, main, studies).splitlines()
     typer.echo("\n".join(counts_markdown(rows) if counts_only else frame_markdown(main) if main_only else whole))
     typer.echo(f"in {paths[0]} and {paths[1].name}")

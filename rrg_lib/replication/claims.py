@@ -340,6 +340,12 @@ def _favours(link: Link, one: Order) -> Answer:
     return one.answer if REGISTRY[link.metric].higher_is_better else turned.get(one.answer, one.answer)
 
 
+def answer_to_all(orders: Mapping[Link, Order]) -> Answer:
+    """What all comparisons of a claim say of it together: "below" where one does, another answer where all give it."""
+    every = {_favours(link, one) for link, one in orders.items()}
+    return "below" if "below" in every else every.pop() if len(every) == 1 else "undecided"
+
+
 def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own_data: bool) -> Decision:
     orders = corrected({link: order(a, b) for link, (a, b) in pairs.items()})
     answers = {link: _favours(link, one) for link, one in orders.items()}
@@ -353,7 +359,7 @@ def _verdict(pairs: Mapping[Link, tuple[Measured, Measured]], *, own_data: bool)
         return Decision(open_, f"{fewest} of the {MIN_SEEDS} seeds that an order needs", evidence)
     if "stored without intervals" in every:
         return Decision(open_, "stored without intervals: evaluate again", evidence)
-    together: Answer = "below" if "below" in every else every.pop() if len(every) == 1 else "undecided"
+    together = answer_to_all(orders)
     verdicts = _ON_OWN_DATA if own_data else ON_DRAWN
     why = "; ".join(f"{link}: {one}" for link, one in orders.items())
     return Decision(verdicts.get(together, open_), why, evidence)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import singledispatch
@@ -21,6 +22,7 @@ import pandas as pd
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.replication.claim_measurements import PROFILE, Looked, Measurement
 from rrg_lib.replication.claims import MeasuredPairs, MeasuredTrend
+from rrg_lib.replication.claims_in_studies import InStudy, study_claims_table
 from rrg_lib.replication.exact_checks import Exact
 from rrg_lib.replication.ledger import ClaimRow, LedgerRow, ValueRow, counts
 from rrg_lib.replication.printed_conventions import conventions_markdown
@@ -308,9 +310,11 @@ def counts_markdown(rows: Sequence[LedgerRow]) -> list[str]:
 _EVIDENCE = ("ours", "measured on", "seeds", "sd", "interval")
 
 
-def write_ledger(rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | None = None) -> tuple[Path, Path]:
-    """Writes `ledger.csv` and `ledger.md`, with the main table if it is given, into `folder` and returns their paths.
-    Raises `StorageError`."""
+def write_ledger(
+    rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | None = None, studies: Sequence[InStudy] = ()
+) -> tuple[Path, Path]:
+    """Writes `ledger.csv` and `ledger.md`, with the main table and what studies say of claims if they are given, into
+    `folder` and returns their paths. Raises `StorageError`."""
     as_csv, as_markdown = Path(folder) / "ledger.csv", Path(folder) / "ledger.md"
     with written_whole(as_csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -318,7 +322,7 @@ def write_ledger(rows: Sequence[LedgerRow], folder: Path, main: pd.DataFrame | N
         cells = ({name: as_cell(v) if isinstance(v, str) else v for name, v in record(row).items()} for row in rows)
         writer.writerows(cells)
     with written_whole(as_markdown) as temporary:
-        temporary.write_text(ledger_markdown(rows, main), encoding="utf-8")
+        temporary.write_text(ledger_markdown(rows, main, studies), encoding="utf-8")
     return as_csv, as_markdown
 
 
@@ -327,9 +331,25 @@ def record(row: LedgerRow) -> dict[str, Any]:
     return asdict(shown(row)) | numbers(row)
 
 
-def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None) -> str:
-    """The page: counts, the main table if it is given, every claim, every printed value by paper and table, and which
-    convention each printed F1 can be."""
+def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy]) -> str:
+    """How many of the claims that the stored runs leave undecided a study decides, and which."""
+    undecided = [row.id for row in _claims(rows) if row.verdict is Verdict.UNDECIDED]
+    asked = {name: [row for row in studies if row.claim.id == name] for name in undecided}
+    decided = {name: next((row.says for row in of if row.decided), None) for name, of in asked.items()}
+    answers = Counter(filter(None, decided.values()))
+    return (
+        f"Of the {len(undecided)} claims that are undecided on IU-Phantom, planned studies ask "
+        f"{sum(map(bool, asked.values()))} and decide {sum(answers.values())}"
+        + (f" ({', '.join(f'{n} {says}' for says, n in answers.items())})" if answers else "")
+        + ". They are drawn studies: no replication."
+    )
+
+
+def ledger_markdown(
+    rows: Sequence[LedgerRow], main: pd.DataFrame | None = None, studies: Sequence[InStudy] = ()
+) -> str:
+    """The page: counts, the main table if it is given, every claim, what studies say of them, every printed value by
+    paper and table, and which convention each printed F1 can be."""
     lines = ["# The ledger", "", *counts_markdown(rows), ""]
     lines += [
         "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not "
@@ -350,7 +370,11 @@ def ledger_markdown(rows: Sequence[LedgerRow], main: pd.DataFrame | None = None)
         ]
         for r in map(shown, _claims(rows))
     ]
-    lines += ["## Claims", "", *markdown_table(columns, cells), "", "## Printed values", ""]
+    lines += ["## Claims", "", *markdown_table(columns, cells), ""]
+    if studies:
+        lines += ["## The same claims in planned studies", "", studies_in_words(rows, studies), ""]
+        lines += [*frame_markdown(study_claims_table(studies)), ""]
+    lines += ["## Printed values", ""]
     columns = ["data set", "system", "metric", "printed", *_EVIDENCE, "verdict", "why", "released code", "protocol"]
     for paper, where in printed_tables(rows):
         cells = [

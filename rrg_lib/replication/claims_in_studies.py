@@ -1,0 +1,98 @@
+"""What the planned studies (`data/studies`) say of the papers' claims of order: the same comparisons, with more seeds
+or more studies than the stored runs that the ledger judges. Drawn studies: no replication, and no verdict of the ledger
+is changed by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rrg_lib.replication.claims import Claim, Link, answer_to_all
+from rrg_lib.replication.decision_rule import Answer, Order
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import StudyReport, study_report
+
+#: What the answer to all comparisons of a claim says of the claim.
+_SAYS: dict[Answer, str] = {"above": "holds there", "below": "fails there", "no difference": "no difference there"}
+OPEN = "undecided there"
+
+
+@dataclass(frozen=True)
+class InStudy:
+    """A claim's comparisons under one condition of a study. `lacking` are metrics of the claim that the study does not
+    score: nothing is said of them."""
+
+    claim: Claim
+    study: str
+    condition: str
+    orders: Mapping[Link, Order]
+    studies: int
+    lacking: tuple[str, ...]
+
+    @property
+    def says(self) -> str:
+        return _SAYS.get(answer_to_all(self.orders), OPEN)
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is told apart, or shown to be no difference that matters."""
+        return self.says != OPEN
+
+    @property
+    def why(self) -> str:
+        """Every comparison with its numbers, and what is not scored."""
+        numbers = "; ".join(f"{link}: {one}" for link, one in self.orders.items())
+        return numbers + (f"; not scored: {', '.join(self.lacking)}" if self.lacking else "")
+
+
+def study_reports() -> list[StudyReport]:
+    """The reports of the project's studies that have results, here or with the project."""
+    reports = (study_report(study_plan(name)) for name in known_plans())
+    return [report for report in reports if report.results]
+
+
+def in_studies(claims: Iterable[Claim], reports: Sequence[StudyReport]) -> list[InStudy]:
+    """A row for each claim of order and each condition that has all its pairs of systems, named as the presets that
+    they are, in one of its metrics at least."""
+    rows = []
+    for claim in claims:
+        if claim.kind != "order":
+            continue
+        for report in reports:
+            for condition in report.plan.conditions:
+                orders = _orders(claim, report, condition.name)
+                scored = [m for m in claim.metrics if all(Link(a, b, m) in orders for a, b in claim.pairs)]
+                if scored:
+                    kept = {link: one for link, one in orders.items() if link.metric in scored}
+                    lacking = tuple(m for m in claim.metrics if m not in scored)
+                    tested = next(s.studies for (c, *_), s in report.scores.items() if c == condition.name)
+                    rows.append(InStudy(claim, report.plan.name, condition.name, kept, tested, lacking))
+    return rows
+
+
+def _orders(claim: Claim, report: StudyReport, condition: str) -> dict[Link, Order]:
+    plain = {s.name for s in report.plan.systems if s.name == s.preset}
+    return {
+        Link(v.a, v.b, v.metric): v.order
+        for v in report.verdicts
+        if v.condition == condition and {v.a, v.b} <= plain and (v.a, v.b) in claim.pairs and v.metric in claim.metrics
+    }
+
+
+def study_claims_table(rows: Sequence[InStudy]) -> pd.DataFrame:
+    """A row a claim and condition: what the claim says, the study, what it says, its numbers."""
+    cells = {
+        (row.claim.id, f"{row.study}, {row.condition}"): {
+            "claim": row.claim.claim,
+            "test studies": f"{row.studies:,}",
+            "it": row.says,
+            "comparisons": row.why,
+        }
+        for row in rows
+    }
+    columns = ["claim", "test studies", "it", "comparisons"]
+    index = pd.MultiIndex.from_tuples(cells, names=["id", "study"])
+    return pd.DataFrame(list(cells.values()), index=index, columns=columns)

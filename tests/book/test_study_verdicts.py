@@ -1,0 +1,47 @@
+"""A chapter says of a study what its report says, no more: how many, which, by how much, and what is open."""
+
+from __future__ import annotations
+
+import pytest
+
+from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
+from rrg_lib.replication.decision_rule import Order
+from rrg_lib.replication.study_plan import study_plan
+from rrg_lib.replication.study_report import StudyReport, StudyVerdict
+
+PLAN = study_plan("features")  # three conditions
+
+
+def report(*verdicts):
+    made = [StudyVerdict(condition, a, "base", "finding-F1", order) for condition, a, order in verdicts]
+    return StudyReport(PLAN, {}, {}, tuple(made))
+
+
+FOUND = report(
+    ("findings", "cmn", Order("no difference", 0.002, 0.01, 5, 0.02)),
+    ("reports", "cmn", Order("above", 0.041, 0.012, 5, 0.02)),
+    ("reports", "mem", Order("below", -0.030, 0.011, 5, 0.02)),
+    ("reports", "xpronet", Order("undecided", 0.010, 0.030, 5, 0.02)),
+)
+
+
+def test_what_is_told_apart_is_named_with_its_interval_and_the_rest_is_counted():
+    assert verdicts_in_words(FOUND, "finding-F1") == (
+        "`features`, finding-F1: of 4 comparisons 2 are told apart (reports: cmn − base above by 0.041 [0.029, 0.053]; "
+        "reports: mem − base below by 0.030 [0.019, 0.041]), 1 shows that nothing larger than 0.02 is there, 1 open."
+    )
+
+
+def test_only_comparisons_of_the_named_systems_are_told():
+    assert list(verdicts_of(FOUND, "finding-F1", among=["cmn"])) == ["findings: cmn − base", "reports: cmn − base"]
+    assert len(verdicts_of(FOUND, "finding-F1", among=["base"])) == 4  # the second counts too
+    table = verdict_table(verdicts_of(FOUND, "finding-F1", among=["xpronet"]), "finding-F1")
+    assert table.loc[0, "finding-F1"].startswith("undecided: +0.010, margin 0.030")
+
+
+@pytest.mark.parametrize("metric", PLAN.metrics)
+def test_a_study_without_results_is_not_run_and_says_how_to_run_it(metric):
+    assert verdicts_of(report(), metric) == {}
+    assert verdicts_in_words(report(), metric) == (
+        "**Not run:** no result of the study `features` is here. `rrg study run features`"
+    )
