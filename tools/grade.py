@@ -48,7 +48,7 @@ from rrg_lib.runtime.workspace import write_json, written_whole
 #: Seconds between two looks at what is running.
 LOOK = 0.2
 #: How the message of a graded answer begins; the rest is the hint.
-COUNT = re.compile(r"^(\d+ of \d+ parts are right|No part is right)\. ")
+COUNT = re.compile(r"^(\d+ of \d+ parts are right|No part is right|Not right yet)\. ")
 #: The same hint with another number is the same hint.
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 KERNEL = "fenced"
@@ -278,6 +278,15 @@ class Submission:
                     process.kill()
         self.process.wait()
 
+    def misnamed(self) -> str:
+        """What is said of notebooks under other names than the assignment's; empty where there are none."""
+        folder = self.root / "submitted" / self.student / self.course.assignment
+        handed_in = sorted(path.name for path in folder.glob("*.ipynb"))
+        expected = f"{self.course.assignment}.ipynb"
+        if not handed_in or expected in handed_in:
+            return ""
+        return f"found {', '.join(handed_in)[:100]}, expected {expected}; rename it and grade again"
+
     def graded(self, fingerprint: str) -> Graded:
         """What became of it, entered in the course's gradebook. Call it when it has ended."""
         self.end()
@@ -287,7 +296,7 @@ class Submission:
             result.stopped = self.stopped or (
                 f"stopped from outside (signal {-code})"
                 if code < 0
-                else last_error(self.log.read_text("utf-8", "replace"))
+                else self.misnamed() or last_error(self.log.read_text("utf-8", "replace"))
             )
             result.final = bool(self.stopped) or code > 0
             return result
@@ -459,13 +468,14 @@ Hint = tuple[str, str, list[str]]
 
 
 def hints(found: list[Graded]) -> list[Hint]:
-    """(exercise, what was told, to whom), the commonest first. Numbers are left out: the same mistake is told with
-    each student's own."""
-    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """(exercise, what was told, to whom), the commonest first. The same mistake is told with each student's own
+    numbers; the first one's stand here."""
+    told: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for result in found:
         for check, message in result.told.items():
-            told[exercise(check), NUMBER.sub("…", message)].append(result.student)
-    return sorted(((*key, who) for key, who in told.items()), key=lambda hint: (-len(hint[2]), *hint[:2]))
+            told[exercise(check), NUMBER.sub("…", message)].append((message, result.student))
+    ordered = sorted(told.items(), key=lambda hint: (-len(hint[1]), *hint[0]))
+    return [(name, each[0][0], [student for _, student in each]) for (name, _), each in ordered]
 
 
 def as_csv(rows: list[Hint]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import secrets
 import shutil
 import sys
@@ -26,6 +27,8 @@ from nbformat import NotebookNode
 from rrg_lib.errors import RRGError
 from rrg_lib.runtime.workspace import folder_written_whole, workspace
 
+#: What a release is, and nothing else.
+WRITTEN = {"self-study", "course"}
 #: Found in a course that is in use: a new release must not be laid over it.
 IN_USE = ("gradebook.db", "submitted", "release", "autograded", "graded", "feedback")
 #: How many times, with other inputs, the graded form asks.
@@ -147,10 +150,14 @@ builtins.getattr(importlib.import_module("rrg_lib.book.checks"), "judge_answers"
 WELCOME = """\
 # Exercises of chapter {number}
 
-{count} exercises, about {minutes} minutes, {points:g} points. The equations they speak of are in chapter {number} of the book: keep it open beside this.
+{count} exercises, about {minutes} minutes, {points:g} points. The equations, tables and pictures they speak of are in chapter {number} of the book: keep it open beside this.
 
 Write each answer where `raise NotImplementedError` stands. The cell behind it checks it: silence is right, otherwise it names the likely mistake. Your
 answers are graded with other inputs than those the check shows you. Run all cells from the top before you hand it in, and hand it in under its own name."""
+
+
+#: Italics that begin a text: the caption of a figure, and an assignment has none.
+CAPTION = re.compile(r"\A(?:\*(?!\*)[^*]+\*(?!\*)\s*)+")
 
 
 class ReleaseError(Exception):
@@ -175,17 +182,23 @@ def assignment(path: Path, others: list[int]) -> NotebookNode:
     notebook.metadata.pop("jupytext", None)  # a student's copy is paired with nothing
     minutes, points = sum(e.minutes for e in exercises), sum(e.points for e in exercises)
     welcome = WELCOME.format(number=path.stem[:2], count=len(exercises), minutes=minutes, points=points)
-    notebook.cells = [text("welcome", welcome), code("setup", setup_of(chapter, exercises), locked=True)]
+    setup = f"{edition_of(chapter)}\n\n{setup_of(chapter, exercises)}"
+    notebook.cells = [text("welcome", welcome), code("setup", setup, locked=True)]
     asked: set[str] = set()
     for exercise in exercises:
         if exercise.text not in asked:
-            notebook.cells.append(text(f"text-{exercise.name}", exercise.text))
+            notebook.cells.append(text(f"text-{exercise.name}", CAPTION.sub("", exercise.text).strip()))
         asked.add(exercise.text)
         notebook.cells.append(code(f"exercise-{exercise.name}", exercise.solution, solution=True))
         # Hidden first: only what it raises may earn a part, and the shown line calls whatever the answer made of `checks`.
         check = f"{hidden(exercise, others)}\n{graded_check(exercise)}"
         notebook.cells.append(code(f"check-{exercise.name}", check, grade=True, locked=True, points=exercise.points))
     return notebook
+
+
+def edition_of(chapter: NotebookNode) -> str:
+    """The cell that asks for the library's edition: an assignment needs the same as its chapter."""
+    return next((cell.source for cell in chapter.cells if "rrg_lib.book.edition" in cell.source), "").strip()
 
 
 def hidden(exercise: Exercise, others: list[int]) -> str:
@@ -225,10 +238,16 @@ def code(
 def release(out: Path, others: list[int] | None = None, chapters: list[Path] | None = None) -> int:
     """Write both forms into `out`, all or nothing. Raises `ReleaseError` when a course there is in use. Returns the
     number of chapters."""
-    if found := [name for name in IN_USE if (out / "course" / name).exists()]:
+    for course in (out / "course", out):
+        if found := [name for name in IN_USE if (course / name).exists()]:
+            raise ReleaseError(
+                f"{course} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or "
+                f"choose another folder with --out"
+            )
+    if out.exists() and (other := sorted({path.name for path in out.iterdir()} - WRITTEN)):
         raise ReleaseError(
-            f"{out / 'course'} is in use: it has {', '.join(found)}. Copy it to where you teach and remove it here, or "
-            f"choose another folder with --out"
+            f"{out} holds {', '.join(other)[:100]}, which no release has, and a release takes the place of the whole "
+            f"folder; choose another folder with --out"
         )
     chapters = chapters or sources(NOTEBOOKS)
     with folder_written_whole(out) as made:

@@ -24,7 +24,16 @@ def unique_by_lists(reports):
 
 
 @pytest.mark.exercise("0.1", "right")
-@pytest.mark.parametrize("answer", [unique, unique_by_lists])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        unique,
+        unique_by_lists,
+        lambda r: 1 - sum(n for n in Counter(r.values()).values() if n > 1) / len(r),  # another last digit
+        lambda r: sum(1 / len(r) for n in Counter(r.values()).values() if n == 1),
+        lambda r: np.float32(unique(r)),
+    ],
+)
 def test_every_right_share_of_unique_reports_passes(answer):
     checks.distinct(answer)
 
@@ -37,8 +46,12 @@ def test_every_right_share_of_unique_reports_passes(answer):
         (lambda r: sum(n == 1 for n in Counter(r.values()).values()), "a share is wanted"),
         (lambda r: 1 - unique(r), "another study got too"),
         (lambda r: len(set(r.values())) / len(r) if len(r) == 2 else unique(r), "was counted once"),
-        (lambda r: 1 / 3, "none is unique"),
+        (lambda r: 2 / 7, "none is unique"),
         (lambda r: 1.0, "2 are unique"),
+        (lambda r: 100 * unique(r), "not in percent"),
+        (lambda r: round(unique(r), 2), "it is rounded"),
+        (lambda r: unique(r) * len(r) / len(set(r.values())), "the number of different texts"),
+        (lambda r: list(r), "return one number"),
     ],
 )
 def test_unique_reports_wrong(answer, hint):
@@ -52,6 +65,9 @@ def test_unique_reports_wrong(answer, hint):
     [
         lambda studies: sum(s.is_abnormal for s in studies) / len(studies),
         lambda studies: sum(any(s.drawn) for s in studies) / len(studies),
+        lambda studies: sum(any(f.drawn is not None for f in s.findings) for s in studies) / len(studies),
+        lambda studies: 1 - sum(not s.is_abnormal for s in studies) / len(studies),  # another last digit
+        lambda studies: sum(s.is_abnormal / len(studies) for s in studies),
     ],
 )
 def test_every_right_share_of_abnormal_studies_passes(answer):
@@ -68,11 +84,32 @@ def test_every_right_share_of_abnormal_studies_passes(answer):
         (lambda s: sum(x.is_abnormal for x in s), "divide by the number"),
         (lambda s: sum(sum(x.drawn) for x in s) / len(s), "counts findings"),
         (lambda s: 222 / 590, "look at those"),
+        (lambda s: sum(any(f.observation for f in x.findings) for x in s) / len(s), "CheXpert's observations"),
+        (lambda s: sum(not x.observations[0] for x in s) / len(s), "CheXpert's observations"),
+        (lambda s: sum(x.findings[0].drawn is not None for x in s) / len(s), "not at the first"),
+        (lambda s: sum(x.findings[-1].drawn is not None for x in s) / len(s), "not at the last"),
+        (lambda s: sum(any(f.severity or f.side for f in x.findings) for x in s) / len(s), "go through the steps"),
+        (lambda s: sum(x.findings != () and x.report != "" for x in s) / len(s), "every study has a code"),
+        (lambda s: round(sum(x.is_abnormal for x in s) / len(s), 3), "it is rounded"),
+        (lambda s: 100 * sum(x.is_abnormal for x in s) / len(s), "not in percent"),
     ],
 )
 def test_abnormal_share_wrong(answer, hint):
     with pytest.raises(CheckError, match=hint):
         checks.abnormal(answer)
+
+
+@pytest.mark.parametrize("other", range(20))
+def test_however_the_studies_are_drawn_a_look_at_one_code_or_at_observations_is_found(other):
+    for answer in (
+        lambda s: sum(any(f.observation for f in x.findings) for x in s) / len(s),
+        lambda s: sum(x.findings[0].drawn is not None for x in s) / len(s),
+        lambda s: sum(x.findings[-1].drawn is not None for x in s) / len(s),
+        lambda s: sum(any(f.severity or f.side for f in x.findings) for x in s) / len(s),
+    ):
+        with pytest.raises(CheckError):
+            checks.abnormal(answer, other=other)
+    checks.abnormal(lambda s: 1 - sum(not x.is_abnormal for x in s) / len(s), other=other)
 
 
 @pytest.mark.exercise("0.3", "right")
@@ -165,8 +202,29 @@ def not_clipped(references, reports):
     return np.array([right / sum(len(said) for said, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)])
 
 
+def in_letters(references, reports):
+    pairs = [(Counter(report), Counter(reference)) for reference, report in zip(references, reports, strict=True)]
+    right = sum((said & wanted).total() for said, wanted in pairs)
+    return np.array(
+        [right / sum(said.total() for said, _ in pairs), right / sum(wanted.total() for _, wanted in pairs)]
+    )
+
+
+def right_without_repetitions(references, reports):
+    pairs = [(report.split(), reference.split()) for reference, report in zip(references, reports, strict=True)]
+    right = sum(len({*said} & {*wanted}) for said, wanted in pairs)
+    return np.array([right / sum(len(said) for said, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)])
+
+
 @pytest.mark.exercise("0.4", "right")
-@pytest.mark.parametrize("answer", [leading, by_crossing_out])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        leading,
+        by_crossing_out,
+        partial(leading, reason=lambda said, wanted: f"{reason_of(said, wanted)} ".capitalize()),
+    ],
+)
 def test_every_right_reason_of_a_lead_passes(answer):
     checks.why_it_leads(answer)
 
@@ -179,6 +237,13 @@ def test_every_right_reason_of_a_lead_passes(answer):
         (partial(leading, change=lambda leads: leads[::-1]), "the two leads are exchanged"),
         (lambda references, a, b: (shares_of(references, a), "says more"), "these are A's own shares"),
         (partial(leading, change=lambda leads: 100 * leads), "that is in percent"),
+        (partial(leading, change=lambda leads: leads.round(2)), "they are rounded"),
+        (partial(leading, shares=in_letters), "you counted letters"),
+        (partial(leading, shares=right_without_repetitions), "count both alike"),
+        (
+            lambda references, a, b: (shares_of(references, a) / shares_of(references, b), "neither"),
+            "a lead is a difference",
+        ),
         (partial(leading, shares=in_sets), "you counted different words"),
         (partial(leading, shares=not_clipped), "is right once where it stands once"),
         (partial(leading, shares=in_all), "of the *same* patient"),
@@ -214,7 +279,7 @@ def test_every_right_reason_of_a_lead_passes(answer):
         ),
         (partial(leading, reason=lambda said, wanted: "says more"), "do not support 'says more'"),
         (lambda *_: ((0.1, -0.2), "says more"), "is not right"),
-        (lambda references, a, b: leading(references, a, b)[0], "can't be read as numbers"),
+        (lambda references, a, b: leading(references, a, b)[0], "the reason is missing"),
         (lambda references, a, b: leading(references, a, b)[1], "it returns a str; return two things"),
         (lambda references, a, b: leading(references, a, b)[::-1], "in this order"),
         (lambda references, a, b: (leading(references, a, b)[0][0], "says more"), "can't be read as numbers"),

@@ -293,7 +293,7 @@ def test_a_right_explanation_passes(answer):
         (partial(changed, reason=lambda w, n: "length"), "do not support 'length'"),
         (lambda *_: ((0.5, 1.0), "length"), "is not right"),
         (lambda *_: ((float("nan"), 1.0), "length"), "is not right"),
-        (lambda *inputs: changed(*inputs)[0], "can't be read as numbers"),
+        (lambda *inputs: changed(*inputs)[0], "the reason is missing"),
         (lambda *inputs: changed(*inputs)[1], "it returns a str; return two things"),
         (lambda *inputs: changed(*inputs)[::-1], "in this order"),
         (lambda *inputs: (1.5, "length"), "can't be read as numbers"),

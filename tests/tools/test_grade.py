@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import fence
 import grade
@@ -300,15 +301,33 @@ FOUND = [
 ]
 
 
-def test_the_commonest_mistake_comes_first_with_everyone_who_made_it_whatever_the_number():
+def test_the_commonest_mistake_comes_first_with_everyone_who_made_it_and_the_first_ones_numbers():
     assert grade.hints(FOUND) == [
-        ("4.1", "… is the sum | not the mean", ["ada", "ben"]),
+        ("4.1", "4.2 is the sum | not the mean", ["ada", "ben"]),
         ("4.2", "still blank", ["ada"]),
     ]
-    assert grade.as_csv(grade.hints(FOUND)).splitlines()[1] == "4.1,… is the sum | not the mean,2,ada ben"
+    assert grade.as_csv(grade.hints(FOUND)).splitlines()[1] == "4.1,4.2 is the sum | not the mean,2,ada ben"
     shown = grade.as_markdown("04", FOUND).splitlines()
-    assert "| 4.1 | … is the sum \\| not the mean | 2 | ada, ben |" in shown
+    assert "| 4.1 | 4.2 is the sum \\| not the mean | 2 | ada, ben |" in shown
     assert shown[-1] == "- cai: no end after 15 minutes"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"{STEM} (1).ipynb"], f"found {STEM} (1).ipynb, expected {STEM}.ipynb; rename it and grade again"),
+        ([f"{STEM}.ipynb", "draft.ipynb"], ""),
+        (["answers.html"], ""),
+    ],
+)
+def test_a_notebook_of_another_name_is_named_with_the_name_that_it_should_have(names, said, tmp_path):
+    handed_in = tmp_path / "submitted" / "ada" / STEM
+    handed_in.mkdir(parents=True)
+    for name in names:
+        (handed_in / name).write_text("{}")
+    submission = grade.Submission.__new__(grade.Submission)
+    submission.root, submission.student, submission.course = tmp_path, "ada", SimpleNamespace(assignment=STEM)
+    assert submission.misnamed() == said
 
 
 def test_the_table_of_points_says_who_was_not_graded_and_why():

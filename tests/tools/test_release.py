@@ -80,6 +80,26 @@ def test_a_release_is_repeated_with_its_numbers_and_otherwise_draws_new_ones(mad
     )
 
 
+def test_a_folder_that_is_no_release_is_not_written_over(tmp_path, capsys):
+    """A release takes the place of the whole folder: a running course named by mistake would be gone."""
+    for folder, what in (("course", "gradebook.db"), ("home", "letters")):
+        kept = tmp_path / folder / what
+        kept.parent.mkdir()
+        kept.write_text("mine")
+        assert release.main(["--out", str(kept.parent)]) == 1
+        said = capsys.readouterr().err
+        assert what in said and "choose another folder with --out" in said and kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", sorted({e.chapter for e in tool.every()}), ids=lambda path: path.stem[:2])
+def test_an_assignment_asks_for_the_edition_of_its_chapter_and_has_no_captions(path):
+    cells = {cell.id: cell.source for cell in release.assignment(path, [3]).cells}
+    assert cells["setup"].startswith("from rrg_lib.book.edition import require\n\nrequire(")
+    for name, text in cells.items():
+        if name.startswith("text-"):
+            assert "What to see" not in text and not re.match(r"\*(?!\*)", text), name
+
+
 @pytest.mark.parametrize("name", release.IN_USE)
 def test_a_course_in_use_is_not_written_over(tmp_path, capsys, name):
     (tmp_path / "release" / "course" / name).mkdir(parents=True)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-#: How the message of a graded answer begins of which nothing is right.
-NO_PART = "No part is right."
+#: How the message of a graded answer begins of which nothing is right, of several parts and of one.
+NO_PART, NOT_RIGHT = "No part is right.", "Not right yet."
 
 
 class CheckError(AssertionError):
@@ -84,12 +84,15 @@ def judge_answers(calls: Sequence[tuple[str, Callable[..., Any]]], others: Seque
             except CheckError as error:
                 if worst is None or error.right * worst.parts < worst.right * error.parts:
                     worst = error
-            except BaseException as error:  # an interrupt by the clock too: nothing more is asked
-                raise CheckError(f"{NO_PART} {function}: it stops with {type(error).__name__}") from error
+            except BaseException as error:  # nothing more is asked
+                stopped = f"it stops with {type(error).__name__}"
+                if isinstance(error, KeyboardInterrupt):  # by the clock
+                    stopped = "it went on until it was stopped; does every loop end?"
+                raise CheckError(f"{NOT_RIGHT} {function}: {stopped}") from error
         right += 1 if worst is None else worst.right
         parts += 1 if worst is None else worst.parts
         if worst is not None:
             reasons.append(worst)
     if reasons:
-        count = f"{right} of {parts} parts are right." if right else NO_PART
+        count = f"{right} of {parts} parts are right." if right else NO_PART if parts > 1 else NOT_RIGHT
         raise CheckError(f"{count} {'; '.join(map(str, reasons))}", right=right, parts=parts) from reasons[0]

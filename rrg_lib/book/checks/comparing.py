@@ -42,9 +42,20 @@ def compare_number(
         for wrong in forms if isinstance(forms, Iterable) else [forms]:
             if math.isclose(result, wrong, abs_tol=abs_tol) and not math.isclose(wrong, right, abs_tol=abs_tol):
                 raise CheckError(f"{name}: {hint}")
+    if math.isclose(result, 100 * right, abs_tol=abs_tol):
+        raise CheckError(f"{name}: that is a hundred times as much: return it as it is, not in percent")
+    if _rounded(result, right):
+        raise CheckError(f"{name}: it is rounded: return the number with all its digits")
     raise CheckError(
         f"{name}: {quantity} is {right:.4f}, not {result:.4f}; go through the steps once more, one at a time"
     )
+
+
+def _rounded(result: float, right: float) -> bool:
+    """Whether a number is the right one, rounded to some digits."""
+    if not math.isfinite(result) or result.is_integer():
+        return False
+    return any(math.isclose(result, round(right, digits), abs_tol=1e-12) for digits in range(1, 7))
 
 
 # --- explanations: what was measured, and the reason that it supports -------------------------------------------------
@@ -53,10 +64,17 @@ def compare_number(
 Explanation = tuple[list[float], str]
 
 
+class NoReason(str):
+    """What stands for a reason where an answer names none: what is told of it. Its numbers may be right all the
+    same."""
+
+
 def explanation(name: str, result: Any, measured: Sequence[str], reasons: Sequence[str]) -> Explanation:
-    """The two things that an answer returned: one number for each name in `measured`, and one of `reasons`. Raises
-    `CheckError` for anything else."""
+    """The two things that an answer returned: one number for each name in `measured`, and one of `reasons` (in capitals
+    too), or a `NoReason`. Raises `CheckError` for anything else."""
     both = f"return two things, the {len(measured)} numbers and the reason"
+    if isinstance(result, tuple | list) and len(result) == len(measured) and all(map(_is_number, result)):
+        return [float(number) for number in result], NoReason(f"the reason is missing: {both}")
     if isinstance(result, tuple | list) and len(result) > 2:
         raise CheckError(f"{name}: it returns {len(result)} things in a row; {both}: ((number, …), reason)")
     if not isinstance(result, tuple | list) or len(result) != 2:
@@ -75,9 +93,16 @@ def explanation(name: str, result: Any, measured: Sequence[str], reasons: Sequen
         raise CheckError(
             f"{name}: {len(numbers)} numbers came first; {len(measured)} are asked for: {', '.join(measured)}"
         )
-    if not isinstance(reason, str) or reason not in reasons:
-        raise CheckError(f"{name}: {reason!r} is none of the reasons: {', '.join(map(repr, reasons))}")
-    return numbers, reason
+    known = {each.lower(): each for each in reasons}
+    named = known.get(reason.strip().lower()) if isinstance(reason, str) else None
+    return numbers, named or NoReason(f"{reason!r} is none of the reasons: {', '.join(map(repr, reasons))}")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, str | bool) and math.isfinite(float(value))
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def compare_explanations(
@@ -110,6 +135,8 @@ def compare_explanations(
         for hint, instead in slips.items():
             if _same_cases(numbers, instead):
                 raise wrong(hint)
+        if all(_rounded(a, b) for row, of in zip(numbers, wanted, strict=True) for a, b in zip(row, of, strict=True)):
+            raise wrong("they are rounded: return the numbers with all their digits")
         case, place = next(
             (i, j) for i, row in enumerate(wanted) for j in range(len(row)) if not _close_number(numbers[i][j], row[j])
         )
@@ -120,6 +147,8 @@ def compare_explanations(
     given_reasons, reasons = ([reason for _, reason in cases] for cases in (explanations, right))
     if given_reasons == reasons:
         return
+    if none := next((reason for reason in given_reasons if isinstance(reason, NoReason)), None):
+        raise wrong(none)
     for hint, wrong_reasons in readings.items():
         if given_reasons == list(wrong_reasons):
             raise wrong(hint)

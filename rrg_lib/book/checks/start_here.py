@@ -9,12 +9,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from rrg_lib.book.checks import CheckError, answered
-from rrg_lib.book.checks.comparing import compare_explanations, explanation
+from rrg_lib.book.checks.comparing import (
+    NUMBER_TOLERANCE,
+    compare_explanations,
+    compare_number,
+    explanation,
+    number,
+)
 from rrg_lib.data.mesh_codes import parse_code
 from rrg_lib.data.study import Study
 
 #: Written for the check: ids in one order, reports in another.
-_REPORTS = {"c": "heart is large .", "d": "no effusion .", **dict.fromkeys("abef", "lungs are clear .")}
+_REPORTS = {
+    **{"c": "heart is large .", "d": "no effusion ."},
+    **dict.fromkeys("abe", "lungs are clear ."),
+    **dict.fromkeys("fg", "the spine is bent ."),
+}
 
 
 def distinct(answer: Callable[[Mapping[str, str]], float], *, other: int = 0) -> None:
@@ -24,64 +34,88 @@ def distinct(answer: Callable[[Mapping[str, str]], float], *, other: int = 0) ->
     reports = _REPORTS | more
     counts, studies = Counter(reports.values()), len(reports)
     alone = sum(count == 1 for count in counts.values())
-    got = answered("unique", answer, dict(reports))
-    if got == len(counts) / studies:
-        raise CheckError(
-            "that is the number of different texts over the number of studies; only what no other study got is unique"
-        )
-    if got == alone:
-        raise CheckError("a share is wanted, a number between 0 and 1: divide by the number of studies")
-    if got == 1 - alone / studies != alone / studies:
-        raise CheckError("that is the share of reports that another study got too")
-    if got != alone / studies:
-        raise CheckError(
-            f"for {studies} reports of which {studies - alone} have a double, {alone} are unique; you say {got!r}"
-        )
-    alike, one = answered("unique", answer, {"x": "same", "y": "same"}), answered("unique", answer, {"x": "one"})
-    if alike == 1 / 2:
+    slips: dict[str, float] = {
+        "that is the number of different texts over the number of studies; only what no other study got is unique": (
+            len(counts) / studies
+        ),
+        "a share is wanted, a number between 0 and 1: divide by the number of studies": alone,
+        "that is the share of reports that another study got too": 1 - alone / studies,
+        "that is divided by the number of different texts: divide by the number of studies": alone / len(counts),
+    }
+    of = f"of {studies} reports {studies - alone} have a double and {alone} are unique: the share"
+    compare_number("unique", number("unique", answer, dict(reports)), alone / studies, slips, of)
+    alike, one = number("unique", answer, {"x": "same", "y": "same"}), number("unique", answer, {"x": "one"})
+    if math.isclose(alike, 1 / 2):
         raise CheckError("a text that two studies got was counted once: neither of the two is unique")
-    if alike != 0 or one != 1:
+    if not math.isclose(alike, 0, abs_tol=NUMBER_TOLERANCE) or not math.isclose(one, 1):
         raise CheckError("when all studies get the same report none is unique, and a report alone is")
+
+
+#: What experts may have coded of a study: drawn findings, with a CheXpert observation and without, alone, together, and
+#: before or behind a code that is not drawn; and codes that are not drawn, with a side or how severe, and without.
+_ILL = (
+    ("Cardiomegaly/mild",),
+    ("Pleural Effusion/left",),
+    ("Scoliosis/thoracic vertebrae",),
+    ("Calcified Granuloma/lung/upper lobe/right",),
+    ("Kyphosis/mild", "Nodule/lung"),
+    ("Opacity/lung/base/left", "Atherosclerosis/aorta"),
+    ("Cardiomegaly/mild", "Opacity/lung/base/left"),
+)
+_STRANGE = (
+    ("Calcinosis/lung/hilum/left",),
+    ("Diaphragmatic Eventration/right",),
+    ("Arthritis/mild",),
+    ("Hernia, Hiatal", "Kyphosis/mild"),
+)
 
 
 def abnormal(answer: Callable[[Sequence[Study]], float], *, other: int = 0) -> None:
     """Exercise 0.2: the share of abnormal studies."""
-    draw = random.Random(other)
-    for normal, ill, strange in ((3, 5, 4), (2 + draw.randint(0, 9), 1, 3), (0, 3, 0), (4, 0, 0)):
-        codes = (
-            ["normal"] * normal
-            + ["Cardiomegaly/mild", "Pleural Effusion/left"][: 1 + other % 2] * ill
-            + ["Calcinosis/lung"] * strange
+    draw, cases = random.Random(other), []
+    for normal, ill, strange in ((3, 7, 4), (2 + draw.randint(0, 9), 1, 3), (0, 3, 0), (4, 0, 0)):
+        coded = [("normal",)] * normal + draw.sample(_ILL, ill) + draw.sample(_STRANGE, strange)
+        cases.append(
+            tuple(
+                Study(f"made-{i}", "test", "made for the check .", tuple(map(parse_code, codes)))
+                for i, codes in enumerate(draw.sample(coded, len(coded)))
+            )
         )
-        findings = [(parse_code(code),) for code in codes]
-        if ill > 1:
-            findings[normal] = (*findings[normal], parse_code("Opacity/lung/base/left"))
-        studies = tuple(
-            Study(f"made-{i}", "test", "", study_codes)
-            for i, study_codes in enumerate(draw.sample(findings, len(findings)))
-        )
-        got, right = answered("abnormal", answer, studies), sum(study.is_abnormal for study in studies) / len(studies)
-        slips = {
-            1 - right: "that is the share of normal studies: turn it round",
-            sum(bool(study.findings) for study in studies) / len(studies): (
-                "every study has a code, 'normal' among them: ask `study.is_abnormal`, which looks for the 13 drawn "
-                "findings"
-            ),
-            sum(study.findings[0].head != "normal" for study in studies) / len(studies): (
-                "a code other than 'normal' may be of something that is not drawn: ask `study.is_abnormal`, which "
-                "looks for the 13 drawn findings"
-            ),
-            right * len(studies): "that is their number; a share is wanted: divide by the number of studies",
-            sum(sum(study.drawn) for study in studies)
-            / len(studies): "that counts findings: a study with two is one abnormal study",
-        }
-        if got == right:
-            continue
-        hint = next(
-            (hint for wrong, hint in slips.items() if isinstance(got, float | int) and math.isclose(got, wrong)),
-            "does it look at those it is given?",
-        )
-        raise CheckError(f"{got!r} is not the share of abnormal studies among these {len(studies)}: {hint}")
+    answers = [number("abnormal", answer, studies) for studies in cases]
+
+    def share(of: Callable[[Study], float]) -> list[float]:
+        return [sum(map(of, studies)) / len(studies) for studies in cases]
+
+    right = share(lambda study: study.is_abnormal)
+    slips = {
+        "that is the share of normal studies: turn it round": [1 - part for part in right],
+        "every study has a code, 'normal' among them: ask which codes are of a drawn finding": share(
+            lambda study: bool(study.findings)
+        ),
+        "a code other than 'normal' may be of something that is not drawn: ask which codes are of a drawn finding": (
+            share(lambda study: study.findings[0].head != "normal")
+        ),
+        "those are CheXpert's observations: a scoliosis or a granuloma is drawn and has none": share(
+            lambda study: any(finding.observation for finding in study.findings)
+        ),
+        "a drawn finding may stand behind another code: look at all codes of a study, not at the first": share(
+            lambda study: study.findings[0].drawn is not None
+        ),
+        "a drawn finding may stand before another code: look at all codes of a study, not at the last": share(
+            lambda study: study.findings[-1].drawn is not None
+        ),
+        "that is their number; a share is wanted: divide by the number of studies": [
+            part * len(studies) for part, studies in zip(right, cases, strict=True)
+        ],
+        "that counts findings: a study with two is one abnormal study": share(lambda study: sum(study.drawn)),
+    }
+    for hint, wrong in slips.items():
+        if all(math.isclose(a, b, abs_tol=NUMBER_TOLERANCE) for a, b in zip(answers, wrong, strict=True)):
+            raise CheckError(hint)
+    if len(set(answers)) == 1:
+        raise CheckError(f"it says {answers[0]:g} of all studies: does it look at those it is given?")
+    for got, part, studies in zip(answers, right, cases, strict=True):
+        compare_number("abnormal", got, part, {}, f"the share of abnormal ones among these {len(studies)} studies")
 
 
 def view_of_box(answer: Callable[[str], str], *, other: int = 0) -> None:
@@ -132,6 +166,10 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
         "the two leads are exchanged: first of the words that are *said*, then of those that are *wanted*": [
             row[::-1] for row in right
         ],
+        "these are quotients: a lead is a difference, A's share less B's": [
+            [x / y if y else math.inf for x, y in zip(_shares(references, a), _shares(references, b), strict=True)]
+            for references, a, b in cases
+        ],
         "these are A's own shares: subtract B's": [list(_shares(references, a)) for references, a, _ in cases],
         "that is in percent; a share lies between 0 and 1": [[100 * lead for lead in row] for row in right],
         "you counted different words; a word that is said twice counts twice, if the reference has it twice": instead(
@@ -143,6 +181,10 @@ def why_it_leads(answer: Callable[[Texts, Texts, Texts], tuple[Sequence[float], 
         "together": instead(_of_all),
         "you took each patient's share and the mean of these; add up the words of all patients first, then "
         "divide": instead(_mean_of_shares),
+        "you counted letters: split the texts at blanks": instead(_of_letters),
+        "right words were counted without their repetitions, and all words with them: count both alike": instead(
+            _of_different_right
+        ),
         "a report of the next patient was compared; the lists are in the same order": instead(
             lambda of, by: _shares(of, [*by[1:], by[0]])
         ),
@@ -196,6 +238,16 @@ def _of_different(references: Texts, reports: Texts) -> tuple[float, float]:
             for reference, report in zip(references, reports, strict=True)
         ]
     )
+
+
+def _of_letters(references: Texts, reports: Texts) -> tuple[float, float]:
+    return _divided([(Counter(report), Counter(of)) for of, report in zip(references, reports, strict=True)])
+
+
+def _of_different_right(references: Texts, reports: Texts) -> tuple[float, float]:
+    pairs = [(report.split(), reference.split()) for reference, report in zip(references, reports, strict=True)]
+    right = sum(len({*written} & {*wanted}) for written, wanted in pairs)
+    return right / sum(len(written) for written, _ in pairs), right / sum(len(wanted) for _, wanted in pairs)
 
 
 def _unclipped(references: Texts, reports: Texts) -> tuple[float, float]:
