@@ -3,42 +3,46 @@ beside it, and a still picture for who reads without JavaScript. Nothing is trai
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from site_made import Made
 from site_text import SiteError, figure, plain, table
 
-from rrg_lib.book.explorer import CROSS, EXPLORER, explored_studies, shares_of, stored_explorer
+from rrg_lib.book.explorer import CROSS, EXPLORER, shares_of, stored_explorer
+from rrg_lib.book.explorer_view import asset, film_pictures, script, start, studies_of
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
-from rrg_lib.data.phantom import Drawing, draw
-from rrg_lib.data.study import Box
+from rrg_lib.data.phantom import draw
+from rrg_lib.data.study import Box, Study
+from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.attention import CROSS_ATTENTION
 
-#: The systems that the page begins with, where the file has them.
-FIRST = ("cmn", "base")
 #: How the page's picture and its table are made.
 SHOWN = Made(("rrg_lib.book.explorer.explored",), (EXPLORER,), "python tools/explorer.py")
-#: How well the films are kept: they are looked at, nothing is computed of them.
-QUALITY = 80
 
 
 def write(out: Path, static: Path) -> str:
     """The page's made part; its picture into `out`, its script and films into `static`, the folder that pages call
     `_static`. Raises `SiteError` for a file of other studies than the grammar samples now."""
     data = stored_explorer()
-    drawings = films(data, static / "explorer")
-    data |= {"films": "_static/explorer", "start": start(data)}
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-    (static / "explorer-data.js").write_text(f"window.EXPLORER={text};\n", encoding="utf-8")
+    try:
+        studies = studies_of(data)
+    except ConfigurationError as error:
+        raise SiteError(str(error)) from error
+    (folder := static / "explorer").mkdir(parents=True)
+    for study in studies:
+        for view, picture in film_pictures(study).items():
+            (folder / f"{study.id}-{view}.webp").write_bytes(picture)
+    (static / "explorer-data.js").write_text(script(data, "_static/explorer"), encoding="utf-8")
+    for name in ("explorer.js", "explorer.css"):
+        (static / name).write_text(asset(name), encoding="utf-8")
     return "\n\n".join(
         (
-            '<div id="explorer">\n\n<p><strong>The explorer needs JavaScript, which is off here.</strong> '
-            "Below is a still picture of where it begins.</p>",
-            still(data, drawings, out),
+            '<link rel="stylesheet" href="_static/explorer.css"><div id="explorer">\n\n<p><strong>The explorer needs '
+            "JavaScript, which is off here.</strong> Below is a still picture of where it begins.</p>",
+            still(data, studies, out),
             "</div>",
             '<script src="_static/explorer-data.js"></script>\n<script src="_static/explorer.js"></script>',
             provenance(data),
@@ -46,49 +50,16 @@ def write(out: Path, static: Path) -> str:
     )
 
 
-def films(data: dict[str, Any], folder: Path) -> list[Drawing]:
-    """The films of the file's studies, drawn again, as pictures in `folder`."""
-    studies = explored_studies()
-    if [study.id for study in studies] != [row["id"] for row in data["studies"]]:
-        raise SiteError("data/explorer.json.gz is of other studies; run: python tools/explorer.py")
-    folder.mkdir(parents=True)
-    drawings = [draw(study) for study in studies]
-    for study, drawing in zip(studies, drawings, strict=True):
-        for view, name in zip(drawing.views, ("frontal", "lateral"), strict=True):
-            Image.fromarray(view).save(folder / f"{study.id}-{name}.webp", quality=QUALITY)
-    return drawings
-
-
-def start(data: dict[str, Any]) -> dict[str, Any]:
-    """Where the page begins: two systems, and the first study in which both name one finding that is drawn; at its
-    first word in each report. The first study and word where there is none: a rule that no map has a say in."""
-    names = [system["preset"] for system in data["systems"]]
-    wanted = [names.index(preset) for preset in FIRST if preset in names]
-    pair = [*wanted, *(at for at in range(len(names)) if at not in wanted), 0][:2]
-    for study in range(len(data["studies"])):
-        said = [
-            {
-                m["finding"]: m["words"][0]
-                for m in reversed(data["systems"][at]["reports"][study]["mentions"])
-                if m["drawn"]
-            }
-            for at in pair
-        ]
-        if both := [finding for finding in said[0] if finding in said[1]]:
-            return {"study": study, "systems": pair, "words": [words[both[0]] for words in said], "finding": both[0]}
-    return {"study": 0, "systems": pair, "words": [0, 0], "finding": None}
-
-
-def still(data: dict[str, Any], drawings: list[Drawing], out: Path) -> str:
+def still(data: dict[str, Any], studies: Sequence[Study], out: Path) -> str:
     """The cross-attention of the word that the page begins with, of both systems."""
-    begin, rows = data["start"], []
+    begin, rows = start(data), []
     boxes = [Box(*box) for box in data["studies"][begin["study"]]["boxes"] if box[0] == begin["finding"]]
     for at, word in zip(begin["systems"], begin["words"], strict=True):
         system = data["systems"][at]
         report = system["reports"][begin["study"]]
         maps = {CROSS_ATTENTION: np.asarray(shares_of(report["looks"][CROSS])[word])}
         rows.append(WordMaps(data["words"][report["words"][word]], boxes, maps, whose=system["preset"]))
-    drawn = word_regions(drawings[begin["study"]].views, rows)
+    drawn = word_regions(draw(studies[begin["study"]]).views, rows)
     drawn.savefig(out / "explorer.png", dpi=110)
     words = " and ".join(f"“{row.words}” by {row.whose}" for row in rows)
     alt = f"Two drawn films of {data['studies'][begin['study']]['id']}, and over them the cross-attention of {words}."

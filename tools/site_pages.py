@@ -339,11 +339,13 @@ def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
     it."""
     for name in sorted(chapters):
         for cell in chapters[name].cells:
-            drawn = [output.data["image/png"] for output in cell.get("outputs", []) if is_picture(output)]
+            drawn = [output.data for output in cell.get("outputs", []) if is_picture(output)]
             if drawn and FIRST_FIGURE in cell.source:
-                (out / "first.png").write_bytes(base64.b64decode(drawn[0]))
+                kind, picture = next((k, v) for k, v in drawn[0].items() if k.startswith("image/"))
+                file = f"first.{kind.removeprefix('image/')}"
+                (out / file).write_bytes(base64.b64decode(picture))
                 words = cell.metadata["mystnb"]
-                shown = hashlib.sha256(drawn[0].encode()).hexdigest()[:12]
+                shown = hashlib.sha256(picture.encode()).hexdigest()[:12]
                 chapter = f"[{plain(title(chapters[name]))}](/chapters/{name}.ipynb)"
                 made = Made(
                     (f"{chapter}, which shows it too and says more: SHA-256 of the picture `{shown}`",),
@@ -351,7 +353,7 @@ def first_figure(chapters: dict[str, nbformat.NotebookNode], out: Path) -> str:
                     f"make notebooks CHAPTERS={name[:2]}",
                 )
                 return figure(
-                    "/generated/first.png", words["image"]["alt"], words["figure"]["caption"], made.fold("figure")
+                    f"/generated/{file}", words["image"]["alt"], words["figure"]["caption"], made.fold("figure")
                 )
     raise SiteError(f"no chapter draws {FIRST_FIGURE}; run `make notebooks`")
 

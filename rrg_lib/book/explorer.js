@@ -1,5 +1,5 @@
 // The explorer: two trained systems, one sampled study, word by word. Its data come by a script tag (EXPLORER), its films
-// are pictures beside it; nothing is fetched, so it works from file:// too.
+// are pictures beside it or within the data; nothing is fetched, so it works from file:// too.
 "use strict";
 
 (() => {
@@ -7,6 +7,8 @@
   // A patch is at its strongest at this many times an even share, so that an even map stays pale.
   const STRONG = 4;
   const LOOKS = { cross: "cross-attention", slots: "shared slots" };
+  // What a system may look at beside the patches.
+  const BESIDE = { adaatt: "its sentinel", mcsam: "the slot of the semantic embedding" };
   const SVG = "http://www.w3.org/2000/svg";
 
   function element(tag, attributes = {}, ...children) {
@@ -25,11 +27,11 @@
   const percent = (share) => (share > 0 && share < 0.01 ? "under 1 %" : `${Math.round(100 * share)} %`);
 
   // A word's map: the share of each patch, frontal first; null where the word and no patch have anything in common.
-  function sharesOf(look, word) {
+  function sharesOf(look, word, levels) {
     const count = VIEWS.length * GRID * GRID, peak = look.peaks[word];
     if (!peak) return null;
     look.bytes = look.bytes || atob(look.maps);
-    return Array.from({ length: count }, (_, i) => (look.bytes.charCodeAt(word * count + i) * peak) / 255);
+    return Array.from({ length: count }, (_, i) => (look.bytes.charCodeAt(word * count + i) * peak) / levels);
   }
 
   function drawFilm(film, study, view, shares, peak, boxes, finding) {
@@ -69,7 +71,7 @@
           return film;
         });
         const words = element("span", { class: "explorer-said" });
-        const figure = element("figure", { "data-look": look }, element("div", { class: "explorer-films" }, ...films));
+        const figure = element("figure", { class: "explorer-look", "data-look": look }, element("div", { class: "explorer-films" }, ...films));
         figure.append(element("figcaption", {}, element("strong", {}, name), words));
         this.films[look] = { films, words };
         return figure;
@@ -109,7 +111,7 @@
       for (const { films } of Object.values(this.films)) {
         films.forEach((film, view) => {
           const picture = film.querySelector("img");
-          picture.src = `${this.explorer.folder}/${study.id}-${VIEWS[view]}.webp`;
+          picture.src = this.explorer.film(study, view);
         });
       }
       this.held = null;
@@ -148,7 +150,7 @@
       this.told.textContent = `Word ${at + 1} of ${this.words.length}: “${this.words[at]}”.${named}`;
       for (const [look, { films, words }] of Object.entries(this.films)) {
         const kept = this.result.looks[look];
-        const shares = kept ? sharesOf(kept, at) : null, peak = shares ? Math.max(...shares) : 0;
+        const shares = kept ? sharesOf(kept, at, this.explorer.data.levels) : null, peak = shares ? Math.max(...shares) : 0;
         films.forEach((film, view) => {
           drawFilm(film, study, view, shares, peak, this.explorer.boxes.checked, mention && mention.finding);
           film.querySelector("img").alt =
@@ -182,7 +184,8 @@
         `: strongest in the ${VIEWS[Math.floor(top / (GRID * GRID))]} film, row ${Math.floor(place / GRID) + 1}, column ` +
         `${(place % GRID) + 1} of ${GRID} (${percent(peak)}; an even map has ${percent(1 / shares.length)} a patch).`;
       if (look === "cross" && this.result.on_patches[this.at] < 0.995)
-        text += ` ${percent(this.result.on_patches[this.at])} of the attention is on patches, the rest on the memory's slot.`;
+        text += ` ${percent(this.result.on_patches[this.at])} of the attention is on patches, the rest on ` +
+          `${BESIDE[this.system.preset] || "what stands beside them"}.`;
       if (mention && mention.drawn) {
         const inside = mention.inside[look][mention.words.indexOf(this.at)];
         text += ` In the boxes of ${mention.finding}: ${percent(inside)}, their share of the area: ${percent(mention.chance)}.`;
@@ -219,7 +222,6 @@
   class Explorer {
     constructor(root, data) {
       this.data = data;
-      this.folder = data.films;
       const systems = () => data.systems.map((s, i) => element("option", { value: i }, s.preset));
       const studies = data.studies.map((s, i) =>
         element("option", { value: i }, `${i + 1} of ${data.studies.length}: ${s.findings.join(", ") || "no finding"}`));
@@ -241,6 +243,12 @@
       this.sides.forEach((side) => side.addEventListener("change", () => this.show([0, 0])));
       this.boxes.addEventListener("change", () => this.panes.forEach((pane) => pane.pick(pane.at)));
       this.show(data.start.words);
+    }
+
+    // Where a picture lies: in a folder, or within the data.
+    film(study, view) {
+      const films = this.data.films;
+      return typeof films === "string" ? `${films}/${study.id}-${VIEWS[view]}.webp` : films[study.id][view];
     }
 
     show(words) {

@@ -3,8 +3,8 @@
 file holds words, so what learnt from the reports of a collection has no place in it: such a system now and then writes
 a report that it has read.
 
-A map over the S = V·g·g patches of a study (frontal first, row by row) is kept as bytes, 255 at its highest patch,
-beside the share `peak` of that patch: byte · peak / 255 is the share of a patch, and the shares of a map sum to 1
+A map over the S = V·g·g patches of a study (frontal first, row by row) is kept as bytes, `LEVELS` at its highest patch,
+beside the share `peak` of that patch: byte · peak / `LEVELS` is the share of a patch, and the shares of a map sum to 1
 within that rounding. The films are not kept: `rrg_lib.data.phantom.draw` draws them again, and `films` is their hash.
 """
 
@@ -35,7 +35,9 @@ from rrg_lib.runtime.hashing import file_sha256
 from rrg_lib.runtime.workspace import written_whole
 
 #: The file, its form, and how many studies it has, so many of them without a finding.
-EXPLORER, FORM, STUDIES, NORMAL = "explorer.json.gz", 1, 24, 6
+EXPLORER, FORM, STUDIES, NORMAL = "explorer.json.gz", 2, 24, 6
+#: Steps of a map from 0 to its highest patch: finer than an eye tells, and the file stays below a mebibyte.
+LEVELS = 100
 #: Words kept at each place, the likeliest first; their probabilities are counted in steps of 1 / `STEPS`.
 ALTERNATIVES, STEPS = 5, 10_000
 #: The two ways of looking as the file calls them.
@@ -57,13 +59,13 @@ def quantised(shares: np.ndarray) -> tuple[bytes, float]:
     if not (total := float(shares.sum())) > 0:
         return bytes(len(shares)), 0.0
     peak = float(shares.max()) / total
-    return np.rint(shares / total / peak * 255).astype(np.uint8).tobytes(), float(f"{peak:.4g}")
+    return np.rint(shares / total / peak * LEVELS).astype(np.uint8).tobytes(), float(f"{peak:.4g}")
 
 
 def shares_of(look: dict[str, Any]) -> np.ndarray:
     """(W, S) the shares of a `look` of the file: each row sums to 1 within rounding, or is 0 everywhere."""
     kept = np.frombuffer(base64.b64decode(look["maps"]), np.uint8).reshape(len(look["peaks"]), -1)
-    return kept * np.array(look["peaks"])[:, None] / 255
+    return kept * np.array(look["peaks"])[:, None] / LEVELS
 
 
 def explored(systems: Sequence[TrainedSystem], studies: Sequence[Study]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def explored(systems: Sequence[TrainedSystem], studies: Sequence[Study]) -> dict
         for study, drawing in zip(studies, drawings, strict=True)
     ]
     rows = [_system(system, drawings, words) for system in systems]
-    return {"form": FORM, "studies": shown, "words": list(words), "systems": rows}
+    return {"form": FORM, "levels": LEVELS, "studies": shown, "words": list(words), "systems": rows}
 
 
 def save_explorer(path: Path, data: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rrg_lib.book import explorer
-from rrg_lib.book.explorer import CROSS, SLOTS, STEPS, explored, explored_studies, shares_of, stored_explorer
+from rrg_lib.book.explorer import CROSS, LEVELS, SLOTS, STEPS, explored, explored_studies, shares_of, stored_explorer
 from rrg_lib.data.phantom import draw, sample_studies
 from rrg_lib.data.text.cleaning import clean_r2gen
 from rrg_lib.errors import CheckpointError
@@ -45,9 +45,9 @@ def reports(data):
 def test_a_map_survives_as_bytes_to_half_a_step_and_one_of_zeros_stays_zeros():
     shares = np.random.default_rng(0).dirichlet(np.full(PATCHES, 0.2))
     kept, peak = explorer.quantised(3 * shares)  # of any sum
-    back = np.frombuffer(kept, np.uint8) * peak / 255
-    assert np.abs(back - shares).max() <= 0.51 * peak / 255
-    assert max(kept) == 255 and explorer.quantised(np.zeros(PATCHES)) == (bytes(PATCHES), 0.0)
+    back = np.frombuffer(kept, np.uint8) * peak / LEVELS
+    assert np.abs(back - shares).max() <= 0.51 * peak / LEVELS
+    assert max(kept) == LEVELS and explorer.quantised(np.zeros(PATCHES)) == (bytes(PATCHES), 0.0)
 
 
 def test_every_stored_map_sums_to_one_within_its_rounding_or_is_zero_everywhere(stored):
@@ -57,7 +57,7 @@ def test_every_stored_map_sums_to_one_within_its_rounding_or_is_zero_everywhere(
         for kept in report["looks"].values():
             shares, peaks = shares_of(kept), np.array(kept["peaks"])
             assert shares.shape == (len(report["words"]), PATCHES)
-            assert (np.abs(shares.sum(1) - (peaks > 0)) <= (PATCHES / 2 / 255 + 0.001) * peaks).all()
+            assert (np.abs(shares.sum(1) - (peaks > 0)) <= (PATCHES / 2 / LEVELS + 0.001) * peaks).all()
             counted += len(shares)
         assert min(report["looks"][CROSS]["peaks"]) > 0
     assert counted > 1000
@@ -65,7 +65,7 @@ def test_every_stored_map_sums_to_one_within_its_rounding_or_is_zero_everywhere(
 
 def test_the_stored_file_is_small_and_says_which_runs_it_is_of(stored):
     assert len(resources.files("rrg_data").joinpath(explorer.EXPLORER).read_bytes()) < 2**20
-    assert len(stored["studies"]) == explorer.STUDIES == 24 and len(stored["systems"]) >= 6
+    assert len(stored["studies"]) == explorer.STUDIES == 24 and len(stored["systems"]) == 10
     presets = [system["preset"] for system in stored["systems"]]
     assert len(set(presets)) == len(presets) and not set(presets) & set(stored["absent"])
     for system in stored["systems"]:

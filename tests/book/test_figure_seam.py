@@ -7,8 +7,10 @@ takes its caption from the chapter and its description from the docstring.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from places import ROOT
@@ -59,3 +61,16 @@ def test_the_command_draws_it_and_writes_what_to_see_and_what_it_is_made_of(tmp_
 def test_it_says_what_is_missing_when_nothing_is_stored():
     figure, missing = folder.ENTRIES[NAME].draw([], None)
     assert figure.axes and "run: tools/results.py run" in missing
+
+
+@pytest.mark.parametrize(("colours", "kind"), [(20, "image/png"), (5000, "image/jpeg")])
+def test_a_notebook_is_shown_lines_as_a_palette_and_films_as_a_photograph(colours, kind):
+    """Both in fewer bytes than the picture has as it is drawn."""
+    figure, axes = new_figure()
+    shades = np.random.default_rng(0).integers(0, 256, (100, 100, 3)) // (256 if colours < 100 else 1)
+    axes.imshow(shades.astype(np.uint8))
+    ((shown, picture),) = figure._repr_mimebundle_().items()
+    whole = BytesIO()
+    figure.savefig(whole, format="png", dpi=figure.dpi)
+    assert shown == kind and len(picture) < 0.7 * len(whole.getvalue())
+    assert Image.open(BytesIO(picture)).size == Image.open(whole).size

@@ -322,6 +322,30 @@ def test_the_explorer_works_from_a_file_and_asks_nobody(browser, view):
         assert visit.errors == visit.outside == visit.failed == []
 
 
+@pytest.mark.parametrize(
+    "chapter", ["04_memory_querying_responding", "05_xpronet_prototypes", "06_mcsam_alignment", "11_lineage"]
+)
+def test_the_explorer_works_within_a_chapter_and_asks_nobody(browser, chapter):
+    with opened(browser, SITE.resolve().as_uri(), f"chapters/{chapter}.html", viewport=DESK) as (tab, visit):
+        frame = tab.locator("iframe.rrg-explorer")
+        frame.scroll_into_view_if_needed()
+        inside = tab.frame_locator("iframe.rrg-explorer")
+        told = inside.locator(".explorer-told").first
+        inside.locator("button[aria-current]").first.focus()
+        tab.keyboard.press("Home")
+        assert told.inner_text().startswith("Word 1 of")
+        tab.keyboard.press("ArrowRight")
+        assert told.inner_text().startswith("Word 2 of") and chapter in tab.url  # the theme turned no page
+        films = inside.locator(".explorer-film img")
+        assert films.count() == 8 and all(
+            w == 256 for w in films.evaluate_all("(all) => all.map((i) => i.naturalWidth)")
+        )
+        high = inside.locator("body").evaluate("(body) => body.scrollHeight")
+        tab.wait_for_function(f"() => document.querySelector('iframe.rrg-explorer').clientHeight >= {high}")
+        frame.screenshot(path=shots() / f"explorer-in-{chapter[:2]}.png")
+        assert visit.errors == visit.outside == visit.failed == []
+
+
 def test_every_system_of_the_explorer_shows_its_words_on_every_study(browser, origin):
     with opened(browser, origin, "explorer.html", viewport=DESK) as (tab, visit):
         for value in range(tab.locator("#explorer-left option").count()):
