@@ -150,7 +150,8 @@ checks.distinct(unique)
 print(f"{unique(reports):.2f} of the generated reports are unique")
 
 # %% [markdown]
-# **Exercise 0.2** (5 min). A study is *abnormal* when it has at least one of the 13 drawn findings. What share of the test studies is?
+# **Exercise 0.2** (5 min). A study is *abnormal* when it has at least one of the 13 drawn findings. Write `abnormal`: the share of the studies it is given
+# that are. (What the experts coded of a study is `study.findings`, one code or several; `drawn` of a code is the drawn finding that it is, or `None`.)
 
 
 # %% exercise="0.2" level="compute"
@@ -182,7 +183,7 @@ def side_of_the_picture(patients_side):
 checks.view_of_box(side_of_the_picture)
 
 # %% [markdown]
-# Last, a riddle. Look at the table once more: a report that is the same for everybody has looked at nobody. Why does it come so close to a trained
+# Last, a riddle. A report that is the same for everybody has looked at nobody. In the chapter's table, why does it come so close to a trained
 # generator, or even before it? A report can be ahead of another for two reasons:
 #
 # - it is **more often right**: of the words that it *says*, a larger share is right;

@@ -45,7 +45,10 @@ import torch
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import memory_querying_responding as checks
+from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import memory_querying_responding as figures
+from rrg_lib.book.figures.replication_ledger import order_differences
+from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
 from rrg_lib.evaluation.attention import (
     CROSS_ATTENTION,
     SHARED_SLOTS,
@@ -72,6 +75,8 @@ from rrg_lib.replication.exact_checks import MIMIC_VOCABULARY, memory_cost, para
 from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.seed_scores import measured as measured_of
 from rrg_lib.replication.seed_scores import swept
+from rrg_lib.replication.study_plan import study_plan
+from rrg_lib.replication.study_report import study_report
 from rrg_lib.runtime.package_data import table as shipped
 from rrg_lib.training import build_optimizer
 
@@ -605,6 +610,8 @@ Markdown(
 # %% [markdown]
 # ### How many slots are in use?
 #
+# (That was one training. 4.15 asks it of several, on test studies.)
+#
 # A slot no one asks is dead weight. We let all test studies ask, patches and (reference) words, and count for each head and slot how often it is
 # among the K.
 
@@ -845,6 +852,22 @@ if len(stored_ratios):
             )
         )
     )
+
+# %% [markdown]
+# ### Look around yourself
+#
+# The same two looks, one word at a time. Point at a word, or move with the arrow keys; a click holds it. Below the films stands what might have been said
+# instead. The two systems are small ones that learnt from sampled `phantom` studies alone (profile ci), so what they write is our own grammar's.
+#
+# 1. Which words look at the findings: the finding's name, its side, or the full stop after it?
+# 2. Go to a word of a sentence that says *no*. Where could one look for what is not there?
+# 3. BASE+MEM has no shared slots. Why? (4.1 has the answer.)
+#
+# (An empty frame: run the cell, or trust the notebook, *File → Trust Notebook*. Systems of your own: `explorer_view(data=explored([…], explored_studies()))`,
+# with `TrainedSystem.open(folder)` for each.)
+
+# %%
+explorer_view("cmn", "mem")
 
 # %% [markdown]
 # ## 4.11 Over all test studies
@@ -1121,6 +1144,46 @@ print(
 # Beside the encoder-decoder, which is what it is part of, the memory is not small; and its linear maps are half of it
 # at the released N.
 #
+# ## 4.15 What several seeds say
+#
+# All of this was one training, or a few. Three questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test
+# studies paired, decided by the rule of chapter 10. They are drawn studies: no replication.
+#
+# **Does it matter what it answers?** As in 4.9, but on test studies, trainings of several seeds, and with the answers to one side alone replaced by their mean; and
+# with a memory that only the patches, or only the words, may ask. *What to see: the dot is the difference, the line its margin, the grey band what would not
+# matter. A lesion that costs something stands right of the band.*
+
+# %%
+by_side = study_report(study_plan("where"))
+of_cmn = [system.name for system in by_side.plan.systems if system.preset == "cmn"]
+if found := verdicts_of(by_side, "finding-F1", among=of_cmn):
+    display(order_differences(found, "finding-F1", name="04_study_where"))
+    display(verdict_table(found, "finding-F1"))
+Markdown(verdicts_in_words(by_side, "finding-F1", among=of_cmn))
+
+# %% [markdown]
+# **Does it help more when the features do not know the findings?** Our extractor was trained on the very findings that finding-F1 counts; the link between
+# sight and word that the memory is to make is there already. So the systems were trained on three kinds of features. *What to see: as above, a group of rows
+# a kind of features.*
+
+# %%
+by_features = study_report(study_plan("features"))
+if found := verdicts_of(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"]):
+    display(order_differences(found, "finding-F1", name="04_study_features"))
+    display(verdict_table(found, "finding-F1"))
+Markdown(verdicts_in_words(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"]))
+
+# %% [markdown]
+# **Does the gain grow with the data?** Sampled studies, as many as one likes. *What to see: does the dot move from row to row?*
+
+# %%
+by_size = study_report(study_plan("growth"))
+if found := verdicts_of(by_size, "finding-F1"):
+    display(order_differences(found, "finding-F1", name="04_study_growth"))
+    display(verdict_table(found, "finding-F1"))
+Markdown(verdicts_in_words(by_size, "finding-F1"))
+
+# %% [markdown]
 # ## What you can now do
 #
 # - Write the memory's read from Eq. 4–13, and say where paper and release part: scale, biases, heads, output map, dropout, replace or add.

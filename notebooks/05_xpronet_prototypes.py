@@ -51,8 +51,11 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 
 from rrg_lib.book.checks import xpronet_prototypes as checks
+from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import xpronet_prototypes as figures
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
+from rrg_lib.book.figures.replication_ledger import order_differences
+from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
@@ -72,6 +75,8 @@ from rrg_lib.models.transformer import causal_mask, merge_heads, split_heads
 from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.seed_scores import measured as measured_of
 from rrg_lib.replication.seed_scores import measured_as, order, swept
+from rrg_lib.replication.study_plan import study_plan
+from rrg_lib.replication.study_report import study_report
 from rrg_lib.runtime.package_data import table as shipped
 
 # %% [markdown]
@@ -1220,6 +1225,17 @@ if len(boxed):
 # %% [markdown]
 # (`ratio`, `others` and `auc` as in chapter 04, section 4.11.)
 #
+# ### Look around yourself
+#
+# XProNet beside CMN, word by word; both learnt from sampled `phantom` studies (profile ci). Point at a word, or move with the arrow keys.
+#
+# 1. Go to a finding's name in both reports. Whose *shared slots* are the less even: those of one memory for all, or those of the labels' own drawers?
+# 2. XProNet's memory is told labels. The line under its name says whose. What may it show that CMN's may not?
+
+# %%
+explorer_view("xpronet", "cmn", studies=2)
+
+# %% [markdown]
 # ### What three systems write of one study
 #
 # The paper's Figure 4 sets the **texts** of several systems beside the radiologist's. Ours: BASE, CMN and XProNet of the `laptop` profile. The study is
@@ -1598,6 +1614,49 @@ if "as it is" in beside:
             "one seed shows where to look, it proves nothing."
         )
     )
+
+# %% [markdown]
+# ## 5.13 What several seeds say
+#
+# Three questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test studies paired, decided by chapter 10's
+# rule. They are drawn studies: no replication.
+#
+# **Do prototypes help when the features do not know the findings?** XProNet is told no labels when it writes. *What to see: the dot is the difference, the line
+# its margin, the grey band what would not matter.*
+
+# %%
+by_features = study_report(study_plan("features"))
+if found := verdicts_of(by_features, "finding-F1", among=["xpronet"]):
+    display(order_differences(found, "finding-F1", name="05_study_features"))
+    display(verdict_table(found, "finding-F1"))
+Markdown(verdicts_in_words(by_features, "finding-F1", among=["xpronet"]))
+
+# %% [markdown]
+# **The gate, the fusion, the answers.** XProNet with and without its gate, with its linear fusion beside a residual one, and its trained weights with all
+# answers replaced by their mean. Here a classifier tells it labels, as by default. *What to see: as above; what is right of the band costs something when it is
+# taken away.*
+
+# %%
+by_side = study_report(study_plan("where"))
+of_xpronet = [system.name for system in by_side.plan.systems if system.preset == "xpronet"]
+if found := verdicts_of(by_side, "finding-F1", among=of_xpronet):
+    display(order_differences(found, "finding-F1", name="05_study_where"))
+    display(verdict_table(found, "finding-F1"))
+Markdown(verdicts_in_words(by_side, "finding-F1", among=of_xpronet))
+
+# %% [markdown]
+# **The rare findings.** Both papers say that memories and prototypes help most with what is rare. *What to see: how wide the lines are: the test studies hold
+# few of them.*
+
+# %%
+by_rarity = study_report(study_plan("rare_findings"))
+of_rare = by_rarity.plan.metrics[0]
+if found := verdicts_of(by_rarity, of_rare):
+    display(order_differences(found, of_rare, name="05_study_rare"))
+    display(verdict_table(found, of_rare))
+Markdown(
+    "\n".join(f"- {verdicts_in_words(by_rarity, metric)}" for metric in by_rarity.plan.metrics[: None if found else 1])
+)
 
 # %% [markdown]
 # ## What came out

@@ -45,6 +45,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import mcsam_alignment as checks
+from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import mcsam_alignment as figures
 from rrg_lib.evaluation.attention import box_cover
 from rrg_lib.evaluation.resampling import bootstrap_weights
@@ -946,6 +947,18 @@ Markdown(
         else " So nothing shows that it is more than telling normal from abnormal."
     )
 )
+
+# %% [markdown]
+# ### Look around yourself
+#
+# MCSAM beside CMN, word by word; both learnt from sampled `phantom` studies (profile ci). Point at a word, or move with the arrow keys.
+#
+# 1. Part of MCSAM's cross-attention goes to no patch: it goes to the slot of the semantic embedding (6.8). The line under its films says how much. Which
+#    words listen to it most?
+# 2. Go to a finding's name in both reports and compare their *shared slots*. Which map is the more even, and what did 6.6 find a slot of MCSAM to mean?
+
+# %%
+explorer_view("mcsam", "cmn")
 
 # %% [markdown]
 # ## 6.11 Which parts does the trained system listen to?

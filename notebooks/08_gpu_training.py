@@ -604,8 +604,8 @@ say(
 )
 
 # %% [markdown]
-# And whole trainings? The book's stored `laptop` trainings name the device they were made on; here are their seconds an epoch, validation reports
-# included. On a processor they had one thread of a busy machine.
+# And whole trainings? The book's stored `laptop` trainings name the device they were made on; here are the seconds an epoch, validation reports included, of
+# the systems that were trained on every one of these devices. On a processor they had one thread of a busy machine.
 
 # %%
 whole_trainings = [
@@ -619,7 +619,8 @@ laptop = [
     for row in one.history
 ]
 an_epoch = pd.DataFrame(laptop).groupby(["system", "device"])["s"].median().unstack() if laptop else pd.DataFrame()
-an_epoch.round(1).rename_axis("seconds an epoch")
+everywhere = an_epoch.dropna()
+(everywhere if len(everywhere) else an_epoch).round(1).rename_axis("seconds an epoch")
 
 # %%
 together = {one.device: one.provenance["machine"].get("runs_at_once", 1) for one in whole_trainings}

@@ -49,11 +49,13 @@ from rrg_lib.book.checks import replication_ledger as checks
 from rrg_lib.book.figures import replication_ledger as figures
 from rrg_lib.book.figures.paper_figures import draw
 from rrg_lib.book.prose import agreeing, say
+from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.experiments import results
 from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import CMNConfig
 from rrg_lib.performance.budget import EFFICIENCY, GPUS, LAUNCH, budget, workloads
+from rrg_lib.replication.claims_in_studies import in_studies, study_claims_table
 from rrg_lib.replication.decision_rule import MIN_SEEDS, corrected, smallest_difference
 from rrg_lib.replication.exact_checks import (
     CMN,
@@ -66,7 +68,13 @@ from rrg_lib.replication.exact_checks import (
     run_check,
 )
 from rrg_lib.replication.ledger import claim_rows, counts, value_rows
-from rrg_lib.replication.ledger_tables import main_table, printed_table, printed_tables, shown_evidence
+from rrg_lib.replication.ledger_tables import (
+    main_table,
+    printed_table,
+    printed_tables,
+    shown_evidence,
+    studies_in_words,
+)
 from rrg_lib.replication.printed_conventions import CONVENTION, convention_columns, printed_f1, statement_lines
 from rrg_lib.replication.printed_values import compare_rows, published, relative_gain, same_elsewhere, values_of
 from rrg_lib.replication.seed_scores import EDITION_0_1, families, measured, order, rerun_pool, same_systems, seed_pool
@@ -706,40 +714,30 @@ pd.DataFrame(
 
 
 # %%
-def answers_of(report, metric):
-    """The verdicts of one metric: a label each -> the order."""
-    several = len(report.plan.conditions) > 1
-    return {
-        (f"{v.condition}: " if several else "") + f"{v.a} − {v.b}": v.order
-        for v in report.verdicts
-        if v.metric == metric
-    }
-
-
 for name, report in studies.items():
     first = report.plan.metrics[0]
-    if found := answers_of(report, first):
+    if found := verdicts_of(report, first):
         display(Markdown(f"**{report.plan.title}** {' '.join(report.plan.question.split())}"))
         display(figures.order_differences(found, first, name=f"10_study_{name}"))
-        display(pd.DataFrame([[label, str(one)] for label, one in found.items()], columns=["comparison", first]))
+        display(verdict_table(found, first))
 
 # %%
-sentences = []
-for name, report in studies.items():
-    for metric in report.plan.metrics:
-        if found := answers_of(report, metric):
-            apart = [
-                f"{label} {one.answer} by {abs(one.difference):.3f}" for label, one in found.items() if one.told_apart
-            ]
-            named = f" ({'; '.join(apart)})" if apart else ""
-            alike = sum(one.answer == "no difference" for one in found.values())
-            sentences.append(
-                f"- `{name}`, {metric}: of {agreeing(len(found), 'comparison', 'comparisons')} "
-                f"{agreeing(len(apart), 'is', 'are')} told apart{named}, "
-                f"{agreeing(alike, 'shows', 'show')} that nothing larger than {smallest_difference(metric):g} is there, "
-                f"{len(found) - len(apart) - alike} open."
-            )
-Markdown("\n".join(sentences) if sentences else "**Not run:** no result of a study is stored.")
+sentences = [
+    f"- {verdicts_in_words(report, metric)}"
+    for report in studies.values()
+    for metric in report.plan.metrics[: None if report.results else 1]
+]
+Markdown("\n".join(sentences))
+
+# %% [markdown]
+# Are those comparisons the papers' claims? Where a study compares the same two systems in the same score, it speaks to the claim. The ledger's verdicts stay
+# what they are, of the stored runs; this stands beside them.
+
+# %%
+asked_again = in_studies([row.claim for row in claims], [report for report in studies.values() if report.results])
+if asked_again:
+    display(study_claims_table(asked_again)[["test studies", "it"]])
+Markdown(studies_in_words(claims, asked_again))
 
 # %% [markdown]
 # ### Why the next paper finds another gain
@@ -977,12 +975,14 @@ pd.DataFrame(hours).T.rename_axis(["system", "data", "precision"]).round(1)
 
 # %%
 one_gpu, other = GPUS["A100, 40 GB"], GPUS["RTX 3090, 24 GB"]
+alike = [name.split(",")[0] for name, gpu in GPUS.items() if gpu.peak("tf32") == gpu.peak("float32")]
 by_precision = {p: hours["cmn", "mimic_cxr", p]["A100, 40 GB"] for p in ("float32", "tf32")}
 say(
-    "Two things look odd. **Chapter 08, section 8.14, has other hours**: it counts in single precision, the upper row of each pair; CMN on MIMIC-CXR takes "
+    "Three things look odd. **Chapter 08, section 8.14, has other hours**: it counts in single precision, the upper row of each pair; CMN on MIMIC-CXR takes "
     "{single:.0f} hours so and {tf32:.1f} in TF32 on an {card}. The quotient, {quotient:.1f}, is less than that of the peaks, {peaks:.1f}, because with fast "
     "arithmetic the step waits for launches, which no precision shortens. **In single precision an {card} looks slower than an {gamer}**: by their data "
-    "sheets it is ({a:.1f} against {b:.1f} million million operations a second); its strength are the tensor cores, which TF32 uses.",
+    "sheets it is ({a:.1f} against {b:.1f} million million operations a second); its strength are the tensor cores, which TF32 uses. **Both rows are equal on {alike}**: there TF32 is missing, or by the data sheet no faster.",
+    alike=" and ".join(alike),
     single=by_precision["float32"],
     tf32=by_precision["tf32"],
     quotient=by_precision["float32"] / by_precision["tf32"],

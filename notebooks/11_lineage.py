@@ -47,6 +47,7 @@ import torch
 from IPython.display import Markdown, display
 
 from rrg_lib.book.checks import lineage as checks
+from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import lineage as figures
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
 from rrg_lib.book.figures.replication_ledger import order_differences
@@ -509,6 +510,18 @@ else:
     display(Markdown("**Not run**: too few of these reports assert a finding."))
 
 # %% [markdown]
+# ### Look around yourself
+#
+# ADAATT beside ATT2IN, which must look at something at every word. Both learnt from sampled `phantom` studies (profile ci). Point at a word, or move with the
+# arrow keys; the line under ADAATT's films says how much fell on patches, the rest is the sentinel's.
+#
+# 1. Find a word at which ADAATT hardly looks, and one at which it does. Is it the story's kind of word?
+# 2. Where does ATT2IN look at the full stop, when there is nothing to see?
+
+# %%
+explorer_view("adaatt", "att2in", studies=2)
+
+# %% [markdown]
 # ## 11.5 TOPDOWN: one looks, one writes
 #
 # In the LSTMs so far one state does two things, deciding where to look and what to say. TOPDOWN gives each a cell.
@@ -792,6 +805,38 @@ alpha_v = co.image_score(torch.tanh(co.image_key(v_bar) + co.image_query(s))).so
 alpha_a = co.tag_score(torch.tanh(co.tag_key(a) + co.tag_query(s)[:, None])).softmax(dim=1)  # (B, K, d): tags
 context = co.context(torch.cat([alpha_v * v_bar, (alpha_a * a).sum(dim=1)], dim=-1))  # c_n (B, d)
 torch.testing.assert_close(context, co(coatt.look(batch.inputs, t), s)[0], atol=1e-5, rtol=1e-4)
+
+# %% [markdown]
+# The softmax of the public code runs over the studies of a batch. That is easy to miss: shapes are right, and training works.
+#
+# **Exercise 11.6** (8 min). Find it by a test that needs no reading. `weigh` turns scores (B, K, d) into weights of the same shape. Weigh each study in the
+# batch, and alone, as a batch of one. Return the largest change of its weights, a number a study. Who minds no neighbour has zeros.
+
+
+# %% exercise="11.6" level="implement"
+def neighbours_change(weigh, scores):
+    """`weigh`: scores -> weights of the same shape; scores (B, K, d) -> (B,), the largest change of each study's weights when it is weighed alone."""
+    ### BEGIN SOLUTION
+    alone = torch.cat([weigh(scores[i : i + 1]) for i in range(len(scores))])  # (B, K, d)
+    return (weigh(scores) - alone).abs().amax(dim=(1, 2))
+    ### END SOLUTION
+
+
+# %% exercise="11.6" points=8
+checks.neighbours_change(neighbours_change)
+
+# %%
+tag_scores = co.tag_score(torch.tanh(co.tag_key(a) + co.tag_query(s)[:, None]))  # (B, K, d)
+minds = {
+    "the studies": neighbours_change(lambda scores: scores.softmax(dim=0), tag_scores),
+    "a study's tags": neighbours_change(lambda scores: scores.softmax(dim=1), tag_scores),
+}
+say(
+    "Weighed alone, a study's tag weights change by up to {code:.2f} with a softmax over the studies, and by {ours:.2g} with one over its tags. Alone, the code's "
+    "weights are all 1, so the same study can get another report in another batch.",
+    code=minds["the studies"].max().item(),
+    ours=minds["a study's tags"].max().item(),
+)
 
 # %% [markdown]
 # > COATT, topics and stop &nbsp; $\mathbf s_n=\mathrm{LSTM}^2(\mathbf c_n)\qquad

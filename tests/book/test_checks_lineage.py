@@ -77,7 +77,7 @@ def test_every_right_reading_of_what_is_seen_passes(answer):
         ),
         (partial(seen, reason=lambda *_: "the set"), "do not support 'the set'"),
         (partial(seen, reason=lambda *_: "the pixels"), "is none of the reasons"),
-        (lambda write, patches: seen(write, patches)[0], "can't be read as numbers"),
+        (lambda write, patches: seen(write, patches)[0], "the reason is missing"),
         (lambda write, patches: (write(patches[0]), "the set"), "all patches of all views"),
         (lambda write, patches: ((1.0, 2.0), "the set"), "is not right"),
     ],
@@ -359,3 +359,50 @@ def test_every_right_share_passes(answer):
 def test_a_wrong_share_is_told_what_is_wrong(answer, hint):
     with pytest.raises(CheckError, match=re.escape(hint)):
         checks.share_that_moves(answer)
+
+
+# --- 11.6 -------------------------------------------------------------------------------------------------------------
+
+
+def apart(weigh, scores, size=lambda change: change.abs().amax((1, 2)), alone=lambda row: row[None]):
+    """A right answer, or with a part exchanged a wrong one."""
+    single = torch.cat([weigh(alone(row)).reshape(-1, *row.shape)[:1] for row in scores])
+    return size(weigh(scores) - single)
+
+
+def one_by_one(weigh, scores):
+    together = weigh(scores)
+    return [(together[i] - weigh(scores[i : i + 1])[0]).abs().max().item() for i in range(len(scores))]
+
+
+@pytest.mark.exercise("11.6", "right")
+@pytest.mark.parametrize("answer", [apart, one_by_one])
+def test_every_right_reading_of_the_neighbours_passes(answer):
+    checks.neighbours_change(answer)
+
+
+@pytest.mark.exercise("11.6", "wrong")
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (partial(apart, size=lambda change: change.amax((1, 2))), "a weight that falls has changed too"),
+        (partial(apart, size=lambda change: change.abs().mean((1, 2))), "the mean change"),
+        (partial(apart, size=lambda change: change.abs().sum((1, 2))), "the sum of the changes"),
+        (partial(apart, size=lambda change: change.abs().max().expand(len(change))), "return one for each"),
+        (partial(apart, alone=lambda row: row), "a study alone is a batch of one"),
+        (lambda weigh, scores: (weigh(scores) - weigh(scores[:1])).abs().amax((1, 2)), "the first study alone"),
+        (
+            lambda weigh, scores: [(weigh(scores) - weigh(row[None])).abs().max().item() for row in scores],
+            "compared with all studies",
+        ),
+        (
+            lambda weigh, scores: apart(weigh, scores, alone=lambda row: row.expand(len(scores), *row.shape)),
+            "a batch of copies",
+        ),
+        (lambda weigh, scores: torch.zeros(len(scores)), "are not right"),
+        (lambda weigh, scores: apart(weigh, scores).max(), "returned shape"),
+    ],
+)
+def test_a_wrong_reading_of_the_neighbours_is_told_what_is_wrong(answer, hint):
+    with pytest.raises(CheckError, match=re.escape(hint)):
+        checks.neighbours_change(answer)

@@ -366,3 +366,52 @@ def share_that_moves(function: Callable[[Tensor], float], *, other: int = 0) -> 
         ]
         draws.append((tensor(function, (), added), moving / total, mistakes))
     compare_draws(draws, "the share of the mean square that changes is not right")
+
+
+# --- Exercise 11.6 ----------------------------------------------------------------------------------------------------
+
+Weigh = Callable[[Tensor], Tensor]
+
+
+def neighbours_change(function: Callable[[Weigh, Tensor], Tensor], *, other: int = 0) -> None:
+    """Exercise 11.6: scores -> weights of the same shape, and scores (B, K, d) -> (B,), the largest change of each
+    study's weights when it is weighed alone, as a batch of one."""
+    generator = torch.Generator().manual_seed(17 + 1000 * other)
+    draws: list[Draw] = []
+    for weigh, (batch, count, d) in (
+        (lambda x: x.softmax(0), (4, 3, 5)),
+        (lambda x: x.softmax(1) if x.ndim == 3 else x.softmax(-1), (3, 5, 2)),
+        (lambda x: x - x.mean(0), (5, 2, 4)),
+    ):
+        scores = 2 * torch.randn(batch, count, d, generator=generator)
+        together = weigh(scores)
+        alone = torch.cat([weigh(scores[i : i + 1]) for i in range(batch)])
+        right = (together - alone).abs().amax((1, 2))
+
+        def from_all(weights: Tensor, together: Tensor = together) -> Tensor:
+            return (together - weights).abs().amax((1, 2))
+
+        mistakes = [
+            ((together - alone).amax((1, 2)), "a weight that falls has changed too: take absolute values first"),
+            ((together - alone).abs().mean((1, 2)), "this is the mean change of a study's weights: return the largest"),
+            ((together - alone).abs().sum((1, 2)), "this is the sum of the changes: return the largest"),
+            (right.max().expand(batch), "this is the largest of all studies: return one for each"),
+            (
+                from_all(torch.stack([weigh(row) for row in scores])),
+                "a study alone is a batch of one, (1, K, d): without its first axis the others mean something else",
+            ),
+            (
+                from_all(torch.cat([weigh(scores[i : i + 1].expand(batch, -1, -1))[:1] for i in range(batch)])),
+                "a batch of copies is not alone: weigh a batch of one",
+            ),
+            (
+                from_all(weigh(scores[:1]).expand_as(scores)),
+                "the first study alone was compared with all: each study is compared with itself",
+            ),
+            (
+                torch.stack([from_all(alone[i : i + 1].expand_as(scores)).amax() for i in range(batch)]),
+                "a study was compared with all studies of the batch: compare it with itself",
+            ),
+        ]
+        draws.append((tensor(function, (batch,), weigh, scores), right, mistakes))
+    compare_draws(draws, "the changes are not right: each study's weights in the batch, less those it has alone")
