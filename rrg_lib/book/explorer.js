@@ -73,7 +73,7 @@
         const words = element("span", { class: "explorer-said" });
         const figure = element("figure", { class: "explorer-look", "data-look": look }, element("div", { class: "explorer-films" }, ...films));
         figure.append(element("figcaption", {}, element("strong", {}, name), words));
-        this.films[look] = { films, words };
+        this.films[look] = { films, words, figure };
         return figure;
       });
       this.chances = element("ol", { class: "explorer-chances" });
@@ -184,7 +184,7 @@
         `: strongest in the ${VIEWS[Math.floor(top / (GRID * GRID))]} film, row ${Math.floor(place / GRID) + 1}, column ` +
         `${(place % GRID) + 1} of ${GRID} (${percent(peak)}; an even map has ${percent(1 / shares.length)} a patch).`;
       if (look === "cross" && this.result.on_patches[this.at] < 0.995)
-        text += ` ${percent(this.result.on_patches[this.at])} of the attention is on patches, the rest on ` +
+        text += ` Of the attention, ${percent(this.result.on_patches[this.at])} is on patches, the rest on ` +
           `${BESIDE[this.system.preset] || "what stands beside them"}.`;
       if (mention && mention.drawn) {
         const inside = mention.inside[look][mention.words.indexOf(this.at)];
@@ -256,6 +256,10 @@
       this.study = this.data.studies[this.at];
       this.reference.replaceChildren(element("strong", {}, "Reference, as the grammar wrote it: "), this.study.report);
       this.panes.forEach((pane, i) => pane.show(this.data.systems[Number(this.sides[i].value)], words[i]));
+      for (const look of Object.keys(LOOKS)) { // what neither system has is not shown
+        const none = this.panes.every((pane) => !pane.result.looks[look]);
+        this.panes.forEach((pane) => { pane.films[look].figure.hidden = none; });
+      }
     }
   }
 

@@ -427,9 +427,11 @@ _FAMILIES = {None: "BASE", "cmn": "CMN", "xpronet": "XProNet", "mcsam": "MCSAM"}
 
 def family(system: Experiment) -> str:
     """The kind of system, whatever its settings: "BASE", "BASE+MEM", "CMN", "XProNet", "MCSAM", "CMN + pair
-    alignment"."""
-    memory = system.to_json()["memory"]
-    name = _FAMILIES[memory["kind"] if memory else None]
+    alignment"; of a system with a generator of its own, a system of the lineage, the generator's name."""
+    data = system.to_json()
+    if own := data["generator"].get("kind"):
+        return own
+    name = _FAMILIES[data["memory"]["kind"] if data["memory"] else None]
     if name == "CMN" and not system.memory.shared:
         name = "BASE+MEM"
     return name + (" + pair alignment" if system.pair else "")

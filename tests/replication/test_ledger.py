@@ -326,6 +326,15 @@ def test_families_put_all_trainings_of_a_kind_together():
     assert families(old, "CMN", "nothing", FINDING_F1) is None
 
 
+def test_a_system_with_a_generator_of_its_own_is_no_base_and_no_cmn():
+    """An LSTM has no memory either; BASE is the book's Transformer without one."""
+    of = {r.experiment.preset: family(r.experiment) for r in stored_results() if r.is_preset}
+    assert {name for name, kind in of.items() if kind == "BASE"} == {"base", "xpronet_wo_cmpnet"}
+    assert {name: of[name] for name in ("st", "r2gen", "coatt", "ekagen")} == {
+        name: name for name in ("st", "r2gen", "coatt", "ekagen")
+    }
+
+
 def test_a_trend_is_the_slope_over_all_trainings():
     """Six sizes, 18 trainings: BLEU-4 does not rise with the number of slots."""
     rng = np.random.default_rng(0)

@@ -358,6 +358,11 @@ def test_every_system_of_the_explorer_shows_its_words_on_every_study(browser, or
                 assert f"Word {words.count()} of {words.count()}" in pane.locator(".explorer-told").inner_text()
                 assert "strongest" in pane.locator("[data-look=cross] figcaption").inner_text()
                 assert pane.locator(".explorer-chances li.written").count() == 1
+        slots = tab.locator("[data-look=slots]")
+        for pair, shown in ((("base", "adaatt"), False), (("cmn", "base"), True)):  # what neither has is not shown
+            for side, name in zip(("left", "right"), pair, strict=True):
+                tab.select_option(f"#explorer-{side}", label=name)
+            assert [slots.nth(i).is_visible() for i in (0, 1)] == [shown] * 2
         assert visit.errors == []
 
 
