@@ -49,6 +49,8 @@ from rrg_lib.runtime.workspace import write_json, written_whole
 LOOK = 0.2
 #: How the message of a graded answer begins; the rest is the hint.
 COUNT = re.compile(r"^(\d+ of \d+ parts are right|No part is right|Not right yet)\. ")
+#: A place on the machine that graded, in a message: it tells the reader nothing.
+PLACE = re.compile(r"(?<![\w.:])(?:/[^\s/'\"]+){2,}/?")
 #: The same hint with another number is the same hint.
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 KERNEL = "fenced"
@@ -473,7 +475,8 @@ def hints(found: list[Graded]) -> list[Hint]:
     told: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for result in found:
         for check, message in result.told.items():
-            told[exercise(check), NUMBER.sub("…", message)].append((message, result.student))
+            shown = PLACE.sub("…", message)
+            told[exercise(check), NUMBER.sub("…", shown)].append((shown, result.student))
     ordered = sorted(told.items(), key=lambda hint: (-len(hint[1]), *hint[0]))
     return [(name, each[0][0], [student for _, student in each]) for (name, _), each in ordered]
 

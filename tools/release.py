@@ -182,7 +182,7 @@ def assignment(path: Path, others: list[int]) -> NotebookNode:
     notebook.metadata.pop("jupytext", None)  # a student's copy is paired with nothing
     minutes, points = sum(e.minutes for e in exercises), sum(e.points for e in exercises)
     welcome = WELCOME.format(number=path.stem[:2], count=len(exercises), minutes=minutes, points=points)
-    setup = f"{edition_of(chapter)}\n\n{setup_of(chapter, exercises)}"
+    setup = "\n\n".join(filter(None, (edition_of(chapter), setup_of(chapter, exercises))))
     notebook.cells = [text("welcome", welcome), code("setup", setup, locked=True)]
     asked: set[str] = set()
     for exercise in exercises:

@@ -296,7 +296,8 @@ def result(student: str, *told: tuple[str, str], stopped: str = "") -> grade.Gra
 
 FOUND = [
     result("ada", ("check-4-1", "4.2 is the sum | not the mean"), ("check-4-2", "still blank")),
-    result("ben", ("check-4-1", "17 is the sum | not the mean")),
+    result("ben", ("check-4-1", "17 is the sum | not the mean"), ("check-4-2", "no '/tmp/a1/course/x' and 1/2")),
+    result("bob", ("check-4-2", "no '/tmp/b22/course/x' and 1/2")),
     result("cai", stopped="no end after 15 minutes"),
 ]
 
@@ -304,6 +305,7 @@ FOUND = [
 def test_the_commonest_mistake_comes_first_with_everyone_who_made_it_and_the_first_ones_numbers():
     assert grade.hints(FOUND) == [
         ("4.1", "4.2 is the sum | not the mean", ["ada", "ben"]),
+        ("4.2", "no '…' and 1/2", ["ben", "bob"]),
         ("4.2", "still blank", ["ada"]),
     ]
     assert grade.as_csv(grade.hints(FOUND)).splitlines()[1] == "4.1,4.2 is the sum | not the mean,2,ada ben"
@@ -335,6 +337,7 @@ def test_the_table_of_points_says_who_was_not_graded_and_why():
         "student,4.1,4.2,points,of,not graded",
         "ada,0,2.5,2.5,10.0,",
         "ben,0,2.5,2.5,10.0,",
+        "bob,0,2.5,2.5,10.0,",
         "cai,,,,,no end after 15 minutes",
     ]
 
