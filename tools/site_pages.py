@@ -69,11 +69,6 @@ STORED = Made(("rrg_lib.experiments.results.results_table",), (RESULTS,), "rrg r
 IN_LEDGER = Made(
     ("rrg_lib.replication.ledger.ledger",), (*PRINTED, "claims.csv", "released_code.csv", RESULTS), "rrg ledger"
 )
-IN_STUDIES = Made(
-    ("rrg_lib.replication.claims_in_studies.in_studies",),
-    ("claims.csv", "studies/*.toml", "studies/results/*"),
-    "rrg ledger",
-)
 CONVENTIONS = Made(
     ("rrg_lib.replication.printed_conventions.convention_columns",),
     ("printed_conventions.csv", "published.csv"),
@@ -291,7 +286,9 @@ def claims_asked_again(rows: Sequence[LedgerRow]) -> list[str]:
         [plain(cell) for cell in (*key, *row)] for key, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)
     ]
     header = [*frame.index.names, *frame.columns]
-    made = IN_STUDIES.fold("table")
+    results = "studies/results/*.json"  # empty where only this machine has run a study
+    files = ("claims.csv", "studies/*.toml", *([results] if any((ROOT / "data").glob(results)) else ()))
+    made = Made(("rrg_lib.replication.claims_in_studies.in_studies",), files, "rrg ledger").fold("table")
     words = plain(studies_in_words(rows, studies))
     return ["## The same claims in planned studies", words, table(header, cells, "Claims asked again", made)]
 

@@ -335,8 +335,8 @@ def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy]) -> s
     """How many of the claims that the stored runs leave undecided a study decides, and which."""
     undecided = [row.id for row in _claims(rows) if row.verdict is Verdict.UNDECIDED]
     asked = {name: [row for row in studies if row.claim.id == name] for name in undecided}
-    decided = {name: next((row.says for row in of if row.decided), None) for name, of in asked.items()}
-    answers = Counter(filter(None, decided.values()))
+    said = {name: {row.says for row in of if row.decided} for name, of in asked.items()}
+    answers = Counter(says.pop() if len(says) == 1 else "told differently by two" for says in said.values() if says)
     return (
         f"Of the {len(undecided)} claims that are undecided on IU-Phantom, planned studies ask "
         f"{sum(map(bool, asked.values()))} and decide {sum(answers.values())}"

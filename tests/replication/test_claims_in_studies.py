@@ -89,6 +89,12 @@ def test_of_the_claims_that_stored_runs_leave_undecided_the_decided_are_counted(
     )
 
 
+def test_two_studies_that_differ_are_told_apart_from_one_answer():
+    reports = [report(("mcsam", "mcsam_wo_tokens", "BLEU-4", order)) for order in (ABOVE, ALIKE)]
+    words = studies_in_words(ledger(stored_results()), in_studies(claims(), reports))
+    assert "ask 1 and decide 1 (1 told differently by two)" in words
+
+
 def test_the_plan_asks_every_claim_of_order_that_can_be_asked_on_drawn_studies():
     asked = {(one.a, one.b) for one in ABLATIONS.comparisons}
     assert {c.id for c in claims() if c.kind == "order" and set(c.pairs) - asked} == {"student-cmn"}
