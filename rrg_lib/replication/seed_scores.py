@@ -139,25 +139,35 @@ class _Run(NamedTuple):
         return self.result.labels_at_test
 
 
-_indexed: list[tuple[tuple[StoredResult, ...], list[_Run]]] = []
+class _Indexed(NamedTuple):
+    """A list of results, what is asked of each again and again, the pools of its seeds so far, and scores on resampled
+    studies (some 7 MB for all that a ledger asks)."""
+
+    known: tuple[StoredResult, ...]
+    runs: list[_Run]
+    pools: dict[tuple[str, ...], Pool]
+    drawn: dict[tuple[int, str], np.ndarray]
 
 
-def _index(results: Sequence[StoredResult]) -> list[_Run]:
+_indexed: list[_Indexed] = []
+
+
+def _index(results: Sequence[StoredResult]) -> _Indexed:
     """The results with their systems: a hash of each takes long enough to keep those of the last few lists."""
-    for known, runs in _indexed:
-        if len(known) == len(results) and all(a is b for a, b in zip(known, results, strict=True)):
-            return runs
+    for one in _indexed:
+        if len(one.known) == len(results) and all(a is b for a, b in zip(one.known, results, strict=True)):
+            return one
     runs = [_Run(r, effective(r.experiment), r.experiment.training.seed) for r in results]
-    _indexed.append((tuple(results), runs))
+    _indexed.append(_Indexed(tuple(results), runs, {}, {}))
     del _indexed[:-4]
-    return runs
+    return _indexed[-1]
 
 
 def same_systems(results: Sequence[StoredResult]) -> list[tuple[str, ...]]:
     """The names under which one system is stored more than once: "iu_phantom/base, laptop" and
     "iu_phantom/xpronet_wo_cmpnet, laptop"."""
     names: dict[str, dict[str, None]] = {}
-    for run in _index(results):
+    for run in _index(results).runs:
         names.setdefault(run.system, {})[_named(run.result)] = None
     return [tuple(presets) for presets in names.values() if len(presets) > 1]
 
@@ -247,7 +257,7 @@ def swept(
         asked = (preset, dataset, which)
         runs = [
             r.result
-            for r in _index(results)
+            for r in _index(results).runs
             if (r.result.experiment.preset, r.result.experiment.dataset, r.result.experiment.profile) == asked
         ]
         runs = [r for r in runs if hasattr(getattr(r.experiment, part), name)]
@@ -307,7 +317,8 @@ def _summary(
     labels: str | None,
     protocol: str,
 ) -> Measured | None:
-    runs = [run for run in _index(results) if run.system == system and run.labels in (None, labels or "classifier")]
+    told = (None, labels or "classifier")
+    runs = [run for run in _index(results).runs if run.system == system and run.labels in told]
     most: list[_Run] = []
     for name in _PROTOCOLS.get(protocol, (protocol,)):  # the first that has seeds enough, else the one with most
         here = [run for run in runs if run.result.protocol == name and score in run.result.evaluation.scores]
@@ -332,7 +343,8 @@ def _measured(
     spread = over_seeds([fmean(r.evaluation.scores[score] for r in of) for of in by_seed.values()])
     drawn = None
     if all(score in r.terms for r in runs):
-        drawn = np.mean([np.mean([_resampled(r, score) for r in of], axis=0) for of in by_seed.values()], axis=0)
+        index = _index(results)
+        drawn = np.mean([np.mean([_resampled(index, r, score) for r in of], axis=0) for of in by_seed.values()], axis=0)
         s_studies, (low, high) = (
             float(np.nanstd(drawn, ddof=1)),
             np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]),
@@ -367,10 +379,13 @@ def _weights(n: int) -> np.ndarray:
     return bootstrap_weights(n)
 
 
-def _resampled(result: StoredResult, score: str) -> np.ndarray:
+def _resampled(index: _Indexed, result: StoredResult, score: str) -> np.ndarray:
     """(R,) a score on resampled studies, the same resamples for every result of as many studies."""
-    terms = result.terms[score]
-    return terms.resampled(_weights(len(terms)))
+    key = id(result), score  # the index keeps its results, so no other gets this number
+    if key not in index.drawn:
+        terms = result.terms[score]
+        index.drawn[key] = terms.resampled(_weights(len(terms)))
+    return index.drawn[key]
 
 
 def _measured_by(result: StoredResult, score: str) -> str:
@@ -396,12 +411,16 @@ def seed_pool(results: Sequence[StoredResult], score: str, dataset: str, profile
     """The spread of seeds of everything that was trained on this dataset in this profile and searched in this protocol:
     a system under two names is one, reruns of a seed are one seed, results that share their weights are one
     training."""
-    key, scores = (dataset, profile, protocol), {}
-    kept = {id(r) for r in trainings([run.result for run in _index(results) if _kind(run.result) == key])}
-    for run in _index(results):
+    index, key, scores = _index(results), (dataset, profile, protocol), {}
+    if known := index.pools.get((score, *key)):
+        return known
+    kept = {id(r) for r in trainings([run.result for run in index.runs if _kind(run.result) == key])}
+    for run in index.runs:
         if id(run.result) in kept and score in run.result.evaluation.scores:
             scores.setdefault(run.system, {}).setdefault(run.seed, []).append(run.result.evaluation.scores[score])
-    return pooled([[fmean(again) for again in seeds.values()] for seeds in scores.values()], ", ".join(key))
+    found = pooled([[fmean(again) for again in seeds.values()] for seeds in scores.values()], ", ".join(key))
+    index.pools[score, *key] = found
+    return found
 
 
 def _kind(r: StoredResult) -> tuple[str, str, str]:
@@ -412,7 +431,7 @@ def rerun_pool(results: Sequence[StoredResult], again: Sequence[StoredResult], s
     """What running again does with the seed unchanged: the spread of runs of one system and seed, those under another
     name among them and `again` (`twins()`), pooled over seeds. They are no further seeds."""
     scores: dict[tuple[str, int, str], list[float]] = {}
-    for run in _index([*trainings(results), *again]):
+    for run in _index([*trainings(results), *again]).runs:
         if score in run.result.evaluation.scores:
             scores.setdefault((run.system, run.seed, run.result.protocol), []).append(
                 run.result.evaluation.scores[score]
