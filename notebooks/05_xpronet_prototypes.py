@@ -1645,7 +1645,7 @@ if found := verdicts_of(by_side, "finding-F1", among=of_xpronet):
 Markdown(verdicts_in_words(by_side, "finding-F1", among=of_xpronet))
 
 # %% [markdown]
-# **The rare findings.** Both papers say that memories and prototypes help most with what is rare. *What to see: how wide the lines are: the test studies hold
+# **The rare findings.** Do memories and prototypes help most with what is rare, as one may hope? *What to see: how wide the lines are: the test studies hold
 # few of them.*
 
 # %%
