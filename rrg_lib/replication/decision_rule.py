@@ -140,9 +140,11 @@ class Order:
 
     def __str__(self) -> str:
         """ "above: +0.031, margin 0.020, p 0.004" and, where it is undecided, what would decide it."""
-        text = f"{self.how}: {self.difference:+.3f}, margin {self.margin:.3f}, p {self.p:.2g}" + (
-            f" corrected for {self.of}" if self.of > 1 else ""
-        )
+        text = f"{self.how}: {self.difference:+.3f}"
+        if not math.isnan(self.margin):
+            text += f", margin {self.margin:.3f}, p {self.p:.2g}"
+        if self.of > 1:
+            text += f" corrected for {self.of}"
         if self.of > 1 and self.answer == "undecided" and abs(self.difference) > self.margin:
             text += f", {'above' if self.difference > 0 else 'below'} if it stood alone"
         if self.told_apart and abs(self.difference) < self.delta:

@@ -4,6 +4,10 @@ scores beside it, as Markdown and JSON.
 The studies of a comparison are paired; the variance of seeds is pooled over the systems of one condition. Two systems
 of one training, one of them with a lesion, have their seeds paired as well: what varies is the difference from training
 to training, and nothing is pooled.
+
+Where a comparison is made under several conditions, its difference under each of them is also compared with that under
+the plan's first one, by the same rule: does a memory gain *more* there? Two differences that are told apart from zero
+and not told apart from zero say nothing about that.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ class StudyScore:
     drawn: np.ndarray
     training: tuple[str, ...]
     studies: int
+    tested: str  # which studies they are: scores of the same ones are paired
 
     @property
     def mean(self) -> float:
@@ -57,13 +62,22 @@ class StudyVerdict:
 
 
 @dataclass(frozen=True)
+class StudyChange(StudyVerdict):
+    """A comparison's difference under `condition` less the one under `first`."""
+
+    first: str
+
+
+@dataclass(frozen=True)
 class StudyReport:
-    """All scores, by (condition, system, metric), and all verdicts of the runs that are there."""
+    """All scores, by (condition, system, metric), all verdicts of the runs that are there, and how the differences
+    change with the condition."""
 
     plan: StudyPlan
     results: Mapping[str, StudyResult]
     scores: Mapping[tuple[str, str, str], StudyScore]
     verdicts: tuple[StudyVerdict, ...]
+    changes: tuple[StudyChange, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -107,24 +121,8 @@ class StudyReport:
                 }
                 for (condition, system, metric), s in self.scores.items()
             ],
-            "verdicts": [
-                {
-                    "condition": v.condition,
-                    "a": v.a,
-                    "b": v.b,
-                    "metric": v.metric,
-                    "answer": v.order.answer,
-                    "difference": _number(v.order.difference),
-                    "margin": _number(v.order.margin),
-                    "p": _number(v.order.p),
-                    "p_delta": _number(v.order.p_delta),
-                    "delta": v.order.delta,
-                    "corrected_for": v.order.of,
-                    "seeds": v.order.seeds,
-                    "need": str(v.order.need) if v.order.need else None,
-                }
-                for v in self.verdicts
-            ],
+            "verdicts": [_verdict_json(v) for v in self.verdicts],
+            "changes": [{"first": v.first} | _verdict_json(v) for v in self.changes],
         }
 
     def markdown(self) -> str:
@@ -172,6 +170,14 @@ class StudyReport:
             if rows:
                 what = f"{metric}, the smallest difference that matters {plan.deltas[metric]:g}"
                 lines += [f"### {what}", "", *markdown_table(["condition", "difference", "verdict"], rows), ""]
+            rows = [
+                [f"{v.condition} − {v.first}", f"{titles[v.a]} − {titles[v.b]}", str(v.order)]
+                for v in self.changes
+                if v.metric == metric
+            ]
+            if rows:
+                lines += ["How the difference changes with the condition:", ""]
+                lines += [*markdown_table(["conditions", "difference of the differences", "verdict"], rows), ""]
         lines += [
             f"Comparisons of one metric are corrected together within the {plan.together} (Holm). Drawn studies: no "
             f"replication."
@@ -189,6 +195,24 @@ class StudyReport:
             if (r.study["condition"], r.study["system"]) == (condition, system)
         ]
         return [f"{fmean(rows):.1f}", f"{len(rows)}"]
+
+
+def _verdict_json(v: StudyVerdict) -> dict[str, Any]:
+    return {
+        "condition": v.condition,
+        "a": v.a,
+        "b": v.b,
+        "metric": v.metric,
+        "answer": v.order.answer,
+        "difference": _number(v.order.difference),
+        "margin": _number(v.order.margin),
+        "p": _number(v.order.p),
+        "p_delta": _number(v.order.p_delta),
+        "delta": v.order.delta,
+        "corrected_for": v.order.of,
+        "seeds": v.order.seeds,
+        "need": str(v.order.need) if v.order.need else None,
+    }
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -234,16 +258,26 @@ def study_report(plan: StudyPlan, folder: Path | None = None) -> StudyReport:
                 for metric in plan.metrics:
                     scores[c.name, s.name, metric] = _score(plan, runs, metric)
     verdicts: list[StudyVerdict] = []
+    changes: list[StudyChange] = []
+    first = plan.conditions[0].name
     for metric in plan.metrics:
-        orders = {
-            (c.name, one.a, one.b): _order(plan, scores, c.name, one.a, one.b, metric)
+        gaps = {
+            (c.name, one.a, one.b): _gap(plan, scores, c.name, one.a, one.b, metric)
             for c in plan.conditions
             for one in plan.comparisons
             if c.name in (one.conditions or [c.name])
             and all((c.name, name, metric) in scores for name in (one.a, one.b))
         }
+        delta = plan.deltas[metric]
+        orders = {key: gap.order(delta) for key, gap in gaps.items()}
         verdicts += [StudyVerdict(*key, metric, order) for key, order in _corrected(plan, orders).items()]
-    return StudyReport(plan, results, scores, tuple(verdicts))
+        orders = {
+            (c, a, b): gap.beside(gaps[first, a, b], delta)
+            for (c, a, b), gap in gaps.items()
+            if c != first and (first, a, b) in gaps
+        }
+        changes += [StudyChange(*key, metric, order, first) for key, order in _corrected(plan, orders).items()]
+    return StudyReport(plan, results, scores, tuple(verdicts), tuple(changes))
 
 
 def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudyScore:
@@ -259,16 +293,58 @@ def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudySc
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(defined) else (math.nan, math.nan)
     values = [each.value() for each in terms]
     by_seed = {r.study["seed"]: value for r, value in zip(runs, values, strict=True)}
-    return StudyScore(by_seed, float(low), float(high), drawn, tuple(r.study["training"] for r in runs), len(terms[0]))
+    return StudyScore(
+        by_seed,
+        float(low),
+        float(high),
+        drawn,
+        tuple(r.study["training"] for r in runs),
+        len(terms[0]),
+        runs[0].studies,
+    )
 
 
-def _order(
+@dataclass(frozen=True)
+class _Gap:
+    """A difference of two means over seeds, before it is judged: both arms, its resamples over `studies` studies,
+    those that `tested` names."""
+
+    a: Arm
+    b: Arm
+    drawn: np.ndarray  # (resamples,), NaN where it is not defined
+    studies: int
+    tested: str
+    note: str = ""
+
+    def order(self, delta: float) -> Order:
+        return judge(self.a, self.b, _variance(self.drawn), delta=delta, studies=self.studies, note=self.note)
+
+    def beside(self, other: _Gap, delta: float) -> Order:
+        """This difference less another, of other trainings: of the same studies, or of others, whose variances add
+        up."""
+        paired = self.tested == other.tested
+        apart = _variance(self.drawn - other.drawn) if paired else _variance(self.drawn) + _variance(other.drawn)
+        studies = min(self.studies, other.studies)
+        return judge(self.arm, other.arm, apart, delta=delta, studies=studies, note=self.note)
+
+    @property
+    def arm(self) -> Arm:
+        """The difference as one arm: what one training of each of its two arms adds to its variance."""
+        p, q = self.a.pool, self.b.pool
+        pool = Pool(math.hypot(p.sd, q.sd), p.freedom, p.systems, p.of)
+        return Arm(self.a.mean - self.b.mean, min(self.a.seeds, self.b.seeds), pool)
+
+
+def _variance(drawn: np.ndarray) -> float:
+    """Over studies, of what its resamples are; NaN among them are left out."""
+    defined = drawn[~np.isnan(drawn)]
+    return float(np.var(defined, ddof=1)) if len(defined) > 1 else math.nan
+
+
+def _gap(
     plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], condition: str, a: str, b: str, metric: str
-) -> Order:
+) -> _Gap:
     one, other = scores[condition, a, metric], scores[condition, b, metric]
-    apart = one.drawn - other.drawn
-    apart = apart[~np.isnan(apart)]
-    variance = float(np.var(apart, ddof=1)) if len(apart) > 1 else math.nan
     if set(one.training) & set(other.training):
         both = sorted(one.scores.keys() & other.scores.keys())
         each = pooled([[one.scores[seed] - other.scores[seed] for seed in both]], "differences of the same weights")
@@ -286,7 +362,7 @@ def _order(
         ]
         pool, note = pooled(seeds, condition), ""
         arms = tuple(Arm(over_seeds([*s.scores.values()]).mean, len(s.scores), pool) for s in (one, other))
-    return judge(*arms, variance, delta=plan.deltas[metric], studies=one.studies, note=note)
+    return _Gap(*arms, one.drawn - other.drawn, one.studies, one.tested, note)
 
 
 def _lesion(plan: StudyPlan, name: str) -> bool:

@@ -76,6 +76,11 @@ class StudyResult:
         return self.evaluation.terms
 
     @property
+    def studies(self) -> str:
+        """Which studies were tested, as a hash: scores of the same ones are paired."""
+        return self.data["provenance"]["studies"]["hash"]
+
+    @property
     def measured_alike(self) -> str:
         """What must be equal for two results to be compared: studies, their images, references, labeler."""
         p = self.data["provenance"]

@@ -12,15 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 from places import ROOT
 
 from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.evaluation.clinical import macro_f1_of_counts
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
-from rrg_lib.evaluation.resampling import Additive
+from rrg_lib.evaluation.resampling import Additive, bootstrap_weights
 from rrg_lib.replication.study_cost import study_cost
 from rrg_lib.replication.study_plan import known_plans, parsed_plan, study_plan
-from rrg_lib.replication.study_report import study_report, study_terms, write_study_report
+from rrg_lib.replication.study_report import StudyScore, _gap, study_report, study_terms, write_study_report
 from rrg_lib.replication.study_runs import missing_runs, result_name, run_study, study_results
 
 TINY = """
@@ -259,27 +260,78 @@ def test_a_report_has_a_verdict_for_every_comparison_and_is_written(whole, tmp_p
     assert "## Verdicts" in text.read_text(encoding="utf-8")
 
 
-def test_a_made_difference_is_told_by_paired_studies(whole):
-    """Five seeds made of one result, one system better by a tenth in every study: above, and not without it."""
-    plan = tiny(("[1, 2]", "[1, 2, 3, 4, 5]"))
-    from rrg_lib.replication import study_report as module
+STUDIES = np.random.default_rng(0).random(200)  # a score of each of 200 studies
 
-    rng = np.random.default_rng(0)
-    studies = rng.random(200)
-    scores = {}
-    for name, gain in (("base", 0.0), ("cmn", 0.1), ("lesion", 0.0)):
-        seeds = {seed: float(studies.mean() + gain + rng.normal(0, 0.005)) for seed in plan.seeds}
-        weights = module.bootstrap_weights(len(studies))
-        drawn = weights @ (studies + gain) / len(studies)
-        scores["random", name, "BLEU-4"] = module.StudyScore(seeds, 0.0, 1.0, drawn, (name,) * 5, len(studies))
-    order = module._order(plan, scores, "random", "cmn", "base", "BLEU-4")
+
+def made_score(gain: float, *, name: str = "base", seed: int = 0, tested: str = "these") -> StudyScore:
+    """Five seeds made of one result, `gain` better in every study."""
+    rng = np.random.default_rng(seed)
+    drawn = bootstrap_weights(len(STUDIES)) @ (STUDIES + gain) / len(STUDIES)
+    seeds = {n: float(STUDIES.mean() + gain + rng.normal(0, 0.005)) for n in range(1, 6)}
+    return StudyScore(seeds, 0.0, 1.0, drawn, tuple(f"{name}{seed}{n}" for n in seeds), len(STUDIES), tested)
+
+
+def test_a_made_difference_is_told_by_paired_studies():
+    """One system better by a tenth in every study: above, and not without it."""
+    plan = tiny(("[1, 2]", "[1, 2, 3, 4, 5]"))
+    better = {name: made_score(gain, name=name, seed=i) for i, (name, gain) in enumerate((("base", 0), ("cmn", 0.1)))}
+    scores = {("random", name, "BLEU-4"): score for name, score in better.items()}
+    order = _gap(plan, scores, "random", "cmn", "base", "BLEU-4").order(0.01)
     assert order.answer == "above" and order.margin < 0.02
-    scores["random", "cmn", "BLEU-4"] = replace(
-        scores["random", "cmn", "BLEU-4"],
-        drawn=scores["random", "base", "BLEU-4"].drawn,
-        scores={seed: value - 0.1 for seed, value in scores["random", "cmn", "BLEU-4"].scores.items()},
+    scores["random", "cmn", "BLEU-4"] = made_score(0.0, name="cmn", seed=1)
+    assert _gap(plan, scores, "random", "cmn", "base", "BLEU-4").order(0.01).answer == "no difference"
+
+
+def test_a_gain_is_compared_between_conditions_by_paired_studies_and_by_the_seeds_of_both():
+    """CMN gains .1 under one condition and nothing under the other; of other studies that is known less well."""
+    plan = tiny(("[1, 2]", "[1, 2, 3, 4, 5]"))
+    scores = {
+        (condition, name, "BLEU-4"): made_score(gain, name=condition + name, seed=seed)
+        for condition, name, gain, seed in (
+            ("first", "base", 0.0, 0),
+            ("first", "cmn", 0.0, 1),
+            ("random", "base", 0.0, 2),
+            ("random", "cmn", 0.1, 3),
+        )
+    }
+    first, here = (_gap(plan, scores, condition, "cmn", "base", "BLEU-4") for condition in ("first", "random"))
+    change = here.beside(first, 0.01)
+    assert change.answer == "above" and change.difference == pytest.approx(
+        (here.a.mean - here.b.mean) - (first.a.mean - first.b.mean)
     )
-    assert module._order(plan, scores, "random", "cmn", "base", "BLEU-4").answer == "no difference"
+    # every study is as hard for all: what is left is the seeds, two variances of each condition over five
+    se = np.sqrt(2 * here.a.pool.sd**2 / 5 + 2 * first.a.pool.sd**2 / 5)
+    assert change.margin == pytest.approx(scipy.stats.t(change.freedom).isf(0.025) * se, rel=1e-6)
+    rng = np.random.default_rng(5)
+    noisy = replace(here, drawn=here.drawn + rng.normal(0, 0.02, here.drawn.shape))
+    assert noisy.beside(first, 0.01).margin > 1.5 * change.margin
+    other = replace(first, tested="those", drawn=first.drawn + rng.normal(0, 0.02, first.drawn.shape))
+    alone = here.beside(replace(other, tested="these"), 0.01), here.beside(other, 0.01)
+    assert alone[0].margin == pytest.approx(alone[1].margin, rel=0.1)  # its noise is nobody else's: pairing is no help
+
+
+def test_a_report_says_how_a_difference_changes_with_the_condition(whole, tmp_path):
+    """The same results twice, under two names of one condition: the change of every difference is exactly none."""
+    twice = tiny(
+        (
+            "[systems.base]",
+            TINY[TINY.index("[conditions.random]") : TINY.index("[systems.base]")].replace("random]", "again]")
+            + "[systems.base]",
+        )
+    )
+    results = tmp_path / "results"
+    results.mkdir()
+    for run in twice.runs():
+        kept = json.loads((whole / "results" / f"tiny-random-{run.system.name}-seed{run.seed}.json").read_text())
+        kept["run"]["study"] |= {"condition": run.condition.name, "run": run.hash}
+        (results / result_name(twice, run)).write_text(json.dumps(kept))
+    report = study_report(twice, results)
+    assert [(c.condition, c.first, c.a, c.b) for c in report.changes if c.metric == "BLEU-4"] == [
+        ("again", "random", "cmn", "base"),
+        ("again", "random", "cmn", "lesion"),
+    ]
+    assert {c.order.difference for c in report.changes if c.metric == "BLEU-4"} == {0.0}
+    assert "again − random" in report.markdown() and report.to_json()["changes"][0]["first"] == "random"
 
 
 def test_recall_of_a_group_counts_what_a_report_names_of_what_is_there():
