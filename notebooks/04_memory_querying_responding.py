@@ -47,8 +47,7 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import memory_querying_responding as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import memory_querying_responding as figures
-from rrg_lib.book.figures.replication_ledger import order_differences
-from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
+from rrg_lib.book.study_verdicts import show_study, verdicts_in_words
 from rrg_lib.evaluation.attention import (
     CROSS_ATTENTION,
     SHARED_SLOTS,
@@ -1146,7 +1145,7 @@ print(
 #
 # ## 4.15 What several seeds say
 #
-# All of this was one training, or a few. Three questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test
+# All of this was one training, or a few. Four questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test
 # studies paired, decided by the rule of chapter 10. They are drawn studies: no replication.
 #
 # **Does it matter what it answers?** As in 4.9, but on test studies, trainings of several seeds, and with the answers to one side alone replaced by their mean; and
@@ -1156,32 +1155,35 @@ print(
 # %%
 by_side = study_report(study_plan("where"))
 of_cmn = [system.name for system in by_side.plan.systems if system.preset == "cmn"]
-if found := verdicts_of(by_side, "finding-F1", among=of_cmn):
-    display(order_differences(found, "finding-F1", name="04_study_where"))
-    display(verdict_table(found, "finding-F1"))
-Markdown(verdicts_in_words(by_side, "finding-F1", among=of_cmn))
+show_study(by_side, "finding-F1", among=of_cmn, name="04_study_where")
 
 # %% [markdown]
 # **Does it help more when the features do not know the findings?** Our extractor was trained on the very findings that finding-F1 counts; the link between
 # sight and word that the memory is to make is there already. So the systems were trained on three kinds of features. *What to see: as above, a group of rows
-# a kind of features.*
+# a kind of features. Whether a gain is larger on other features than on those that know the findings is a question of its own: the second figure.*
 
 # %%
 by_features = study_report(study_plan("features"))
-if found := verdicts_of(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"]):
-    display(order_differences(found, "finding-F1", name="04_study_features"))
-    display(verdict_table(found, "finding-F1"))
-Markdown(verdicts_in_words(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"]))
+show_study(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"], name="04_study_features")
 
 # %% [markdown]
-# **Does the gain grow with the data?** Sampled studies, as many as one likes. *What to see: does the dot move from row to row?*
+# **Does the gain grow with the data?** Sampled studies, as many as one likes. *What to see: does the dot move from row to row? The second figure has the
+# differences of the rows.*
 
 # %%
-by_size = study_report(study_plan("growth"))
-if found := verdicts_of(by_size, "finding-F1"):
-    display(order_differences(found, "finding-F1", name="04_study_growth"))
-    display(verdict_table(found, "finding-F1"))
-Markdown(verdicts_in_words(by_size, "finding-F1"))
+show_study(study_report(study_plan("growth")), "finding-F1", name="04_study_growth")
+
+# %% [markdown]
+# **Is the papers' order there, with test studies enough to tell?** The sampled studies once more: BASE, two memories that share nothing (BASE+MEM), and the shared
+# one (CMN).
+# *What to see: how short the lines are beside those above; these are thousands of test studies, those were hundreds.*
+
+# %%
+by_parts = study_report(study_plan("ablations"))
+show_study(by_parts, "finding-F1", among=["mem", "base"], name="04_study_order")
+
+# %%
+Markdown(verdicts_in_words(by_parts, "BLEU-4", among=["mem", "base"]))
 
 # %% [markdown]
 # ## What you can now do

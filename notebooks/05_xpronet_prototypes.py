@@ -54,8 +54,7 @@ from rrg_lib.book.checks import xpronet_prototypes as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import xpronet_prototypes as figures
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
-from rrg_lib.book.figures.replication_ledger import order_differences
-from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
+from rrg_lib.book.study_verdicts import show_study, verdicts_in_words
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
@@ -1618,18 +1617,14 @@ if "as it is" in beside:
 # %% [markdown]
 # ## 5.13 What several seeds say
 #
-# Three questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test studies paired, decided by chapter 10's
+# Four questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test studies paired, decided by chapter 10's
 # rule. They are drawn studies: no replication.
 #
 # **Do prototypes help when the features do not know the findings?** XProNet is told no labels when it writes. *What to see: the dot is the difference, the line
 # its margin, the grey band what would not matter.*
 
 # %%
-by_features = study_report(study_plan("features"))
-if found := verdicts_of(by_features, "finding-F1", among=["xpronet"]):
-    display(order_differences(found, "finding-F1", name="05_study_features"))
-    display(verdict_table(found, "finding-F1"))
-Markdown(verdicts_in_words(by_features, "finding-F1", among=["xpronet"]))
+show_study(study_report(study_plan("features")), "finding-F1", among=["xpronet"], name="05_study_features")
 
 # %% [markdown]
 # **The gate, the fusion, the answers.** XProNet with and without its gate, with its linear fusion beside a residual one, and its trained weights with all
@@ -1639,10 +1634,7 @@ Markdown(verdicts_in_words(by_features, "finding-F1", among=["xpronet"]))
 # %%
 by_side = study_report(study_plan("where"))
 of_xpronet = [system.name for system in by_side.plan.systems if system.preset == "xpronet"]
-if found := verdicts_of(by_side, "finding-F1", among=of_xpronet):
-    display(order_differences(found, "finding-F1", name="05_study_where"))
-    display(verdict_table(found, "finding-F1"))
-Markdown(verdicts_in_words(by_side, "finding-F1", among=of_xpronet))
+show_study(by_side, "finding-F1", among=of_xpronet, name="05_study_where")
 
 # %% [markdown]
 # **The rare findings.** Do memories and prototypes help most with what is rare, as one may hope? *What to see: how wide the lines are: the test studies hold
@@ -1650,13 +1642,23 @@ Markdown(verdicts_in_words(by_side, "finding-F1", among=of_xpronet))
 
 # %%
 by_rarity = study_report(study_plan("rare_findings"))
-of_rare = by_rarity.plan.metrics[0]
-if found := verdicts_of(by_rarity, of_rare):
-    display(order_differences(found, of_rare, name="05_study_rare"))
-    display(verdict_table(found, of_rare))
-Markdown(
-    "\n".join(f"- {verdicts_in_words(by_rarity, metric)}" for metric in by_rarity.plan.metrics[: None if found else 1])
-)
+rare, *less_rare = by_rarity.plan.metrics
+show_study(by_rarity, rare, name="05_study_rare")
+
+# %%
+Markdown("\n".join(f"- {verdicts_in_words(by_rarity, metric)}" for metric in less_rare))
+
+# %% [markdown]
+# **The parts that the paper names**, on sampled studies: prototypes that are filled at the start (PI), the contrastive loss (IMLCS), the prototype network
+# itself (CMPNet). The last of them is XProNet's memory: what is left is BASE. XProNet is told no labels when it writes. *What to see: what is right of the band
+# costs something when it is taken away.*
+
+# %%
+by_parts = study_report(study_plan("ablations"))
+show_study(by_parts, "finding-F1", among=["xpronet"], name="05_study_parts")
+
+# %%
+Markdown(verdicts_in_words(by_parts, "BLEU-4", among=["xpronet"]))
 
 # %% [markdown]
 # ## What came out

@@ -49,7 +49,7 @@ from rrg_lib.book.checks import replication_ledger as checks
 from rrg_lib.book.figures import replication_ledger as figures
 from rrg_lib.book.figures.paper_figures import draw
 from rrg_lib.book.prose import agreeing, say
-from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
+from rrg_lib.book.study_verdicts import gain_in_words, show_study, verdicts_in_words
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.experiments import results
 from rrg_lib.models.generator import TransformerConfig
@@ -710,24 +710,30 @@ pd.DataFrame(
 
 # %% [markdown]
 # *What to see:* a study without results has no answer, whatever its question promises. Of those with results, the first score of the plan comes first. Each
-# row is a comparison under one condition: the dot is the difference, the line its margin, the grey band what would not matter. Blue is above, red below.
+# row is a comparison under one condition: the dot is the difference, the line its margin, the grey band what would not matter. Blue is above, red below. Where
+# there are several conditions a second figure has the differences of the differences: a gain that is told apart here and not there need not be larger here.
 
 
 # %%
 for name, report in studies.items():
-    first = report.plan.metrics[0]
-    if found := verdicts_of(report, first):
+    if report.results:
         display(Markdown(f"**{report.plan.title}** {' '.join(report.plan.question.split())}"))
-        display(figures.order_differences(found, first, name=f"10_study_{name}"))
-        display(verdict_table(found, first))
+        display(show_study(report, report.plan.metrics[0], name=f"10_study_{name}"))
 
 # %%
 sentences = [
     f"- {verdicts_in_words(report, metric)}"
     for report in studies.values()
-    for metric in report.plan.metrics[: None if report.results else 1]
+    for metric in (report.plan.metrics[1:] if report.results else report.plan.metrics[:1])
 ]
 Markdown("\n".join(sentences))
+
+# %% [markdown]
+# The two questions that the studies were made for, each in one sentence: does CMN help when the features do not know the findings, and does its gain grow with
+# the data? In brackets 95 % intervals.
+
+# %%
+Markdown("\n".join(f"- {gain_in_words(studies[name], 'finding-F1', 'cmn', 'base')}" for name in ("features", "growth")))
 
 # %% [markdown]
 # Are those comparisons the papers' claims? Where a study compares the same two systems in the same score, it speaks to the claim. The ledger's verdicts stay

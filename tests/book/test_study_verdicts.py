@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from rrg_lib.book.study_verdicts import verdict_table, verdicts_in_words, verdicts_of
+from rrg_lib.book.study_verdicts import (
+    changes_of,
+    gain_in_words,
+    show_study,
+    verdict_table,
+    verdicts_in_words,
+    verdicts_of,
+)
 from rrg_lib.replication.decision_rule import Order
 from rrg_lib.replication.study_plan import study_plan
-from rrg_lib.replication.study_report import StudyReport, StudyVerdict
+from rrg_lib.replication.study_report import StudyChange, StudyReport, StudyVerdict
 
 PLAN = study_plan("features")  # three conditions
 
 
-def report(*verdicts):
+def report(*verdicts, changes=()):
     made = [StudyVerdict(condition, a, "base", "finding-F1", order) for condition, a, order in verdicts]
-    return StudyReport(PLAN, {}, {}, tuple(made))
+    changed = [StudyChange(condition, a, "base", "finding-F1", order, "findings") for condition, a, order in changes]
+    return StudyReport(PLAN, {}, {}, tuple(made), tuple(changed))
 
 
 FOUND = report(
@@ -22,6 +30,14 @@ FOUND = report(
     ("reports", "cmn", Order("above", 0.041, 0.012, 5, 0.02)),
     ("reports", "mem", Order("below", -0.030, 0.011, 5, 0.02)),
     ("reports", "xpronet", Order("undecided", 0.010, 0.030, 5, 0.02)),
+)
+CHANGED = report(
+    ("findings", "cmn", Order("no difference", 0.002, 0.01, 5, 0.02)),
+    ("reports", "cmn", Order("above", 0.041, 0.012, 5, 0.02)),
+    changes=[
+        ("reports", "cmn", Order("above", 0.039, 0.015, 5, 0.02)),
+        ("reports", "mem", Order("undecided", 0.010, 0.040, 5, 0.02)),
+    ],
 )
 
 
@@ -45,3 +61,33 @@ def test_a_study_without_results_is_not_run_and_says_how_to_run_it(metric):
     assert verdicts_in_words(report(), metric) == (
         "**Not run:** no result of the study `features` is here. `rrg study run features`"
     )
+
+
+def test_a_change_with_the_condition_is_told_apart_from_a_difference():
+    assert list(changes_of(CHANGED, "finding-F1", among=["cmn"])) == ["reports beside findings: cmn − base"]
+    assert verdicts_in_words(CHANGED, "finding-F1").endswith(
+        " With the condition of 2 differences 1 changes (reports beside findings: cmn − base above by 0.039 "
+        "[0.024, 0.054]), 0 show no change larger than 0.02, 1 open."
+    )
+
+
+def test_a_gain_is_said_with_its_interval_under_each_condition_and_beside_the_first():
+    titles = {c.name: c.title for c in PLAN.conditions}
+    assert gain_in_words(CHANGED, "finding-F1", "cmn", "base") == (
+        f"finding-F1, cmn − base: {titles['findings']} **+0.002** [-0.008, +0.012], no difference larger than 0.02; "
+        f"{titles['reports']} **+0.041** [+0.029, +0.053], above. Less what it is with {titles['findings']}: "
+        f"{titles['reports']} **+0.039** [+0.024, +0.054], above."
+    )
+    assert gain_in_words(report(), "finding-F1", "cmn", "base").startswith("**Not run:**")
+
+
+def test_a_study_is_shown_as_a_figure_a_table_and_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("RRG_HOME", str(tmp_path))
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    words = show_study(CHANGED, "finding-F1", name="x")
+    assert [type(one).__name__ for one in shown] == ["BookFigure", "DataFrame"] * 2
+    assert words.data == verdicts_in_words(CHANGED, "finding-F1")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"x.png", "x_change.png"}
+    shown.clear()
+    assert show_study(report(), "finding-F1", name="x").data.startswith("**Not run:**") and shown == []
