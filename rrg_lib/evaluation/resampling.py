@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +68,10 @@ class Interval(NamedTuple):
     high: float
 
 
+@lru_cache(maxsize=4)
 def bootstrap_weights(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """(R, n) how often each of n studies is drawn in R resamples of n with replacement.
+    """(R, n) how often each of n studies is drawn in R resamples of n with replacement; read-only, the last few are
+    kept.
 
     The same n and seed give the same draws, so two systems' resampled scores are paired and may be subtracted. Raises
     `ConfigurationError` for no study or no resample.
@@ -77,7 +80,19 @@ def bootstrap_weights(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> n
         raise ConfigurationError(
             f"a bootstrap needs at least one study and one resample, not {n} studies and {resamples} resamples"
         )
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+    drawn.flags.writeable = False
+    return drawn
+
+
+def mean_resampled(scores: Sequence[Additive], weights: np.ndarray) -> np.ndarray:
+    """(R,) the mean of scores of the same studies (a system's seeds) when study i counts `weights[r, i]` times; the
+    weights are read once for all."""
+    sums = weights @ np.concatenate([each.terms for each in scores], axis=1)
+    ends = np.cumsum([each.terms.shape[1] for each in scores])
+    return np.mean(
+        [each.score(part) for each, part in zip(scores, np.split(sums, ends[:-1], axis=1), strict=True)], axis=0
+    )
 
 
 def interval(
@@ -108,7 +123,7 @@ def interval(
             f"scores to average must be of the same studies, not of {[len(score) for score in several]}"
         )
     weights = bootstrap_weights(len(several[0]), resamples=resamples, seed=seed)
-    drawn = np.mean([score.resampled(weights) for score in several], axis=0)
+    drawn = mean_resampled(several, weights)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Interval(float("nan"), float("nan"))

@@ -374,17 +374,12 @@ def _measured(
     )
 
 
-@cache
-def _weights(n: int) -> np.ndarray:
-    return bootstrap_weights(n)
-
-
 def _resampled(index: _Indexed, result: StoredResult, score: str) -> np.ndarray:
     """(R,) a score on resampled studies, the same resamples for every result of as many studies."""
     key = id(result), score  # the index keeps its results, so no other gets this number
     if key not in index.drawn:
         terms = result.terms[score]
-        index.drawn[key] = terms.resampled(_weights(len(terms)))
+        index.drawn[key] = terms.resampled(bootstrap_weights(len(terms)))
     return index.drawn[key]
 
 

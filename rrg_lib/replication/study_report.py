@@ -24,7 +24,7 @@ import numpy as np
 from rrg_lib.data.study import DRAWN_FINDINGS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
-from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, over_seeds, ratio
+from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, mean_resampled, over_seeds, ratio
 from rrg_lib.replication.decision_rule import Arm, Order, Pool, corrected, judge, pooled
 from rrg_lib.replication.study_plan import RECALL, StudyPlan
 from rrg_lib.replication.study_runs import StudyResult, study_results
@@ -287,8 +287,7 @@ def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudySc
             f"those of the older data and run: rrg study run {plan.name}"
         )
     terms = [study_terms(r, metric, plan.groups) for r in runs]
-    weights = bootstrap_weights(len(terms[0]))
-    drawn = np.mean([each.resampled(weights) for each in terms], axis=0)
+    drawn = mean_resampled(terms, bootstrap_weights(len(terms[0])))
     defined = drawn[~np.isnan(drawn)]  # recall of a finding that no resample holds is not
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(defined) else (math.nan, math.nan)
     values = [each.value() for each in terms]

@@ -11,7 +11,14 @@ from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.nlg import nlg_scores
-from rrg_lib.evaluation.resampling import Additive, mean_of, over_seeds, paired_randomisation
+from rrg_lib.evaluation.resampling import (
+    Additive,
+    bootstrap_weights,
+    mean_of,
+    mean_resampled,
+    over_seeds,
+    paired_randomisation,
+)
 
 
 def test_all_exchanges_of_a_few_studies_give_the_exact_p():
@@ -112,3 +119,13 @@ def test_seeds_have_a_mean_a_sample_deviation_and_a_number():
     assert (str(alone), str(over_seeds([0.1, 0.2]))) == ("0.120 (1 seed)", "0.150 ± 0.071 (2 seeds)")
     with pytest.raises(ConfigurationError, match="train the system first"):
         over_seeds([])
+
+
+def test_the_mean_of_seeds_is_resampled_as_each_alone_and_the_weights_are_nobodys_to_change():
+    rng = np.random.default_rng(0)
+    seeds = [mean_of(rng.random(50)), mean_of(rng.random(50)), Additive(rng.random((50, 3)), lambda s: s[..., 2])]
+    weights = bootstrap_weights(50)
+    each = [seed.resampled(weights) for seed in seeds]
+    np.testing.assert_allclose(mean_resampled(seeds, weights), np.mean(each, axis=0), rtol=1e-12)
+    with pytest.raises(ValueError, match="read-only"):
+        weights[0, 0] = 1
