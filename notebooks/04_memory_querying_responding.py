@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import memory_querying_responding as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import memory_querying_responding as figures
-from rrg_lib.book.study_verdicts import show_study, verdicts_in_words
+from rrg_lib.book.study_verdicts import show_study, verdicts_in_words, verdicts_of
 from rrg_lib.evaluation.attention import (
     CROSS_ATTENTION,
     SHARED_SLOTS,
@@ -1156,6 +1156,21 @@ print(
 by_side = study_report(study_plan("where"))
 of_cmn = [system.name for system in by_side.plan.systems if system.preset == "cmn"]
 show_study(by_side, "finding-F1", among=of_cmn, name="04_study_where")
+
+# %%
+if worth := verdicts_of(by_side, "finding-F1").get("cmn − cmn_lesion_both"):
+    gained, costs = verdicts_of(by_side, "finding-F1")["cmn − base"].difference, worth.answer == "above"
+    lesion = (
+        "The lesion costs something: the answers are used. Of"
+        if costs
+        else "No cost of the lesion is seen: a bias that adds the mean would write as well. Not shown to come from what the memory tells apart is"
+    )
+    display(
+        Markdown(
+            f"What CMN's trained memory answers, beyond one mean vector for all, is worth **{worth.difference:+.3f}** in finding-F1 and, by the 95 % interval, at "
+            f"most {worth.difference + worth.margin:.3f}. {lesion} what it gains over BASE ({gained:+.3f}){' part may come from them' if costs else ''}."
+        )
+    )
 
 # %% [markdown]
 # **Does it help more when the features do not know the findings?** Our extractor was trained on the very findings that finding-F1 counts; the link between

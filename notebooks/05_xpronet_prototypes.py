@@ -54,7 +54,7 @@ from rrg_lib.book.checks import xpronet_prototypes as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import xpronet_prototypes as figures
 from rrg_lib.book.figures.memory_querying_responding import WordMaps, word_regions
-from rrg_lib.book.study_verdicts import show_study, verdicts_in_words
+from rrg_lib.book.study_verdicts import show_study, verdicts_in_words, verdicts_of
 from rrg_lib.data.study import DRAWN_FINDINGS, OBSERVATIONS, SPLITS
 from rrg_lib.data.text.keyword_labeler import KeywordLabeler
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS, box_summary, box_table, find_mentions, look
@@ -1635,6 +1635,23 @@ show_study(study_report(study_plan("features")), "finding-F1", among=["xpronet"]
 by_side = study_report(study_plan("where"))
 of_xpronet = [system.name for system in by_side.plan.systems if system.preset == "xpronet"]
 show_study(by_side, "finding-F1", among=of_xpronet, name="05_study_where")
+
+# %%
+asked = verdicts_of(by_side, "finding-F1")
+if worth := asked.get("xpronet − xpronet_lesion_both"):
+    gate, cmns = asked["xpronet − xpronet_wo_gate"], asked["cmn − cmn_lesion_both"]
+    told = worth.answer == gate.answer == "above"
+    display(
+        Markdown(
+            f"XProNet's answers are worth **{worth.difference:+.3f}** in finding-F1 ({worth.how}), those of CMN's memory {cmns.difference:+.3f} (chapter 04). The gate "
+            f"alone is worth {gate.difference:+.3f} ({gate.how})."
+            + (
+                " The gate is where labels come in: what the answers carry is what XProNet was told of the study."
+                if told
+                else ""
+            )
+        )
+    )
 
 # %% [markdown]
 # **The rare findings.** Do memories and prototypes help most with what is rare, as one may hope? *What to see: how wide the lines are: the test studies hold

@@ -613,7 +613,7 @@ pd.DataFrame(
         "margin",
         "p, of eight",
         "answer",
-        "what would decide it alone, power 80 %",
+        "what would decide it, power 80 %",
         "how compared",
     ],
 )

@@ -25,6 +25,7 @@ from textwrap import fill
 
 import pandas as pd
 
+from rrg_lib.book.study_verdicts import verdicts_in_words
 from rrg_lib.evaluation.evaluate import evaluate_baselines
 from rrg_lib.evaluation.meteor import require_java
 from rrg_lib.evaluation.metrics import FINDING_F1
@@ -45,6 +46,9 @@ from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS
 from rrg_lib.replication.decision_rule import corrected
 from rrg_lib.replication.seed_scores import measured, order
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
+from rrg_lib.replication.study_runs import shipped_results
 from rrg_lib.runtime.device import device_name
 from rrg_lib.runtime.workspace import workspace, written_whole
 
@@ -187,8 +191,27 @@ def whole_block() -> str:
         *_rows(by_protocol()),
         "",
         a1s_lead(),
+        "",
+        *studies(),
     ]
     return "\n".join([BEGIN, *lines, END])
+
+
+def studies() -> list[str]:
+    """What the shipped results of the planned studies say, a point a study, in the first of its scores."""
+    points = [
+        f"- {r.plan.title} {verdicts_in_words(r, r.plan.metrics[0])}"
+        for r in (study_report(study_plan(name), shipped_results()) for name in known_plans())
+    ]
+    return [
+        fill(
+            "Studies that were planned before they were run, on features that know less or on more test studies "
+            "(`data/studies`; small models, drawn studies; every score in chapter 10 and by `rrg study report NAME`):",
+            WIDTH,
+        ),
+        "",
+        *(fill(point, WIDTH, subsequent_indent="  ", break_long_words=False) for point in points),
+    ]
 
 
 def first_block() -> str:

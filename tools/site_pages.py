@@ -20,11 +20,12 @@ import yaml
 from exercises import Exercise
 from site_chapters import is_picture
 from site_made import Made, in_cell, runs
-from site_text import SiteError, figure, folded, plain, table
+from site_text import SiteError, figure, folded, page_part, plain, table
 
 from rrg_lib.book.figures import paper_figures
 from rrg_lib.book.figures.folder import ENTRIES, PRINTED, RESULTS
 from rrg_lib.book.figures.replication_ledger import verdict_counts
+from rrg_lib.book.study_verdicts import verdicts_in_words
 from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, results_table, stored_results
 from rrg_lib.experiments.stored_runs import by_system
@@ -34,9 +35,12 @@ from rrg_lib.replication.ledger import LedgerRow, counts, ledger
 from rrg_lib.replication.ledger_tables import main_table, shown, studies_in_words
 from rrg_lib.replication.printed_conventions import READING, convention_columns, statement_lines
 from rrg_lib.replication.replication_report import NOT_A_REPLICATION, drawn_reports
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
+from rrg_lib.replication.study_runs import shipped_results
 from rrg_lib.replication.verdicts import DRAWN as DRAWN_STUDIES
 from rrg_lib.replication.verdicts import Verdict
-from rrg_lib.runtime.document import PageHeading, PageList, PagePart, PageTable, PageText
+from rrg_lib.runtime.document import PageTable, PageText
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The rows of the start page: each system as released, the label-gated one without the leak, and what never looks at an
@@ -96,6 +100,7 @@ def write(
         "all_results": all_results(kept),
         "ledger": ledger_page(rows, found, out),
         "replication": replication_page(found),
+        "studies": studies_page(out),
         "exercises": exercise_page(exercises, chapters),
         "equations": equation_page(root),
         "timings": timings_page(root),
@@ -278,7 +283,7 @@ def ledger_page(rows: Sequence[LedgerRow], results: Sequence[StoredResult], out:
 
 def claims_asked_again(rows: Sequence[LedgerRow]) -> list[str]:
     """What planned studies say of the claims; nothing where no study has results."""
-    studies = in_studies(claims(), study_reports())
+    studies = in_studies(claims(), study_reports(shipped_results()))
     if not studies:
         return []
     frame = study_claims_table(studies)
@@ -286,8 +291,7 @@ def claims_asked_again(rows: Sequence[LedgerRow]) -> list[str]:
         [plain(cell) for cell in (*key, *row)] for key, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)
     ]
     header = [*frame.index.names, *frame.columns]
-    results = "studies/results/*.json"  # empty where only this machine has run a study
-    files = ("claims.csv", "studies/*.toml", *([results] if any((ROOT / "data").glob(results)) else ()))
+    files = ("claims.csv", "studies/*.toml", "studies/results/*.json")
     made = Made(("rrg_lib.replication.claims_in_studies.in_studies",), files, "rrg ledger").fold("table")
     words = plain(studies_in_words(rows, studies))
     return ["## The same claims in planned studies", words, table(header, cells, "Claims asked again", made)]
@@ -299,27 +303,31 @@ def replication_page(results: Sequence[StoredResult]) -> str:
     reports = drawn_reports(results)
     bodies = []
     for report in reports:
-        text = "\n\n".join(made for part in report.parts()[1:] if (made := report_part(part)))
-        bodies.append(f"## {plain(report.paper)}\n\n{text}")
+        once = PageText(NOT_A_REPLICATION, bold=True)
+        made = (page_part(part, REPORTED.fold("table")) for part in report.parts()[1:] if part != once)
+        bodies.append(f"## {plain(report.paper)}\n\n" + "\n\n".join(filter(None, made)))
     counted = [[plain(report.paper), *(str(report.counts[verdict]) for verdict in Verdict)] for report in reports]
     header = ["paper", *(verdict.short for verdict in Verdict)]
     shown = table(header, counted, "Claims of each paper by verdict", REPORTED.fold("table"))
     return "\n\n".join([f":::{{warning}}\n{NOT_A_REPLICATION}\n:::", shown, *bodies])
 
 
-def report_part(part: PagePart) -> str:
-    """A part of a report as the site's Markdown; "" for what the page says once."""
-    match part:
-        case PageHeading():
-            return f"{'#' * (part.level + 1)} {plain(part.text)}"
-        case PageText():
-            return "" if part.text == NOT_A_REPLICATION else plain(part.text)
-        case PageList():
-            return "\n".join(f"- {plain(point)}" for point in part.points)
-        case PageTable():
-            header, rows = [plain(c) for c in part.header], [[plain(c) for c in row] for row in part.rows]
-            return table(header, rows, part.caption, REPORTED.fold("table"))
-    return ""
+def studies_page(out: Path) -> str:
+    """Every study of `data/studies`: what it asks, when that was declared and what was run; of those with results the
+    picture of its first score and, folded, all tables of its report."""
+    bodies = []
+    for plan in map(study_plan, known_plans()):
+        report, entry = study_report(plan, shipped_results()), ENTRIES[f"study_{plan.name}"]
+        made = Made(("rrg_lib.replication.study_report.study_report",), entry.sources, f"rrg study report {plan.name}")
+        texts = [page_part(part, "") for part in report.parts() if isinstance(part, PageText)]
+        tables = [page_part(part, made.fold("table")) for part in report.parts() if isinstance(part, PageTable)]
+        lines = [f"## {plain(plan.title)}", *texts[:-1], verdicts_in_words(report, plan.metrics[0])]
+        if report.results:
+            alt = f"Differences in {plan.metrics[0]} with their margins."
+            lines += [saved(entry.draw((), None).figure, f"study_{plan.name}", alt, entry.caption, out)]
+            lines += [folded("All scores and verdicts", "\n\n".join([*tables, texts[-1]]))]
+        bodies.append("\n\n".join(lines))
+    return "\n\n".join(bodies)
 
 
 def saved(drawn: Any, name: str, alt: str, words: str, out: Path) -> str:

@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import Sequence
 
+from rrg_lib.runtime.document import PageHeading, PageList, PagePart, PageTable, PageText
+
 
 class SiteError(Exception):
     """The site cannot be built, or must not be published, as it stands. The message names the page and what to do."""
@@ -46,3 +48,19 @@ def figure(path: str, alt: str, caption: str, made: str) -> str:
 def folded(title: str, body: str, kind: str = "rrg-fold") -> str:
     """A block that opens when its title is clicked, without any script."""
     return f'<details class="{kind}">\n<summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>\n'
+
+
+def page_part(part: PagePart, made: str) -> str:
+    """A part of a report of the library as the site's Markdown, a level below the page's own; `made` says of a table
+    how it was made. A picture, whose file lies elsewhere, is ""."""
+    match part:
+        case PageHeading():
+            return f"{'#' * (part.level + 1)} {plain(part.text)}"
+        case PageText():
+            return plain(part.text)
+        case PageList():
+            return "\n".join(f"- {plain(point)}" for point in part.points)
+        case PageTable():
+            header, rows = [plain(c) for c in part.header], [[plain(c) for c in row] for row in part.rows]
+            return table(header, rows, part.caption, made)
+    return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -48,9 +49,10 @@ class InStudy:
         return numbers + (f"; not scored: {', '.join(self.lacking)}" if self.lacking else "")
 
 
-def study_reports() -> list[StudyReport]:
-    """The reports of the project's studies that have results, here or with the project."""
-    reports = (study_report(study_plan(name)) for name in known_plans())
+def study_reports(folder: Path | None = None) -> list[StudyReport]:
+    """The reports of the project's studies that have results: in `folder` (default: the workspace), or with the
+    project."""
+    reports = (study_report(study_plan(name), folder) for name in known_plans())
     return [report for report in reports if report.results]
 
 

@@ -18,7 +18,8 @@ itself known to within a factor of four. What a difference must be in order to m
   seen.
 
 Where one sentence stands for several comparisons their p-values are corrected together (Holm 1979): six chances to find
-something are not one.
+something are not one. What an undecided one of them needs is reckoned at a sixth of the level (Bonferroni), as none of
+the six may count on the others.
 """
 
 from __future__ import annotations
@@ -111,11 +112,19 @@ class Need(NamedTuple):
         )
 
 
+class Scatter(NamedTuple):
+    """Why a difference varies: its variance over these `studies`, and what one training of each system adds."""
+
+    of_studies: float
+    of_seed: float
+    studies: int
+
+
 @dataclass(frozen=True)
 class Order:
     """How A's score compares with B's. `margin` is what the difference must exceed; `p` of "no difference" (two-sided),
     `p_delta` of "as large as delta" (the larger of two one-sided ones), both corrected where `of` > 1 comparisons
-    belong together. `note` says how the scores were compared."""
+    belong together. `note` says how the scores were compared, `scatter` why the difference varies."""
 
     answer: Answer
     difference: float = math.nan
@@ -128,6 +137,7 @@ class Order:
     need: Need | None = None
     note: str = ""
     of: int = 1
+    scatter: Scatter | None = None
 
     @property
     def how(self) -> str:
@@ -175,11 +185,11 @@ def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int
     t = stats.t(freedom) if math.isfinite(freedom) else stats.norm
     p = float(2 * t.sf(abs(difference) / se))
     p_delta = float(t.sf((delta - abs(difference)) / se))
-    undecided = Order(
-        "undecided", difference, float(t.isf(ALPHA / 2)) * se, seeds, delta, p, p_delta, freedom, None, note
+    scatter = Scatter(studies_variance, sum(arm.pool.sd**2 for arm in (a, b)), studies)
+    margin = float(t.isf(ALPHA / 2)) * se
+    return _answered(
+        Order("undecided", difference, margin, seeds, delta, p, p_delta, freedom, note=note, scatter=scatter)
     )
-    one = sum(arm.pool.sd**2 for arm in (a, b))  # what the seeds add, over n of each
-    return _answered(replace(undecided, need=_need(difference, studies_variance, one, delta, studies)))
 
 
 def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
@@ -188,35 +198,37 @@ def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
 
 
 def _answered(one: Order) -> Order:
-    """The answer that the p-values give; what it still needs is kept only where it is undecided."""
+    """The answer that the p-values give; where it is undecided, with what it needs."""
     if one.p <= ALPHA:
         return replace(one, answer="above" if one.difference > 0 else "below", need=None)
     if one.p_delta <= ALPHA:
         return replace(one, answer="no difference", need=None)
-    return replace(one, answer="undecided")
+    return replace(one, answer="undecided", need=_need(one))
 
 
-def _need(difference: float, of_studies: float, of_seeds: float, delta: float, studies: int) -> Need:
-    """The least that decides: n seeds each, when `of_seeds` / n + `of_studies` is small enough for either test; else
-    studies."""
-    gap = abs(difference)
+def _need(one: Order) -> Need:
+    """The least that decides: n seeds each, when what they and the studies add is small enough for either test; else
+    studies. Of several comparisons each test has its share of the level."""
+    gap, level, (of_studies, of_seed, studies) = abs(one.difference), ALPHA / one.of, one.scatter
     order_at = gap / (
-        stats.norm.isf(ALPHA / 2) + stats.norm.ppf(POWER)
+        stats.norm.isf(level / 2) + stats.norm.ppf(POWER)
     )  # standard error at which the order would be seen
-    equal_at = _equivalence_at(gap, delta)
-    at, shows = max((order_at, "an order as large as the one seen"), (equal_at, f"that none is larger than {delta:g}"))
+    equal_at = _equivalence_at(gap, one.delta, level)
+    at, shows = max(
+        (order_at, "an order as large as the one seen"), (equal_at, f"that none is larger than {one.delta:g}")
+    )
     left = at**2 - of_studies
-    if left > 0 and (n := max(MIN_SEEDS, math.ceil(of_seeds / left))) <= MOST_SEEDS:
+    if left > 0 and (n := max(MIN_SEEDS, math.ceil(of_seed / left))) <= MOST_SEEDS:
         return Need(n, None, shows)
     return Need(None, math.ceil(studies * max(of_studies, 1e-18) / at**2), shows)
 
 
-def _equivalence_at(gap: float, delta: float) -> float:
+def _equivalence_at(gap: float, delta: float, level: float) -> float:
     """The standard error at which two one-sided tests show with the wanted power that the difference, `gap` in truth,
     is no larger than delta; 0 for never."""
     if gap >= delta:
         return 0.0
-    z = stats.norm.isf(ALPHA)
+    z = stats.norm.isf(level)
 
     def power(se: float) -> float:
         return float(stats.norm.cdf((delta - gap) / se - z) - stats.norm.cdf((-delta - gap) / se + z))

@@ -28,7 +28,7 @@ from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, me
 from rrg_lib.replication.decision_rule import Arm, Order, Pool, corrected, judge, pooled
 from rrg_lib.replication.study_plan import RECALL, StudyPlan
 from rrg_lib.replication.study_runs import StudyResult, study_results
-from rrg_lib.runtime.markdown import markdown_table
+from rrg_lib.runtime.document import PageHeading, PagePart, PageTable, PageText, page_markdown
 from rrg_lib.runtime.workspace import workspace, write_json, written_whole
 
 
@@ -126,63 +126,62 @@ class StudyReport:
         }
 
     def markdown(self) -> str:
-        """The question, what was run, a table of scores a condition, a table of verdicts a metric."""
+        """`parts` as Markdown."""
+        return page_markdown(self.parts())
+
+    def parts(self) -> list[PagePart]:
+        """The report as a page: the question, what was run, a table of scores a condition, a table of verdicts a
+        metric."""
         plan, titles = self.plan, {s.name: s.title for s in self.plan.systems}
-        made = sorted(r.study["made"] for r in self.results.values())
-        lines = [f"# {plan.title}", "", *_paragraphs(plan.question), ""]
-        lines += [
-            f"Declared {plan.declared}, question {plan.question_hash}, plan {plan.hash}; profile {plan.profile}, "
-            f"decoding {plan.protocol}; seeds {', '.join(map(str, plan.seeds))}."
-        ]
-        if made:
-            lines += [
-                f"{len(self.results)} of {len(plan.runs())} runs, {made[0]} to {made[-1]}, "
-                f"{self.hours:.2f} hours of one core."
-            ]
-        if self.missing:
-            lines += [f"{self.missing} runs are missing: rrg study run {plan.name}"]
-        for one, count in self.earlier.items():
-            lines += [
-                f"{count} results were made under an earlier form of the plan ({one}): its lists have grown since, its "
-                f"question has not."
-            ]
-        lines += ["", f"Cut: {' '.join(plan.pilot.cut.split())}", ""]
+        parts: list[PagePart] = [PageHeading(1, plan.title)]
+        parts += [PageText(text) for text in (*_paragraphs(plan.question), *self._what_was_run())]
         for c in plan.conditions:
             rows = [
-                [titles[s.name], *(self._cell(c.name, s.name, m) for m in plan.metrics), *self._seeds(c.name, s.name)]
+                (titles[s.name], *(self._cell(c.name, s.name, m) for m in plan.metrics), *self._seeds(c.name, s.name))
                 for s in plan.systems
                 if (c.name, s.name, plan.metrics[0]) in self.scores
             ]
             if rows:
-                lines += [f"## {c.title}", "", *markdown_table(["system", *plan.metrics, "words", "seeds"], rows), ""]
-        lines += [
-            f"In brackets the {LEVEL:.0%} interval over studies of the mean over seeds.",
-            "",
-            "## Verdicts",
-            "",
-        ]
+                words = f"{c.title}; in brackets the {LEVEL:.0%} interval over studies of the mean over seeds"
+                header = ("system", *plan.metrics, "words", "seeds")
+                parts += [PageHeading(2, c.title), PageTable(words, header, tuple(rows))]
+        parts += [PageHeading(2, "Verdicts")]
         for metric in plan.metrics:
-            rows = [
-                [v.condition, f"{titles[v.a]} − {titles[v.b]}", str(v.order)]
-                for v in self.verdicts
-                if v.metric == metric
-            ]
-            if rows:
-                what = f"{metric}, the smallest difference that matters {plan.deltas[metric]:g}"
-                lines += [f"### {what}", "", *markdown_table(["condition", "difference", "verdict"], rows), ""]
-            rows = [
-                [f"{v.condition} − {v.first}", f"{titles[v.a]} − {titles[v.b]}", str(v.order)]
-                for v in self.changes
-                if v.metric == metric
-            ]
-            if rows:
-                lines += ["How the difference changes with the condition:", ""]
-                lines += [*markdown_table(["conditions", "difference of the differences", "verdict"], rows), ""]
-        lines += [
-            f"Comparisons of one metric are corrected together within the {plan.together} (Holm). Drawn studies: no "
-            f"replication."
+            delta = f"the smallest difference that matters is {plan.deltas[metric]:g}"
+            of = [v for v in self.verdicts if v.metric == metric]
+            if of:
+                rows = [(v.condition, f"{titles[v.a]} − {titles[v.b]}", str(v.order)) for v in of]
+                table = PageTable(f"{metric}: {delta}", ("condition", "difference", "verdict"), tuple(rows))
+                parts += [PageHeading(3, metric), table]
+            changed = [v for v in self.changes if v.metric == metric]
+            if changed:
+                rows = [(f"{v.condition} − {v.first}", f"{titles[v.a]} − {titles[v.b]}", str(v.order)) for v in changed]
+                words = f"{metric}: how a difference changes with the condition; {delta}"
+                parts += [PageTable(words, ("conditions", "of the difference", "verdict"), tuple(rows))]
+        ending = (
+            f"Comparisons of one metric are corrected together within the {plan.together} (Holm). Drawn studies: no"
+        )
+        return [*parts, PageText(f"{ending} replication.")]
+
+    def _what_was_run(self) -> list[str]:
+        plan, made = self.plan, sorted(r.study["made"] for r in self.results.values())
+        run = [
+            f"Declared {plan.declared}, question {plan.question_hash}, plan {plan.hash}; profile {plan.profile}, "
+            f"decoding {plan.protocol}; seeds {', '.join(map(str, plan.seeds))}."
         ]
-        return "\n".join(lines) + "\n"
+        if made:
+            run[0] += (
+                f" {len(self.results)} of {len(plan.runs())} runs, {made[0]} to {made[-1]}, {self.hours:.2f} hours of "
+                f"one core."
+            )
+        if self.missing:
+            run += [f"{self.missing} runs are missing: rrg study run {plan.name}"]
+        run += [
+            f"{count} results were made under an earlier form of the plan ({one}): its lists have grown since, its "
+            f"question has not."
+            for one, count in self.earlier.items()
+        ]
+        return [*run, f"Cut: {' '.join(plan.pilot.cut.split())}"]
 
     def _cell(self, condition: str, system: str, metric: str) -> str:
         s = self.scores[condition, system, metric]

@@ -93,6 +93,11 @@ def results_folder() -> Path:
     return workspace() / "studies" / "results"
 
 
+def shipped_results() -> Path:
+    """Where the results that come with the project are."""
+    return Path(str(resources.files("rrg_data").joinpath("studies", "results")))
+
+
 def result_name(plan: StudyPlan, run: StudyRun) -> str:
     """The file of a run's result."""
     return f"{plan.name}-{run.name}.json"
@@ -106,10 +111,10 @@ def study_results(plan: StudyPlan, folder: Path | None = None) -> dict[str, Stud
     condition or system; `CheckpointError` for a damaged file.
     """
     found = {}
-    places = [folder or results_folder(), resources.files("rrg_data").joinpath("studies", "results")]
+    places = [folder or results_folder(), shipped_results()]
     for run in plan.runs():
         name = result_name(plan, run)
-        entry = next((place.joinpath(name) for place in places if place.joinpath(name).is_file()), None)
+        entry = next((place / name for place in places if (place / name).is_file()), None)
         if entry is not None:
             try:
                 result = StudyResult(name, json.loads(entry.read_text(encoding="utf-8")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -23,6 +24,7 @@ from rrg_lib.book.figures import overview
 from rrg_lib.book.figures import replication_ledger as of_papers
 from rrg_lib.book.figures.paper_figures import FIGURES as PAPERS
 from rrg_lib.book.figures.paper_figures import Drawn
+from rrg_lib.book.study_verdicts import changes_of, verdicts_of
 from rrg_lib.data import iu_xray
 from rrg_lib.data.phantom import draw as draw_study
 from rrg_lib.data.study import SPLITS, Study
@@ -36,6 +38,9 @@ from rrg_lib.experiments.tuned_decoding import BAND
 from rrg_lib.models.decoding import PROTOCOLS as SEARCHES
 from rrg_lib.replication.ledger import counts, ledger
 from rrg_lib.replication.printed_values import published, same_elsewhere
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
+from rrg_lib.replication.study_runs import shipped_results
 from rrg_lib.replication.verdicts import DRAWN
 
 Results = Sequence[StoredResult]
@@ -58,7 +63,8 @@ class Entry:
 
     @property
     def function(self) -> str:
-        return f"{self.draw.__module__}.{self.draw.__name__}"
+        draw = self.draw.func if isinstance(self.draw, partial) else self.draw
+        return f"{draw.__module__}.{draw.__name__}"
 
 
 def digest(sources: Sequence[str], data: Path) -> str:
@@ -291,6 +297,17 @@ def constant_beside_print(results: Results, where: Path | None) -> Drawn:
     )
 
 
+def planned_study(name: str, results: Results, where: Path | None) -> Drawn:
+    """What a study of `data/studies` found, as shipped, in the first of its scores: a row a comparison under a
+    condition, then how much that is more than under the first."""
+    report = study_report(study_plan(name), shipped_results())
+    metric = report.plan.metrics[0]
+    orders = verdicts_of(report, metric) | changes_of(report, metric)
+    if not orders:
+        return _missing(report.plan.title, f"No result of the study is here; run: rrg study run {name}", where)
+    return Drawn(of_papers.order_differences(orders, metric, name=where), "")
+
+
 def _missing(title: str, why: str, where: Path | None) -> Drawn:
     return Drawn(of_papers.not_run(title, why, name=where), why)
 
@@ -369,6 +386,15 @@ _OF_RUNS = ("cmn_figure_5", "cmn_figure_6", "xpronet_figure_1", "xpronet_figure_
 ENTRIES: dict[str, Entry] = {draw.__name__: Entry(draw, *about) for draw, about in _OWN.items()} | {
     name: Entry(draw, _OF_PAPERS[name], PRINTED if name in _OF_RUNS else (*PRINTED, RESULTS), name in _OF_RUNS)
     for name, draw in PAPERS.items()
+}
+ENTRIES |= {
+    f"study_{name}": Entry(
+        partial(planned_study, name),
+        "A dot is the difference of two systems, the line its margin, the grey band what would not matter; blue is "
+        "above, red below. Planned before it was run, on drawn studies: no replication.",
+        (f"studies/{name}.toml", f"studies/results/{name}-*.json"),
+    )
+    for name in known_plans()
 }
 
 
