@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import memory_querying_responding as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import memory_querying_responding as figures
-from rrg_lib.book.study_verdicts import show_study, verdicts_in_words, verdicts_of
+from rrg_lib.book.study_verdicts import show_study
 from rrg_lib.evaluation.attention import (
     CROSS_ATTENTION,
     SHARED_SLOTS,
@@ -1149,8 +1149,8 @@ print(
 # studies paired, decided by the rule of chapter 10. They are drawn studies: no replication.
 #
 # **Does it matter what it answers?** As in 4.9, but on test studies, trainings of several seeds, and with the answers to one side alone replaced by their mean; and
-# with a memory that only the patches, or only the words, may ask. *What to see: the dot is the difference, the line its margin, the grey band what would not
-# matter. A lesion that costs something stands right of the band.*
+# with a memory that only the patches, or only the words, may ask. *What to see: the dot is the difference, the line its margin if it were alone, the grey
+# band what would not matter; blue or red is told apart, corrected for all rows. A lesion that costs something stands right of the band.*
 
 # %%
 by_side = study_report(study_plan("where"))
@@ -1158,23 +1158,24 @@ of_cmn = [system.name for system in by_side.plan.systems if system.preset == "cm
 show_study(by_side, "finding-F1", among=of_cmn, name="04_study_where")
 
 # %%
-if worth := verdicts_of(by_side, "finding-F1").get("cmn − cmn_lesion_both"):
-    gained, costs = verdicts_of(by_side, "finding-F1")["cmn − base"].difference, worth.answer == "above"
-    lesion = (
-        "The lesion costs something: the answers are used. Of"
-        if costs
-        else "No cost of the lesion is seen: a bias that adds the mean would write as well. Not shown to come from what the memory tells apart is"
-    )
+worth, gained = (by_side.verdict("reports", "cmn", other, "finding-F1") for other in ("cmn_lesion_both", "base"))
+if worth and gained:
+    meaning = {
+        "above": "the answers are used",
+        "below": "it writes better without them",
+        "no difference": "a bias that adds the mean would write as well",
+        "undecided": "neither a loss nor its absence is shown",
+    }
     display(
         Markdown(
-            f"What CMN's trained memory answers, beyond one mean vector for all, is worth **{worth.difference:+.3f}** in finding-F1 and, by the 95 % interval, at "
-            f"most {worth.difference + worth.margin:.3f}. {lesion} what it gains over BASE ({gained:+.3f}){' part may come from them' if costs else ''}."
+            f"With all answers replaced by their mean the trained CMN loses **{worth.order.difference:+.3f}** in finding-F1 ({worth.order.how}): "
+            f"{meaning.get(worth.order.answer, 'too few seeds to say')}. It scores {gained.order.difference:+.3f} beside BASE ({gained.order.how})."
         )
     )
 
 # %% [markdown]
 # **Does it help more when the features do not know the findings?** Our extractor was trained on the very findings that finding-F1 counts; the link between
-# sight and word that the memory is to make is there already. So the systems were trained on three kinds of features. *What to see: as above, a group of rows
+# sight and word that the memory is to make is there already. So the systems were trained on three kinds of features (of one extractor each). *What to see: as above, a group of rows
 # a kind of features. Whether a gain is larger on other features than on those that know the findings is a question of its own: the second figure.*
 
 # %%
@@ -1182,8 +1183,8 @@ by_features = study_report(study_plan("features"))
 show_study(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"], name="04_study_features")
 
 # %% [markdown]
-# **Does the gain grow with the data?** Sampled studies, as many as one likes. *What to see: does the dot move from row to row? The second figure has the
-# differences of the rows.*
+# **Does the gain grow with the data?** Sampled studies, as many as one likes. With more of them a system reads each less often (20, 8
+# and 4 epochs), so that a training stays short. *What to see: does the dot move from row to row? The second figure has the differences of the rows.*
 
 # %%
 show_study(study_report(study_plan("growth")), "finding-F1", name="04_study_growth")
@@ -1191,14 +1192,10 @@ show_study(study_report(study_plan("growth")), "finding-F1", name="04_study_grow
 # %% [markdown]
 # **Is the papers' order there, with test studies enough to tell?** The sampled studies once more: BASE, two memories that share nothing (BASE+MEM), and the shared
 # one (CMN).
-# *What to see: how short the lines are beside those above; these are thousands of test studies, those were hundreds.*
+# *What to see: how short the lines are beside those of the first two studies, which had hundreds of test studies.*
 
 # %%
-by_parts = study_report(study_plan("ablations"))
-show_study(by_parts, "finding-F1", among=["mem", "base"], name="04_study_order")
-
-# %%
-Markdown(verdicts_in_words(by_parts, "BLEU-4", among=["mem", "base"]))
+show_study(study_report(study_plan("ablations")), "finding-F1", among=["mem", "base"], name="04_study_order")
 
 # %% [markdown]
 # ## What you can now do

@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 from rrg_lib.book.checks import mcsam_alignment as checks
 from rrg_lib.book.explorer_view import explorer_view
 from rrg_lib.book.figures import mcsam_alignment as figures
-from rrg_lib.book.study_verdicts import show_study, verdicts_in_words
+from rrg_lib.book.study_verdicts import show_study
 from rrg_lib.evaluation.attention import box_cover
 from rrg_lib.evaluation.resampling import bootstrap_weights
 from rrg_lib.evaluation.retrieval import retrieval
@@ -1536,15 +1536,11 @@ Markdown(
 # The ablations of 6.12 rest on three seeds and a few hundred test studies. They were asked again in a *study*: planned before it was run, five seeds, thousands
 # of sampled test studies, paired, decided by chapter 10's rule. They are drawn studies: no replication.
 #
-# *What to see: the dot is the difference between MCSAM and what is left without a part (or with another in its place), the line its margin, the grey band what
-# would not matter. What is right of the band costs something when it is taken away.*
+# *What to see: the dot is the difference between MCSAM and what is left without a part (or with another in its place), the line its margin if it were alone, the
+# grey band what would not matter; blue or red is told apart, corrected for all rows. What is right of the band costs something when it is taken away.*
 
 # %%
-by_parts = study_report(study_plan("ablations"))
-show_study(by_parts, "finding-F1", among=["mcsam"], name="06_study_parts")
-
-# %%
-Markdown(verdicts_in_words(by_parts, "BLEU-4", among=["mcsam"]))
+show_study(study_report(study_plan("ablations")), "finding-F1", among=["mcsam"], name="06_study_parts")
 
 # %% [markdown]
 # ## What you can now do

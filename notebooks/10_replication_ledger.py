@@ -691,8 +691,8 @@ Markdown(
 # ### Studies that were planned before they were run
 #
 # The orders above are read from runs that were made for other chapters. A *study* is planned first. Its question, its systems, seeds and scores and the
-# smallest difference that matters stand in `data/studies/NAME.toml`, and each result carries the hash of that plan: nobody can choose the question after
-# seeing the answer. `rrg study plan NAME` says what a study takes on this machine, `rrg study run NAME` runs what is missing of it, seeds of one's own too.
+# smallest difference that matters stand in `data/studies/NAME.toml`, and each result carries the hash of that plan: a question that is
+# changed after its answer is seen to be. `rrg study plan NAME` says what a study takes on this machine, `rrg study run NAME` runs what is missing of it, seeds of one's own too.
 
 # %%
 studies = {name: study_report(study_plan(name)) for name in known_plans()}
@@ -700,7 +700,7 @@ pd.DataFrame(
     {
         name: {
             "what it asks": report.plan.title,
-            "declared": report.plan.declared,
+            "declared": f"{report.plan.declared}, question {report.plan.question_hash}",
             "results": f"{len(report.results)} of {len(report.plan.runs())}",
             "hours of a core": f"{report.hours:.1f}" if report.results else "–",
         }
@@ -710,8 +710,10 @@ pd.DataFrame(
 
 # %% [markdown]
 # *What to see:* a study without results has no answer, whatever its question promises. Of those with results, the first score of the plan comes first. Each
-# row is a comparison under one condition: the dot is the difference, the line its margin, the grey band what would not matter. Blue is above, red below. Where
-# there are several conditions a second figure has the differences of the differences: a gain that is told apart here and not there need not be larger here.
+# row is a comparison under one condition: the dot is the difference, the line its margin if it were alone, the grey band what would not matter. Blue is above,
+# red below, corrected for all rows. Where there are several conditions a second figure has the differences of the differences: a gain that is told apart here
+# and not there need not be larger here. The seeds' variance is pooled over a condition's systems, as declared; where the two systems' own seeds answer
+# otherwise, the row says so. Each condition's features are of one extractor: what another one would change is in no line.
 
 
 # %%
@@ -721,16 +723,13 @@ for name, report in studies.items():
         display(show_study(report, report.plan.metrics[0], name=f"10_study_{name}"))
 
 # %%
-sentences = [
-    f"- {verdicts_in_words(report, metric)}"
-    for report in studies.values()
-    for metric in (report.plan.metrics[1:] if report.results else report.plan.metrics[:1])
-]
-Markdown("\n".join(sentences))
+Markdown(
+    "\n\n".join(verdicts_in_words(report, report.plan.metrics[0]) for report in studies.values() if not report.results)
+)
 
 # %% [markdown]
 # The two questions that the studies were made for, each in one sentence: does CMN help when the features do not know the findings, and does its gain grow with
-# the data? In brackets 95 % intervals.
+# the data? In brackets the 95 % interval of each alone.
 
 # %%
 Markdown("\n".join(f"- {gain_in_words(studies[name], 'finding-F1', 'cmn', 'base')}" for name in ("features", "growth")))

@@ -319,13 +319,13 @@ def studies_page(out: Path) -> str:
     for plan in map(study_plan, known_plans()):
         report, entry = study_report(plan, shipped_results()), ENTRIES[f"study_{plan.name}"]
         made = Made(("rrg_lib.replication.study_report.study_report",), entry.sources, f"rrg study report {plan.name}")
-        texts = [page_part(part, "") for part in report.parts() if isinstance(part, PageText)]
+        texts = [page_part(p, "") for p in report.parts() if isinstance(p, PageText) and p.text != report.closing]
         tables = [page_part(part, made.fold("table")) for part in report.parts() if isinstance(part, PageTable)]
-        lines = [f"## {plain(plan.title)}", *texts[:-1], verdicts_in_words(report, plan.metrics[0])]
+        lines = [f"## {plain(plan.title)}", *texts, verdicts_in_words(report, plan.metrics[0])]
         if report.results:
             alt = f"Differences in {plan.metrics[0]} with their margins."
             lines += [saved(entry.draw((), None).figure, f"study_{plan.name}", alt, entry.caption, out)]
-            lines += [folded("All scores and verdicts", "\n\n".join([*tables, texts[-1]]))]
+            lines += [folded("All scores and verdicts", "\n\n".join([*tables, plain(report.closing)]))]
         bodies.append("\n\n".join(lines))
     return "\n\n".join(bodies)
 

@@ -57,7 +57,7 @@ def page_part(part: PagePart, made: str) -> str:
         case PageHeading():
             return f"{'#' * (part.level + 1)} {plain(part.text)}"
         case PageText():
-            return plain(part.text)
+            return f"**{plain(part.text)}**" if part.bold else plain(part.text)
         case PageList():
             return "\n".join(f"- {plain(point)}" for point in part.points)
         case PageTable():

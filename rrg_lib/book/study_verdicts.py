@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,92 +16,112 @@ from rrg_lib.replication.study_report import StudyReport, StudyVerdict
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
+#: A label -> what was decided under it.
+Labelled = Mapping[str, StudyVerdict]
+
 
 def show_study(report: StudyReport, metric: str, *, among: Sequence[str] | None = None, name: str) -> Markdown:
     """Displays the verdicts of a metric and how they change with the condition, each as a figure (called `name`, and
-    `name`_change) and a table; returns them in words. `among` as in `verdicts_of`. Without results: "Not run"."""
+    `name`_change) and a table; returns them in words, and those of the plan's other metrics. `among` as in
+    `verdicts_of`. Without any to show it says why."""
     from IPython.display import Markdown, display
 
     found, changed = verdicts_of(report, metric, among=among), changes_of(report, metric, among=among)
-    for orders, what, figure in ((found, metric, name), (changed, f"the gain in {metric}", f"{name}_change")):
-        if orders:
-            display(order_differences(orders, what, name=figure))
-            display(verdict_table(orders, what))
-    return Markdown(verdicts_in_words(report, metric, among=among))
+    if not found:
+        return Markdown(_nothing_yet(report))
+    for verdicts, what, figure in ((found, metric, name), (changed, f"the gain in {metric}", f"{name}_change")):
+        if verdicts:
+            display(order_differences(orders(verdicts), what, name=figure))
+            display(verdict_table(verdicts, what))
+    metrics = (metric, *(other for other in report.plan.metrics if other != metric))
+    return Markdown("\n".join(f"- {verdicts_in_words(report, one, among=among)}" for one in metrics))
 
 
-def verdicts_of(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> dict[str, Order]:
-    """The verdicts of a metric, of comparisons whose first or second system is in `among` (default: all): a label, with
-    the condition where there are several, -> the order."""
+def verdicts_of(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> dict[str, StudyVerdict]:
+    """The verdicts of a metric, of comparisons whose first or second system is in `among` (default: all), by a label:
+    the two systems, and the condition where there are several."""
     several = len(report.plan.conditions) > 1
-    return {
-        (f"{v.condition}: " if several else "") + f"{v.a} − {v.b}": v.order for v in _of(report.verdicts, metric, among)
-    }
+    return {(f"{v.condition}: " if several else "") + f"{v.a} − {v.b}": v for v in _of(report.verdicts, metric, among)}
 
 
-def changes_of(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> dict[str, Order]:
-    """How the differences of `verdicts_of` change from the first condition to each other one: a label -> the order of
-    the two differences."""
-    first = report.plan.conditions[0].name
-    return {f"{v.condition} beside {first}: {v.a} − {v.b}": v.order for v in _of(report.changes, metric, among)}
+def changes_of(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> dict[str, StudyVerdict]:
+    """How the differences of `verdicts_of` change from the first condition to each other one, by a label."""
+    return {f"{v.condition} beside {v.first}: {v.a} − {v.b}": v for v in _of(report.changes, metric, among)}
 
 
 def _of(verdicts: Sequence[StudyVerdict], metric: str, among: Sequence[str] | None) -> list[StudyVerdict]:
     return [v for v in verdicts if v.metric == metric and (among is None or {v.a, v.b} & set(among))]
 
 
-def verdict_table(found: dict[str, Order], metric: str) -> pd.DataFrame:
+def orders(verdicts: Labelled) -> dict[str, Order]:
+    """The decisions alone, as a figure draws them."""
+    return {label: verdict.order for label, verdict in verdicts.items()}
+
+
+def verdict_table(verdicts: Labelled, metric: str) -> pd.DataFrame:
     """A row a comparison: the verdict with its numbers, in words."""
-    return pd.DataFrame([[label, str(one)] for label, one in found.items()], columns=["comparison", metric])
+    return pd.DataFrame([[label, str(one)] for label, one in verdicts.items()], columns=["comparison", metric])
 
 
 def verdicts_in_words(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> str:
-    """How many comparisons are told apart, which and by how much (with the 95 % interval), how many are bounded, how
-    many open; and the same of their changes with the condition. "Not run" where no result is there."""
+    """How many comparisons are told apart, which and by how much (with the 95 % interval of each alone), how many are
+    bounded, how many open; the same of their changes with the condition; and where the seeds of the two systems alone
+    say something else. Without any it says why."""
     found, changed = verdicts_of(report, metric, among=among), changes_of(report, metric, among=among)
     if not found:
-        return f"**Not run:** no result of the study `{report.plan.name}` is here. `rrg study run {report.plan.name}`"
+        return _nothing_yet(report)
     delta = report.plan.deltas[metric]
     words = (
-        f"`{report.plan.name}`, {metric}: "
-        + _counted(found, "comparison", ("is told apart", "are told apart"))
-        + f", {_alike(found)} that nothing larger than {delta:g} is there, {_open(found)} open."
+        f"`{report.plan.name}`, {metric}: of {_counted(found, 'comparison', ('is told apart', 'are told apart'))}, "
+        f"{_alike(found)} that nothing larger than {delta:g} is there, {_open(found)} open."
     )
     if changed:
         words += (
-            " With the condition "
-            + _counted(changed, "difference", ("changes", "change"))
-            + f", {_alike(changed)} no change larger than {delta:g}, {_open(changed)} open."
+            f" With the condition of {_counted(changed, 'difference', ('changes', 'change'))}, {_alike(changed)} no "
+            f"change larger than {delta:g}, {_open(changed)} open."
         )
-    return words
+    return words + _by_their_own({**found, **changed})
 
 
-def _counted(orders: dict[str, Order], what: str, verb: tuple[str, str]) -> str:
-    """ "of 6 comparisons 2 are told apart (cmn − base above by 0.041 [0.029, 0.053]; …)"."""
+def _nothing_yet(report: StudyReport) -> str:
+    run = f"`rrg study run {report.plan.name}`"
+    if not report.results:
+        return f"**Not run:** no result of the study `{report.plan.name}` is here. {run}"
+    runs = f"{len(report.results)} of the {len(report.plan.runs())} runs of the study `{report.plan.name}`"
+    return f"**Not run to its end:** {runs} are here, and both systems of no comparison that is asked for. {run}"
+
+
+def _counted(verdicts: Labelled, what: str, verb: tuple[str, str]) -> str:
+    """ "6 comparisons 2 are told apart (cmn − base above by 0.041 [0.029, 0.053]; …)"."""
     apart = [
         f"{label} {one.answer} by {abs(one.difference):.3f} [{abs(one.difference) - one.margin:.3f}, "
         f"{abs(one.difference) + one.margin:.3f}]"
-        for label, one in orders.items()
+        for label, one in orders(verdicts).items()
         if one.told_apart
     ]
     named = f" ({'; '.join(apart)})" if apart else ""
-    return f"of {agreeing(len(orders), what, f'{what}s')} {agreeing(len(apart), *verb)}{named}"
+    return f"{agreeing(len(verdicts), what, f'{what}s')} {agreeing(len(apart), *verb)}{named}"
 
 
-def _alike(orders: dict[str, Order]) -> str:
-    return agreeing(sum(one.answer == "no difference" for one in orders.values()), "shows", "show")
+def _alike(verdicts: Labelled) -> str:
+    return agreeing(sum(v.order.answer == "no difference" for v in verdicts.values()), "shows", "show")
 
 
-def _open(orders: dict[str, Order]) -> int:
-    return sum(not one.told_apart and one.answer != "no difference" for one in orders.values())
+def _open(verdicts: Labelled) -> int:
+    return sum(not v.order.told_apart and v.order.answer != "no difference" for v in verdicts.values())
+
+
+def _by_their_own(verdicts: Labelled) -> str:
+    differ = [f"{label} {v.own.how}" for label, v in verdicts.items() if v.own.answer != v.order.answer]
+    return f" By the seeds of its own two systems, not pooled: {'; '.join(differ)}." if differ else ""
 
 
 def gain_in_words(report: StudyReport, metric: str, a: str, b: str) -> str:
-    """One sentence: by how much a is above b under each condition, with the 95 % interval and the verdict, and by how
-    much more than under the first. "Not run" where no result is there."""
+    """One sentence: by how much a is above b under each condition, with the 95 % interval of each alone and the
+    verdict, and by how much more than under the first. Without any it says why."""
     gains = [v for v in report.verdicts if (v.a, v.b, v.metric) == (a, b, metric)]
     if not gains:
-        return verdicts_in_words(report, metric, among=[])
+        return _nothing_yet(report)
     more = [v for v in report.changes if (v.a, v.b, v.metric) == (a, b, metric)]
     titles = {c.name: c.title for c in report.plan.conditions}
     said = "; ".join(f"{titles[v.condition]} {_interval(v.order)}" for v in gains)
@@ -111,5 +132,6 @@ def gain_in_words(report: StudyReport, metric: str, a: str, b: str) -> str:
 
 
 def _interval(one: Order) -> str:
-    low, high = one.difference - one.margin, one.difference + one.margin
-    return f"**{one.difference:+.3f}** [{low:+.3f}, {high:+.3f}], {one.how}"
+    between = f" [{one.difference - one.margin:+.3f}, {one.difference + one.margin:+.3f}]"
+    among = f" among {one.of}" if one.of > 1 else ""
+    return f"**{one.difference:+.3f}**{'' if math.isnan(one.margin) else between}, {one.how}{among}"

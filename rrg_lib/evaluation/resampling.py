@@ -68,7 +68,6 @@ class Interval(NamedTuple):
     high: float
 
 
-@lru_cache(maxsize=4)
 def bootstrap_weights(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """(R, n) how often each of n studies is drawn in R resamples of n with replacement; read-only, the last few are
     kept.
@@ -80,19 +79,42 @@ def bootstrap_weights(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> n
         raise ConfigurationError(
             f"a bootstrap needs at least one study and one resample, not {n} studies and {resamples} resamples"
         )
+    return _drawn_weights(n, resamples, seed)
+
+
+@lru_cache(maxsize=4)
+def _drawn_weights(n: int, resamples: int, seed: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
     drawn.flags.writeable = False
     return drawn
 
 
-def mean_resampled(scores: Sequence[Additive], weights: np.ndarray) -> np.ndarray:
-    """(R,) the mean of scores of the same studies (a system's seeds) when study i counts `weights[r, i]` times; the
-    weights are read once for all."""
+def resampled_each(scores: Sequence[Additive], weights: np.ndarray) -> np.ndarray:
+    """(S, R) each of S scores of the same n studies (a system's seeds) when study i counts `weights[r, i]` times, of
+    weights (R, n), which are read once for all. Raises `ConfigurationError` for no score, or scores of different
+    numbers of studies."""
+    sizes = {len(score) for score in scores}
+    if sizes != {weights.shape[1]}:
+        raise ConfigurationError(
+            f"scores to average must be of the same {weights.shape[1]} studies, not of {sorted(sizes) or 'none'}"
+        )
     sums = weights @ np.concatenate([each.terms for each in scores], axis=1)
     ends = np.cumsum([each.terms.shape[1] for each in scores])
-    return np.mean(
-        [each.score(part) for each, part in zip(scores, np.split(sums, ends[:-1], axis=1), strict=True)], axis=0
-    )
+    return np.stack([each.score(part) for each, part in zip(scores, np.split(sums, ends[:-1], axis=1), strict=True)])
+
+
+def seeds_with_studies(drawn: np.ndarray) -> float:
+    """What a seed and a study vary together: the part of a single training's variance over studies that falls with the
+    number of trainings, from the resampled scores (S, R) of S of them.
+
+    The variance over studies of a mean of n trainings is that of the studies alone and this through n. 0 for a single
+    training, of which it cannot be told; resamples where a score is not defined are left out."""
+    drawn = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    n = len(drawn)
+    if n < 2 or drawn.shape[1] < 2:
+        return 0.0
+    of_one, of_mean = drawn.var(axis=1, ddof=1).mean(), drawn.mean(axis=0).var(ddof=1)
+    return max(0.0, float(of_one - of_mean) * n / (n - 1))
 
 
 def interval(
@@ -118,12 +140,8 @@ def interval(
     several = [scores] if isinstance(scores, Additive) else list(scores)
     if studies is not None:
         several = [Additive(score.terms[studies], score.score) for score in several]
-    if len({len(score) for score in several}) != 1:
-        raise ConfigurationError(
-            f"scores to average must be of the same studies, not of {[len(score) for score in several]}"
-        )
     weights = bootstrap_weights(len(several[0]), resamples=resamples, seed=seed)
-    drawn = mean_resampled(several, weights)
+    drawn = resampled_each(several, weights).mean(axis=0)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Interval(float("nan"), float("nan"))

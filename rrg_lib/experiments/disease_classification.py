@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.clinical import PRF
-from rrg_lib.evaluation.resampling import Additive, Interval, bootstrap_weights, interval, mean_resampled, ratio
+from rrg_lib.evaluation.resampling import Additive, Interval, bootstrap_weights, interval, ratio, resampled_each
 from rrg_lib.models.disease_classifier import ClassifierConfig, DiseaseClassifier, classification_loss
 from rrg_lib.models.visual.finding_extractor import choose_thresholds
 
@@ -272,7 +272,10 @@ def difference(one: SeedScores, other: SeedScores, metric: str) -> tuple[float, 
         raise ConfigurationError(f"scores to compare must be of the same studies, not of {sorted(sizes)}")
     weights = bootstrap_weights(sizes.pop())
     drawn = np.subtract(
-        *(mean_resampled([seed.additive[metric] for seed in result.seeds], weights) for result in (one, other))
+        *(
+            resampled_each([seed.additive[metric] for seed in result.seeds], weights).mean(axis=0)
+            for result in (one, other)
+        )
     )
     return one.mean(metric) - other.mean(metric), Interval(*map(float, np.quantile(drawn, [0.025, 0.975])))
 

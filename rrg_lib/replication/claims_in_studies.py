@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from rrg_lib.replication.claims import Claim, Link, answer_to_all
-from rrg_lib.replication.decision_rule import Answer, Order
+from rrg_lib.replication.decision_rule import Answer, Order, corrected
 from rrg_lib.replication.study_plan import known_plans, study_plan
 from rrg_lib.replication.study_report import StudyReport, study_report
 
@@ -23,8 +23,9 @@ OPEN = "undecided there"
 
 @dataclass(frozen=True)
 class InStudy:
-    """A claim's comparisons under one condition of a study. `lacking` are metrics of the claim that the study does not
-    score: nothing is said of them."""
+    """A claim's comparisons under one condition of a study, corrected for as many as the claim makes. `lacking` are
+    metrics of the claim that the study does not score: nothing is said of them. `unlike` are systems of it that have
+    settings which the claim's have not, by their titles: the comparison is not quite the paper's."""
 
     claim: Claim
     study: str
@@ -32,6 +33,7 @@ class InStudy:
     orders: Mapping[Link, Order]
     studies: int
     lacking: tuple[str, ...]
+    unlike: tuple[str, ...] = ()
 
     @property
     def says(self) -> str:
@@ -46,7 +48,8 @@ class InStudy:
     def why(self) -> str:
         """Every comparison with its numbers, and what is not scored."""
         numbers = "; ".join(f"{link}: {one}" for link, one in self.orders.items())
-        return numbers + (f"; not scored: {', '.join(self.lacking)}" if self.lacking else "")
+        unlike = f"asked of {', '.join(self.unlike)}. " if self.unlike else ""
+        return unlike + numbers + (f"; not scored: {', '.join(self.lacking)}" if self.lacking else "")
 
 
 def study_reports(folder: Path | None = None) -> list[StudyReport]:
@@ -71,14 +74,21 @@ def in_studies(claims: Iterable[Claim], reports: Sequence[StudyReport]) -> list[
                     kept = {link: one for link, one in orders.items() if link.metric in scored}
                     lacking = tuple(m for m in claim.metrics if m not in scored)
                     tested = next(s.studies for (c, *_), s in report.scores.items() if c == condition.name)
-                    rows.append(InStudy(claim, report.plan.name, condition.name, kept, tested, lacking))
+                    unlike = tuple(
+                        s.title
+                        for s in report.plan.systems
+                        if s.settings and {s.name} & {n for p in claim.pairs for n in p}
+                    )
+                    rows.append(
+                        InStudy(claim, report.plan.name, condition.name, corrected(kept), tested, lacking, unlike)
+                    )
     return rows
 
 
 def _orders(claim: Claim, report: StudyReport, condition: str) -> dict[Link, Order]:
     plain = {s.name for s in report.plan.systems if s.name == s.preset}
     return {
-        Link(v.a, v.b, v.metric): v.order
+        Link(v.a, v.b, v.metric): v.alone
         for v in report.verdicts
         if v.condition == condition and {v.a, v.b} <= plain and (v.a, v.b) in claim.pairs and v.metric in claim.metrics
     }
@@ -90,7 +100,7 @@ def study_claims_table(rows: Sequence[InStudy]) -> pd.DataFrame:
         (row.claim.id, f"{row.study}, {row.condition}"): {
             "claim": row.claim.claim,
             "test studies": f"{row.studies:,}",
-            "it": row.says,
+            "it": row.says + (f" ({', '.join(row.unlike)})" if row.unlike else ""),
             "comparisons": row.why,
         }
         for row in rows

@@ -25,11 +25,11 @@ the six may count on the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 
 from rrg_lib.errors import ConfigurationError
@@ -41,6 +41,7 @@ MIN_SEEDS = 3
 ALPHA, POWER = 0.05, 0.8
 #: More seeds than these nobody trains; then more studies are asked for.
 MOST_SEEDS = 10_000
+_Name = TypeVar("_Name", bound=Hashable)
 Answer = Literal[
     "above", "below", "no difference", "undecided", "too few seeds", "not measured alike", "stored without intervals"
 ]
@@ -65,13 +66,13 @@ class Pool(NamedTuple):
     weighted by their `freedom`."""
 
     sd: float
-    freedom: int
+    freedom: float
     systems: int
     of: str
 
     def __str__(self) -> str:
         return (
-            f"s of seeds {self.sd:.4f}, pooled over {self.systems} systems of {self.of}, {self.freedom} degrees of "
+            f"s of seeds {self.sd:.4f}, pooled over {self.systems} systems of {self.of}, {self.freedom:g} degrees of "
             "freedom"
         )
 
@@ -87,11 +88,12 @@ def pooled(scores: Sequence[Sequence[float]], of: str = "") -> Pool:
 
 class Arm(NamedTuple):
     """One of two systems: the mean over its seeds, how many they are, and the pool that says how much one of them
-    varies."""
+    varies. `with_studies` is what of its variance over studies falls with the seeds (`seeds_with_studies`)."""
 
     mean: float
     seeds: int
     pool: Pool
+    with_studies: float = 0.0
 
 
 class Need(NamedTuple):
@@ -107,22 +109,25 @@ class Need(NamedTuple):
         if self.seeds is not None:
             return f"{self.seeds} seeds each on these studies would show {self.shows}"
         return (
-            f"no number of seeds would do on these studies; about {self.studies:,} studies, and seeds enough, would "
+            f"no number of seeds would do on these studies; at least {self.studies:,} studies, and seeds enough, would "
             f"show {self.shows}"
         )
 
 
 class Scatter(NamedTuple):
-    """Why a difference varies: its variance over these `studies`, and what one training of each system adds."""
+    """Why a difference varies: its variance over these `studies`, whatever the seeds; what one training of each system
+    adds, and the degrees of freedom that this is known with."""
 
     of_studies: float
     of_seed: float
     studies: int
+    freedom: float
 
 
 @dataclass(frozen=True)
 class Order:
-    """How A's score compares with B's. `margin` is what the difference must exceed; `p` of "no difference" (two-sided),
+    """How A's score compares with B's. `margin` is what the difference must exceed where it is the only comparison (and
+    the half of its 95 % interval); `p` of "no difference" (two-sided),
     `p_delta` of "as large as delta" (the larger of two one-sided ones), both corrected where `of` > 1 comparisons
     belong together. `note` says how the scores were compared, `scatter` why the difference varies."""
 
@@ -166,6 +171,9 @@ def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int
     """The rule of this module. `studies_variance` is the variance over studies of the difference of the two means,
     `studies` how many there are.
 
+    What a seed and a study vary together is in both variances, of the studies and of the seeds: a test asks for a
+    little more than it must. What an undecided order needs is reckoned with that part falling as seeds are added.
+
     The degrees of freedom are Welch and Satterthwaite's: those of the pools for the seeds, no end for the studies.
     Raises `ConfigurationError` for a delta that is not positive.
     """
@@ -180,20 +188,28 @@ def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int
     variance = studies_variance + sum(part for part, _ in of_seeds)
     if math.isnan(variance):
         return Order("stored without intervals", difference, seeds=seeds, delta=delta, note=note)
-    freedom = _freedom(variance, of_seeds)
+    freedom = welch_freedom(of_seeds, studies_variance)
     se = max(math.sqrt(variance), 1e-12)
     t = stats.t(freedom) if math.isfinite(freedom) else stats.norm
     p = float(2 * t.sf(abs(difference) / se))
     p_delta = float(t.sf((delta - abs(difference)) / se))
-    scatter = Scatter(studies_variance, sum(arm.pool.sd**2 for arm in (a, b)), studies)
+    scatter = Scatter(
+        max(0.0, studies_variance - sum(arm.with_studies / arm.seeds for arm in (a, b))),
+        sum(arm.pool.sd**2 + arm.with_studies for arm in (a, b)),
+        studies,
+        welch_freedom(of_seeds),
+    )
     margin = float(t.isf(ALPHA / 2)) * se
     return _answered(
         Order("undecided", difference, margin, seeds, delta, p, p_delta, freedom, note=note, scatter=scatter)
     )
 
 
-def _freedom(variance: float, of_seeds: Sequence[tuple[float, int]]) -> float:
-    known = sum(part**2 / freedom for part, freedom in of_seeds if freedom and part)
+def welch_freedom(parts: Sequence[tuple[float, float]], certain: float = 0.0) -> float:
+    """Degrees of freedom of a sum of variances, each (variance, freedom), and one that is known for sure (Welch,
+    Satterthwaite)."""
+    variance = certain + sum(part for part, _ in parts)
+    known = sum(part**2 / freedom for part, freedom in parts if freedom and part)
     return variance**2 / known if known else math.inf
 
 
@@ -203,24 +219,49 @@ def _answered(one: Order) -> Order:
         return replace(one, answer="above" if one.difference > 0 else "below", need=None)
     if one.p_delta <= ALPHA:
         return replace(one, answer="no difference", need=None)
-    return replace(one, answer="undecided", need=_need(one))
+    return replace(one, answer="undecided", need=_need(one) if one.scatter else None)
 
 
 def _need(one: Order) -> Need:
-    """The least that decides: n seeds each, when what they and the studies add is small enough for either test; else
-    studies. Of several comparisons each test has its share of the level."""
-    gap, level, (of_studies, of_seed, studies) = abs(one.difference), ALPHA / one.of, one.scatter
-    order_at = gap / (
-        stats.norm.isf(level / 2) + stats.norm.ppf(POWER)
-    )  # standard error at which the order would be seen
-    equal_at = _equivalence_at(gap, one.delta, level)
-    at, shows = max(
-        (order_at, "an order as large as the one seen"), (equal_at, f"that none is larger than {one.delta:g}")
-    )
-    left = at**2 - of_studies
-    if left > 0 and (n := max(MIN_SEEDS, math.ceil(of_seed / left))) <= MOST_SEEDS:
-        return Need(n, None, shows)
-    return Need(None, math.ceil(studies * max(of_studies, 1e-18) / at**2), shows)
+    """The least that decides with the wanted power: more seeds each than there are, on these studies; else studies. Of
+    several comparisons each test has its share of the level."""
+    gap, level, scatter = abs(one.difference), ALPHA / one.of, one.scatter
+
+    def shown(seeds: float) -> str:
+        """What so many seeds each would show; "" for nothing."""
+        of_seeds = scatter.of_seed / seeds
+        variance = max(scatter.of_studies + of_seeds, 1e-24)
+        share = of_seeds**2 * (one.seeds - 1) / (scatter.freedom * (seeds - 1))  # the pool's freedom grows with them
+        freedom = min(variance**2 / share, _NO_END) if share else _NO_END
+        se = math.sqrt(variance)
+        if gap >= (_quantile(1 - level / 2, freedom) + _SURE) * se:
+            return _ORDER
+        return _ALIKE if _equivalence_power(gap, one.delta, se, _quantile(1 - level, freedom)) >= POWER else ""
+
+    if shown(MOST_SEEDS):
+        low, high = one.seeds, MOST_SEEDS  # `low` seeds are those that did not decide
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if shown(middle) else (middle, high)
+        return Need(high, None, shown(high).format(one.delta))
+    order_at = gap / (_quantile(1 - level / 2, _NO_END) + _SURE)  # the standard error at which the order would be seen
+    at, shows = max((order_at, _ORDER), (_equivalence_at(gap, one.delta, level), _ALIKE))
+    return Need(None, math.ceil(scatter.studies * scatter.of_studies / at**2), shows.format(one.delta))
+
+
+_ORDER, _ALIKE = "an order as large as the one seen", "that none is larger than {:g}"
+#: Degrees of freedom of what is known for sure, and the normal quantile of the power.
+_NO_END, _SURE = 1e9, float(stats.norm.ppf(POWER))
+
+
+def _quantile(level: float, freedom: float) -> float:
+    return float(special.stdtrit(freedom, level))
+
+
+def _equivalence_power(gap: float, delta: float, se: float, quantile: float) -> float:
+    """How often two one-sided tests with that quantile show that a difference, `gap` in truth, is no larger than
+    delta."""
+    return float(special.ndtr((delta - gap) / se - quantile) - special.ndtr((-delta - gap) / se + quantile))
 
 
 def _equivalence_at(gap: float, delta: float, level: float) -> float:
@@ -228,16 +269,16 @@ def _equivalence_at(gap: float, delta: float, level: float) -> float:
     is no larger than delta; 0 for never."""
     if gap >= delta:
         return 0.0
-    z = stats.norm.isf(level)
+    z = _quantile(1 - level, _NO_END)
 
-    def power(se: float) -> float:
-        return float(stats.norm.cdf((delta - gap) / se - z) - stats.norm.cdf((-delta - gap) / se + z))
+    def lacking(se: float) -> float:
+        return _equivalence_power(gap, delta, se, z) - POWER
 
     low, high = delta * 1e-6, delta / z
-    return float(brentq(lambda se: power(se) - POWER, low, high)) if power(low) > POWER else 0.0
+    return float(brentq(lacking, low, high)) if lacking(low) > 0 else 0.0
 
 
-def corrected(orders: Mapping[str, Order]) -> dict[str, Order]:
+def corrected(orders: Mapping[_Name, Order]) -> dict[_Name, Order]:
     """The comparisons that one sentence stands for, their p-values corrected together: each test is made at 5 % for all
     of them. Those that could not be made are left as they are and count for nothing."""
     tested = {name: one for name, one in orders.items() if one.answer in ANSWERS}

@@ -27,7 +27,7 @@ from scipy import stats
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import REGISTRY
-from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds
+from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds, seeds_with_studies
 from rrg_lib.experiments.presets import DATASETS, Experiment, experiment, released_settings
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, corrected, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
@@ -52,8 +52,9 @@ class Measured:
     """Our runs of one system on one dataset in one profile and protocol, a seed each: the spread of a score over seeds,
     and of their mean the 95 % interval over studies, `low` to `high`, and its standard deviation `s_studies`. `names`
     are the presets that it is. `protocols` are the different ways in which they were measured: one, or they don't
-    belong together. `drawn` has the mean on resampled studies, (R,), None where no terms were stored; `other` is the
-    same system by the score that edition 0.1 kept intervals of. NaN stands for intervals that were not stored."""
+    belong together. `drawn` has the mean on resampled studies, (R,), None where no terms were stored, `with_studies`
+    what seeds and studies vary together; `other` is the same system by the score that edition 0.1 kept intervals of.
+    NaN stands for intervals that were not stored."""
 
     dataset: str
     profile: str
@@ -68,6 +69,7 @@ class Measured:
     pool: Pool
     names: tuple[str, ...] = ()
     studies: int = 0
+    with_studies: float = 0.0
     drawn: np.ndarray | None = field(default=None, compare=False, repr=False)
     other: Measured | None = field(default=None, compare=False, repr=False)
 
@@ -92,7 +94,7 @@ def order(a: Measured, b: Measured) -> Order:
     note = "" if paired else UNPAIRED if EDITION_0_1 in (a.protocol, b.protocol) else "unpaired"
     if not paired and a.score in REGISTRY and (remark := REGISTRY[a.score].remark):
         note += f", {remark}"
-    arms = [Arm(m.spread.mean, m.spread.n, m.pool) for m in (a, b)]
+    arms = [Arm(m.spread.mean, m.spread.n, m.pool, m.with_studies) for m in (a, b)]
     return judge(*arms, variance, delta=smallest_difference(a.score), studies=a.studies, note=note)
 
 
@@ -341,10 +343,11 @@ def _measured(
             )
     runs = [run.result for run in here]
     spread = over_seeds([fmean(r.evaluation.scores[score] for r in of) for of in by_seed.values()])
-    drawn = None
+    drawn, with_studies = None, 0.0
     if all(score in r.terms for r in runs):
         index = _index(results)
-        drawn = np.mean([np.mean([_resampled(index, r, score) for r in of], axis=0) for of in by_seed.values()], axis=0)
+        each = np.stack([np.mean([_resampled(index, r, score) for r in of], axis=0) for of in by_seed.values()])
+        drawn, with_studies = each.mean(axis=0), seeds_with_studies(each)
         s_studies, (low, high) = (
             float(np.nanstd(drawn, ddof=1)),
             np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]),
@@ -369,6 +372,7 @@ def _measured(
         pool=seed_pool(results, score, dataset, profile, protocol),
         names=tuple(dict.fromkeys(r.experiment.preset for r in runs)),
         studies=runs[0].evaluation.provenance["studies"]["n"],
+        with_studies=with_studies,
         drawn=drawn,
         other=other,
     )

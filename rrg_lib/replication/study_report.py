@@ -1,13 +1,15 @@
 """What a study found: every comparison of its plan decided by the rule of `rrg_lib.replication.decision_rule`, with the
 scores beside it, as Markdown and JSON.
 
-The studies of a comparison are paired; the variance of seeds is pooled over the systems of one condition. Two systems
-of one training, one of them with a lesion, have their seeds paired as well: what varies is the difference from training
-to training, and nothing is pooled.
+The studies of a comparison are paired; the variance of seeds is pooled over the systems of one condition. Where systems
+vary by much or little, the pool is too wide for some and too narrow for others: so each comparison is judged a second
+time by the seeds of its own two systems (Welch), and the report says where that answers differently. Two systems of one
+training, one of them with a lesion, have their seeds paired as well: what varies is the difference from training to
+training, and nothing is pooled.
 
 Where a comparison is made under several conditions, its difference under each of them is also compared with that under
-the plan's first one, by the same rule: does a memory gain *more* there? Two differences that are told apart from zero
-and not told apart from zero say nothing about that.
+the plan's first one, by the same rule: does a memory gain *more* there? That one is told apart from zero and the other
+is not says nothing about that.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import numpy as np
 from rrg_lib.data.study import DRAWN_FINDINGS
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
-from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, mean_resampled, over_seeds, ratio
-from rrg_lib.replication.decision_rule import Arm, Order, Pool, corrected, judge, pooled
+from rrg_lib.evaluation.resampling import LEVEL, Additive, bootstrap_weights, ratio, resampled_each, seeds_with_studies
+from rrg_lib.replication.decision_rule import Arm, Order, Pool, corrected, judge, pooled, welch_freedom
+from rrg_lib.replication.seed_scores import effective
 from rrg_lib.replication.study_plan import RECALL, StudyPlan
 from rrg_lib.replication.study_runs import StudyResult, study_results
 from rrg_lib.runtime.document import PageHeading, PagePart, PageTable, PageText, page_markdown
@@ -34,16 +37,18 @@ from rrg_lib.runtime.workspace import workspace, write_json, written_whole
 
 @dataclass(frozen=True)
 class StudyScore:
-    """A metric of one system under one condition: `scores` by seed, and of their mean the 95 % interval over
-    studies."""
+    """A metric of one system under one condition: `scores` by seed; each seed's on resampled studies, `drawn` (S, R);
+    of their mean the 95 % interval over studies, `low` to `high`. `training` has a hash a seed, `system` is one of what
+    decides its numbers, `tested` one of the studies, which are so many (`studies`)."""
 
     scores: dict[int, float]
     low: float
     high: float
     drawn: np.ndarray
     training: tuple[str, ...]
+    system: str
     studies: int
-    tested: str  # which studies they are: scores of the same ones are paired
+    tested: str
 
     @property
     def mean(self) -> float:
@@ -52,13 +57,21 @@ class StudyScore:
 
 @dataclass(frozen=True)
 class StudyVerdict:
-    """A comparison of the plan under one condition by one metric."""
+    """A comparison of the plan under one condition by one metric: `order` decides it together with those that belong to
+    it, `alone` as if it were the only one, `own` as `order` by the seeds of its two systems and no others'."""
 
     condition: str
     a: str
     b: str
     metric: str
     order: Order
+    alone: Order
+    own: Order
+
+    def __str__(self) -> str:
+        if self.own.answer == self.order.answer:
+            return str(self.order)
+        return f"{self.order}; by the seeds of its own two systems {self.own.how}, p {self.own.p:.2g}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ class StudyReport:
     results: Mapping[str, StudyResult]
     scores: Mapping[tuple[str, str, str], StudyScore]
     verdicts: tuple[StudyVerdict, ...]
-    changes: tuple[StudyChange, ...] = ()
+    changes: tuple[StudyChange, ...]
 
     @property
     def missing(self) -> int:
@@ -150,18 +163,30 @@ class StudyReport:
             delta = f"the smallest difference that matters is {plan.deltas[metric]:g}"
             of = [v for v in self.verdicts if v.metric == metric]
             if of:
-                rows = [(v.condition, f"{titles[v.a]} − {titles[v.b]}", str(v.order)) for v in of]
+                rows = [(v.condition, f"{titles[v.a]} − {titles[v.b]}", str(v)) for v in of]
                 table = PageTable(f"{metric}: {delta}", ("condition", "difference", "verdict"), tuple(rows))
                 parts += [PageHeading(3, metric), table]
             changed = [v for v in self.changes if v.metric == metric]
             if changed:
-                rows = [(f"{v.condition} − {v.first}", f"{titles[v.a]} − {titles[v.b]}", str(v.order)) for v in changed]
+                rows = [(f"{v.condition} − {v.first}", f"{titles[v.a]} − {titles[v.b]}", str(v)) for v in changed]
                 words = f"{metric}: how a difference changes with the condition; {delta}"
                 parts += [PageTable(words, ("conditions", "of the difference", "verdict"), tuple(rows))]
-        ending = (
-            f"Comparisons of one metric are corrected together within the {plan.together} (Holm). Drawn studies: no"
+        return [*parts, PageText(self.closing)]
+
+    @property
+    def closing(self) -> str:
+        """What the verdicts are made by, as the last words of the page."""
+        return (
+            f"Comparisons of one metric are corrected together within the {self.plan.together} (Holm), changes with "
+            f"the condition over all of them; the first metric is what the question is about, and nothing is corrected "
+            f"for there being several. Margins are of a comparison alone. A condition's features are of one extractor: "
+            f"what another training of it would change is in no margin. Drawn studies: no replication."
         )
-        return [*parts, PageText(f"{ending} replication.")]
+
+    def verdict(self, condition: str, a: str, b: str, metric: str) -> StudyVerdict | None:
+        """That of one comparison; None where it is not there."""
+        asked = (condition, a, b, metric)
+        return next((v for v in self.verdicts if (v.condition, v.a, v.b, v.metric) == asked), None)
 
     def _what_was_run(self) -> list[str]:
         plan, made = self.plan, sorted(r.study["made"] for r in self.results.values())
@@ -175,10 +200,10 @@ class StudyReport:
                 f"one core."
             )
         if self.missing:
-            run += [f"{self.missing} runs are missing: rrg study run {plan.name}"]
+            run += [f"{self.missing} runs are missing: `rrg study run {plan.name}`"]
         run += [
             f"{count} results were made under an earlier form of the plan ({one}): its lists have grown since, its "
-            f"question has not."
+            f"question has not. Who adds seeds after a look has looked twice; a p-value is of one look."
             for one, count in self.earlier.items()
         ]
         return [*run, f"Cut: {' '.join(plan.pilot.cut.split())}"]
@@ -209,6 +234,8 @@ def _verdict_json(v: StudyVerdict) -> dict[str, Any]:
         "p_delta": _number(v.order.p_delta),
         "delta": v.order.delta,
         "corrected_for": v.order.of,
+        "own_answer": v.own.answer,
+        "own_p": _number(v.own.p),
         "seeds": v.order.seeds,
         "need": str(v.order.need) if v.order.need else None,
     }
@@ -252,64 +279,68 @@ def study_report(plan: StudyPlan, folder: Path | None = None) -> StudyReport:
     scores: dict[tuple[str, str, str], StudyScore] = {}
     for c in plan.conditions:
         for s in plan.systems:
-            runs = [r for r in results.values() if (r.study["condition"], r.study["system"]) == (c.name, s.name)]
-            if runs:
+            here = [run for run in plan.runs() if (run.condition, run.system) == (c, s) and run.name in results]
+            if here:
+                system = effective(here[0].experiment)
                 for metric in plan.metrics:
-                    scores[c.name, s.name, metric] = _score(plan, runs, metric)
+                    scores[c.name, s.name, metric] = _score(plan, [results[r.name] for r in here], system, metric)
     verdicts: list[StudyVerdict] = []
     changes: list[StudyChange] = []
     first = plan.conditions[0].name
     for metric in plan.metrics:
-        gaps = {
-            (c.name, one.a, one.b): _gap(plan, scores, c.name, one.a, one.b, metric)
-            for c in plan.conditions
-            for one in plan.comparisons
-            if c.name in (one.conditions or [c.name])
-            and all((c.name, name, metric) in scores for name in (one.a, one.b))
-        }
+        gaps, own = (_gaps(plan, scores, metric, own=own) for own in (False, True))
         delta = plan.deltas[metric]
-        orders = {key: gap.order(delta) for key, gap in gaps.items()}
-        verdicts += [StudyVerdict(*key, metric, order) for key, order in _corrected(plan, orders).items()]
-        orders = {
-            (c, a, b): gap.beside(gaps[first, a, b], delta)
-            for (c, a, b), gap in gaps.items()
-            if c != first and (first, a, b) in gaps
-        }
-        changes += [StudyChange(*key, metric, order, first) for key, order in _corrected(plan, orders).items()]
+        alone = {key: gap.order(delta) for key, gap in gaps.items()}
+        ours = _corrected(plan, {key: gap.order(delta) for key, gap in own.items()})
+        verdicts += [
+            StudyVerdict(*key, metric, one, alone[key], ours[key]) for key, one in _corrected(plan, alone).items()
+        ]
+        alone, ours = (
+            {
+                (c, a, b): gap.beside(of[first, a, b], delta)
+                for (c, a, b), gap in of.items()
+                if c != first and (first, a, b) in of
+            }
+            for of in (gaps, own)
+        )
+        ours = corrected(ours)  # all of them answer one question
+        changes += [
+            StudyChange(*key, metric, one, alone[key], ours[key], first) for key, one in corrected(alone).items()
+        ]
     return StudyReport(plan, results, scores, tuple(verdicts), tuple(changes))
 
 
-def _score(plan: StudyPlan, runs: Sequence[StudyResult], metric: str) -> StudyScore:
+def _score(plan: StudyPlan, runs: Sequence[StudyResult], system: str, metric: str) -> StudyScore:
     if len({r.measured_alike for r in runs}) > 1:
         raise ConfigurationError(
             f"{', '.join(r.file for r in runs)} were not measured on the same studies by the same labeler; delete "
             f"those of the older data and run: rrg study run {plan.name}"
         )
     terms = [study_terms(r, metric, plan.groups) for r in runs]
-    drawn = mean_resampled(terms, bootstrap_weights(len(terms[0])))
-    defined = drawn[~np.isnan(drawn)]  # recall of a finding that no resample holds is not
+    drawn = resampled_each(terms, bootstrap_weights(len(terms[0])))
+    of_mean = drawn.mean(axis=0)
+    defined = of_mean[~np.isnan(of_mean)]  # recall of a finding that no resample holds is not
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(defined) else (math.nan, math.nan)
-    values = [each.value() for each in terms]
-    by_seed = {r.study["seed"]: value for r, value in zip(runs, values, strict=True)}
     return StudyScore(
-        by_seed,
-        float(low),
-        float(high),
-        drawn,
-        tuple(r.study["training"] for r in runs),
-        len(terms[0]),
-        runs[0].studies,
+        scores={r.study["seed"]: each.value() for r, each in zip(runs, terms, strict=True)},
+        low=float(low),
+        high=float(high),
+        drawn=drawn,
+        training=tuple(r.study["training"] for r in runs),
+        system=system,
+        studies=len(terms[0]),
+        tested=runs[0].tested,
     )
 
 
 @dataclass(frozen=True)
 class _Gap:
-    """A difference of two means over seeds, before it is judged: both arms, its resamples over `studies` studies,
-    those that `tested` names."""
+    """A difference of two means over seeds, before it is judged: both arms, and the difference on resampled studies,
+    `drawn` (R,), NaN where it is not defined; of so many `studies`, those that `tested` names."""
 
     a: Arm
     b: Arm
-    drawn: np.ndarray  # (resamples,), NaN where it is not defined
+    drawn: np.ndarray
     studies: int
     tested: str
     note: str = ""
@@ -329,8 +360,10 @@ class _Gap:
     def arm(self) -> Arm:
         """The difference as one arm: what one training of each of its two arms adds to its variance."""
         p, q = self.a.pool, self.b.pool
-        pool = Pool(math.hypot(p.sd, q.sd), p.freedom, p.systems, p.of)
-        return Arm(self.a.mean - self.b.mean, min(self.a.seeds, self.b.seeds), pool)
+        freedom = p.freedom if p == q else welch_freedom([(pool.sd**2, pool.freedom) for pool in (p, q)])
+        pool = Pool(math.hypot(p.sd, q.sd), freedom, p.systems, p.of)
+        both = self.a.with_studies + self.b.with_studies
+        return Arm(self.a.mean - self.b.mean, min(self.a.seeds, self.b.seeds), pool, both)
 
 
 def _variance(drawn: np.ndarray) -> float:
@@ -339,28 +372,60 @@ def _variance(drawn: np.ndarray) -> float:
     return float(np.var(defined, ddof=1)) if len(defined) > 1 else math.nan
 
 
+def _gaps(
+    plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], metric: str, *, own: bool
+) -> dict[tuple[str, str, str], _Gap]:
+    """(condition, a, b) -> the difference, of every comparison whose two systems have a score."""
+    return {
+        (c.name, one.a, one.b): _gap(plan, scores, c.name, one.a, one.b, metric, own=own)
+        for c in plan.conditions
+        for one in plan.comparisons
+        if c.name in (one.conditions or [c.name]) and all((c.name, name, metric) in scores for name in (one.a, one.b))
+    }
+
+
 def _gap(
-    plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], condition: str, a: str, b: str, metric: str
+    plan: StudyPlan,
+    scores: Mapping[tuple[str, str, str], StudyScore],
+    condition: str,
+    a: str,
+    b: str,
+    metric: str,
+    *,
+    own: bool = False,
 ) -> _Gap:
+    """The difference of two systems; by their `own` seeds, or by those of all systems of the condition."""
     one, other = scores[condition, a, metric], scores[condition, b, metric]
     if set(one.training) & set(other.training):
         both = sorted(one.scores.keys() & other.scores.keys())
+        apart = _rows(one, both) - _rows(other, both)  # (S, R), a row a training
         each = pooled([[one.scores[seed] - other.scores[seed] for seed in both]], "differences of the same weights")
-        fixed = Pool(0.0, 0, 0, "the same weights")
         arms = (
-            Arm(fmean(one.scores[s] for s in both), len(both), each),
-            Arm(fmean(other.scores[s] for s in both), len(both), fixed),
+            Arm(fmean(one.scores[seed] for seed in both), len(both), each, seeds_with_studies(apart)),
+            Arm(fmean(other.scores[seed] for seed in both), len(both), Pool(0.0, 0, 0, "the same weights")),
         )
-        note = "the same weights"
-    else:
-        seeds = [
-            list(s.scores.values())
-            for (c, name, m), s in scores.items()
-            if (c, m) == (condition, metric) and not _lesion(plan, name)
-        ]
-        pool, note = pooled(seeds, condition), ""
-        arms = tuple(Arm(over_seeds([*s.scores.values()]).mean, len(s.scores), pool) for s in (one, other))
-    return _Gap(*arms, one.drawn - other.drawn, one.studies, one.tested, note)
+        return _Gap(*arms, apart.mean(axis=0), one.studies, one.tested, "the same weights")
+    of_all = None if own else _pool(plan, scores, condition, metric)
+    arms = tuple(
+        Arm(s.mean, len(s.scores), of_all or pooled([[*s.scores.values()]], name), seeds_with_studies(s.drawn))
+        for name, s in ((a, one), (b, other))
+    )
+    return _Gap(*arms, one.drawn.mean(axis=0) - other.drawn.mean(axis=0), one.studies, one.tested)
+
+
+def _rows(score: StudyScore, seeds: Sequence[int]) -> np.ndarray:
+    at = list(score.scores)
+    return score.drawn[[at.index(seed) for seed in seeds]]
+
+
+def _pool(plan: StudyPlan, scores: Mapping[tuple[str, str, str], StudyScore], condition: str, metric: str) -> Pool:
+    """Of all systems of a condition that have no lesion; one under two names counts once."""
+    systems = {
+        s.system: list(s.scores.values())
+        for (c, name, m), s in scores.items()
+        if (c, m) == (condition, metric) and not _lesion(plan, name)
+    }
+    return pooled(list(systems.values()), condition)
 
 
 def _lesion(plan: StudyPlan, name: str) -> bool:
@@ -370,16 +435,11 @@ def _lesion(plan: StudyPlan, name: str) -> bool:
 def _corrected(plan: StudyPlan, orders: dict[tuple[str, str, str], Order]) -> dict[tuple[str, str, str], Order]:
     """Comparisons that belong together, corrected together."""
     if plan.together == "study":
-        return _holm(orders)
+        return corrected(orders)
     found = {}
     for condition in dict.fromkeys(key[0] for key in orders):
-        found |= _holm({key: one for key, one in orders.items() if key[0] == condition})
+        found |= corrected({key: one for key, one in orders.items() if key[0] == condition})
     return found
-
-
-def _holm(orders: dict[tuple[str, str, str], Order]) -> dict[tuple[str, str, str], Order]:
-    adjusted = corrected({"|".join(key): one for key, one in orders.items()})
-    return {key: adjusted["|".join(key)] for key in orders}
 
 
 def write_study_report(report: StudyReport, folder: Path | None = None) -> tuple[Path, Path]:

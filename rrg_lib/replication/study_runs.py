@@ -76,7 +76,7 @@ class StudyResult:
         return self.evaluation.terms
 
     @property
-    def studies(self) -> str:
+    def tested(self) -> str:
         """Which studies were tested, as a hash: scores of the same ones are paired."""
         return self.data["provenance"]["studies"]["hash"]
 

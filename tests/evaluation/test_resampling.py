@@ -15,9 +15,10 @@ from rrg_lib.evaluation.resampling import (
     Additive,
     bootstrap_weights,
     mean_of,
-    mean_resampled,
     over_seeds,
     paired_randomisation,
+    resampled_each,
+    seeds_with_studies,
 )
 
 
@@ -121,11 +122,28 @@ def test_seeds_have_a_mean_a_sample_deviation_and_a_number():
         over_seeds([])
 
 
-def test_the_mean_of_seeds_is_resampled_as_each_alone_and_the_weights_are_nobodys_to_change():
+def test_seeds_are_resampled_together_as_each_alone_and_the_weights_are_nobodys_to_change():
     rng = np.random.default_rng(0)
     seeds = [mean_of(rng.random(50)), mean_of(rng.random(50)), Additive(rng.random((50, 3)), lambda s: s[..., 2])]
     weights = bootstrap_weights(50)
-    each = [seed.resampled(weights) for seed in seeds]
-    np.testing.assert_allclose(mean_resampled(seeds, weights), np.mean(each, axis=0), rtol=1e-12)
+    assert weights is bootstrap_weights(50, resamples=1000, seed=0)
+    np.testing.assert_allclose(resampled_each(seeds, weights), [s.resampled(weights) for s in seeds], rtol=1e-12)
     with pytest.raises(ValueError, match="read-only"):
         weights[0, 0] = 1
+    for scores in ([], [mean_of(rng.random(49))]):
+        with pytest.raises(ConfigurationError, match="of the same 50 studies"):
+            resampled_each(scores, weights)
+
+
+def test_what_seeds_and_studies_vary_together_is_told_from_what_studies_vary_alone():
+    """Scores of 400 studies: as hard for every training (.2), and luck of one training with one study (.3)."""
+    rng, n, seeds = np.random.default_rng(0), 400, 8
+    hard = rng.normal(0, 0.2, n)
+    weights = bootstrap_weights(n)
+    found = [
+        seeds_with_studies(resampled_each([mean_of(hard + rng.normal(0, 0.3, n)) for _ in range(seeds)], weights))
+        for _ in range(20)
+    ]
+    assert np.mean(found) == pytest.approx(0.3**2 / n, rel=0.1)
+    alike = resampled_each([mean_of(hard)] * seeds, weights)
+    assert seeds_with_studies(alike) == pytest.approx(0, abs=1e-12) and seeds_with_studies(alike[:1]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,17 +18,17 @@ from rrg_lib.replication.study_report import StudyReport, StudyVerdict
 from rrg_lib.replication.verdicts import Verdict
 
 ABLATIONS = study_plan("ablations")
-ABOVE = Order("above", 0.03, 0.01, 5, 0.01)
-BELOW = Order("below", -0.03, 0.01, 5, 0.01)
-ALIKE = Order("no difference", 0.001, 0.004, 5, 0.01)
-OPEN = Order("undecided", 0.005, 0.01, 5, 0.01)
+ABOVE = Order("above", 0.03, 0.01, 5, 0.01, p=1e-4, p_delta=1.0)
+BELOW = Order("below", -0.03, 0.01, 5, 0.01, p=1e-4, p_delta=1.0)
+ALIKE = Order("no difference", 0.001, 0.004, 5, 0.01, p=0.6, p_delta=1e-4)
+OPEN = Order("undecided", 0.005, 0.01, 5, 0.01, p=0.3, p_delta=0.2)
 
 
 def report(*verdicts, plan=ABLATIONS):
     """A report of (a, b, metric, order), as measured on 5,000 studies."""
     condition = plan.conditions[0].name
-    made = tuple(StudyVerdict(condition, a, b, metric, order) for a, b, metric, order in verdicts)
-    return StudyReport(plan, {"x": None}, {(condition, "cmn", "BLEU-4"): SimpleNamespace(studies=5000)}, made)
+    made = tuple(StudyVerdict(condition, a, b, metric, order, order, order) for a, b, metric, order in verdicts)
+    return StudyReport(plan, {"x": None}, {(condition, "cmn", "BLEU-4"): SimpleNamespace(studies=5000)}, made, ())
 
 
 def said(*verdicts, plan=ABLATIONS):
@@ -52,6 +53,26 @@ def test_a_claim_of_several_scores_needs_all_that_are_scored_and_names_the_other
     printed = said(*[("mem", "base", f"BLEU-{n}", ABOVE) for n in (1, 2, 3, 4)], ("mem", "base", "ROUGE-L", BELOW))
     row = printed["cmn-mem-base-iu"]
     assert row.says == "fails there" and row.lacking == ("METEOR",) and row.why.endswith("not scored: METEOR")
+
+
+def test_a_claim_of_several_scores_is_corrected_for_its_own_and_for_no_others():
+    """Alone .03 is an order; of five scores of one claim it is none, whatever else the study compares."""
+    printed = [f"BLEU-{n}" for n in (1, 2, 3, 4)] + ["ROUGE-L"]
+    made = [replace(ALIKE, answer="undecided", p=0.9, p_delta=0.9) for _ in printed]
+    made[0] = replace(BELOW, p=0.03, p_delta=1.0)
+    row = said(*(("mem", "base", m, order) for m, order in zip(printed, made, strict=True)))["cmn-mem-base-iu"]
+    assert row.says == "undecided there" and {o.of for o in row.orders.values()} == {5}
+    made[0] = replace(made[0], p=0.009)
+    row = said(*(("mem", "base", m, order) for m, order in zip(printed, made, strict=True)))["cmn-mem-base-iu"]
+    assert row.says == "fails there"
+
+
+def test_a_system_with_settings_of_its_own_is_named():
+    """In the ablations XProNet is told no labels: another comparison than the paper's."""
+    row = said(("xpronet", "xpronet_wo_imlcs", "BLEU-4", ABOVE))["xpronet-imlcs-iu"]
+    assert "XProNet, told no labels" in row.unlike and row.why.startswith("asked of XProNet, told no labels")
+    assert "told no labels" in study_claims_table([row])["it"].iloc[0]
+    assert said(("mcsam", "mcsam_wo_tokens", "BLEU-4", ABOVE))["mcsam-tokens"].unlike == ()
 
 
 def test_an_order_of_three_systems_needs_both_comparisons():

@@ -263,75 +263,100 @@ def test_a_report_has_a_verdict_for_every_comparison_and_is_written(whole, tmp_p
 STUDIES = np.random.default_rng(0).random(200)  # a score of each of 200 studies
 
 
-def made_score(gain: float, *, name: str = "base", seed: int = 0, tested: str = "these") -> StudyScore:
-    """Five seeds made of one result, `gain` better in every study."""
+def made_score(gain: float, *, name: str = "base", seed: int = 0, tested: str = "these", noise=0.0, sd=0.005):
+    """Five seeds made of one result, `gain` better in every study; `noise` is added to every resample."""
     rng = np.random.default_rng(seed)
-    drawn = bootstrap_weights(len(STUDIES)) @ (STUDIES + gain) / len(STUDIES)
-    seeds = {n: float(STUDIES.mean() + gain + rng.normal(0, 0.005)) for n in range(1, 6)}
-    return StudyScore(seeds, 0.0, 1.0, drawn, tuple(f"{name}{seed}{n}" for n in seeds), len(STUDIES), tested)
+    drawn = bootstrap_weights(len(STUDIES)) @ (STUDIES + gain) / len(STUDIES) + noise
+    seeds = {n: float(STUDIES.mean() + gain + rng.normal(0, sd)) for n in range(1, 6)}
+    training = tuple(f"{name}{seed}{n}" for n in seeds)
+    return StudyScore(seeds, 0.0, 1.0, np.stack([drawn] * 5), training, f"{name}{seed}", len(STUDIES), tested)
+
+
+def made_gap(gain: float, *, condition: str = "random", noise=0.0, own: bool = False, tested: str = "these", sd=0.005):
+    """Of CMN, `gain` better than BASE in every study, whose resamples differ by `noise` besides."""
+    scores = {
+        (condition, "base", "BLEU-4"): made_score(0.0, seed=len(condition), tested=tested),
+        (condition, "cmn", "BLEU-4"): made_score(
+            gain, name="cmn", seed=1 + len(condition), tested=tested, noise=noise, sd=sd
+        ),
+    }
+    return _gap(tiny(), scores, condition, "cmn", "base", "BLEU-4", own=own)
 
 
 def test_a_made_difference_is_told_by_paired_studies():
     """One system better by a tenth in every study: above, and not without it."""
-    plan = tiny(("[1, 2]", "[1, 2, 3, 4, 5]"))
-    better = {name: made_score(gain, name=name, seed=i) for i, (name, gain) in enumerate((("base", 0), ("cmn", 0.1)))}
-    scores = {("random", name, "BLEU-4"): score for name, score in better.items()}
-    order = _gap(plan, scores, "random", "cmn", "base", "BLEU-4").order(0.01)
+    order = made_gap(0.1).order(0.01)
     assert order.answer == "above" and order.margin < 0.02
-    scores["random", "cmn", "BLEU-4"] = made_score(0.0, name="cmn", seed=1)
-    assert _gap(plan, scores, "random", "cmn", "base", "BLEU-4").order(0.01).answer == "no difference"
+    assert made_gap(0.0).order(0.01).answer == "no difference"
 
 
-def test_a_gain_is_compared_between_conditions_by_paired_studies_and_by_the_seeds_of_both():
-    """CMN gains .1 under one condition and nothing under the other; of other studies that is known less well."""
-    plan = tiny(("[1, 2]", "[1, 2, 3, 4, 5]"))
-    scores = {
-        (condition, name, "BLEU-4"): made_score(gain, name=condition + name, seed=seed)
-        for condition, name, gain, seed in (
-            ("first", "base", 0.0, 0),
-            ("first", "cmn", 0.0, 1),
-            ("random", "base", 0.0, 2),
-            ("random", "cmn", 0.1, 3),
-        )
-    }
-    first, here = (_gap(plan, scores, condition, "cmn", "base", "BLEU-4") for condition in ("first", "random"))
-    change = here.beside(first, 0.01)
-    assert change.answer == "above" and change.difference == pytest.approx(
-        (here.a.mean - here.b.mean) - (first.a.mean - first.b.mean)
+def test_seeds_are_pooled_over_the_systems_or_are_the_two_systems_own():
+    """CMN's seeds vary much more than BASE's. Of two systems the pool's variance is the mean of theirs, so the error is
+    the same, and Welch's test knows it by fewer degrees of freedom."""
+    pooled, own = (made_gap(0.05, sd=0.05, own=own).order(0.01) for own in (False, True))
+    two = [arm.pool.sd**2 for arm in (made_gap(0.05, sd=0.05, own=True).a, made_gap(0.05, own=True).b)]
+    assert pooled.freedom == pytest.approx(8)
+    assert own.freedom == pytest.approx(sum(two) ** 2 / sum(v**2 / 4 for v in two)) and own.freedom < 6
+    assert own.margin / pooled.margin == pytest.approx(
+        scipy.stats.t(own.freedom).isf(0.025) / scipy.stats.t(pooled.freedom).isf(0.025), rel=1e-6
     )
-    # every study is as hard for all: what is left is the seeds, two variances of each condition over five
+
+
+def test_a_gain_is_compared_between_conditions_by_the_seeds_of_both():
+    """CMN gains .1 under one condition and nothing under the other: four means of five seeds, whose studies are as hard
+    for all."""
+    first, here = made_gap(0.0, condition="first"), made_gap(0.1)
+    change = here.beside(first, 0.01)
+    gains = [gap.a.mean - gap.b.mean for gap in (here, first)]
+    assert change.answer == "above" and change.difference == pytest.approx(gains[0] - gains[1])
     se = np.sqrt(2 * here.a.pool.sd**2 / 5 + 2 * first.a.pool.sd**2 / 5)
     assert change.margin == pytest.approx(scipy.stats.t(change.freedom).isf(0.025) * se, rel=1e-6)
-    rng = np.random.default_rng(5)
-    noisy = replace(here, drawn=here.drawn + rng.normal(0, 0.02, here.drawn.shape))
-    assert noisy.beside(first, 0.01).margin > 1.5 * change.margin
-    other = replace(first, tested="those", drawn=first.drawn + rng.normal(0, 0.02, first.drawn.shape))
-    alone = here.beside(replace(other, tested="these"), 0.01), here.beside(other, 0.01)
-    assert alone[0].margin == pytest.approx(alone[1].margin, rel=0.1)  # its noise is nobody else's: pairing is no help
+
+
+def test_gains_on_the_same_studies_are_paired_and_on_others_are_not():
+    """What the same studies do to both gains is no reason to doubt their difference; what other studies do is."""
+    noise = np.random.default_rng(5).normal(0, 0.02, 1000)
+    first, others = (made_gap(0.0, condition="first", noise=noise, tested=tested) for tested in ("these", "those"))
+    here = made_gap(0.1, noise=noise)
+    paired, unpaired = (here.beside(gap, 0.01) for gap in (first, others))
+    assert unpaired.margin > 3 * paired.margin
+    assert unpaired.scatter.of_studies == pytest.approx(2 * np.var(noise, ddof=1))
+
+
+def test_what_an_undecided_comparison_needs_falls_with_the_seeds_where_seeds_and_studies_vary_together():
+    """A difference that varies over studies only by each training's own luck: more trainings do, not more studies."""
+    rng, plan = np.random.default_rng(0), tiny()
+    luck = rng.normal(0, 0.02, (2, 5, 1000))
+    scores = {
+        ("random", name, "BLEU-4"): replace(made_score(gain, name=name, seed=i), drawn=0.5 + luck[i])
+        for i, (name, gain) in enumerate((("base", 0.0), ("cmn", 0.012)))
+    }
+    order = _gap(plan, scores, "random", "cmn", "base", "BLEU-4").order(0.01)
+    assert order.answer == "undecided" and order.need.studies is None and 5 < order.need.seeds < 200
+    assert order.scatter.of_studies < 0.1 * 2 * 0.02**2 / 5
 
 
 def test_a_report_says_how_a_difference_changes_with_the_condition(whole, tmp_path):
-    """The same results twice, under two names of one condition: the change of every difference is exactly none."""
-    twice = tiny(
-        (
-            "[systems.base]",
-            TINY[TINY.index("[conditions.random]") : TINY.index("[systems.base]")].replace("random]", "again]")
-            + "[systems.base]",
-        )
-    )
-    results = tmp_path / "results"
+    """The same results under two conditions, BASE's and CMN's exchanged in the second: CMN gains there what it lost
+    here."""
+    here = TINY[TINY.index("[conditions.random]") : TINY.index("[systems.base]")]
+    twice = tiny(("[systems.base]", here.replace("random]", "again]") + "[systems.base]"))
+    results, exchanged = tmp_path / "results", {"base": "cmn", "cmn": "base", "lesion": "lesion"}
     results.mkdir()
     for run in twice.runs():
-        kept = json.loads((whole / "results" / f"tiny-random-{run.system.name}-seed{run.seed}.json").read_text())
-        kept["run"]["study"] |= {"condition": run.condition.name, "run": run.hash}
+        again = run.condition.name == "again"
+        system = exchanged[run.system.name] if again else run.system.name
+        kept = json.loads((whole / "results" / f"tiny-random-{system}-seed{run.seed}.json").read_text())
+        training = f"{run.system.name} again {run.seed}" if again else kept["run"]["study"]["training"]
+        kept["run"]["study"] |= {"condition": run.condition.name, "run": run.hash, "training": training}
         (results / result_name(twice, run)).write_text(json.dumps(kept))
     report = study_report(twice, results)
-    assert [(c.condition, c.first, c.a, c.b) for c in report.changes if c.metric == "BLEU-4"] == [
-        ("again", "random", "cmn", "base"),
-        ("again", "random", "cmn", "lesion"),
-    ]
-    assert {c.order.difference for c in report.changes if c.metric == "BLEU-4"} == {0.0}
+    gained = report.verdict("random", "cmn", "base", "BLEU-4").order.difference
+    change = next(c for c in report.changes if (c.a, c.b, c.metric) == ("cmn", "base", "BLEU-4"))
+    assert (change.condition, change.first) == ("again", "random") and gained != 0
+    assert change.order.difference == pytest.approx(-2 * gained)
     assert "again − random" in report.markdown() and report.to_json()["changes"][0]["first"] == "random"
+    assert report.verdict("random", "base", "cmn", "BLEU-4") is None
 
 
 def test_recall_of_a_group_counts_what_a_report_names_of_what_is_there():

@@ -21,6 +21,9 @@ from site_text import SiteError, figure, plain, table
 from rrg_lib.book.explorer import stored_explorer
 from rrg_lib.experiments.results import stored_results
 from rrg_lib.replication.ledger import counts, ledger
+from rrg_lib.replication.study_plan import known_plans, study_plan
+from rrg_lib.replication.study_report import study_report
+from rrg_lib.replication.study_runs import shipped_results
 from rrg_lib.replication.verdicts import Verdict
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -377,3 +380,18 @@ def test_an_explorers_file_of_other_studies_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(site_explorer, "stored_explorer", lambda: data)
     with pytest.raises(SiteError, match=r"of other studies .*run: python tools/explorer\.py"):
         site_explorer.write(tmp_path, tmp_path / "_static")
+
+
+def test_the_page_of_studies_has_every_plan_with_its_hash_and_what_shipped_results_say_of_it(tmp_path):
+    """A study without results says that it was not run; one with results has its picture, its tables, each with how it
+    was made, and no heading that would end the fold."""
+    page = site_pages.studies_page(tmp_path)
+    parts = dict(zip(known_plans(), page.split("\n## ")[0:], strict=True))
+    for name, part in parts.items():
+        plan, report = study_plan(name), study_report(study_plan(name), shipped_results())
+        assert part.removeprefix("## ").startswith(plain(plan.title)) and plan.question_hash in part
+        assert ("Not run" in part) == (not report.verdicts)
+        assert (tmp_path / f"study_{name}.png").is_file() == bool(report.results)
+        assert part.count(":::{table}") == part.count("rrg-made") - bool(report.results)
+        assert "\n#" not in part
+    assert any("study_where.png" in part for part in parts.values())

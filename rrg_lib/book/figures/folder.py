@@ -24,7 +24,7 @@ from rrg_lib.book.figures import overview
 from rrg_lib.book.figures import replication_ledger as of_papers
 from rrg_lib.book.figures.paper_figures import FIGURES as PAPERS
 from rrg_lib.book.figures.paper_figures import Drawn
-from rrg_lib.book.study_verdicts import changes_of, verdicts_of
+from rrg_lib.book.study_verdicts import changes_of, orders, verdicts_of
 from rrg_lib.data import iu_xray
 from rrg_lib.data.phantom import draw as draw_study
 from rrg_lib.data.study import SPLITS, Study
@@ -302,10 +302,10 @@ def planned_study(name: str, results: Results, where: Path | None) -> Drawn:
     condition, then how much that is more than under the first."""
     report = study_report(study_plan(name), shipped_results())
     metric = report.plan.metrics[0]
-    orders = verdicts_of(report, metric) | changes_of(report, metric)
-    if not orders:
+    found = verdicts_of(report, metric) | changes_of(report, metric)
+    if not found:
         return _missing(report.plan.title, f"No result of the study is here; run: rrg study run {name}", where)
-    return Drawn(of_papers.order_differences(orders, metric, name=where), "")
+    return Drawn(of_papers.order_differences(orders(found), metric, name=where), "")
 
 
 def _missing(title: str, why: str, where: Path | None) -> Drawn:
@@ -390,9 +390,15 @@ ENTRIES: dict[str, Entry] = {draw.__name__: Entry(draw, *about) for draw, about 
 ENTRIES |= {
     f"study_{name}": Entry(
         partial(planned_study, name),
-        "A dot is the difference of two systems, the line its margin, the grey band what would not matter; blue is "
-        "above, red below. Planned before it was run, on drawn studies: no replication.",
-        (f"studies/{name}.toml", f"studies/results/{name}-*.json"),
+        "A dot is the difference of two systems, its line the margin of this comparison alone, the grey band what "
+        "would not matter; blue is above, red below, corrected for all rows."
+        + (
+            " A row “x beside y” is how much more a difference is under x than under y."
+            if len(study_plan(name).conditions) > 1
+            else ""
+        )
+        + " Planned before it was run, on drawn studies: no replication.",
+        (f"studies/{name}.toml", f"studies/results/{name}-*.json", "smallest_differences.csv"),
     )
     for name in known_plans()
 }
