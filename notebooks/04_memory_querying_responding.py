@@ -70,6 +70,7 @@ from rrg_lib.models.memory.base import read_slots
 from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import merge_heads, split_heads
 from rrg_lib.models.visual.extractor import VisualExtractor
+from rrg_lib.replication.decision_rule import smallest_difference
 from rrg_lib.replication.exact_checks import MIMIC_VOCABULARY, memory_cost, parameters
 from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.seed_scores import measured as measured_of
@@ -1181,6 +1182,28 @@ if worth and gained:
 # %%
 by_features = study_report(study_plan("features"))
 show_study(by_features, "finding-F1", among=["mem", "cmn", "cmn_as_printed"], name="04_study_features")
+
+# %%
+bases = {
+    c.title: by_features.scores[c.name, "base", "finding-F1"].mean
+    for c in by_features.plan.conditions
+    if (c.name, "base", "finding-F1") in by_features.scores
+}
+if bases:
+    floor = min(bases, key=bases.get)
+    display(
+        Markdown(
+            "What there was to add to, BASE's own finding-F1: "
+            + "; ".join(f"{title}: **{f1:.3f}**" for title, f1 in bases.items())
+            + "."
+            + (
+                f" *{floor}*: next to no finding is named. The small systems find none in such features, so there is nothing for a memory to link, and a gain of "
+                "nothing there says nothing of memories."
+                if bases[floor] < smallest_difference("finding-F1") * 5
+                else ""
+            )
+        )
+    )
 
 # %% [markdown]
 # **Does the gain grow with the data?** Sampled studies, as many as one likes. With more of them a system reads each less often (20, 8

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -147,17 +148,32 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         ) from error
 
 
+#: Seconds after which who waits for a lock says so.
+_LOOKS_AGAIN = 0.5
+
+
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """One that makes something in `folder` at a time: a second one waits, then finds the work done; without `wait` it
-    is refused. The lock ends with the process, however that ends; a folder in which nothing was made is taken away
-    again. Raises `StorageError` when the folder cannot be made, or is in use."""
+    """One that makes something in `folder` at a time: a second one waits, says so in a terminal, and then finds the
+    work done; without `wait` it is refused. The lock ends with the process, however that ends; a folder in which
+    nothing was made is taken away again. Raises `StorageError` when the folder cannot be made, or is in use."""
     from filelock import FileLock, Timeout  # loads asyncio, and most who ask for the workspace never lock
 
     lock = FileLock(folder / LOCK)
+    told = not sys.stderr.isatty()  # a page that is being made keeps what it says; a person wants to know
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if wait else 0)
+        while not lock.is_locked:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=_LOOKS_AGAIN if wait else 0)
+            except FileNotFoundError:  # who held it made nothing and took the folder away
+                continue
+            except Timeout:
+                if not wait:
+                    raise
+                if not told:
+                    print(f"{folder} is in use by another process: waiting until that has ended", file=sys.stderr)
+                told = True
     except Timeout:
         raise StorageError(
             f"{folder} is in use: another process works in it. Wait until that has ended, or choose another folder "

@@ -138,3 +138,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         folder_written_whole(folder),
     ):
         pass
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_who_waits_for_another_says_so_in_a_terminal_and_then_goes_on(tmp_path, terminal):
+    """Also where the other made nothing, and took the folder away."""
+    code = (
+        "import sys; from pathlib import Path; from rrg_lib.runtime.workspace import locked\n"
+        f"sys.stderr.isatty = lambda: {terminal}\n"
+        "print('comes', flush=True)\n"
+        "with locked(Path(sys.argv[1])): print('works', flush=True)"
+    )
+    with locked(tmp_path / "run"):
+        second = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "run")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stdout.readline() == "comes\n"
+        if terminal:
+            assert "run is in use by another process: waiting" in second.stderr.readline()
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(1)
+    said, errors = second.communicate(timeout=30)
+    assert (said, errors, second.returncode) == ("works\n", "", 0)
