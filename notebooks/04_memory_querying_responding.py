@@ -1169,7 +1169,7 @@ if worth and gained:
     }
     display(
         Markdown(
-            f"With all answers replaced by their mean the trained CMN loses **{worth.order.difference:+.3f}** in finding-F1 ({worth.order.how}): "
+            f"With all answers replaced by their mean the trained CMN's finding-F1 changes by **{-worth.order.difference:+.3f}** ({worth.order.how}): "
             f"{meaning.get(worth.order.answer, 'too few seeds to say')}. It scores {gained.order.difference:+.3f} beside BASE ({gained.order.how})."
         )
     )

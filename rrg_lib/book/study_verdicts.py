@@ -32,7 +32,8 @@ def show_study(report: StudyReport, metric: str, *, among: Sequence[str] | None 
     for verdicts, what, figure in ((found, metric, name), (changed, f"the gain in {metric}", f"{name}_change")):
         if verdicts:
             display(order_differences(orders(verdicts), what, name=figure))
-            display(verdict_table(verdicts, what))
+            with pd.option_context("display.max_colwidth", None):  # what would decide it stands at the end of a cell
+                display(verdict_table(verdicts, what))
     metrics = (metric, *(other for other in report.plan.metrics if other != metric))
     return Markdown("\n".join(f"- {verdicts_in_words(report, one, among=among)}" for one in metrics))
 

@@ -196,7 +196,7 @@ def scores(title: str, table: pd.DataFrame, note: str, *, name: Where = None) ->
 def order_differences(orders: Mapping[str, Order], score: str, *, name: Where = None) -> Figure:
     """For each of `orders`, the first system's `score` minus the second's, with the margin that a difference must
     exceed; the grey band is what would not matter. Blue is above, red below, grey neither."""
-    figure, axes = new_figure(width=7.0, height=0.4 * len(orders) + 1.0)
+    figure, axes = new_figure(width=7.0, height=(0.4 if len(orders) < 16 else 0.28) * len(orders) + 1.0)
     for y, one in enumerate(orders.values()):
         colour = {"above": BLUE, "below": RED}.get(one.answer, GREY)
         axes.plot([one.difference - one.margin, one.difference + one.margin], [y, y], color=colour, lw=1.5)
