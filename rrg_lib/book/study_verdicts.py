@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rrg_lib.book.figures.replication_ledger import order_differences
+from rrg_lib.book.figures.replication_ledger import not_run, order_differences
 from rrg_lib.book.prose import agreeing
 from rrg_lib.replication.decision_rule import Order
 from rrg_lib.replication.study_report import StudyReport, StudyVerdict
@@ -23,11 +23,12 @@ Labelled = Mapping[str, StudyVerdict]
 def show_study(report: StudyReport, metric: str, *, among: Sequence[str] | None = None, name: str) -> Markdown:
     """Displays the verdicts of a metric and how they change with the condition, each as a figure (called `name`, and
     `name`_change) and a table; returns them in words, and those of the plan's other metrics. `among` as in
-    `verdicts_of`. Without any to show it says why."""
+    `verdicts_of`. Without any to show the figure is a page that says why."""
     from IPython.display import Markdown, display
 
     found, changed = verdicts_of(report, metric, among=among), changes_of(report, metric, among=among)
     if not found:
+        display(not_run(report.plan.title, _without_marks(_nothing_yet(report)), name=name))
         return Markdown(_nothing_yet(report))
     for verdicts, what, figure in ((found, metric, name), (changed, f"the gain in {metric}", f"{name}_change")):
         if verdicts:
@@ -90,6 +91,11 @@ def _nothing_yet(report: StudyReport) -> str:
         return f"**Not run:** no result of the study `{report.plan.name}` is here. {run}"
     runs = f"{len(report.results)} of the {len(report.plan.runs())} runs of the study `{report.plan.name}`"
     return f"**Not run to its end:** {runs} are here, and both systems of no comparison that is asked for. {run}"
+
+
+def _without_marks(text: str) -> str:
+    """Markdown for a figure, after its own "not run"."""
+    return text.replace("*", "").replace("`", "").partition(": ")[2]
 
 
 def _counted(verdicts: Labelled, what: str, verb: tuple[str, str]) -> str:

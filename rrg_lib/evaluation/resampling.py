@@ -93,10 +93,10 @@ def resampled_each(scores: Sequence[Additive], weights: np.ndarray) -> np.ndarra
     """(S, R) each of S scores of the same n studies (a system's seeds) when study i counts `weights[r, i]` times, of
     weights (R, n), which are read once for all. Raises `ConfigurationError` for no score, or scores of different
     numbers of studies."""
-    sizes = {len(score) for score in scores}
-    if sizes != {weights.shape[1]}:
+    sizes, n = {len(score) for score in scores}, weights.shape[1]
+    if sizes != {n}:
         raise ConfigurationError(
-            f"scores to average must be of the same {weights.shape[1]} studies, not of {sorted(sizes) or 'none'}"
+            f"scores to average must be of the same studies, {n} of them, not of {sorted(sizes) or 'none'}"
         )
     sums = weights @ np.concatenate([each.terms for each in scores], axis=1)
     ends = np.cumsum([each.terms.shape[1] for each in scores])

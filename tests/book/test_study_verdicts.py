@@ -118,4 +118,5 @@ def test_a_study_is_shown_as_a_figure_a_table_and_words(tmp_path, monkeypatch):
     )
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"x.png", "x_change.png"}
     shown.clear()
-    assert show_study(report(runs=0), "finding-F1", name="x").data.startswith("**Not run:**") and shown == []
+    assert show_study(report(runs=0), "finding-F1", name="x").data.startswith("**Not run:**")
+    assert [type(one).__name__ for one in shown] == ["BookFigure"]

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from command_line import rrg
+from places import ROOT
 
 from rrg_lib import cli
 
@@ -29,11 +30,13 @@ def test_every_command_of_a_study_explains_itself(monkeypatch, capsys, command):
 
 def test_a_plan_is_listed_without_a_clock(monkeypatch, capsys, tmp_path):
     """`--dry-run` names every run, those of one training in one line, and times nothing."""
-    monkeypatch.setenv("RRG_HOME", str(tmp_path))
-    code, out, _ = rrg(monkeypatch, capsys, "study", "plan", "where", "--dry-run")
+    monkeypatch.setenv("RRG_HOME", str(tmp_path / "home"))
+    mine = tmp_path / "mine.toml"  # the project's own under another name, of which there are no results
+    mine.write_text((ROOT / "data" / "studies" / "where.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    code, out, _ = rrg(monkeypatch, capsys, "study", "plan", str(mine), "--dry-run")
     assert code == 0
     assert "reports-cmn-seed1, reports-cmn_lesion_image-seed1" in out
-    assert "hours" not in out and not list(tmp_path.iterdir())
+    assert "hours" not in out and not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(

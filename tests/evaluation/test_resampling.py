@@ -131,7 +131,7 @@ def test_seeds_are_resampled_together_as_each_alone_and_the_weights_are_nobodys_
     with pytest.raises(ValueError, match="read-only"):
         weights[0, 0] = 1
     for scores in ([], [mean_of(rng.random(49))]):
-        with pytest.raises(ConfigurationError, match="of the same 50 studies"):
+        with pytest.raises(ConfigurationError, match="of the same studies, 50 of them"):
             resampled_each(scores, weights)
 
 
