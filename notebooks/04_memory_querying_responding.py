@@ -1146,7 +1146,7 @@ print(
 #
 # ## 4.15 What several seeds say
 #
-# All of this was one training, or a few. Four questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test
+# All of this was one training, or a few. Four questions of this chapter are asked again in *studies*: planned before they are run, several seeds, the test
 # studies paired, decided by the rule of chapter 10. They are drawn studies: no replication.
 #
 # **Does it matter what it answers?** As in 4.9, but on test studies, trainings of several seeds, and with the answers to one side alone replaced by their mean; and

@@ -1617,7 +1617,7 @@ if "as it is" in beside:
 # %% [markdown]
 # ## 5.13 What several seeds say
 #
-# Four questions of this chapter were asked again in *studies*: planned before they were run, several seeds, the test studies paired, decided by chapter 10's
+# Four questions of this chapter are asked again in *studies*: planned before they are run, several seeds, the test studies paired, decided by chapter 10's
 # rule. They are drawn studies: no replication.
 #
 # **Do prototypes help when the features do not know the findings?** XProNet is told no labels when it writes. *What to see: the dot is the difference, the line

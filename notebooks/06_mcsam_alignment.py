@@ -1533,7 +1533,7 @@ Markdown(
 # %% [markdown]
 # ## 6.14 What several seeds say
 #
-# The ablations of 6.12 rest on three seeds and a few hundred test studies. They were asked again in a *study*: planned before it was run, five seeds, thousands
+# The ablations of 6.12 rest on three seeds and a few hundred test studies. They are asked again in a *study*: planned before it is run, five seeds, thousands
 # of sampled test studies, paired, decided by chapter 10's rule. They are drawn studies: no replication.
 #
 # *What to see: the dot is the difference between MCSAM and what is left without a part (or with another in its place), the line its margin if it were alone, the
