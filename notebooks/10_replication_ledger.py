@@ -110,11 +110,11 @@ by_id = {row.id: row for row in rows}
 # %% tags=["nbval-check-output"]
 print(f"{len(values)} printed values, {len(claims)} claims, of {len({row.paper for row in rows})} papers")
 without = counts(claim_rows([]))  # with no stored score; attention, prototypes and classes were measured apart
-print({verdict.value: n for verdict, n in without["claim"].items() if n})
+print("claims, with no stored score at all:", {verdict.value: n for verdict, n in without["claim"].items() if n})
 
 # %% [markdown]
 # *What to see: how short the bars "reproduced" and "not reproduced" are. Most printed values (left) can't be checked on a laptop, and of the claims (right)
-# most are undecided: a page that hid those bars would mislead.*
+# the largest group is undecided: a page that hid those bars would mislead.*
 
 # %%
 found = counts(rows)
@@ -548,7 +548,7 @@ say(
     "about as much. A seed decides little of what comes out; reruns are counted as reruns and not as more seeds.\n"
     "2. **Two names.** {twice}. Only their names differ, or settings that nothing uses: one system, one row. XProNet told other labels is the same training "
     "and counts once.\n"
-    "3. **Devices.** The main systems were trained on: {devices}. Rows of one protocol are compared with one another.",
+    "3. **Devices.** The main systems were trained on: {devices}. Rows of one protocol are compared with one another, and with no others.",
     f1=again["finding-F1"].sd,
     bleu=again["BLEU-4"].sd,
     twice=twice or "No system is stored under two names",
@@ -642,14 +642,14 @@ say(
 # ### What all trainings of a kind say together
 #
 # Chapters 04 to 07 trained each kind of system with many settings. If none of the settings makes it better than BASE, their mean does not either, and that
-# mean rests on more trainings than three. How well it is known the interval says: settings that scatter make it wide. The reports were searched greedily, as
-# most of these trainings were stored, so the means are not those of the tables above. A family holds harmful settings too (chapter 07 asks for some on purpose), so it speaks of the kind and
+# mean rests on more trainings than three. How well it is known the interval says: settings that scatter make it wide. The settings were swept in this book's first
+# edition, so all of these trainings are of it, and the means are not those of the tables above. A family holds harmful settings too (chapter 07 asks for some on purpose), so it speaks of the kind and
 # not of its best member. And the studies are the same for all: of other studies this says nothing.
 
 # %%
 kinds_of_system = ("BASE+MEM", "CMN", "XProNet", "MCSAM", "CMN + pair alignment")
 together = {
-    (name, score): families(stored, name, "BASE", score)
+    (name, score): families(stored, name, "BASE", score, protocol=EDITION_0_1)
     for name in kinds_of_system
     for score in ("finding-F1", "BLEU-4")
 }
@@ -682,7 +682,7 @@ for name in kinds_of_system:
         else:
             sentences.append(f"of {name} nothing is decided (between {low:+.3f} and {high:+.3f})")
 Markdown(
-    "In finding-F1, over all trainings of a kind, on these studies: " + "; ".join(sentences) + "."
+    "In finding-F1, over all trainings of a kind in the first edition, on these studies: " + "; ".join(sentences) + "."
     if sentences
     else "**Not run.**"
 )
@@ -711,7 +711,7 @@ pd.DataFrame(
 # %% [markdown]
 # *What to see:* a study without results has no answer, whatever its question promises. Of those with results, the first score of the plan comes first. Each
 # row is a comparison under one condition: the dot is the difference, the line its margin if it were alone, the grey band what would not matter. Blue is above,
-# red below, corrected for all rows. Where there are several conditions a second figure has the differences of the differences: a gain that is told apart here
+# red below, corrected for all rows of a condition. Where there are several conditions a second figure has the differences of the differences: a gain that is told apart here
 # and not there need not be larger here. The seeds' variance is pooled over a condition's systems, as declared; where the two systems' own seeds answer
 # otherwise, the row says so. Each condition's features are of one extractor: what another one would change is in no line.
 

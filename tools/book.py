@@ -219,7 +219,7 @@ def side_by_side(rows: list[Row], jobs: int, command: Sequence[str], values: dic
                 text=True,
             )
             measured = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {"status": "failed"}
-        for name in ("seconds", "peak_gib", "status"):
+        for name in ("seconds", "peak_gib", "status"):  # not `trained`: what others added meanwhile would count too
             setattr(row, name, measured.get(name, getattr(row, name)))
         print(f"      {row.chapter} {row.status} in {row.seconds:.0f} s", flush=True)
         if ran.returncode:

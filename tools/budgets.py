@@ -11,8 +11,9 @@ measured beside them and warns at half as much again.
     machine      device, processor, cores, memory_gib, threads, python, torch
     jobs         how many chapters ran side by side
     chapters     a row each: chapter, seconds, budget_minutes, peak_gib, budget_gib, trained (runs added to the
-                 workspace: a chapter that found its runs there was quicker for it), status ("ok", "failed at In [4]",
-                 "not run", …); a value that is not known is absent
+                 workspace: a chapter that found its runs there was quicker for it; not known where chapters ran side by
+                 side, since all share the workspace), status ("ok", "failed at In [4]", "not run", …); a value that is
+                 not known is absent
     seconds      of all of it: the sum, or less where chapters ran side by side
 """
 
@@ -71,7 +72,7 @@ class Row:
     budget: Budget | None = None
     seconds: float = 0.0
     peak_gib: float | None = None
-    trained: int = 0
+    trained: int | None = None
     status: str = "not run"
 
     def to_json(self) -> dict[str, Any]:

@@ -94,10 +94,11 @@ def main(argv: list[str] | None = None) -> int:
     readme = given.out / "README.md"
     kept = sections(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
     try:
-        results = stored_results()
-        for name in given.only or ENTRIES:
+        for name in given.only or ():  # all before the first is drawn: else it would lie there without its entry
             if name not in ENTRIES:
                 raise UnknownNameError("figure", name, ENTRIES)
+        results = stored_results()
+        for name in given.only or ENTRIES:
             drawn, missing = figure(name, results)
             if missing and ENTRIES[name].needs_run:
                 print(f"{name}: left as it is. {missing}", flush=True)

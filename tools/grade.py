@@ -43,6 +43,7 @@ import psutil
 from nbformat import NotebookNode
 
 from rrg_lib.errors import StorageError
+from rrg_lib.runtime.spreadsheet import as_cell
 from rrg_lib.runtime.workspace import write_json, written_whole
 
 #: Seconds between two looks at what is running.
@@ -504,8 +505,10 @@ def as_markdown(assignment: str, found: list[Graded]) -> str:
 
 
 def written_csv(rows: list[list[Any]]) -> str:
+    """The rows as CSV. Hints and names are students' text, which a spreadsheet must show and never run: `as_cell`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    cells = ([as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(cells)
     return text.getvalue()
 
 

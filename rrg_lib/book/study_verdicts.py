@@ -21,15 +21,16 @@ Labelled = Mapping[str, StudyVerdict]
 
 
 def show_study(report: StudyReport, metric: str, *, among: Sequence[str] | None = None, name: str) -> Markdown:
-    """Displays the verdicts of a metric and how they change with the condition, each as a figure (called `name`, and
-    `name`_change) and a table; returns them in words, and those of the plan's other metrics. `among` as in
-    `verdicts_of`. Without any to show the figure is a page that says why."""
+    """Displays what the compared systems are, the verdicts of a metric and how they change with the condition, each as
+    a figure (called `name`, and `name`_change) and a table; returns them in words, and those of the plan's other
+    metrics. `among` as in `verdicts_of`. Without any to show the figure is a page that says why."""
     from IPython.display import Markdown, display
 
     found, changed = verdicts_of(report, metric, among=among), changes_of(report, metric, among=among)
     if not found:
         display(not_run(report.plan.title, _without_marks(_nothing_yet(report)), name=name))
         return Markdown(_nothing_yet(report))
+    display(Markdown(systems_in_words(report, found)))
     for verdicts, what, figure in ((found, metric, name), (changed, f"the gain in {metric}", f"{name}_change")):
         if verdicts:
             display(order_differences(orders(verdicts), what, name=figure))
@@ -37,6 +38,15 @@ def show_study(report: StudyReport, metric: str, *, among: Sequence[str] | None 
                 display(verdict_table(verdicts, what))
     metrics = (metric, *(other for other in report.plan.metrics if other != metric))
     return Markdown("\n".join(f"- {verdicts_in_words(report, one, among=among)}" for one in metrics))
+
+
+def systems_in_words(report: StudyReport, verdicts: Labelled) -> str:
+    """What the systems of some comparisons are, and what the conditions are where there are several."""
+    named = {name for v in verdicts.values() for name in (v.a, v.b)}
+    parts = [f"`{s.name}`: {s.title}" for s in report.plan.systems if s.name in named]
+    if len(report.plan.conditions) > 1:
+        parts += [f"*{c.name}*: {c.title}" for c in report.plan.conditions]
+    return "; ".join(parts) + "."
 
 
 def verdicts_of(report: StudyReport, metric: str, *, among: Sequence[str] | None = None) -> dict[str, StudyVerdict]:

@@ -342,7 +342,7 @@ def _report_of_folder(
     if not images:
         raise ConfigurationError(
             f"--study and --split need the dataset {system.experiment.dataset}, which a run folder does not hold; "
-            f"--image FILE needs none. Where the dataset is: rrg generate {system.command} --run {folder}"
+            f"--image FILE needs none. Where the dataset is: rrg generate {system.command_here}"
         )
     return system.report_of_images(images, decoding=named_decoding(system, labels, protocol))
 

@@ -26,7 +26,7 @@ from rrg_lib.cli.options import (
 from rrg_lib.data.study import SPLITS
 from rrg_lib.errors import ConfigurationError, ReportError, UnknownNameError
 from rrg_lib.experiments.presets import DATASETS
-from rrg_lib.models.decoding import EDITION_0_1, PROTOCOLS
+from rrg_lib.models.decoding import PROTOCOLS, STORED_PROTOCOLS
 from rrg_lib.runtime.workspace import workspace
 
 
@@ -246,8 +246,9 @@ def compare(
             chosen = f"rrg tune {run.command}, then: " if protocol == "tuned" else ""
             kind = f"{decoding} reports" if decoding else "reports"
             raise ReportError(
-                f"{run.folder} has no {kind} of {split} yet; run: rrg train {run.command}, then: {chosen}"
-                f"rrg evaluate {run.command} --split {split}" + (f" --decoding {decoding}" if decoding else "")
+                f"{run.folder} has no {kind} of {split} by its weights as they are now; run: rrg train {run.command}, "
+                f"then: {chosen}rrg evaluate {run.command} --split {split}"
+                + (f" --decoding {decoding}" if decoding else "")
             )
     reports = {each: [load_reports(run.written_reports(split, protocol)) for run in of] for each, of in runs.items()}
     opened = prepared(dataset, data_root=data_root, progress=not quiet)
@@ -266,9 +267,7 @@ def compare(
 def results(
     dataset: Annotated[str, typer.Option(help=f"Dataset: {', '.join(DATASETS)}.")] = "iu_phantom",
     profile: ProfileName = "laptop",
-    decoding: Annotated[
-        str, typer.Option(help=f"How reports were searched: {', '.join((*PROTOCOLS, EDITION_0_1))}.")
-    ] = "tuned",
+    decoding: Annotated[str, typer.Option(help=f"How reports were searched: {', '.join(STORED_PROTOCOLS)}.")] = "tuned",
     all_settings: Annotated[
         bool, typer.Option("--all", help="Also runs whose settings are not their preset's: sweeps.")
     ] = False,
@@ -279,8 +278,8 @@ def results(
     from rrg_lib.experiments.results import results_table, stored_results
     from rrg_lib.runtime.markdown import markdown_table
 
-    if decoding not in (known := (*PROTOCOLS, EDITION_0_1)):
-        raise UnknownNameError("decoding", decoding, known)
+    if decoding not in STORED_PROTOCOLS:
+        raise UnknownNameError("decoding", decoding, STORED_PROTOCOLS)
     shown = [result for result in stored_results(profile, dataset, decoding) if all_settings or result.is_preset]
     if not shown:
         raise ConfigurationError(

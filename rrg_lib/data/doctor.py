@@ -23,11 +23,11 @@ from rrg_lib.data.layouts.registry import find_layout
 from rrg_lib.data.prepare import go_on_without
 from rrg_lib.data.remarks import Remark, counted, remarks_on_reports
 from rrg_lib.data.shards import MAX_REJECTED
-from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source
+from rrg_lib.data.sources import PROTOCOL_OF, VIEWS, RealImages, find_source, views_option
 from rrg_lib.data.study import SPLITS, Study
 from rrg_lib.data.text.rule_labeler import NEWEST
 from rrg_lib.data.text.vocabulary import Protocol, Vocabulary, protocol
-from rrg_lib.errors import ImageError, ReportError
+from rrg_lib.errors import ConfigurationError, ImageError, ReportError
 from rrg_lib.runtime.package_data import table
 from rrg_lib.runtime.workspace import written_whole
 
@@ -94,7 +94,7 @@ class Diagnosis:
             *(f"  {fact}" for fact in self.facts),
         ]
         lines += ["", *(f"- {complaint}" for complaint in self.complaints)] if self.complaints else []
-        command = f"rrg prepare {self.source.name} --data-root {self.source.root}"
+        command = f"rrg prepare {self.source.name} --data-root {self.source.root}{_options(self.source)}"
         words = ("nothing to complain of", "usable as it is, see above", "not usable as it is, see above")[self.status]
         return "\n".join([*lines, "", f"{words}. {'Then run' if self.status else 'Run'}: {command}"])
 
@@ -148,6 +148,16 @@ def examine(
         *_published(source, studies),
     ]
     return diagnosis
+
+
+def _options(source: RealImages) -> str:
+    """What `rrg prepare` must be told to read the folder as `source` does, beyond its name: a layout that it would not
+    find by itself, and other views than usual."""
+    try:
+        found = find_layout(source.root, source.name)[0].name == source.layout
+    except ConfigurationError:  # the marks of several
+        found = False
+    return ("" if found else f" --layout {source.layout}") + views_option(source.name, source.rule)
 
 
 def _dataset(root: Path, layout: str | None) -> str:

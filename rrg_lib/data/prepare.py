@@ -43,6 +43,12 @@ from rrg_lib.runtime.hashing import content_hash
 from rrg_lib.runtime.worker_pool import cpus, in_order
 from rrg_lib.runtime.workspace import locked, workspace, write_json
 
+#: What is said when a process died that was writing a shard.
+_AFTER_A_DEATH = (
+    "Finished shards are kept. Run again, with fewer workers if it was memory; a script must call prepare under "
+    "`if __name__ == '__main__':`, or with workers=1"
+)
+
 
 def prepare(
     source: str,
@@ -180,7 +186,7 @@ def _build(
     shards, rejected = [], []
     images = sum(min(len(study.views), VIEWS) for study in studies)
     with tqdm(total=len(studies), desc=f"prepare {source.name}", unit="study", disable=not progress) as bar:
-        for shard in in_order(write_shard, tasks, min(workers, len(names))):
+        for shard in in_order(write_shard, tasks, min(workers, len(names)), advice=_AFTER_A_DEATH):
             shards.append(shard)
             rejected += shard.rejected
             bar.update(shard.studies + len({entry.study for entry in shard.rejected if entry.dropped}))

@@ -24,6 +24,7 @@ from rrg_lib.data.shards import (
     shard_request,
     study_of,
 )
+from rrg_lib.data.sources import views_option
 from rrg_lib.data.study import Box, Split, Study
 from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.errors import DataRootError, RRGError, UnknownNameError
@@ -230,6 +231,7 @@ def _command(folder: Path) -> str:
     options = "".join(
         f" --{key} {request[key]}" for key in ("protocol", "seed", "count") if request.get(key) is not None
     )
-    return (
-        f"rrg prepare {request['source']}{options}{' --data-root FOLDER' if 'layout' in request else ''} --out {folder}"
-    )
+    if "layout" in request:  # named always: whether the folder's own layout would be another one is not known here
+        views = views_option(request["source"], request.get("views_rule", "as_released"))
+        options += f" --layout {request['layout']}{views} --data-root FOLDER"
+    return f"rrg prepare {request['source']}{options} --out {folder}"

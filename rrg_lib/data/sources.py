@@ -255,7 +255,20 @@ def _drawn(kind: type[_Drawn]) -> Callable[..., Source]:
     return make
 
 
-def _real(name: str, rule: ViewRule = "as_released") -> Callable[..., Source]:
+#: The rule for views of a source that has another than the views as released.
+RULE_OF: dict[str, ViewRule] = {
+    "mimic_cxr": "frontal",  # a report and one frontal view, as published
+    "chexpert_plus": "frontal",
+    "rexgradient": "frontal_first",
+}
+
+
+def views_option(name: str, rule: ViewRule) -> str:
+    """What asks for a rule for views on the command line, with a space before; "" where the source has it anyway."""
+    return "" if rule == RULE_OF.get(name, "as_released") else f" --views {rule}"
+
+
+def _real(name: str) -> Callable[..., Source]:
     def make(
         data_root: Path | str | None, seed: int, count: int | None, layout: str | None, views: ViewRule | None
     ) -> Source:
@@ -267,7 +280,7 @@ def _real(name: str, rule: ViewRule = "as_released") -> Callable[..., Source]:
         if views is not None:
             check_choice("rule for views", views, ViewRule)
         reader, root = find_layout(Path(data_root).expanduser(), name, layout)
-        return RealImages(name, root, reader.name, views or rule, count)
+        return RealImages(name, root, reader.name, views or RULE_OF.get(name, "as_released"), count)
 
     return make
 
@@ -276,9 +289,9 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "iu_phantom": _drawn(IUPhantom),
     "phantom": _drawn(Phantom),
     "iu_xray": _real("iu_xray"),
-    "mimic_cxr": _real("mimic_cxr", "frontal"),  # a report and one frontal view, as published
-    "chexpert_plus": _real("chexpert_plus", "frontal"),
-    "rexgradient": _real("rexgradient", "frontal_first"),
+    "mimic_cxr": _real("mimic_cxr"),
+    "chexpert_plus": _real("chexpert_plus"),
+    "rexgradient": _real("rexgradient"),
     "padchest_gr": _real("padchest_gr"),
     "own": _real("own"),
 }

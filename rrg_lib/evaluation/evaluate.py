@@ -38,7 +38,7 @@ from rrg_lib.evaluation.nlg import (
     same_studies,
 )
 from rrg_lib.evaluation.resampling import LEVEL, RESAMPLES, Additive, interval
-from rrg_lib.evaluation.score_table import PARTS, Evaluation, Part, Row, row_from_json, without_nan
+from rrg_lib.evaluation.score_table import LEFT_OUT, PARTS, Evaluation, Part, Row, row_from_json, without_nan
 from rrg_lib.runtime.cache import remembered
 from rrg_lib.runtime.hashing import content_hash
 
@@ -173,7 +173,7 @@ class _Judge:
         self.present = [study.drawn for study in self.studies]
         labels = findings_of(self.studies)  # of who has no codes, from its report
         self.coded, self.abnormal, self.abnormal_by = labels.coded, labels.abnormal, labels.source
-        self.not_computed = {metric: "left out" for metric in METRICS if metric not in self.metrics}
+        self.not_computed = {metric: LEFT_OUT for metric in METRICS if metric not in self.metrics}
 
     def scored(
         self, name: str, description: str, sets: Sequence[dict[str, str]], seeds: Sequence[int] = ()
@@ -243,7 +243,7 @@ class _Judge:
         ]
         make = lambda: without_nan(asdict(self.scored(name, description, sets, seeds)[0]))  # noqa: E731
         return row_from_json(
-            remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {"left out"}).value
+            remembered("baselines", key, make, keep=lambda row: set(row["not_computed"].values()) <= {LEFT_OUT}).value
         )
 
     def _system(self, reports: dict[str, str]) -> _System:

@@ -18,6 +18,8 @@ from rrg_lib.runtime.markdown import markdown_table
 
 PartName = Literal["all", "normal", "abnormal"]
 PARTS: tuple[PartName, ...] = ("all", "normal", "abnormal")
+#: What `Row.not_computed` says of a metric that was not asked for; any other word is of one that failed.
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)

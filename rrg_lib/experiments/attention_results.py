@@ -67,8 +67,8 @@ def measure_attention(
     run: Run, protocol: Protocol = "greedy", split: Split = "test", *, labels: LabelsAtTest | None = None
 ) -> AttentionQuality:
     """Scores the looks of the run's best generator on a split, over the words of the references and over its own
-    reports in a protocol of decoding, which are written if there are none yet. A memory gated by labels is told those
-    of the experiment unless `labels` says otherwise.
+    reports in a protocol of decoding, which are written if there are none of these weights yet. A memory gated by
+    labels is told those of the experiment unless `labels` says otherwise.
 
     Raises `ConfigurationError` for studies without boxes or whose reports name none of the findings in them, and for a
     generator that does not attend to patches, `CheckpointError` for a run that is not trained.
@@ -82,10 +82,10 @@ def measure_attention(
             f"say where a finding is"
         )
     generator = run.generator()
-    path = run.reports_file(split, decoding)
+    kept = run.kept_reports(split, decoding)
     reports = {
         REFERENCE: {name: run.dataset.reference(i) for name, i in zip(ids, batches.indices, strict=True)},
-        OWN: dict(load_reports(path)) if path.is_file() else run.write(split, decoding=decoding),
+        OWN: dict(load_reports(kept)) if kept else run.write(split, decoding=decoding),
     }
     labels_told = run.labels_told(batches.indices, decoding)
     rows = []

@@ -491,6 +491,37 @@ def _overridden(settings: Experiment, texts: Sequence[str]) -> Experiment:
     return replace(settings, **whole, **{part: replace(getattr(settings, part), **of) for part, of in changes.items()})
 
 
+def settings_given(e: Experiment) -> tuple[str, ...]:
+    """What `--set` says of an experiment whose settings are not its preset's, the seed apart: with these overrides
+    `experiment` makes it again. None for a preset or a profile that is not known here. A part of another kind than the
+    preset's cannot be said, and is left out."""
+    if e.preset not in PRESETS or e.profile not in PROFILES:
+        return ()
+    plain, texts = experiment(e.name, e.profile, seed=e.training.seed), []
+    for part in fields(e):
+        own, usual = getattr(e, part.name), getattr(plain, part.name)
+        if part.name in ("studies", "validation") and own != usual:
+            texts.append(f"{part.name}={_value_text(own)}")
+        elif is_dataclass(own) and type(own) is type(usual):
+            texts += [
+                f"{part.name}.{f.name}={_value_text(getattr(own, f.name))}"
+                for f in fields(own)
+                if getattr(own, f.name) != getattr(usual, f.name) and f.name not in getattr(own, "of_the_data", ())
+            ]
+    return tuple(texts)
+
+
+def _value_text(value: Any) -> str:
+    """A value as `setting_of` reads it: JSON, a word without quotes where it is no JSON itself."""
+    try:
+        json.loads(value)
+    except TypeError:  # no text
+        return json.dumps(value)
+    except ValueError:
+        return value
+    return json.dumps(value)
+
+
 def setting_of(settings: Experiment, text: str) -> tuple[str, str, Any]:
     """Part ("" for the experiment itself), field and value of `PART.FIELD=VALUE`. Whether the value can be, the part
     says. Raises `UnknownNameError` and `ConfigurationError` for what names no setting of this experiment."""

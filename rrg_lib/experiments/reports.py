@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,18 @@ def missing_scores(dataset: PreparedDataset, indices: Sequence[int]) -> dict[str
     return {**alike, "finding-F1": f"{_studies_in_words(indices)}, {reason}"}
 
 
+def coded_finding_f1(
+    dataset: PreparedDataset, indices: Sequence[int], reports: Mapping[str, str], labeler: ReportLabeler
+) -> float:
+    """Finding-F1 of reports, by study id, against the expert codes, over those of the studies that have codes: of the
+    others nobody knows what they have. NaN where none has codes, or none of them one of the 13 findings."""
+    coded = [i for i in indices if dataset.coded[i]]
+    if not coded:
+        return math.nan
+    said = [labeler.label(reports[dataset.ids[i]]) for i in coded]
+    return finding_f1(said, dataset.drawn_findings[coded]).micro.f1
+
+
 def _studies_in_words(indices: Sequence[int]) -> str:
     return f"{len(indices)} validation {'study' if len(indices) == 1 else 'studies'}"
 
@@ -67,8 +80,6 @@ class ValidationScores:
     def __init__(self, batches: StudyBatches, labels: np.ndarray | None = None):
         self.batches, self.labels, self.labeler, dataset = batches, labels, ReportLabeler(), batches.dataset
         self.references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-        self.coded = [i for i in batches.indices if dataset.coded[i]]
-        self.truth = dataset.drawn_findings[self.coded]
         self.missing = missing_scores(dataset, batches.indices)
         self.names = tuple(name for name in VALIDATION_SCORES if name not in self.missing)
 
@@ -79,8 +90,7 @@ class ValidationScores:
         metrics = [name for name in WITHOUT_JAVA if name not in self.missing]
         scores = {**nlg_scores(self.references, reports, metrics=metrics).corpus}
         if "finding-F1" not in self.missing:
-            findings = [self.labeler.label(reports[dataset.ids[i]]) for i in self.coded]
-            scores["finding-F1"] = finding_f1(findings, self.truth).micro.f1
+            scores["finding-F1"] = coded_finding_f1(dataset, self.batches.indices, reports, self.labeler)
         return {**scores, "distinct": float(len(set(reports.values())))}
 
 

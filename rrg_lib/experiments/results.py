@@ -26,10 +26,10 @@ import pandas as pd
 
 from rrg_lib.data.study import Split
 from rrg_lib.data.text.vocabulary import Vocabulary
-from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.errors import CheckpointError, ConfigurationError, JavaError
 from rrg_lib.evaluation.metrics import metrics_shown
 from rrg_lib.evaluation.resampling import Additive, interval
-from rrg_lib.evaluation.score_table import Evaluation, Row
+from rrg_lib.evaluation.score_table import LEFT_OUT, Evaluation, Row
 from rrg_lib.evaluation.terms import pack_array, pack_text, unpack_array, unpack_terms, unpack_text
 from rrg_lib.experiments.extractors import EXTRACTOR, extractor_scores
 from rrg_lib.experiments.presets import Experiment
@@ -121,17 +121,28 @@ def store_result(
 ) -> Path:
     """Write the scores that `run.evaluate(split, decoding=run.decoding(protocol, labels))` has just kept, with the
     run's curve and reports, into `folder`, under the name of `file_stem`. The baselines of its evaluation go to a file
-    of their own, for test alone. Raises `ConfigurationError` without scores."""
+    of their own, for test alone.
+
+    Raises `ConfigurationError` without scores, `JavaError` where METEOR was asked for and failed: kept, such a result
+    would pass for a finished one and nobody would score it again.
+    """
     decoding = run.decoding(protocol, labels)
     scores = run.scores_file(split, decoding)
     if not scores.is_file():
         raise ConfigurationError(
             f"{run.folder} has no scores of {run.split_name(split, decoding)} yet; run: rrg evaluate "
-            f"{run.experiment.name} --split {split}"
+            f"{run.command_here} --split {split} --decoding {protocol}" + (f" --labels {labels}" if labels else "")
         )
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
     path = Path(folder) / f"{file_stem(run, protocol, decoding, split)}.json"
     record = json.loads(scores.read_text(encoding="utf-8"))
+    for kept in record["rows"]:
+        for metric, why in kept["not_computed"].items():
+            if why != LEFT_OUT:
+                raise JavaError(
+                    f"{scores}: {metric} of {kept['name']} was asked for and failed ({why}); expected every score that "
+                    f"was asked for. Nothing was stored: evaluate again, while less else runs on the machine"
+                )
     reports = dict(load_reports(run.reports_file(split, decoding)))
     row, *baselines = record["rows"]
     if baselines and split == "test":

@@ -233,15 +233,19 @@ class Run(RunFolder):
         return trainer.fit()
 
     def write(self, split: Split = "test", *, decoding: DecodingConfig | None = None) -> dict[str, str]:
-        """Reports for a split, kept in `reports-SPLIT.csv`; searched or told otherwise than the experiment says, in a
-        file that `reports_file` names."""
-        generator, decoding = self.generator(), decoding or self.experiment.decoding
+        """Reports for a split, kept in `reports-SPLIT.csv` with the mark of the weights beside them; searched or told
+        otherwise than the experiment says, in a file that `reports_file` names."""
+        decoding = decoding or self.experiment.decoding
+        mark = self.reports_mark(decoding)  # first: of weights that a training then replaces, it fits no longer
+        generator = self.generator()
         labels = self.labels_told(self.dataset.split_indices(split), decoding)
         with on_device(generator), memory_advice("fewer beams need less (decoding.beam_size)"):
             reports = write_reports(
                 generator, self.batches(split), self.dataset.vocabulary, decoding, labels=labels, progress=self.progress
             )
+        # the mark last: killed in between, these reports have none or that of weights before, and count as not written
         save_reports(self.reports_file(split, decoding), reports)
+        write_json(self.reports_mark_file(split, decoding), mark)
         return reports
 
     def evaluate(

@@ -8,6 +8,7 @@ last.safetensors, best.safetensors, history.json   training (`rrg train` draws c
 decoding.json     how its reports are searched, chosen on the validation studies (`rrg tune`)
 reports-SPLIT.csv, scores-SPLIT.json   its reports, and what they are worth; searched otherwise than its experiment
 says: -published, -greedy, -tuned
+reports-SPLIT.json   which weights wrote the reports beside it, and how they were searched
 
 The first six write a report for images on any machine (`trained_system.TrainedSystem`).
 """
@@ -15,6 +16,7 @@ The first six write a report for images on any machine (`trained_system.TrainedS
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,18 @@ class RunFolder:
 
     @property
     def command(self) -> str:
-        """What names this run on the command line, as far as presets go."""
-        return f"{self.experiment.name} --profile {self.experiment.profile} --seed {self.experiment.training.seed}"
+        """What names this run's experiment on the command line: the preset, its seed, and the settings that are not the
+        preset's."""
+        e = self.experiment
+        settings = "".join(f" --set {shlex.quote(text)}" for text in presets.settings_given(e))
+        return f"{e.name} --profile {e.profile} --seed {e.training.seed}{settings}"
+
+    @property
+    def command_here(self) -> str:
+        """`command`, with the folder where the run lies in another than its experiment's own."""
+        known = self.experiment.preset in presets.PRESETS and self.experiment.profile in presets.PROFILES
+        own = known and self.folder == run_folder(self.experiment)
+        return self.command if own else f"{self.command} --run {shlex.quote(str(self.folder))}"
 
     @property
     def trained(self) -> bool:
@@ -79,8 +91,7 @@ class RunFolder:
         """Raises `CheckpointError` for a run without a best checkpoint, with the command that makes one."""
         if not self.trained:
             raise CheckpointError(
-                f"{self.experiment.name} has not been trained in {self.folder}. Run: rrg train {self.experiment.name} "
-                f"--profile {self.experiment.profile}"
+                f"{self.experiment.name} has not been trained in {self.folder}. Run: rrg train {self.command_here}"
             )
 
     @property
@@ -100,7 +111,7 @@ class RunFolder:
     def tuned_decoding(self) -> TunedDecoding | None:
         """What was chosen for the run's weights as they are now; None when nothing was, or the run was trained again
         since."""
-        choice = read_tuned_decoding(self.folder / DECODING, f"rrg tune {self.command}")
+        choice = read_tuned_decoding(self.folder / DECODING, f"rrg tune {self.command_here}")
         return choice if choice is not None and choice.weights == self.weights else None
 
     def decoding(self, protocol: Protocol, labels: LabelsAtTest | None = None) -> DecodingConfig:
@@ -114,7 +125,7 @@ class RunFolder:
             choice = self.tuned_decoding
             if choice is None:
                 raise CheckpointError(
-                    f"{self.folder} has no decoding chosen for its weights. Run: rrg tune {self.command}"
+                    f"{self.folder} has no decoding chosen for its weights. Run: rrg tune {self.command_here}"
                 )
             decoding = choice.chosen.decoding
         else:
@@ -149,13 +160,32 @@ class RunFolder:
         """Where the reports of a split are kept that were searched so."""
         return self.folder / f"reports-{self.split_name(split, decoding)}.csv"
 
+    def reports_mark(self, decoding: DecodingConfig) -> dict[str, Any]:
+        """What tells reports that the weights of now write, searched so, from those of other weights. Raises
+        `CheckpointError` for a run that is not trained."""
+        return {"weights": self.weights, "decoding": asdict(decoding)}
+
+    def reports_mark_file(self, split: Split, decoding: DecodingConfig) -> Path:
+        """Where the mark of the reports is kept."""
+        return self.reports_file(split, decoding).with_suffix(".json")
+
+    def kept_reports(self, split: Split, decoding: DecodingConfig) -> Path | None:
+        """The reports of a split that were searched so, if the weights of now wrote them: trained further, a run has
+        other weights under the same names. None for any others, and for those without a readable mark."""
+        path, mark = self.reports_file(split, decoding), self.reports_mark_file(split, decoding)
+        if not (self.trained and path.is_file() and mark.is_file()):
+            return None
+        try:
+            kept = json.loads(mark.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return path if kept == self.reports_mark(decoding) else None
+
     def written_reports(self, split: Split, protocol: Protocol | None) -> Path | None:
-        """The reports of a split that the run has written in a protocol, or as its experiment says (None); None where
-        there are none, or nothing was tuned."""
+        """`kept_reports` of a protocol, or as the experiment says (None); None too where nothing was tuned."""
         if protocol == "tuned" and (not self.trained or self.tuned_decoding is None):
             return None
-        path = self.reports_file(split, self.decoding(protocol) if protocol else self.experiment.decoding)
-        return path if path.is_file() else None
+        return self.kept_reports(split, self.decoding(protocol) if protocol else self.experiment.decoding)
 
     def scores_file(self, split: Split, decoding: DecodingConfig) -> Path:
         """Where their scores are kept."""

@@ -19,9 +19,8 @@ from tqdm.auto import tqdm
 
 from rrg_lib.data.text.rule_labeler import ReportLabeler
 from rrg_lib.errors import ConfigurationError
-from rrg_lib.evaluation.clinical import finding_f1
 from rrg_lib.evaluation.nlg import BLEU, nlg_scores
-from rrg_lib.experiments.reports import write_reports
+from rrg_lib.experiments.reports import coded_finding_f1, write_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.tuned_decoding import BAND, DECODING, TARGET, Trial, TunedDecoding
 from rrg_lib.models.decoding import DecodingConfig
@@ -80,8 +79,8 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> TunedDecoding
     """Writes the validation reports of a trained run in every way of the grid, keeps all scores and the choice in the
     run's `decoding.json`.
 
-    A run that was tuned with this grid and these weights comes back at once. Where no validation study has an expert
-    code, finding-F1 is not defined and the other scores decide.
+    A run that was tuned with this grid and these weights comes back at once. Finding-F1 is over the validation studies
+    that have expert codes, as while training; where none has, it is not defined and the other scores decide.
 
     Raises `CheckpointError` for a run that is not trained.
     """
@@ -92,7 +91,6 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> TunedDecoding
     batches, generator = run.batches("val"), run.generator()
     dataset, labeler = run.dataset, ReportLabeler()
     references = {dataset.ids[i]: dataset.reference(i) for i in batches.indices}
-    truth = dataset.drawn_findings[batches.indices]
     reference_words = sum(len(text.split()) for text in references.values())
     labels = run.labels_told(batches.indices, run.experiment.decoding)
     settings = list(grid.settings(run.experiment.decoding))
@@ -104,7 +102,7 @@ def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> TunedDecoding
                 continue
             reports = write_reports(generator, batches, dataset.vocabulary, config, labels=labels, table=table)
             nlg = nlg_scores(references, reports, metrics=BLEU).corpus
-            f1 = finding_f1([labeler.label(reports[name]) for name in references], truth).micro.f1
+            f1 = coded_finding_f1(dataset, batches.indices, reports, labeler)
             scores = {"BLEU-4": nlg["BLEU-4"], **({} if np.isnan(f1) else {"finding-F1": f1})}
             ratio = sum(len(text.split()) for text in reports.values()) / reference_words
             distinct = float(len(set(reports.values())))

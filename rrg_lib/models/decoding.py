@@ -30,6 +30,8 @@ PROTOCOLS: tuple[Protocol, ...] = ("tuned", "greedy", "published")
 #: The protocol of results that edition 0.1 stored: greedy, epochs chosen by `keywords-0`, on other devices than those
 #: of this edition.
 EDITION_0_1 = "edition 0.1"
+#: Every protocol that a stored result may have, as one is looked for: edition 0.1's last.
+STORED_PROTOCOLS: tuple[str, ...] = (*PROTOCOLS, EDITION_0_1)
 END = 0
 #: What the released search takes off a finished hypothesis, so that it keeps a seat only when fewer live ones exist
 #: than seats.

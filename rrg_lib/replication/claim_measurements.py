@@ -19,9 +19,8 @@ from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.evaluation.attention import CROSS_ATTENTION, SHARED_SLOTS
 from rrg_lib.evaluation.resampling import LEVEL
 from rrg_lib.experiments.presets import experiment
-from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.models.decoding import EDITION_0_1, STORED_PROTOCOLS
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Answer, Arm, Order, Pool, judge, pooled, smallest_difference
-from rrg_lib.replication.seed_scores import EDITION_0_1
 from rrg_lib.replication.verdicts import DRAWN, Decision, Verdict
 from rrg_lib.runtime import package_data
 
@@ -92,9 +91,8 @@ def looked(look: str, ratio: str) -> dict[str, Looked]:
                 ).append(row)
     # a training counts once, in whatever protocol its own reports were written: of each preset the trainings that are
     # most, the newer ones of as many
-    newest = [*PROTOCOLS, EDITION_0_1]
     chosen = {
-        preset: kinds[max(sorted(kinds, key=newest.index), key=lambda name: min(len(kinds[name]), MIN_SEEDS))]
+        preset: kinds[max(sorted(kinds, key=STORED_PROTOCOLS.index), key=lambda name: min(len(kinds[name]), MIN_SEEDS))]
         for preset, kinds in by_protocol.items()
     }
     low, high = ("low", "high") if ratio == "ratio" else (f"{ratio}_low", f"{ratio}_high")
@@ -141,7 +139,11 @@ def words_attend_to_their_regions() -> Decision:
         if "base" in looks
         else ""
     )
-    return _beside_one(looks, f"attention in the finding's box over chance: {{cmn}}; beside 1, {{order}}{alike}")
+    own = looked(CROSS_ATTENTION, "own")
+    blind = "; over the maps of other studies, which a blind guess of the place has too, " + ", ".join(
+        str(own[name]) for name in ("cmn", "base") if name in own
+    )
+    return _beside_one(looks, f"attention in the finding's box over chance: {{cmn}}; beside 1, {{order}}{alike}{blind}")
 
 
 # --- numbers of data/measurements.csv ---------------------------------------------------------------------------------

@@ -22,14 +22,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from rrg_lib.errors import AnnotationError
 from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.experiments.presets import PRESETS
-from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.models.decoding import EDITION_0_1, STORED_PROTOCOLS
 from rrg_lib.replication.claim_measurements import MEASUREMENTS, ON_DRAWN
-from rrg_lib.replication.decision_rule import ALPHA, MIN_SEEDS, Answer, Order, corrected, smallest_difference
+from rrg_lib.replication.decision_rule import MIN_SEEDS, Answer, Order, corrected, judge_change, smallest_difference
 from rrg_lib.replication.printed_values import Compared, Published, compare_rows, values_of
 from rrg_lib.replication.seed_scores import PROFILE_ORDER, Measured, measured, order, swept
 from rrg_lib.replication.verdicts import DRAWN, OWN_DATA, Decision, Verdict
@@ -265,7 +264,10 @@ def printed_labels(preset: str) -> str | None:
 def _places(claim: Claim, replicated: str) -> list[tuple[str, str, tuple[str, ...]]]:
     """Dataset, profile and protocols to look in, in order: the paper's own data as it was published, then drawn
     studies, searched as our tables show them."""
-    return [(claim.dataset, replicated, ("published",)), *((DRAWN, profile, PROTOCOLS) for profile in PROFILE_ORDER)]
+    return [
+        (claim.dataset, replicated, ("published",)),
+        *((DRAWN, profile, STORED_PROTOCOLS) for profile in PROFILE_ORDER),
+    ]
 
 
 def _order(claim: Claim, results: Sequence[StoredResult], replicated: str) -> Decision:
@@ -322,16 +324,18 @@ def _best_setting(claim: Claim, results: Sequence[StoredResult], replicated: str
 
 
 def _decided(by_protocol: Mapping[str, Mapping[Link, tuple[Measured, Measured]]], *, own_data: bool) -> Decision:
-    """By the first protocol that has seeds enough, or most; what the others say stands behind it."""
+    """By the first protocol that has seeds enough, or most; what the others say stands behind it, edition 0.1's other
+    trainings by themselves."""
     seeds = {name: min(m.spread.n for pair in pairs.values() for m in pair) for name, pairs in by_protocol.items()}
     first = max(seeds, key=lambda name: min(seeds[name], MIN_SEEDS))
     decisions = {name: _verdict(pairs, own_data=own_data) for name, pairs in by_protocol.items()}
-    others = [
-        f"{name}: {one.verdict.short}" for name, one in decisions.items() if name != first and seeds[name] >= MIN_SEEDS
-    ]
-    return decisions[first]._replace(
-        why=decisions[first].why + (f" [searched otherwise: {'; '.join(others)}]" if others else "")
+    others = {name: one.verdict.short for name, one in decisions.items() if name != first and seeds[name] >= MIN_SEEDS}
+    of_old = others.pop(EDITION_0_1, "")
+    otherwise = [f"searched otherwise: {'; '.join(f'{name}: {short}' for name, short in others.items())}"] * bool(
+        others
     )
+    otherwise += [f"trainings of {EDITION_0_1}: {of_old}"] * bool(of_old)
+    return decisions[first]._replace(why=" ".join([decisions[first].why, *(f"[{text}]" for text in otherwise)]))
 
 
 def _favours(link: Link, one: Order) -> Answer:
@@ -391,19 +395,17 @@ def _trend(claim: Claim, results: Sequence[StoredResult]) -> Decision:
     )
     fit = slope_of(x, y, n, np.nan_to_num(sd))
     doublings, delta = float(x.max() - x.min()), smallest_difference(metric)
-    change, reach = fit.slope * doublings, fit.se * doublings
-    t = stats.t(fit.freedom)
-    if 2 * t.sf(abs(change) / reach) <= ALPHA:
-        verdict = Verdict.HOLDS if change > 0 else Verdict.FAILS
-    else:
-        verdict = Verdict.NO_DIFFERENCE if abs(change) + t.isf(ALPHA) * reach < delta else Verdict.UNDECIDED
-    over = f"{min(by_value):g} to {max(by_value):g}"
-    why = (
-        f"{metric} changes by {fit.slope:+.4f} ± {t.isf(ALPHA / 2) * fit.se:.4f} with each doubling of "
-        f"{claim.setting}, {change:+.4f} ± {t.isf(ALPHA / 2) * reach:.4f} from {over}; {int(n.sum())} trainings on the "
-        f"same studies; {delta:g} would matter"
+    over_all = judge_change(
+        fit.slope * doublings, fit.se * doublings, fit.freedom, values=len(n), trainings=int(n.sum()), delta=delta
     )
-    return Decision(verdict, why, MeasuredTrend(change, by_value))
+    why = (
+        f"{metric} changes by {fit.slope:+.4f} ± {over_all.margin / doublings:.4f} with each doubling of "
+        f"{claim.setting}, {over_all.difference:+.4f} ± {over_all.margin:.4f} from {min(by_value):g} to "
+        f"{max(by_value):g}; {int(n.sum())} trainings on the same studies; {delta:g} would matter"
+    )
+    why += f"; {over_all.need}" if over_all.need else ""
+    verdict = ON_DRAWN.get(over_all.answer, Verdict.UNDECIDED)
+    return Decision(verdict, why, MeasuredTrend(over_all.difference, by_value))
 
 
 class Slope(NamedTuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.replication.claims import Claim, Link, answer_to_all
 from rrg_lib.replication.decision_rule import Answer, Order, corrected
 from rrg_lib.replication.study_plan import known_plans, study_plan
@@ -43,6 +44,13 @@ class InStudy:
     def decided(self) -> bool:
         """Whether it is told apart, or shown to be no difference that matters."""
         return self.says != OPEN
+
+    @property
+    def bounded(self) -> bool:
+        """Undecided, but a gain that matters is excluded in each of its comparisons (each tested at 5 %: all must be
+        rejected, so nothing is corrected)."""
+        signs = {m: 1 if REGISTRY[m].higher_is_better else -1 for m in self.claim.metrics}
+        return not self.decided and all(one.excludes_gain(signs[link.metric]) for link, one in self.orders.items())
 
     @property
     def why(self) -> str:
@@ -100,7 +108,10 @@ def study_claims_table(rows: Sequence[InStudy]) -> pd.DataFrame:
         (row.claim.id, f"{row.study}, {row.condition}"): {
             "claim": row.claim.claim,
             "test studies": f"{row.studies:,}",
-            "it": row.says + (f" ({', '.join(row.unlike)})" if row.unlike else ""),
+            "it": row.says
+            + (", but excludes a gain that matters" if row.bounded else "")
+            + (f", in {', '.join(dict.fromkeys(link.metric for link in row.orders))} alone" if row.lacking else "")
+            + (f" ({', '.join(row.unlike)})" if row.unlike else ""),
             "comparisons": row.why,
         }
         for row in rows

@@ -153,6 +153,14 @@ class Order:
     def told_apart(self) -> bool:
         return self.answer in ("above", "below")
 
+    def excludes_gain(self, sign: int = 1) -> bool:
+        """Whether "A is better than B by delta or more" is rejected at 5 % (one-sided, of this comparison alone):
+        weaker than *no difference*, for A may be worse. `sign` -1: lower is better."""
+        if self.answer not in ANSWERS:
+            return False
+        t = stats.t(self.freedom) if math.isfinite(self.freedom) else stats.norm
+        return sign * self.difference + self.margin * float(t.isf(ALPHA) / t.isf(ALPHA / 2)) < self.delta
+
     def __str__(self) -> str:
         """ "above: +0.031, margin 0.020, p 0.004" and, where it is undecided, what would decide it."""
         text = f"{self.how}: {self.difference:+.3f}"
@@ -203,6 +211,17 @@ def judge(a: Arm, b: Arm, studies_variance: float, *, delta: float, studies: int
     return _answered(
         Order("undecided", difference, margin, seeds, delta, p, p_delta, freedom, note=note, scatter=scatter)
     )
+
+
+def judge_change(change: float, se: float, freedom: float, *, values: int, trainings: int, delta: float) -> Order:
+    """The rule of this module for how a score changes over a sweep of so many `values` of a setting, by the slope over
+    all `trainings`: on the same studies, so what other studies would give is left out. What would decide it is in seeds
+    of each value."""
+    seeds, t = max(MIN_SEEDS - 1, trainings // values), stats.t(freedom)
+    p, p_delta = float(2 * t.sf(abs(change) / se)), float(t.sf((delta - abs(change)) / se))
+    scatter = Scatter(0.0, se**2 * trainings / values, 0, freedom)
+    margin = float(t.isf(ALPHA / 2)) * se
+    return _answered(Order("undecided", change, margin, seeds, delta, p, p_delta, freedom, scatter=scatter))
 
 
 def welch_freedom(parts: Sequence[tuple[float, float]], certain: float = 0.0) -> float:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from scipy import stats
 
-from rrg_lib.models.decoding import PROTOCOLS
 from rrg_lib.replication.claim_measurements import Looked, Measurement
 from rrg_lib.replication.claims import (
     PUBLISHED_SETTING,
@@ -31,7 +30,6 @@ from rrg_lib.replication.claims import (
     own_table,
     printed_labels,
 )
-from rrg_lib.replication.decision_rule import MIN_SEEDS
 from rrg_lib.replication.exact_checks import CMN, STUDENT, Exact, check_value, run_check
 from rrg_lib.replication.printed_values import Place, Published, published, same_elsewhere
 from rrg_lib.replication.seed_scores import Measured, measured
@@ -164,13 +162,7 @@ def _ours_of(value: Published, preset: str | None, results: Sequence[StoredResul
         labels=printed_labels(preset),
         protocol="published",
     )
-    drawn = (
-        [measured(results, preset, DRAWN, value.metric, protocol=protocol) for protocol in PROTOCOLS]
-        if replicated is None
-        else []
-    )
-    # the first with seeds enough
-    return replicated or max(filter(None, drawn), key=lambda ours: min(ours.spread.n, MIN_SEEDS), default=None)
+    return replicated or measured(results, preset, DRAWN, value.metric)
 
 
 def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> Decision:
@@ -180,6 +172,8 @@ def _verdict_of(value: Published, preset: str | None, ours: Measured | None) -> 
         )
     if ours and ours.dataset in OWN_DATA and len(ours.protocols) > 1:
         return Decision(Verdict.NOT_RUN, f"the seeds were not measured alike: {ours.measured_by}")
+    if ours and ours.dataset in OWN_DATA and ours.spread.n < 2 and not ours.pool.freedom:
+        return Decision(Verdict.OPEN, "one seed, and no other system has two: how much a training varies is not known")
     if ours and ours.dataset in OWN_DATA and not math.isnan(ours.low + ours.high):
         low, high = another_training(ours)
         agrees = low <= value.high and high >= value.low
@@ -200,7 +194,7 @@ def another_training(ours: Measured) -> tuple[float, float]:
     training's, is held against."""
     sd = ours.pool.sd if ours.pool.freedom else ours.spread.sd
     freedom = ours.pool.freedom or ours.spread.n - 1
-    of_seeds = 0.0 if math.isnan(sd) else float(stats.t.ppf(0.975, freedom)) * sd * math.sqrt(1 + 1 / ours.spread.n)
+    of_seeds = float(stats.t.ppf(0.975, freedom)) * sd * math.sqrt(1 + 1 / ours.spread.n)
     reach = math.hypot(of_seeds, float(stats.norm.ppf(0.975)) * ours.s_studies)
     return ours.spread.mean - reach, ours.spread.mean + reach
 

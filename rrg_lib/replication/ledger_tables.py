@@ -332,15 +332,28 @@ def record(row: LedgerRow) -> dict[str, Any]:
 
 
 def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy]) -> str:
-    """How many of the claims that the stored runs leave undecided a study decides, and which."""
+    """How many of the claims that the stored runs leave undecided a study decides, of how many more it excludes a gain
+    that matters, and where."""
     undecided = [row.id for row in _claims(rows) if row.verdict is Verdict.UNDECIDED]
     asked = {name: [row for row in studies if row.claim.id == name] for name in undecided}
     said = {name: {row.says for row in of if row.decided} for name, of in asked.items()}
     answers = Counter(says.pop() if len(says) == 1 else "told differently by two" for says in said.values() if says)
+    bounded = {
+        name: [f"{row.study}, {row.condition}" for row in of if row.bounded]
+        for name, of in asked.items()
+        if not said[name] and any(row.bounded for row in of)
+    }
     return (
         f"Of the {len(undecided)} claims that are undecided on IU-Phantom, planned studies ask "
         f"{sum(map(bool, asked.values()))} and decide {sum(answers.values())}"
         + (f" ({', '.join(f'{n} {says}' for says, n in answers.items())})" if answers else "")
+        + (
+            f"; of {len(bounded)} more a gain as large as the smallest that matters is excluded somewhere "
+            f"({'; '.join(f'{name}: ' + ', '.join(where) for name, where in bounded.items())})"
+            if bounded
+            else ""
+        )
+        + (". Some in fewer scores than the claim names" if any(r.lacking for of in asked.values() for r in of) else "")
         + ". They are drawn studies: no replication."
     )
 
@@ -353,10 +366,10 @@ def ledger_markdown(
     lines = ["# The ledger", "", *counts_markdown(rows), ""]
     lines += [
         "Where *ours* is of IU-Phantom, its radiographs are drawn: it stands beside a printed number and is not "
-        "comparable with it. An interval reaches",
-        "from the lowest to the highest bound of the seeds' 95 % bootstrap intervals over studies; *sd* is over seeds. "
-        "Beside a number of MIMIC-CXR not",
-        "even the reports are the same.",
+        "comparable with it. An interval",
+        "is the 95 % bootstrap interval over studies of the mean over seeds, of edition 0.1 the mean of its seeds' "
+        "intervals; *sd* is over seeds. Beside a number",
+        "of MIMIC-CXR not even the reports are the same.",
         "",
     ]
     if main is not None:

@@ -9,18 +9,22 @@ labels) share a training.
 
 **Paired where possible.** Results of this edition keep the terms of their scores study by study; two of them are
 compared on the same resamples of studies. Edition 0.1 kept intervals alone, and of its finding-F1 only the one by
-`keywords-0`: whatever is compared with such a result is compared by that, as if the studies were not the same, and the
-answer says "edition 0.1: greedy, unpaired". That asks for more than a paired test would.
+`keywords-0`: two such results are compared by that, as if the studies were not the same, and the answer says
+"edition 0.1: greedy, unpaired". That asks for more than a paired test would.
+
+**One protocol at a time.** Edition 0.1's trainings are others: another device, epochs chosen by another score. A result
+of it is compared with another of it and with nothing else; where several systems are looked for together, all are taken
+from the protocol that has most of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -29,6 +33,7 @@ from rrg_lib.errors import ConfigurationError
 from rrg_lib.evaluation.metrics import REGISTRY
 from rrg_lib.evaluation.resampling import LEVEL, Spread, bootstrap_weights, over_seeds, seeds_with_studies
 from rrg_lib.experiments.presets import DATASETS, Experiment, experiment, released_settings
+from rrg_lib.models.decoding import EDITION_0_1, STORED_PROTOCOLS
 from rrg_lib.replication.decision_rule import MIN_SEEDS, Arm, Order, Pool, corrected, judge, pooled, smallest_difference
 from rrg_lib.runtime.hashing import content_hash
 
@@ -37,14 +42,10 @@ if TYPE_CHECKING:
 
 #: Which profile's results are shown, the first that is there.
 PROFILE_ORDER = ("gpu", "laptop", "ci")
-#: The protocol of results that edition 0.1 stored: greedy search, and no terms.
-EDITION_0_1 = "edition 0.1"
-#: The protocols that a name asks for: results of edition 0.1 were searched greedily, and stand in where a system was
-#: not trained again.
-_PROTOCOLS = {"greedy": ("greedy", EDITION_0_1)}
 UNPAIRED = "edition 0.1: greedy, unpaired"
 #: How many standard deviations a stored interval reaches to both sides.
 _REACH = float(stats.norm.ppf((1 + LEVEL) / 2))
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Measured:
 def order(a: Measured, b: Measured) -> Order:
     """How A compares with B, by the rule of `decision_rule`. Raises `ConfigurationError` where no smallest difference
     of the score is declared."""
-    if _searched(a) != _searched(b) or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
+    if a.protocol != b.protocol or {*a.protocols} != {*b.protocols} or len(a.protocols) > 1:
         return Order("not measured alike", a.spread.mean - b.spread.mean, seeds=min(a.spread.n, b.spread.n))
     paired = a.drawn is not None and b.drawn is not None
     if not paired and math.isnan(a.s_studies + b.s_studies) and a.other and b.other:
@@ -96,10 +97,6 @@ def order(a: Measured, b: Measured) -> Order:
         note += f", {remark}"
     arms = [Arm(m.spread.mean, m.spread.n, m.pool, m.with_studies) for m in (a, b)]
     return judge(*arms, variance, delta=smallest_difference(a.score), studies=a.studies, note=note)
-
-
-def _searched(m: Measured) -> str:
-    return "greedy" if m.protocol == EDITION_0_1 else m.protocol
 
 
 # --- one system, two names --------------------------------------------------------------------------------------------
@@ -191,11 +188,12 @@ def _named(result: StoredResult) -> str:
 
 def trainings(results: Sequence[StoredResult]) -> list[StoredResult]:
     """One result of each training: of those that share their weights the one by which systems are compared (labels by
-    the classifier), else the first."""
-    first: dict[str, StoredResult] = {}
+    the classifier), else the first. Edition 0.1's weights are others under the same names."""
+    first: dict[tuple[str, bool], StoredResult] = {}
     for r in results:
-        if r.weights not in first or (r.labels_at_test == "classifier" != first[r.weights].labels_at_test):
-            first[r.weights] = r
+        training = r.weights, r.of_edition_0_1
+        if training not in first or (r.labels_at_test == "classifier" != first[training].labels_at_test):
+            first[training] = r
     return list(first.values())
 
 
@@ -210,13 +208,12 @@ def measured(
     *,
     profile: str | None = None,
     labels: str | None = None,
-    protocol: str = "greedy",
+    protocol: str | None = None,
 ) -> Measured | None:
-    """Our seeds of a preset, as it is, on a dataset: of `profile`, or of the largest that was run, searched as
-    `protocol` says. None where nothing is stored.
+    """Our seeds of a preset, as it is, on a dataset: of `profile`, or of the largest that was run, of `protocol`, or
+    of the first that has seeds enough. None where nothing is stored.
 
-    "greedy", which everything was searched by, takes results of edition 0.1 where a system was not trained again. A
-    memory that is gated by labels was told the classifier's unless `labels` says otherwise. Runs of other settings do
+    A memory that is gated by labels was told the classifier's unless `labels` says otherwise. Runs of other settings do
     not count, runs of another name with the same settings do. Raises `ConfigurationError` for a seed that is stored
     twice under one name.
     """
@@ -234,11 +231,32 @@ def measured_as(
     score: str,
     *,
     labels: str | None = None,
-    protocol: str = "greedy",
+    protocol: str | None = None,
 ) -> Measured | None:
-    """Our seeds of an experiment with whatever settings it has, its own seed among them or not. None where nothing is
-    stored. Raises as `measured`."""
+    """Our seeds of an experiment with whatever settings it has, its own seed among them or not; `protocol` as in
+    `measured`. None where nothing is stored. Raises as `measured`."""
     return _summary(results, effective(system), score, system.dataset, system.profile, labels, protocol)
+
+
+def measured_together(
+    results: Sequence[StoredResult],
+    systems: Mapping[_Name, Experiment],
+    score: str,
+    *,
+    labels: str | None = None,
+    protocol: str | None = None,
+) -> dict[_Name, Measured]:
+    """Our seeds of several experiments, to be compared: all of `protocol`, or of the one in which most of them have
+    seeds enough. What is not stored in it is left out. Raises as `measured`."""
+    best: dict[_Name, Measured] = {}
+    for which in (protocol,) if protocol else STORED_PROTOCOLS:
+        found = {
+            name: ours
+            for name, system in systems.items()
+            if (ours := measured_as(results, system, score, labels=labels, protocol=which))
+        }
+        best = max(best, found, key=lambda of: sum(min(ours.spread.n, MIN_SEEDS) for ours in of.values()))
+    return best
 
 
 def swept(
@@ -250,10 +268,11 @@ def swept(
     *,
     profile: str | None = None,
     labels: str | None = None,
-    protocol: str = "greedy",
+    protocol: str | None = None,
 ) -> dict[Any, Measured]:
-    """Value of a setting ("memory.top_k") -> our seeds with it, all other settings those of the preset; smallest first.
-    Only of a profile where the preset's own value is stored too; empty where nothing else is stored than that."""
+    """Value of a setting ("memory.top_k") -> our seeds with it, all other settings those of the preset; smallest first;
+    `protocol` as in `measured_together`. Only of a profile where the preset's own value is stored too; empty where
+    nothing else is stored than that."""
     part, _, name = setting.partition(".")
     for which in ((profile,) if profile else PROFILE_ORDER) if dataset in DATASETS else ():
         asked = (preset, dataset, which)
@@ -269,11 +288,7 @@ def swept(
             for r in runs
             if _without(r.experiment, part, name) == of_preset
         }
-        ours = {
-            value: measured_as(results, one, score, labels=labels, protocol=protocol)
-            for value, one in sorted(by_value.items())
-        }
-        ours = {value: summary for value, summary in ours.items() if summary}
+        ours = measured_together(results, dict(sorted(by_value.items())), score, labels=labels, protocol=protocol)
         if len(ours) > 1 and getattr(getattr(experiment(f"{dataset}/{preset}", which), part), name) in ours:
             return ours
     return {}
@@ -317,12 +332,14 @@ def _summary(
     dataset: str,
     profile: str,
     labels: str | None,
-    protocol: str,
+    protocol: str | None,
 ) -> Measured | None:
     told = (None, labels or "classifier")
     runs = [run for run in _index(results).runs if run.system == system and run.labels in told]
     most: list[_Run] = []
-    for name in _PROTOCOLS.get(protocol, (protocol,)):  # the first that has seeds enough, else the one with most
+    for name in (
+        (protocol,) if protocol else STORED_PROTOCOLS
+    ):  # the first that has seeds enough, else the one with most
         here = [run for run in runs if run.result.protocol == name and score in run.result.evaluation.scores]
         if min(len({run.seed for run in here}), MIN_SEEDS) > min(len({run.seed for run in most}), MIN_SEEDS):
             most = here
@@ -476,16 +493,16 @@ def families(
     *,
     dataset: str = "iu_phantom",
     profile: str = "laptop",
-    protocol: str = "greedy",
+    protocol: str,
 ) -> Families | None:
-    """One family against another; None where one has fewer than two trainings. A training counts once, whatever labels
-    its memory was told afterwards."""
+    """One family against another, searched as `protocol` says; None where one has fewer than two trainings. A training
+    counts once, whatever labels its memory was told afterwards."""
     here = [
         r
         for r in results
         if (r.experiment.dataset, r.experiment.profile) == (dataset, profile) and score in r.evaluation.scores
     ]
-    here = trainings([r for r in here if r.protocol in _PROTOCOLS.get(protocol, (protocol,))])
+    here = trainings([r for r in here if r.protocol == protocol])
     one, two = ([r.evaluation.scores[score] for r in here if family(r.experiment) == name] for name in (a, b))
     if min(len(one), len(two)) < 2:
         return None

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -220,13 +221,17 @@ class StudyPlan:
     def runs(self) -> list[StudyRun]:
         """All runs, seed after seed, so that a study that is stopped has whole seeds; runs of one training follow each
         other."""
+        return list(self._runs)
+
+    @cached_property
+    def _runs(self) -> tuple[StudyRun, ...]:
         every = [
             StudyRun(c, s, seed, self.experiment(c, s, seed))
             for seed in self.seeds
             for c in self.conditions
             for s in self.systems
         ]
-        return sorted(every, key=lambda run: (self.seeds.index(run.seed), self.conditions.index(run.condition)))
+        return tuple(sorted(every, key=lambda run: (self.seeds.index(run.seed), self.conditions.index(run.condition))))
 
     def by_training(self) -> dict[str, list[StudyRun]]:
         """The runs that share their weights, by training."""

@@ -202,8 +202,8 @@ class StudyReport:
         if self.missing:
             run += [f"{self.missing} runs are missing: `rrg study run {plan.name}`"]
         run += [
-            f"{count} results were made under an earlier form of the plan ({one}): its lists have grown since, its "
-            f"question has not. Who adds seeds after a look has looked twice; a p-value is of one look."
+            f"{count} results were made under an earlier form of the plan ({one}): its lists were changed since, its "
+            f"question was not. Who adds seeds after a look has looked twice; a p-value is of one look."
             for one, count in self.earlier.items()
         ]
         return [*run, f"Cut: {' '.join(plan.pilot.cut.split())}"]
@@ -274,10 +274,11 @@ def study_terms(result: StudyResult, metric: str, groups: Mapping[str, Sequence[
 
 def study_report(plan: StudyPlan, folder: Path | None = None) -> StudyReport:
     """What the results that are there say. Raises as `study_results`, and `ConfigurationError` for results of one
-    condition that were not measured on the same studies."""
+    condition that were not measured on the same studies through the same extractor."""
     results = study_results(plan, folder)
     scores: dict[tuple[str, str, str], StudyScore] = {}
     for c in plan.conditions:
+        _check_alike(plan, [results[run.name] for run in plan.runs() if run.condition == c and run.name in results])
         for s in plan.systems:
             here = [run for run in plan.runs() if (run.condition, run.system) == (c, s) and run.name in results]
             if here:
@@ -310,12 +311,21 @@ def study_report(plan: StudyPlan, folder: Path | None = None) -> StudyReport:
     return StudyReport(plan, results, scores, tuple(verdicts), tuple(changes))
 
 
-def _score(plan: StudyPlan, runs: Sequence[StudyResult], system: str, metric: str) -> StudyScore:
-    if len({r.measured_alike for r in runs}) > 1:
+def _check_alike(plan: StudyPlan, runs: Sequence[StudyResult]) -> None:
+    """Raises `ConfigurationError` for results of one condition that cannot be compared, naming the fewer."""
+    by_measure: dict[str, list[str]] = {}
+    for r in runs:
+        by_measure.setdefault(r.measured_alike, []).append(r.file)
+    if len(by_measure) > 1:
+        odd = min(by_measure.values(), key=len)
         raise ConfigurationError(
-            f"{', '.join(r.file for r in runs)} were not measured on the same studies by the same labeler; delete "
-            f"those of the older data and run: rrg study run {plan.name}"
+            f"{', '.join(odd)} {'was' if len(odd) == 1 else 'were'} not measured like the other "
+            f"{len(runs) - len(odd)} results of the condition: on the same studies, through the same extractor, by the "
+            f"same labeler. Delete those that are not wanted and run: rrg study run {plan.name}"
         )
+
+
+def _score(plan: StudyPlan, runs: Sequence[StudyResult], system: str, metric: str) -> StudyScore:
     terms = [study_terms(r, metric, plan.groups) for r in runs]
     drawn = resampled_each(terms, bootstrap_weights(len(terms[0])))
     of_mean = drawn.mean(axis=0)

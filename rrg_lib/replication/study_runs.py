@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 #: One thread a process, and none that spins while it waits for the others.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 _SECONDS = "seconds.json"
+#: What is said when a process died that was training.
+_AFTER_A_DEATH = (
+    "Results are kept, and a training goes on from its last checkpoint. Run again, with fewer jobs (--jobs) if it was "
+    "memory; a script must call run_study under `if __name__ == '__main__':`, or with jobs=1"
+)
 #: What is done of one training: a plan, the runs that share its weights, the folder of the results, the data root; the
 #: names of the results that it made.
 StudyWork = Callable[[StudyPlan, list[StudyRun], Path, Path | None], list[str]]
@@ -82,9 +87,10 @@ class StudyResult:
 
     @property
     def measured_alike(self) -> str:
-        """What must be equal for two results to be compared: studies, their images, references, labeler."""
-        p = self.data["provenance"]
-        parts = [p["protocol"], p["vocabulary"], p["studies"], p["labeler"], self.data["run"]["identity"]["dataset"]]
+        """What must be equal for two results to be compared: studies, their images, the extractor that they were seen
+        through, references, labeler."""
+        p, identity = self.data["provenance"], self.data["run"]["identity"]
+        parts = [p["protocol"], p["vocabulary"], p["studies"], p["labeler"], identity["dataset"], identity["extractor"]]
         return json.dumps(parts, sort_keys=True)
 
 
@@ -181,7 +187,7 @@ def run_study(
             _features(opened_run(run, data_root, jobs))
         bar.set_postfix_str("")
         tasks = [(plan, group, folder, data_root) for group in todo]
-        for names in in_order(work or train_and_score, tasks, jobs):
+        for names in in_order(work or train_and_score, tasks, jobs, advice=_AFTER_A_DEATH):
             made += len(names)
             bar.update(len(names))
     return made

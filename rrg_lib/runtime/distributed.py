@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,12 @@ from rrg_lib.runtime.device import this_device
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+#: How long a process waits for the others before it gives up. While the first one prepares a collection or trains the
+#: extractor the others stand in a collective operation, for hours with nothing wrong; the engines' own limits, 10
+#: minutes with NCCL and 30 with gloo, would end the job. One that dies is noticed without them: the launcher ends the
+#: others.
+_PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def _state() -> PartialState:
     from accelerate import PartialState  # takes a second
 
     # Told, because without an accelerator `torchrun` alone would leave every process on its own.
-    return PartialState(cpu=this_device().type == "cpu")
+    return PartialState(cpu=this_device().type == "cpu", timeout=_PATIENCE)
 
 
 def gathered(rows: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ from rrg_lib.errors import RRGError
 Done = TypeVar("Done")
 
 
-def in_order(work: Callable[..., Done], tasks: Iterable[tuple], workers: int) -> Iterator[Done]:
+def in_order(work: Callable[..., Done], tasks: Iterable[tuple], workers: int, *, advice: str) -> Iterator[Done]:
     """What `work` makes of the tasks, in their order, by that many processes, with a bounded number of tasks waiting.
 
-    Raises what `work` raises, and `RRGError` when a process dies.
+    Raises what `work` raises, and `RRGError` when a process dies; `advice` then says what is kept and what to do.
     """
     if workers <= 1:
         yield from (work(*task) for task in tasks)
@@ -36,13 +36,7 @@ def in_order(work: Callable[..., Done], tasks: Iterable[tuple], workers: int) ->
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        advice = (
-            "Run again, with fewer workers if it was memory; a script must call prepare under `if __name__ == "
-            "'__main__':`, or with workers=1"
-        )
-        raise RRGError(
-            f"a preparing process died (killed, or out of memory?). Finished shards are kept. {advice}"
-        ) from error
+        raise RRGError(f"a worker process died (killed, or out of memory?). {advice}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

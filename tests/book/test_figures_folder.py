@@ -67,6 +67,13 @@ def test_one_figure_can_be_drawn_anew_and_the_others_keep_their_entries(tmp_path
     )
 
 
+def test_no_figure_is_drawn_before_all_names_are_known(tmp_path, capsys):
+    (tmp_path / "README.md").write_text(README)
+    assert tool.main(["--only", "student_table_4", "student_table_9", "--out", str(tmp_path)]) == 2
+    assert "nearest: student_table_" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_a_system_is_shown_tuned_only_when_several_seeds_are():
     old = [
         r

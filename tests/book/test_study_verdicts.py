@@ -112,7 +112,8 @@ def test_a_study_is_shown_as_a_figure_a_table_and_words(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     words = show_study(CHANGED, "finding-F1", name="x")
-    assert [type(one).__name__ for one in shown] == ["BookFigure", "DataFrame"] * 2
+    assert [type(one).__name__ for one in shown] == ["Markdown", *["BookFigure", "DataFrame"] * 2]
+    assert shown[0].data.startswith("`") and all(f"*{c.name}*: {c.title}" in shown[0].data for c in PLAN.conditions)
     assert words.data == f"- {verdicts_in_words(CHANGED, 'finding-F1')}\n" + "\n".join(
         f"- {verdicts_in_words(CHANGED, metric)}" for metric in PLAN.metrics[1:]
     )

@@ -54,6 +54,10 @@ def test_a_plan_is_listed_without_a_clock(monkeypatch, capsys, tmp_path):
         (("study", "run", "nothing.toml"), "nothing.toml is not there"),
         (("generate", "iu_phantom/cmn"), "--study ID, or --image FILE"),
         (("evaluate", "iu_phantom/cmn"), "has not been trained.*rrg train iu_phantom/cmn"),
+        (
+            ("evaluate", "iu_phantom/cmn", "--seed", "3", "--set", "training.epochs=1", "--run", "/nowhere/run"),
+            "rrg train iu_phantom/cmn --profile ci --seed 3 --set training.epochs=1 --run /nowhere/run",
+        ),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_status_2(monkeypatch, capsys, tmp_path, arguments, says):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import COLUMNS, TILE, examine, sheet_of
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.phantom import draw
-from rrg_lib.errors import DataRootError
+from rrg_lib.errors import ConfigurationError, DataRootError
 from rrg_lib.runtime.package_data import table
 
 
@@ -49,6 +50,32 @@ def test_a_sound_folder_has_nothing_to_complain_of(own):
     assert "3 studies: 1 train, 1 val, 1 test" in str(
         found
     ) and f"nothing to complain of. Run: rrg prepare own --data-root {own}" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, ""),
+        ({"layout": "padchest_gr"}, ""),
+        ({"layout": "padchest_gr_spanish"}, " --layout padchest_gr_spanish"),
+        ({"views": "as_released"}, ""),
+        (
+            {"layout": "padchest_gr_spanish", "views": "frontal"},
+            " --layout padchest_gr_spanish --views frontal",
+        ),
+    ],
+)
+def test_the_command_reads_the_folder_as_the_doctor_did(options, told, tmp_path):
+    root = trees.padchest_gr(tmp_path / "root")
+    said = str(examine(root, progress=False, **options)).splitlines()[-1]
+    assert said.endswith(f": rrg prepare padchest_gr --data-root {root}{told}")
+
+
+def test_a_layout_is_named_where_the_folder_has_the_marks_of_another_too(own, monkeypatch):
+    two = ConfigurationError("the marks of two")
+    monkeypatch.setattr("rrg_lib.data.doctor.find_layout", Mock(side_effect=two))
+    said = str(examine(own, dataset="own", layout="table", progress=False))
+    assert said.endswith(f"rrg prepare own --data-root {own} --layout table")
 
 
 @pytest.mark.parametrize(("split", "what"), [("val", "validation"), ("test", "testing")])

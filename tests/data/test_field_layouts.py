@@ -14,6 +14,7 @@ import trees
 
 from rrg_lib.data import iu_xray
 from rrg_lib.data.doctor import examine
+from rrg_lib.data.finding_labels import findings_of
 from rrg_lib.data.images import read_radiograph
 from rrg_lib.data.layouts import hub, parquet_images
 from rrg_lib.data.layouts.collection import position
@@ -301,6 +302,9 @@ def test_labels_are_findings_where_no_expert_coded_the_study(tmp_path):
     assert [f.observation for f in labels_of(trees.promptmrg_mimic(tmp_path / "none", [0] * 13 + [1]))] == [
         "No Finding"
     ]
+    unsure = find_source("mimic_cxr", data_root=trees.promptmrg_mimic(tmp_path / "unsure", [0] * 4 + [3] + [0] * 9))
+    read = findings_of(unsure.studies())
+    assert read.coded.all() and not read.abnormal.any(), "labelled, and of a doubted edema nothing is read again"
     experts = trees.promptmrg(tmp_path / "iu", trees.picked(), {trees.picked()[0].id: [1] * 14})
     assert [s.findings for s in find_source("iu_xray", data_root=experts).studies()] == [
         s.findings for s in trees.picked()

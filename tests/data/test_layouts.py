@@ -12,6 +12,7 @@ import trees
 from PIL import Image
 
 from rrg_lib.data import iu_xray
+from rrg_lib.data.finding_labels import CODES, findings_of
 from rrg_lib.data.layouts.collection import ordered
 from rrg_lib.data.layouts.registry import LAYOUTS, find_layout
 from rrg_lib.data.prepare import prepare
@@ -176,6 +177,20 @@ def test_mimic_cxr_jpg_in_its_split_with_findings_labels_and_one_frontal_view(pa
     data = prepared("mimic_cxr", root, tmp_path / "out")
     assert data.vocabulary.protocol.name == "r2gen_mimic" and [data.num_views(i) for i in range(3)] == [1, 1, 1]
     assert data.manifest["splits"] == {"train": 1, "val": 1, "test": 1}
+
+
+def test_a_row_of_the_labeler_without_a_positive_is_a_code_and_its_doubts_are_absent(tmp_path):
+    """Of every study of the tree Cardiomegaly is -1.0; read by our rules "Heart is large." would have it."""
+    studies = find_source("mimic_cxr", data_root=trees.mimic(tmp_path / "labels")).studies()
+    assert [(s.is_coded, s.is_abnormal, s.observations[0]) for s in studies] == [
+        (True, False, 1),
+        (True, False, 1),
+        (True, True, 0),
+    ]
+    found = findings_of(studies)
+    assert found.source == CODES and found.abnormal.tolist() == [False, False, True]
+    unlabelled = find_source("mimic_cxr", data_root=trees.mimic(tmp_path / "none", labels=False)).studies()
+    assert not any(s.is_coded for s in unlabelled), "without the table nobody coded them"
 
 
 def test_all_views_of_a_mimic_study_can_be_asked_for(tmp_path):

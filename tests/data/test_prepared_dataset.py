@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trees
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -79,6 +80,26 @@ def test_a_file_is_not_mapped_before_it_is_read_and_damage_is_found_then(tmp_pat
     assert len(opened) == 4 and "table" not in vars(opened)
     with pytest.raises(DataRootError, match=r"the prepared dataset is damaged .* Run: rrg prepare phantom"):
         opened.views(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("padchest_gr", {}, "--layout padchest_gr --data-root"),
+        ("padchest_gr", {"layout": "padchest_gr_spanish"}, "--layout padchest_gr_spanish --data-root"),
+        ("padchest_gr", {"views": "frontal"}, "--layout padchest_gr --views frontal --data-root"),
+        ("rexgradient", {}, "--layout rexgradient --data-root"),  # its own rule is frontal_first
+        ("rexgradient", {"views": "as_released"}, "--layout rexgradient --views as_released --data-root"),
+    ],
+)
+def test_real_images_are_read_again_as_they_were(name, options, told, tmp_path):
+    root = getattr(trees, name)(tmp_path / "root")
+    out = prepare(
+        name, data_root=root, out=tmp_path / "data", workers=1, max_rejected=1, progress=False, **options
+    ).folder
+    (out / "manifest.json").unlink()
+    with pytest.raises(DataRootError, match=rf"Run: rrg prepare {name} --protocol \w+ {told} FOLDER --out "):
+        PreparedDataset.open(out)
 
 
 def test_opening_needs_neither_torch_nor_another_library_of_datasets():

@@ -28,8 +28,10 @@ from rrg_lib.experiments.attention_results import (
     stored_attention,
 )
 from rrg_lib.experiments.presets import experiment
+from rrg_lib.experiments.reports import save_reports
 from rrg_lib.experiments.run import Run
 from rrg_lib.runtime import package_data
+from rrg_lib.runtime.hashing import content_hash
 
 TINY = [
     "generator.d_model=16",
@@ -85,6 +87,19 @@ def test_the_words_are_the_references_or_its_own_and_the_rows_are_the_tables_mea
         and made["studies"]["n"] == len(batches.indices)
     )
     assert made["reports"][REFERENCE] != made["reports"][OWN]
+
+
+def test_its_own_reports_are_read_again_only_if_these_weights_wrote_them(trained, monkeypatch):
+    run = trained["cmn"]
+    decoding = run.decoding("greedy")
+    written = run.write("test", decoding=decoding)
+    others = {name: run.dataset.reference(run.dataset.index(name)) for name in written}
+    save_reports(run.reports_file("test", decoding), others)
+    assert measure_attention(run).provenance["reports"][OWN] == content_hash(sorted(others.items())), "read"
+    monkeypatch.setattr(Run, "weights", {"experiment": "trained further"})
+    assert measure_attention(run).provenance["reports"][OWN] == content_hash(sorted(written.items())), "written anew"
+    monkeypatch.undo()
+    run.write("test", decoding=decoding)
 
 
 def test_kept_and_read_again_it_is_the_same(trained, tmp_path, monkeypatch):

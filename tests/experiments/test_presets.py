@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import pytest
 
 from rrg_lib.errors import ConfigurationError, UnknownNameError
-from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, experiment
+from rrg_lib.experiments.presets import PRESETS, PROFILES, Experiment, experiment, settings_given
 from rrg_lib.experiments.run import run_folder
 from rrg_lib.models.generator import TransformerConfig
 from rrg_lib.models.memory import CMNConfig
@@ -108,6 +108,26 @@ def test_settings_that_fit_each_other_alone_are_taken_in_any_order():
         found = experiment("iu_phantom/cmn", "ci", [*order, "memory.top_k=300", "memory.slots=300", "studies=5"])
         assert (found.generator.d_model, found.generator.heads, found.memory.top_k, found.studies) == (21, 7, 300, 5)
     assert experiment("iu_phantom/cmn", "ci", ["training.lr=1e-3", "training.lr=2e-3"]).training.lr == 2e-3
+
+
+def test_settings_are_told_so_that_they_make_the_experiment_again():
+    texts = (
+        "extractor.weights=my extractor.safetensors",
+        "generator.heads=4",
+        "training.betas=[0.9, 0.95]",
+        "training.schedule=constant",
+        'training.monitor={"BLEU-4": 1.0}',
+        "studies=100",
+    )
+    made = experiment("iu_phantom/cmn", "laptop", texts, seed=3)
+    assert settings_given(made) == texts
+    assert settings_given(experiment("iu_phantom/cmn", "laptop", seed=3)) == ()
+    assert settings_given(experiment("iu_phantom/cmn", "ci", ['extractor.weights="3"'])) == ('extractor.weights="3"',)
+    assert settings_given(replace(made, preset="mine")) == (), "a preset that is not known here"
+    for record in package_data.records("results").values():
+        if "run" in record:
+            e = Experiment.from_json(record["run"]["experiment"])
+            assert experiment(e.name, e.profile, settings_given(e), e.training.seed) == e
 
 
 @dataclass(frozen=True)

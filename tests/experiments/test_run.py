@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +36,7 @@ from rrg_lib.experiments.presets import experiment
 from rrg_lib.experiments.reports import load_reports
 from rrg_lib.experiments.results import results_table, store_result, stored_results
 from rrg_lib.experiments.run import Run
-from rrg_lib.experiments.run_folders import run_folder
+from rrg_lib.experiments.run_folders import RunFolder, run_folder
 from rrg_lib.models.visual.extractor import VisualExtractor
 from rrg_lib.models.visual.finding_extractor import FindingExtractor
 from rrg_lib.runtime import package_data
@@ -84,7 +86,9 @@ def test_given_reports_are_scored_and_leave_the_runs_own_scores_alone(trained):
 
 
 def test_a_kept_result_is_a_row_above_the_baselines_of_the_same_studies(trained, tmp_path, monkeypatch):
-    with pytest.raises(ConfigurationError, match=r"no scores of val yet; run: rrg evaluate phantom/cmn --split val"):
+    command = re.escape(trained.command_here)
+    advice = rf"no scores of val yet; run: rrg evaluate {command} --split val --decoding greedy$"
+    with pytest.raises(ConfigurationError, match=advice):
         store_result(trained, tmp_path, "greedy", "val")
     evaluation = trained.evaluate("test", metrics=WITHOUT_JAVA)
     path = store_result(trained, tmp_path, "greedy")
@@ -186,6 +190,23 @@ def test_a_folder_that_is_no_run_says_what_to_do(tmp_path):
 def test_a_run_that_was_not_trained_says_the_command():
     with pytest.raises(CheckpointError, match="rrg train phantom/base"):
         Run.of(tiny("base"), trained=True, progress=False)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_command_that_it_says_trains_this_run(tmp_path, apart):
+    """Its seed, its settings, and its folder where that is another than its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    for option, how in (("--profile", {}), ("--seed", {"type": int}), ("--run", {}), ("--set", {"action": "append"})):
+        parser.add_argument(option, **how)
+    wanted = tiny("cmn", "training.seed=3", "extractor.weights=my extractor.safetensors")
+    folder = tmp_path / "my run" if apart else run_folder(wanted)
+    with pytest.raises(CheckpointError) as told:
+        RunFolder(folder, wanted).check_trained()
+    program, command, *arguments = shlex.split(str(told.value).partition("Run: ")[2])
+    given = parser.parse_args(arguments)
+    assert (program, command, given.run) == ("rrg", "train", str(folder) if apart else None)
+    assert experiment(given.name, given.profile, given.set, given.seed) == wanted
 
 
 @pytest.mark.parametrize("entry", ["vocabulary", "preset", "extractor"])

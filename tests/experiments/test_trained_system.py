@@ -17,6 +17,7 @@ from rrg_lib.data.prepared_dataset import PreparedDataset
 from rrg_lib.errors import CheckpointError, ConfigurationError, DataRootError
 from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.extractors import keep_extractor, kept_classifier
+from rrg_lib.experiments.presets import settings_given
 from rrg_lib.experiments.run import Run
 from rrg_lib.experiments.trained_system import TrainedSystem
 from rrg_lib.experiments.tuned_decoding import DECODING
@@ -122,7 +123,8 @@ def test_what_needs_the_dataset_says_so(trained, tmp_path, elsewhere, monkeypatc
     folder = copied(trained, tmp_path / "copy")
     code, _, err = rrg(monkeypatch, capsys, "generate", str(folder), *option)
     assert code == 2 and "need the dataset phantom, which a run folder does not hold; --image FILE needs none" in err
-    assert f"rrg generate phantom/cmn --profile ci --seed 7580 --run {folder}" in err
+    settings = " ".join(f"--set {text}" for text in settings_given(trained.experiment))
+    assert f"rrg generate phantom/cmn --profile ci --seed 7580 {settings} --run {folder}" in err
 
 
 def test_a_run_folder_is_not_told_what_it_is(trained, tmp_path, elsewhere, monkeypatch, capsys):

@@ -4,15 +4,21 @@ with everything that was tried."""
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from rrg_lib import cli
 from rrg_lib.errors import CheckpointError, ConfigurationError, UnknownNameError
+from rrg_lib.evaluation.metrics import FINDING_F1, REGISTRY, Pairs
 from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.run_folders import BEST
 from rrg_lib.experiments.tuned_decoding import BAND, DECODING, Trial, TunedDecoding
 from rrg_lib.experiments.tuning import GRID, Grid, tune
 from rrg_lib.models.decoding import DecodingConfig
+from rrg_lib.runtime.checkpoint import load_tensors, save_tensors
 
 pytestmark = pytest.mark.usefixtures("in_this_home")
 
@@ -88,6 +94,33 @@ def test_a_run_is_tuned_on_its_validation_studies_and_everything_is_kept(trained
     )
 
 
+def test_findings_of_studies_that_nobody_coded_are_neither_right_nor_wrong(trained, monkeypatch):
+    """The choice is by the finding-F1 of an evaluation, over the validation studies that have codes. Here every second
+    one has some, and the reports are the references: what they say of the others would count as false."""
+    dataset, val = trained.dataset, trained.batches("val").indices
+    said = {dataset.ids[i]: dataset.reports[i] for i in val}
+    plain = Grid(beam_sizes=(1,), end_biases=(0.0,), alphas=(0.0,), block_ngrams=(0,))
+    monkeypatch.setattr("rrg_lib.experiments.tuning.write_reports", lambda *a, **k: said)
+    truth = np.array(dataset.drawn_findings)
+
+    def tuned_where(coded):
+        monkeypatch.setattr(dataset, "coded", coded)
+        monkeypatch.setattr(dataset, "drawn_findings", np.where(coded[:, None], truth, 0).astype(np.uint8))
+        (trained.folder / DECODING).unlink(missing_ok=True)
+        return tune(trained, plain, progress=False).chosen.scores
+
+    everyone = np.ones(len(dataset), bool)
+    half = everyone.copy()
+    half[val[1::2]] = False
+    assert truth[val[1::2]].any() and truth[val[::2]].any()
+    studies = [replace(dataset.study(i), **({} if half[i] else {"findings": ()})) for i in val]
+    pairs = Pairs([*said.values()], [*said.values()], studies)
+    assert tuned_where(half)["finding-F1"] == pytest.approx(REGISTRY[FINDING_F1].score(pairs).corpus)
+    scores = tuned_where(~everyone)
+    assert "finding-F1" not in scores and "BLEU-4" in scores, "where nobody is coded the other scores decide"
+    (trained.folder / DECODING).unlink()
+
+
 def test_no_lower_bias_is_tried_once_reports_are_too_long(trained, monkeypatch):
     for module in ("tuning", "tuned_decoding"):
         monkeypatch.setattr(f"rrg_lib.experiments.{module}.BAND", (0.0, 1e-9))
@@ -140,4 +173,44 @@ def test_a_choice_that_is_the_experiments_own_way_is_in_its_own_file(trained):
     path = trained.folder / "reports-val.csv"
     assert [trained.written_reports("val", protocol) for protocol in ("tuned", "greedy", None)] == [path] * 3
     assert trained.written_reports("val", "published") is None
+    (trained.folder / DECODING).unlink()
+
+
+def test_reports_of_other_weights_are_not_there(trained, tmp_path, monkeypatch, capsys):
+    """Evaluated, then trained further: until it writes anew, what compares finds none of its reports."""
+    run = replace(trained, folder=tmp_path / "run")
+    shutil.copytree(trained.folder, run.folder)
+    run.write("val", decoding=run.decoding("greedy"))
+    path = run.written_reports("val", "greedy")
+    assert path == run.folder / "reports-val.csv"
+    tensors, meta = load_tensors(run.folder / BEST)
+    epoch, score = meta["progress"]["best"]
+    further = {**meta, "progress": {**meta["progress"], "best": [epoch + 1, score + 0.1]}}
+    save_tensors(run.folder / BEST, tensors, further)
+    assert run.written_reports("val", "greedy") is None and path.is_file()
+    monkeypatch.setattr("rrg_lib.experiments.run_folders.run_folder", lambda experiment: run.folder)
+    monkeypatch.setattr("sys.argv", ["rrg", "compare", "phantom/cmn", "phantom/base", "--split", "val"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "has no reports of val by its weights as they are now; run: rrg train phantom/cmn" in capsys.readouterr().err
+    run.write("val", decoding=run.decoding("greedy"))
+    assert run.written_reports("val", "greedy") == path
+
+    mark = run.folder / "reports-val.json"
+    mark.write_text("{")
+    assert run.written_reports("val", "greedy") is None, "nobody can say whose they are"
+    mark.unlink()
+    assert run.written_reports("val", "greedy") is None, "written before there were marks"
+    run.write("val", decoding=run.decoding("greedy"))
+    (run.folder / BEST).unlink()
+    assert run.written_reports("val", "greedy") is None
+
+
+def test_tuned_reports_are_those_of_the_choice_of_now(trained):
+    """Another grid chooses another way for the same weights, and the file of its reports has the same name."""
+    for bias in (-3.0, -4.0):
+        tune(trained, Grid(end_biases=(bias,), beam_sizes=(1,), alphas=(0.0,), block_ngrams=(3,)), progress=False)
+        assert trained.written_reports("val", "tuned") is None
+        trained.write("val", decoding=trained.decoding("tuned"))
+        assert trained.written_reports("val", "tuned") == trained.folder / "reports-val-tuned.csv"
     (trained.folder / DECODING).unlink()

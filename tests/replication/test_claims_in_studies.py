@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
 from rrg_lib.experiments.results import stored_results
 from rrg_lib.replication.claims import claims
@@ -108,6 +109,21 @@ def test_of_the_claims_that_stored_runs_leave_undecided_the_decided_are_counted(
         f"Of the {undecided} claims that are undecided on IU-Phantom, planned studies ask 2 and decide 1 "
         f"(1 no difference there). They are drawn studies: no replication."
     )
+
+
+def test_an_undecided_claim_may_exclude_a_gain_that_matters():
+    """MCSAM less CMN in BLEU-4: -.03 with a margin of .03. Not told apart; but 95 % one-sided lie below .01."""
+    below = replace(OPEN, difference=-0.03, margin=0.03, delta=0.01, freedom=30.0)
+    near = replace(below, difference=-0.01)
+    assert below.excludes_gain() and not near.excludes_gain() and not below.excludes_gain(-1)
+    assert below.difference + stats.t(30).isf(0.05) * 0.03 / stats.t(30).isf(0.025) < 0.01
+    one, other = (said(("mcsam", "cmn", "BLEU-4", order))["mcsam-cmn"] for order in (below, near))
+    assert (one.says, one.bounded, other.bounded) == ("undecided there", True, False)
+    assert "excludes a gain" in study_claims_table([one])["it"].iloc[0]
+    words = studies_in_words(ledger(stored_results()), [one])
+    assert "of 1 more a gain as large as the smallest that matters is excluded somewhere (mcsam-cmn: ablations" in words
+    both = said(("cmn", "mem", "BLEU-4", below), ("mem", "base", "BLEU-4", near))["cmn-order-iu"]
+    assert not both.bounded
 
 
 def test_two_studies_that_differ_are_told_apart_from_one_answer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -17,9 +18,9 @@ from rrg_lib.experiments.presets import PRESETS, experiment
 from rrg_lib.experiments.results import EDITION_0_1, stored_results, twins
 from rrg_lib.replication import claims as module
 from rrg_lib.replication.claim_measurements import MEASUREMENTS
-from rrg_lib.replication.claims import claims, parsed, slope_of
+from rrg_lib.replication.claims import MeasuredPairs, claims, parsed, slope_of
 from rrg_lib.replication.exact_checks import CHECKS, memory_cost
-from rrg_lib.replication.ledger import STAND_IN, counts, ledger
+from rrg_lib.replication.ledger import STAND_IN, claim_rows, counts, ledger
 from rrg_lib.replication.ledger_tables import released_beside_printed
 from rrg_lib.replication.printed_values import published
 from rrg_lib.replication.seed_scores import (
@@ -29,6 +30,7 @@ from rrg_lib.replication.seed_scores import (
     family,
     measured,
     measured_as,
+    measured_together,
     order,
     released_and_printed,
     rerun_pool,
@@ -303,6 +305,23 @@ def test_the_pool_of_seeds_and_what_running_again_does():
     assert seed_pool(runs, "BLEU-4", "iu_phantom", "laptop", EDITION_0_1)[:3] == pytest.approx((0.1, 2, 1))
 
 
+def test_trainings_of_two_editions_are_never_compared():
+    """Edition 0.1 trained on another device and chose epochs by another score; its weights bear the same names. What
+    was looked for together is all of one protocol: of the one that has most of it."""
+    new, old = (seeds("cmn", 0.15, 0.151, 0.149, protocol=how) for how in ("greedy", EDITION_0_1))
+    ablated = seeds("base", 0.1, 0.11, 0.12)
+    a, b = (measured(runs, name, "iu_phantom", "BLEU-4") for runs, name in ((new, "cmn"), (ablated, "base")))
+    assert order(a, b).answer == "not measured alike" and len(trainings([*new, *old])) == 6
+    asked = {name: experiment(f"iu_phantom/{name}", "laptop") for name in ("cmn", "base")}
+    found = measured_together([*new, *old, *ablated], asked, "BLEU-4")
+    assert {m.protocol for m in found.values()} == {EDITION_0_1} and list(found) == ["cmn", "base"]
+    assert list(measured_together([*new, *ablated[:1]], asked, "BLEU-4")) == ["cmn"]
+    assert order(found["cmn"], found["base"]).answer == "above"
+    stored = [r for r in claim_rows(stored_results(), "laptop") if isinstance(r.evidence, MeasuredPairs)]
+    for row in stored:
+        assert len({m.protocol for pair in row.evidence.pairs.values() for m in pair}) == 1, row.claim.id
+
+
 def test_families_put_all_trainings_of_a_kind_together():
     """33 trainings of CMN against 6 of BASE: a gain in finding-F1 above about .02 is excluded on these studies; 45 of
     XProNet are lower by .08."""
@@ -315,15 +334,15 @@ def test_families_put_all_trainings_of_a_kind_together():
         "BASE": 6,
         "BASE+MEM": 3,
     }
-    cmn = families(old, "CMN", "BASE", FINDING_F1)
+    cmn = families(old, "CMN", "BASE", FINDING_F1, protocol=EDITION_0_1)
     assert (cmn.a.n, cmn.b.n) == (33, 6) and cmn.high == pytest.approx(0.013, abs=0.002) and cmn.p > 0.05
-    xpronet = families(old, "XProNet", "BASE", FINDING_F1)
+    xpronet = families(old, "XProNet", "BASE", FINDING_F1, protocol=EDITION_0_1)
     assert (
         xpronet.difference == pytest.approx(-0.084, abs=0.002)
         and xpronet.p < 0.001
         and xpronet.low < xpronet.difference < xpronet.high
     )
-    assert families(old, "CMN", "nothing", FINDING_F1) is None
+    assert families(old, "CMN", "nothing", FINDING_F1, protocol=EDITION_0_1) is None
 
 
 def test_a_system_with_a_generator_of_its_own_is_no_base_and_no_cmn():
@@ -357,6 +376,15 @@ def test_a_trend_is_the_slope_over_all_trainings():
         for run in seeds("cmn", mean, mean + 0.001, mean - 0.001, **({} if slots == 512 else {"memory.slots": slots}))
     ]
     assert claim(ledger(rising), "cmn-memory-grows").verdict == Verdict.HOLDS
+
+
+def test_every_undecided_claim_says_what_would_decide_it():
+    """A sweep too: its trainings fall short of showing that the size of CMN's memory does not matter."""
+    undecided = [row for row in claim_rows(stored_results()) if row.verdict is Verdict.UNDECIDED]
+    assert len(undecided) > 10
+    assert [row.id for row in undecided if not re.search(r"(seeds|studies).* would show", row.why)] == []
+    grows = claim(undecided, "cmn-memory-grows")
+    assert re.search(r"; \d+ seeds each on these studies would show that none is larger than 0.01$", grows.why)
 
 
 def test_no_claim_that_stored_numbers_speak_to_is_not_run():
@@ -503,11 +531,20 @@ def test_a_gated_memory_is_compared_by_what_it_was_told():
     at = _row_of("Table 1", "XProNet")
     assert ledger(both)[at].evidence.spread.mean == pytest.approx(0.1)
     own = [
-        *seeds("xpronet", 0.1, dataset="iu_xray", profile="gpu"),
-        *seeds("xpronet", 0.2, dataset="iu_xray", profile="gpu", labels="reference"),
+        *seeds("xpronet", 0.1, 0.1, dataset="iu_xray", profile="gpu"),
+        *seeds("xpronet", 0.199, 0.201, dataset="iu_xray", profile="gpu", labels="reference"),
     ]
     row = ledger(own)[at]
     assert row.evidence.spread.mean == pytest.approx(0.2) and row.verdict is Verdict.REPRODUCED
+
+
+def test_one_seed_and_no_other_system_with_two_decides_no_printed_value():
+    """How much a training varies is not known then: its interval would be narrower than that of three seeds."""
+    at = _row_of("Table 2", "CMN")
+    one = seeds("cmn", 0.170, dataset="iu_xray", profile="gpu")
+    assert ledger(one)[at].verdict == Verdict.OPEN and "one seed" in ledger(one)[at].why
+    two = seeds("base", 0.15, 0.16, dataset="iu_xray", profile="gpu")
+    assert ledger([*one, *two])[at].verdict == Verdict.REPRODUCED
 
 
 def test_runs_of_other_settings_or_measured_otherwise_are_not_mixed_in():
@@ -719,12 +756,14 @@ def test_a_claim_that_cannot_be_is_refused(wrong, said):
 def test_a_preset_as_released_stands_beside_the_one_as_printed():
     """Both scores are corrected together; a score that one of the two lacks is left out, and so is a system alone."""
     released, printed = (seeds("cmn", 0.15, 0.151, 0.149), seeds("cmn_as_printed", 0.12, 0.121, 0.119))
-    assert released_and_printed(released, "cmn", "iu_phantom", protocol="greedy") == {}
-    compared = released_and_printed([*released, *printed], "cmn", "iu_phantom", ("BLEU-4", "BLEU-1"), protocol="greedy")
+    assert released_and_printed(released, "cmn", "iu_phantom", protocol=EDITION_0_1) == {}
+    compared = released_and_printed(
+        [*released, *printed], "cmn", "iu_phantom", ("BLEU-4", "BLEU-1"), protocol=EDITION_0_1
+    )
     assert list(compared) == ["BLEU-4", "BLEU-1"]
     one, other, found = compared["BLEU-4"]
     assert (one.spread.mean, other.spread.mean) == (pytest.approx(0.15), pytest.approx(0.12))
     assert found.difference == pytest.approx(0.03) and found.of == 2
-    text = released_beside_printed([*released, *printed], "cmn", "iu_phantom", protocol="greedy")
+    text = released_beside_printed([*released, *printed], "cmn", "iu_phantom", protocol=EDITION_0_1)
     assert "| BLEU-4" in text and "0.150 ± 0.001" in text and f"the release is **{found.how}** (+0.030" in text
     assert "Not run" in released_beside_printed(released, "cmn", "iu_phantom", protocol="greedy")

@@ -10,18 +10,34 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trees
 from places import ROOT
+from small_runs import tiny
 from typer.testing import CliRunner
 
 from rrg_lib.cli import app
+from rrg_lib.data.prepare import prepare
 from rrg_lib.errors import ConfigurationError, DataRootError, RRGError, StorageError, UnknownNameError
+from rrg_lib.evaluation import evaluate
+from rrg_lib.evaluation.nlg import MeteorError, nlg_scores
+from rrg_lib.experiments import run as run_module
 from rrg_lib.experiments.presets import PRESETS
-from rrg_lib.replication.replication_plan import replicable_systems, replication_plan
+from rrg_lib.experiments.results import results_in
+from rrg_lib.experiments.run import Run
+from rrg_lib.experiments.tuning import Grid
+from rrg_lib.replication.replication_plan import (
+    missing_replications,
+    open_failures,
+    replicable_systems,
+    replication_plan,
+    train_and_store,
+)
 from rrg_lib.replication.replication_report import NOT_A_REPLICATION, TIMES_HEADING, drawn_reports, run_reports
+from rrg_lib.replication.study_runs import training_folder
 from rrg_lib.replication.verdicts import Verdict
 
 #: The command with a profile of its own: the published setting's parts at a size that trains in seconds.
@@ -106,6 +122,56 @@ def test_a_replication_killed_in_its_third_run_goes_on_to_the_same_reports(tree,
     verdicts = {claim["id"]: claim["verdict"] for claim in claims}
     assert verdicts["cmn-cmn-base-iu"] == verdicts["cmn-mem-base-iu"] == "not run"  # no METEOR, and no mem
     assert set(verdicts.values()) <= {"reproduced", "not reproduced", "undecided", "not run"}
+
+
+def test_a_run_whose_meteor_failed_stays_open_and_is_scored_by_the_next_call(tmp_path, monkeypatch):
+    """Else one Java that did not answer in time would cost a finished run its METEOR for good."""
+    monkeypatch.setenv("RRG_HOME", str(tmp_path))
+    studies = prepare("phantom", count=40, out=tmp_path / "phantom", workers=1, progress=False)
+    monkeypatch.setattr(run_module, "prepared", lambda *a, **k: studies)
+    monkeypatch.setattr(
+        "rrg_lib.replication.replication_plan.opened_run",
+        lambda run, data_root: Run.of(tiny("base"), folder=training_folder(run), progress=False),
+    )
+
+    def scored(wanted, got, *, metrics):
+        """METEOR stood in for by ROUGE-L, so that no Java is needed."""
+        scores = nlg_scores(wanted, got, metrics=[metric for metric in metrics if metric != "METEOR"])
+        if "METEOR" not in metrics:
+            return scores
+        if times_out:
+            raise MeteorError("METEOR's Java process did not answer in 60 s", scores)
+        return replace(scores, additive={**scores.additive, "METEOR": scores.additive["ROUGE-L"]})
+
+    for module, name, value in (
+        (run_module, "require_java", lambda: None),
+        (evaluate, "require_java", lambda: None),
+        (evaluate, "warm_up", lambda: None),
+        (evaluate, "nlg_scores", scored),
+    ):
+        monkeypatch.setattr(module, name, value)
+    plan = replace(
+        replication_plan("iu_xray", ["base"], [1]),
+        grid=Grid(beam_sizes=(1,), end_biases=(0.0,), alphas=(0.0,), block_ngrams=(0,)),
+    )
+
+    times_out = True
+    assert train_and_store(plan, list(plan.runs()), plan.marks, None) == []
+    ((run,),) = missing_replications(plan)
+    (said,) = open_failures(plan)[run.name]
+    assert said.startswith("JavaError: ") and "METEOR of phantom/base was asked for and failed" in said
+    assert "did not answer in 60 s" in said and "evaluate again" in said
+    assert results_in(plan.results) == [], "nothing that looks finished is left"
+
+    times_out = False
+    assert train_and_store(plan, [run], plan.marks, None) == [run.name]
+    assert missing_replications(plan) == [] and open_failures(plan) == {}
+    kept = results_in(plan.results)
+    assert {result.protocol for result in kept} == {"published", "tuned"}
+    assert all("METEOR" in result.evaluation.scores for result in kept)
+    without = replace(plan, meteor=False)
+    times_out = True
+    assert train_and_store(without, [run], without.marks, None) == [run.name], "left out on purpose is no failure"
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,6 +207,17 @@ def test_a_killed_study_goes_on_to_the_same_report(whole, tmp_path, monkeypatch)
     assert timeless(study_report(tiny(), results)) == timeless(study_report(tiny(), whole / "results"))
 
 
+def dies(*_) -> list[str]:
+    os._exit(1)
+
+
+def test_a_training_that_was_killed_is_told_as_one(whole):
+    more = tiny(("[1, 2]", "[1, 2, 3]"))
+    with pytest.raises(RRGError, match=r"a worker process died .* a training goes on .* with fewer jobs") as told:
+        run_study(more, whole / "results", jobs=2, progress=False, work=dies)
+    assert "shard" not in str(told.value) and "prepar" not in str(told.value)
+
+
 def test_a_finished_study_makes_nothing_and_a_later_seed_runs_alone(whole):
     assert run_study(tiny(), whole / "results", progress=False) == 0
     more = tiny(("[1, 2]", "[1, 2, 3]"))
@@ -213,7 +225,7 @@ def test_a_finished_study_makes_nothing_and_a_later_seed_runs_alone(whole):
     assert missing == ["random-base-seed3", "random-cmn-seed3", "random-lesion-seed3"]
     report = study_report(more, whole / "results")
     assert report.missing == 3 and report.earlier == {tiny().hash: 6}
-    assert "its lists have grown since" in report.markdown()
+    assert "its lists were changed since" in report.markdown()
 
 
 def test_a_cost_is_the_pilots_scaled_and_then_what_runs_took(whole, tmp_path, monkeypatch):
@@ -240,6 +252,18 @@ def test_a_result_of_another_question_or_system_is_refused(whole):
     ):
         with pytest.raises(ConfigurationError, match=f"was made for another plan: of {what}"):
             study_results(tiny(change), whole / "results")
+
+
+@pytest.mark.parametrize(("part", "name"), [("studies", "hash"), ("identity", "extractor")])
+def test_systems_that_were_not_measured_alike_are_not_compared(whole, tmp_path, part, name):
+    """A reader's own system beside shipped ones: on other studies, or seen through an extractor of his own."""
+    shutil.copytree(whole / "results", tmp_path / "results")
+    odd = tmp_path / "results" / result_name(tiny(), tiny().runs()[0])
+    data = json.loads(odd.read_text(encoding="utf-8"))
+    (data["provenance"] if part == "studies" else data["run"])[part][name] = "other"
+    odd.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"^{odd.name} was not measured like the other 5 results"):
+        study_report(tiny(), tmp_path / "results")
 
 
 def test_results_carry_the_plan_and_lesions_share_their_training(whole):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,15 @@ from places import ROOT
 
 from rrg_lib.errors import ConfigurationError
 from rrg_lib.runtime.checkpoint import load_tensors
-from rrg_lib.runtime.distributed import Share, collected, gathered, one_after_another, summed, wait_for_all
+from rrg_lib.runtime.distributed import (
+    Share,
+    collected,
+    gathered,
+    one_after_another,
+    summed,
+    this_process,
+    wait_for_all,
+)
 
 PROGRAM = ROOT / "tests" / "distributed_toy.py"
 STEPS = -(-STUDIES // BATCH)  # an epoch
@@ -98,6 +107,21 @@ def test_the_first_process_makes_while_the_others_wait(monkeypatch):
         with one_after_another():
             happened.append("made")
         assert happened == order
+
+
+def test_the_others_wait_as_long_as_a_collection_takes_to_prepare(monkeypatch):
+    """Hours, where NCCL gives up after 10 minutes and gloo after 30."""
+
+    class Engine:
+        process_index, num_processes = 1, 2
+
+        def __init__(self, cpu: bool, **options):
+            given.update(options)
+
+    given = {}
+    monkeypatch.setattr("accelerate.PartialState", Engine)
+    assert this_process() == Share(1, 2)
+    assert given["timeout"] >= timedelta(hours=12)
 
 
 @pytest.mark.slow

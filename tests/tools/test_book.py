@@ -148,6 +148,7 @@ def test_chapters_side_by_side_run_at_once(tmp_path, capsys):
     timings = json.loads((out / "timings.json").read_text())
     assert [row["status"] for row in timings["chapters"]] == ["ok", "ok"] and timings["jobs"] == 2
     assert all(0.02 < row["peak_gib"] < 1 for row in timings["chapters"]), "of each kernel alone"
+    assert not any("trained" in row for row in timings["chapters"]), "whose runs are new nobody can tell"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -312,6 +313,20 @@ def test_the_commonest_mistake_comes_first_with_everyone_who_made_it_and_the_fir
     shown = grade.as_markdown("04", FOUND).splitlines()
     assert "| 4.1 | 4.2 is the sum \\| not the mean | 2 | ada, ben |" in shown
     assert shown[-1] == "- cai: no end after 15 minutes"
+
+
+def test_no_cell_that_a_teacher_opens_in_a_spreadsheet_is_a_formula_of_a_student(tmp_path):
+    formula = "=HYPERLINK('http://elsewhere', 'see')"
+    found = [
+        result("@ada", ("check-4-1", f"{formula} is a function, not a number")),
+        result("ben", stopped="+cmd|' /C calc'!A1"),
+        replace(result("cai"), points={"check-4-1": (-2.0, 5.0)}),
+    ]
+    [[_, hint, *_, who]] = list(csv.reader(grade.as_csv(grade.hints(found)).splitlines()[1:]))
+    assert hint == f"'{formula} is a function, not a number" and who == "'@ada"
+    ada, ben, cai = csv.reader(grade.points_table(found).splitlines()[1:])
+    assert ada[0] == "'@ada" and ben[-1] == "'+cmd|' /C calc'!A1"
+    assert cai[1] == "-2.0", "a number stays one"
 
 
 @pytest.mark.parametrize(

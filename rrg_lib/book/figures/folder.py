@@ -33,8 +33,9 @@ from rrg_lib.data.text.vocabulary import Vocabulary
 from rrg_lib.evaluation.metrics import FINDING_F1
 from rrg_lib.evaluation.resampling import Additive, interval
 from rrg_lib.evaluation.score_table import Row
-from rrg_lib.experiments.results import EDITION_0_1, StoredResult
+from rrg_lib.experiments.results import StoredResult
 from rrg_lib.experiments.tuned_decoding import BAND
+from rrg_lib.models.decoding import EDITION_0_1, STORED_PROTOCOLS
 from rrg_lib.models.decoding import PROTOCOLS as SEARCHES
 from rrg_lib.replication.ledger import counts, ledger
 from rrg_lib.replication.printed_values import published, same_elsewhere
@@ -101,8 +102,10 @@ def as_swept(results: Results) -> list[StoredResult]:
             e = run.experiment
             one_seed = replace(e, training=replace(e.training, seed=0)).hash
             settings.setdefault(e.preset, {}).setdefault(run.protocol, set()).add(one_seed)
-    rank = ("tuned", *(each for each in SEARCHES if each != "tuned"), EDITION_0_1)
-    chosen = {preset: max(of, key=lambda each: (len(of[each]), -rank.index(each))) for preset, of in settings.items()}
+    chosen = {
+        preset: max(sorted(of, key=STORED_PROTOCOLS.index), key=lambda each, of=of: len(of[each]))
+        for preset, of in settings.items()
+    }
     return [run for run in results if run.protocol == chosen.get(run.experiment.preset, EDITION_0_1)]
 
 

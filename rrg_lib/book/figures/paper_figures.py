@@ -25,6 +25,7 @@ from rrg_lib.data.study import OBSERVATIONS
 from rrg_lib.errors import CheckpointError, UnknownNameError
 from rrg_lib.experiments.results import StoredResult
 from rrg_lib.experiments.run import Run
+from rrg_lib.models.decoding import EDITION_0_1
 from rrg_lib.replication.exact_checks import CMN, STUDENT, XPRONET, memory_cost
 from rrg_lib.replication.ledger import ValueRow, value_rows
 from rrg_lib.replication.printed_values import Published, Quantity, published
@@ -267,11 +268,15 @@ def _table(paper: str, place: str, dataset: str, results: Results, where: Path |
 
 
 def table_figure(values: Sequence[ValueRow], where: Path | None = None) -> Drawn:
-    """The scores of one printed table with ours beside them; `values` are its rows of the ledger, of one data set."""
+    """The scores of one printed table with ours beside them; `values` are its rows of the ledger, of one data set.
+    Where some of ours are of edition 0.1 and some are not, those are marked."""
     rows = [row for row in values if row.printed.quantity is Quantity.SCORE]
     paper, place, dataset = rows[0].paper, rows[0].where, rows[0].dataset
-    table = pd.DataFrame([_line(row) for row in rows])
-    of = "; ".join(dict.fromkeys(row.evidence.where for row in rows if isinstance(row.evidence, Measured)))
+    ours = [row.evidence for row in rows if isinstance(row.evidence, Measured)]
+    mark = " †" if len({m.protocol == EDITION_0_1 for m in ours}) > 1 else ""
+    table = pd.DataFrame([_line(row, mark) for row in rows])
+    of = "; ".join(dict.fromkeys((m.where + mark) if m.protocol == EDITION_0_1 else m.where for m in ours))
+    of += "\n(† other trainings, not to be compared with the rest)" if mark else ""
     note = f"ours, {of}: drawn radiographs, not comparable" if DRAWN in of else f"ours, {of}" if of else "ours: not run"
     lacking = [system for system, part in table.groupby("system", sort=False) if part["ours"].isna().all()]
     why = "; ".join(dict.fromkeys(f"{row.printed.system}: {row.why}" for row in rows if row.printed.system in lacking))
@@ -292,10 +297,10 @@ def table_pictures(values: Sequence[ValueRow], folder: Path, stem: str) -> dict[
     return files
 
 
-def _line(row: ValueRow) -> dict[str, object]:
+def _line(row: ValueRow, mark: str = "") -> dict[str, object]:
     ours = row.evidence if isinstance(row.evidence, Measured) else None
     return {
-        "system": row.printed.system,
+        "system": row.printed.system + (mark if ours and ours.protocol == EDITION_0_1 else ""),
         "metric": row.printed.metric,
         "printed": row.printed.value,
         "ours": ours.spread.mean if ours else np.nan,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
@@ -28,6 +28,9 @@ ZIP, FILES, SECTIONS = "mimic-cxr-reports.zip", "files", "mimic_cxr_sectioned.cs
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _NUMBER, _DICOM = re.compile(r"\d{8}"), re.compile(r"[0-9a-f-]{8,64}")
 _REPORT_LIMIT = 2**20  # bytes; a report has a few thousand
+#: The code of a study in whose report a labeler was sure of nothing: without one it would pass for a study that nobody
+#: labelled, and its report would be read again by another labeler's rules.
+_NORMAL = Finding("labeler/normal", "normal")
 
 
 def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
@@ -37,7 +40,8 @@ def read_mimic_cxr(root: Path, rule: ViewRule) -> Collection:
     Views are all images of a study in the order of the split table, or by the rule where the metadata tells their
     position. Reports as files come before the table of sections, in which FINDINGS are as the collection's own script
     cut them out. The labels of the CheXpert labeler (else NegBio's) stand as findings where they are positive; what it
-    was not sure of counts as absent. A study whose report has no FINDINGS section is left out and counted.
+    was not sure of counts as absent, and a study of the table without a positive is coded "normal". A study whose
+    report has no FINDINGS section is left out and counted.
 
     Raises:
         DataRootError: the split table, the images or the reports are not there.
@@ -211,11 +215,16 @@ def _coded_findings(path: Path | None) -> dict[str, tuple[Finding, ...]]:
             raise AnnotationError(
                 f"{path}, line {line}: {error}; expected 1.0, 0.0, -1.0 or nothing for every observation"
             ) from error
-        findings[row["study_id"].strip().removesuffix(".0")] = tuple(labeler_finding(name) for name in positive)
+        findings[row["study_id"].strip().removesuffix(".0")] = labeler_findings(positive)
     return findings
 
 
+def labeler_findings(positive: Iterable[str]) -> tuple[Finding, ...]:
+    """The codes of a study that a labeler read, by the names in `OBSERVATIONS` of what it was sure is there; "normal"
+    where that is nothing."""
+    return tuple(map(_labeler_finding, positive)) or (_NORMAL,)
+
+
 @cache
-def labeler_finding(name: str) -> Finding:
-    """What a labeler found, by its name in `OBSERVATIONS`."""
+def _labeler_finding(name: str) -> Finding:
     return Finding(f"labeler/{name}", name, _drawn_names().get(name), name)

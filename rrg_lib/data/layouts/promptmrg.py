@@ -14,7 +14,7 @@ from typing import Any
 from rrg_lib.data import iu_xray
 from rrg_lib.data.layouts.collection import Collection, ViewRule, ordered
 from rrg_lib.data.layouts.json_files import read_json
-from rrg_lib.data.layouts.mimic_cxr import labeler_finding
+from rrg_lib.data.layouts.mimic_cxr import labeler_findings
 from rrg_lib.data.layouts.paths import check_inside, listing
 from rrg_lib.data.layouts.r2gen import ANNOTATION_SHAPE, annotation_entries, annotation_fields, annotation_images
 from rrg_lib.data.study import OBSERVATIONS, SPLITS, Finding, Split, Study
@@ -43,10 +43,10 @@ def read_promptmrg(root: Path, rule: ViewRule) -> Collection:
     """The studies of `root/…_annotation_promptmrg.json`, train then val then test; no image is opened.
 
     `labels` are CheXbert's classes in its order of the 14 observations (those of MIMIC-CXR have four more, which are
-    not read); what is positive stands as a finding, what was uncertain counts as absent, as in the tables of
-    MIMIC-CXR-JPG. Where the IU collection has codes of its own experts, those stand instead. The list of IU X-Ray has
-    no split: its studies go where the standard split has them, entries of one id are views of one study, and a study
-    that is not in the standard split is left out and counted.
+    not read); what is positive stands as a finding, what was uncertain counts as absent, and a study without a positive
+    is coded "normal", as in the tables of MIMIC-CXR-JPG. Where the IU collection has codes of its own experts, those
+    stand instead. The list of IU X-Ray has no split: its studies go where the standard split has them, entries of one
+    id are views of one study, and a study that is not in the standard split is left out and counted.
 
     Raises:
         DataRootError: no annotation in the folder.
@@ -128,6 +128,4 @@ def _findings(where: str, entry: dict[str, Any]) -> tuple[Finding, ...]:
             f"{len(_OBSERVATIONS)} classes, 0 blank, 1 positive, 2 negative, 3 uncertain. Get the file again"
         )
     # a zip that is not strict: MIMIC-CXR's lists have four classes more
-    return tuple(
-        labeler_finding(name) for name, label in zip(_OBSERVATIONS, labels, strict=False) if label == _POSITIVE
-    )
+    return labeler_findings(name for name, label in zip(_OBSERVATIONS, labels, strict=False) if label == _POSITIVE)

@@ -9,6 +9,7 @@ founded: **A** stands in the abstract or the summary, **B** in third-party summa
 
 | part | what | level |
 |---|---|---|
+| image encoder | a ResNet-50 initialised from MedCLIP; ours: the extractor of the profile | B; ours, C |
 | bank | one, initialised with domain knowledge, retrieved for both modalities, for feature consolidation | A |
 | initialisation | topics of the reports by optimal transport, without labels | B; how (`topics`), C |
 | space of the bank | weighted sums of *this generator's own* token vectors, root mean square 1 | C, see `prepare` |
