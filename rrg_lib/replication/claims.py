@@ -331,11 +331,12 @@ def _decided(by_protocol: Mapping[str, Mapping[Link, tuple[Measured, Measured]]]
     decisions = {name: _verdict(pairs, own_data=own_data) for name, pairs in by_protocol.items()}
     others = {name: one.verdict.short for name, one in decisions.items() if name != first and seeds[name] >= MIN_SEEDS}
     of_old = others.pop(EDITION_0_1, "")
-    otherwise = [f"searched otherwise: {'; '.join(f'{name}: {short}' for name, short in others.items())}"] * bool(
-        others
-    )
-    otherwise += [f"trainings of {EDITION_0_1}: {of_old}"] * bool(of_old)
-    return decisions[first]._replace(why=" ".join([decisions[first].why, *(f"[{text}]" for text in otherwise)]))
+    why = decisions[first].why
+    if others:
+        why += f" [searched otherwise: {'; '.join(f'{name}: {short}' for name, short in others.items())}]"
+    if of_old:
+        why += f" [trainings of {EDITION_0_1}: {of_old}]"
+    return decisions[first]._replace(why=why)
 
 
 def _favours(link: Link, one: Order) -> Answer:

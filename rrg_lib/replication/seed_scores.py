@@ -337,9 +337,7 @@ def _summary(
     told = (None, labels or "classifier")
     runs = [run for run in _index(results).runs if run.system == system and run.labels in told]
     most: list[_Run] = []
-    for name in (
-        (protocol,) if protocol else STORED_PROTOCOLS
-    ):  # the first that has seeds enough, else the one with most
+    for name in (protocol,) if protocol else STORED_PROTOCOLS:  # the first with seeds enough, else that with most
         here = [run for run in runs if run.result.protocol == name and score in run.result.evaluation.scores]
         if min(len({run.seed for run in here}), MIN_SEEDS) > min(len({run.seed for run in most}), MIN_SEEDS):
             most = here
