@@ -98,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
             if name not in ENTRIES:
                 raise UnknownNameError("figure", name, ENTRIES)
         results = stored_results()
+        pictures: dict[str, bytes] = {}  # all are drawn before the first is written
         for name in given.only or ENTRIES:
             drawn, missing = figure(name, results)
             if missing and ENTRIES[name].needs_run:
@@ -106,9 +107,7 @@ def main(argv: list[str] | None = None) -> int:
             small = picture(drawn)
             if len(small) > MOST:
                 raise RRGError(f"{name}.png has {len(small):,} bytes, more than {MOST:,}; draw it smaller")
-            with written_whole(given.out / f"{name}.png") as temporary:
-                temporary.write_bytes(small)
-            kept[name] = section(name)
+            pictures[name], kept[name] = small, section(name)
             print(
                 f"{name}.png, {len(small) / 1000:.0f} kB"
                 + (f". Not run in part or whole: {missing}" if missing else ""),
@@ -117,6 +116,9 @@ def main(argv: list[str] | None = None) -> int:
     except RRGError as error:
         print(error, file=sys.stderr)
         return 2
+    for name, small in pictures.items():
+        with written_whole(given.out / f"{name}.png") as temporary:
+            temporary.write_bytes(small)
     if not given.only:
         for stray in set(kept) - set(ENTRIES):
             kept.pop(stray)

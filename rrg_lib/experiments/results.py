@@ -136,13 +136,7 @@ def store_result(
     history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
     path = Path(folder) / f"{file_stem(run, protocol, decoding, split)}.json"
     record = json.loads(scores.read_text(encoding="utf-8"))
-    for kept in record["rows"]:
-        for metric, why in kept["not_computed"].items():
-            if why != LEFT_OUT:
-                raise JavaError(
-                    f"{scores}: {metric} of {kept['name']} was asked for and failed ({why}); expected every score that "
-                    f"was asked for. Nothing was stored: evaluate again, while less else runs on the machine"
-                )
+    _check_scored(record["rows"], str(scores))
     reports = dict(load_reports(run.reports_file(split, decoding)))
     row, *baselines = record["rows"]
     if baselines and split == "test":
@@ -170,8 +164,9 @@ def store_baselines(
 ) -> Path:
     """Keep the baselines' rows on the data set of that name beside the results. A row that is there already, measured
     alike, of the same description and with as many scores, stays as it is. `provenance` and `rows` are those of an
-    evaluation, as it is written."""
+    evaluation, as it is written. Raises `JavaError` as `store_result`."""
     path = Path(folder) / f"{_BASELINES}{name}.json"
+    _check_scored(rows, f"baselines of {name}")
     conditions = _conditions(provenance, {"dataset": dataset.hash})
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"measured": None}
     kept = {row["name"]: row for row in before["rows"]} if before["measured"] == conditions else {}
@@ -185,8 +180,19 @@ def store_baselines(
     return path
 
 
+def _check_scored(rows: Sequence[dict[str, Any]], where: str) -> None:
+    """Raises `JavaError` for a score that was asked for and failed: METEOR does on a machine that is too busy."""
+    for row in rows:
+        for metric, why in row["not_computed"].items():
+            if why != LEFT_OUT:
+                raise JavaError(
+                    f"{where}: {metric} of {row['name']} was asked for and failed ({why}); expected every score that "
+                    f"was asked for. Nothing was stored: evaluate again, while less else runs on the machine"
+                )
+
+
 def _scored(row: dict[str, Any]) -> int:
-    """How many scores a baseline's row has; METEOR fails on a machine that is too busy."""
+    """How many scores a baseline's row has; one may have been asked for fewer."""
     return len(row["parts"]["all"]["scores"])
 
 

@@ -184,7 +184,7 @@ def run_study(
         # Drawn pictures and features of frozen extractors first, once, so that no process waits for another's.
         for run in {_looks_at(group[0]): group[0] for group in todo}.values():
             bar.set_postfix_str(f"features of {run.condition.name}")
-            _features(opened_run(run, data_root, jobs))
+            _features(opened_run(run, data_root, jobs, progress=progress))
         bar.set_postfix_str("")
         tasks = [(plan, group, folder, data_root) for group in todo]
         for names in in_order(work or train_and_score, tasks, jobs, advice=_AFTER_A_DEATH):
@@ -219,10 +219,12 @@ def _looks_at(run: StudyRun) -> tuple[StudyData, Any]:
     return run.condition.data, run.experiment.extractor
 
 
-def _dataset(data: StudyData, data_root: Path | None, workers: int | None = 1) -> PreparedDataset:
+def _dataset(
+    data: StudyData, data_root: Path | None, workers: int | None = 1, *, progress: bool = False
+) -> PreparedDataset:
     drawn = data.dataset in ("iu_phantom", "phantom")
     options = {name: value for name, value in data.options.items() if drawn or name != "seed"}
-    return prepared(data.dataset, data_root=None if drawn else data_root, progress=False, workers=workers, **options)
+    return prepared(data.dataset, data_root=None if drawn else data_root, progress=progress, workers=workers, **options)
 
 
 def training_folder(run: StudyRun) -> Path:
@@ -230,10 +232,11 @@ def training_folder(run: StudyRun) -> Path:
     return workspace() / "studies" / "runs" / f"{run_folder(run.experiment).name}-{run.training[:6]}"
 
 
-def opened_run(run: StudyRun, data_root: Path | None, workers: int | None = 1) -> Run:
-    """The run of a study's training, with its dataset and extractor, which are made if they do not exist."""
-    dataset = _dataset(run.condition.data, data_root, workers)
-    return Run.of(run.experiment, data_root=dataset.folder, folder=training_folder(run), progress=False)
+def opened_run(run: StudyRun, data_root: Path | None, workers: int | None = 1, *, progress: bool = False) -> Run:
+    """The run of a study's training, with its dataset and extractor, which are made if they do not exist, with bars of
+    their own where `progress` is asked for: of a large collection that takes minutes."""
+    dataset = _dataset(run.condition.data, data_root, workers, progress=progress)
+    return Run.of(run.experiment, data_root=dataset.folder, folder=training_folder(run), progress=progress)
 
 
 def train_and_score(plan: StudyPlan, runs: Sequence[StudyRun], folder: Path, data_root: Path | None) -> list[str]:

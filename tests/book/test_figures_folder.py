@@ -74,6 +74,14 @@ def test_no_figure_is_drawn_before_all_names_are_known(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
+def test_no_figure_is_written_before_all_are_drawn(tmp_path, capsys, monkeypatch):
+    sizes = iter((1, tool.MOST + 1))
+    monkeypatch.setattr(tool, "picture", lambda drawn: b"." * next(sizes))
+    assert tool.main(["--only", "student_table_3", "student_table_4", "--out", str(tmp_path)]) == 2
+    assert "student_table_4.png has" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_system_is_shown_tuned_only_when_several_seeds_are():
     old = [
         r

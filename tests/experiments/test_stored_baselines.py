@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from rrg_lib.data.prepare import prepare
+from rrg_lib.errors import JavaError
 from rrg_lib.evaluation.baselines import BASELINES
 from rrg_lib.evaluation.metrics import FINDING_F1
+from rrg_lib.evaluation.score_table import LEFT_OUT
 from rrg_lib.experiments import pseudo_labels
 from rrg_lib.experiments.pseudo_labels import SEEN_BY, findings_seen, image_labels, observations_of_drawn
 from rrg_lib.experiments.results import store_baselines, stored_results
@@ -59,12 +61,13 @@ def test_what_is_seen_is_the_classifiers_and_not_the_studies_own(dataset, classi
 
 
 def test_a_row_stays_unless_another_measured_alike_has_more_scores(dataset, tmp_path):
-    """So that last digits of another machine change nothing, a METEOR that failed can be made up, and a run that asks
-    for three baselines takes none away."""
+    """So that last digits of another machine change nothing, a score that was not asked for can be made up, and a run
+    that asks for three baselines takes none away."""
     provenance = {"protocol": {}, "vocabulary": "v", "studies": {}, "labeler": {}}
 
     def row(name, description="d", **scores):
-        return {"name": name, "description": description, "parts": {"all": {"scores": scores}}}
+        parts = {"all": {"scores": scores}}
+        return {"name": name, "description": description, "parts": parts, "not_computed": {"METEOR": LEFT_OUT}}
 
     def kept(rows, provenance=provenance):
         path = store_baselines(tmp_path, dataset, "phantom", provenance, rows)
@@ -77,6 +80,11 @@ def test_a_row_stays_unless_another_measured_alike_has_more_scores(dataset, tmp_
     again = row("a1", "another", bleu=0.4)
     assert kept([again]) == [again, more]
     assert kept([a], {**provenance, "vocabulary": "w"}) == [a]
+    failed = row("f", bleu=0.2) | {"not_computed": {"METEOR": "no Java"}}
+    before = list(tmp_path.iterdir()), kept([a])
+    with pytest.raises(JavaError, match=r"baselines of phantom: METEOR of f was asked for and failed \(no Java\)"):
+        kept([failed])
+    assert (list(tmp_path.iterdir()), kept([a])) == before
 
 
 def test_every_baseline_is_stored_beside_the_results():
