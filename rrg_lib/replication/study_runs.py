@@ -184,7 +184,7 @@ def run_study(
         # Drawn pictures and features of frozen extractors first, once, so that no process waits for another's.
         for run in {_looks_at(group[0]): group[0] for group in todo}.values():
             bar.set_postfix_str(f"features of {run.condition.name}")
-            _features(opened_run(run, data_root, jobs, progress=progress))
+            _features(opened_run(run, data_root, jobs, progress=progress), jobs)
         bar.set_postfix_str("")
         tasks = [(plan, group, folder, data_root) for group in todo]
         for names in in_order(work or train_and_score, tasks, jobs, advice=_AFTER_A_DEATH):
@@ -210,9 +210,14 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _features(made: Run) -> None:
-    """Sees to it that the features are there."""
-    _ = made.inputs
+def _features(made: Run, jobs: int) -> None:
+    """Sees to it that the features are there. Nothing else runs meanwhile: as many threads as there will be jobs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads, jobs))
+    try:
+        _ = made.inputs
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _looks_at(run: StudyRun) -> tuple[StudyData, Any]:

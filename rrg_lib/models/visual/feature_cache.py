@@ -37,7 +37,10 @@ if TYPE_CHECKING:  # any object with ids, hash and views_array will do
 Precision = Literal["float16", "float32"]
 PARTS = ("patches", "pooled")
 #: The notes in `building/progress.json` are written after so many batches, and the pages before them.
-BATCHES_BETWEEN_NOTES = 8
+BATCHES_BETWEEN_NOTES = 32
+#: Studies that are looked at at once. What few pictures leave on the way stays in a core's cache: with 8 in place of 32
+#: EfficientNet-Lite0 and DenseNet-121 look 1.8 times as fast on one core, ResNet-101 1.3 times; the features are equal.
+CPU_BATCH, GPU_BATCH = 8, 32
 
 
 @dataclass
@@ -95,14 +98,15 @@ def cached_features(
     folder: Path,
     studies: Sequence[int] | None = None,
     precision: Precision = "float16",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> FeatureCache:
     """The features of all studies, or of those numbered in `studies`, computed if they are not in `folder` yet under
     the hash of weights, transform and data. An interrupted call is gone on with by the next one; two at once do the
     work once.
 
-    float16 keeps three digits in half the space; float32 is there to compare with.
+    float16 keeps three digits in half the space; float32 is there to compare with. `batch_size` studies are looked at
+    at once: as many as suit the device unless said.
 
     Raises:
         ConfigurationError: an extractor that learns (its features change with every step), or no study.
@@ -162,7 +166,7 @@ def _build(
     description: dict[str, Any],
     wanted: Sequence[int],
     dtype: np.dtype,
-    batch_size: int,
+    batch_size: int | None,
     progress: bool,
 ) -> None:
     """Streams through the studies a batch at a time; memory does not grow with their number."""
@@ -170,6 +174,7 @@ def _build(
     done, files = _resumed(building, description)
     bar = tqdm(total=n, initial=done, desc=f"features of {extractor.name}", unit="study", disable=not progress)
     with bar, on_device(extractor) as device:
+        batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
         for number, start in enumerate(range(done, n, batch_size)):
             views = dataset.views_array(wanted[start : start + batch_size])
             features = [
