@@ -25,7 +25,7 @@ from site_text import SiteError, figure, folded, page_part, plain, table
 from rrg_lib.book.figures import paper_figures
 from rrg_lib.book.figures.folder import ENTRIES, PRINTED, RESULTS
 from rrg_lib.book.figures.replication_ledger import verdict_counts
-from rrg_lib.book.study_verdicts import verdicts_in_words
+from rrg_lib.book.study_verdicts import systems_in_words, verdicts_in_words, verdicts_of
 from rrg_lib.evaluation.metrics import FINDING_F1, metrics_shown
 from rrg_lib.experiments.results import StoredResult, results_table, stored_results
 from rrg_lib.experiments.stored_runs import by_system
@@ -324,6 +324,7 @@ def studies_page(out: Path) -> str:
         lines = [f"## {plain(plan.title)}", *texts, verdicts_in_words(report, plan.metrics[0])]
         if report.results:
             alt = f"Differences in {plan.metrics[0]} with their margins."
+            lines += [systems_in_words(report, verdicts_of(report, plan.metrics[0]))]
             lines += [saved(entry.draw((), None).figure, f"study_{plan.name}", alt, entry.caption, out)]
             lines += [folded("All scores and verdicts", "\n\n".join([*tables, plain(report.closing)]))]
         bodies.append("\n\n".join(lines))
