@@ -174,7 +174,7 @@ for finding in abnormal.findings:
 # %% [markdown]
 # A code is a path. The first word, the *head*, says what; the *qualifiers* after it say where, on which side, how much. `parse_code` turns the path into a
 # `Finding`. Besides, it says which of the 13 findings our renderer draws it belongs to (`drawn`), and which of the 14 CheXpert observations
-# (`observation`). Many codes belong to none.
+# (`observation`): the labels that the CheXpert collection made common, *No Finding* among them. Many codes belong to none.
 
 # %%
 pd.DataFrame(
@@ -802,7 +802,7 @@ print(f"{covered[-1]:.1%} of the test sentences stand word for word in train ({l
 # %% [markdown]
 # ### What this does to BLEU
 #
-# BLEU counts shared n-grams. If reports share most of their sentences, a report that suits everybody scores well. So take **one** training report, the one that
+# BLEU counts shared n-grams, runs of n words. If reports share most of their sentences, a report that suits everybody scores well. So take **one** training report, the one that
 # does best on the validation studies, and give it to every test patient. Nobody looks at a picture.
 
 # %% tags=["nbval-check-output"]
@@ -876,7 +876,7 @@ if dataset.provenance(i)["pictures"] == "drawn":
 
 # %% [markdown]
 # Two people print a BLEU-4 and they differ. Was it the model, or did one of them score against cut reports? In 1.6 that choice changes no word of the
-# list, and the end of every long reference. So everything that decides the numbers has a **hash**, twelve hexadecimal digits that follow from the content:
+# list, but the end of every long reference, and the words in all of them that become `<unk>`. So everything that decides the numbers has a **hash**, twelve hexadecimal digits that follow from the content:
 # change one word, one id, one rule, and the hash is another. Every result of the book records them, and results with different ones never stand in one
 # table.
 

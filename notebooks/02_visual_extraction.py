@@ -227,7 +227,7 @@ for extractor in (resnet, small):
 
 # %% [markdown]
 # Both could see more than the whole film. Could. How much of that do they use? The gradient of a patch's feature by each pixel says how much the pixel
-# moves it (Luo et al. 2016). We ask three extractors; they are the three that this chapter compares:
+# moves it (Luo et al. 2016). We add up its square, so that far and faint pixels count little. We ask three extractors, the three that this chapter compares:
 #
 # - **random**: `small`, with the random numbers that training would start from;
 # - **findings**: `small`, trained on the expert codes of the training studies, which is what the `ci` and `laptop` profiles read;
@@ -244,7 +244,7 @@ extractors = {
 
 # %%
 some = torch.from_numpy(dataset.views_array(dataset.split_indices("val")[:8]))[:, :1]  # (8, 1, 256, 256): frontal views
-HELD = 0.9  # which part of what moves a patch the square shall hold
+HELD = 0.9  # which part of the squared gradient the square shall hold
 seen = {}
 for name, extractor in extractors.items():
     field = effective_field(extractor, some)  # (256, 256), mean over the films
@@ -264,7 +264,7 @@ flat = side_holding(np.full((film_side, film_side), film_side**-2.0), HELD)  # o
 widths = {name: side for name, (_, side, _) in seen.items()}
 local = [name for name, side in widths.items() if patch < side < 0.75 * flat]
 say(
-    "A patch stands for {patch:.0f} pixels of the film. The square that holds {held:.0%} of what moves it is {uses} wide ({names}); of a patch that used the whole "
+    "A patch stands for {patch:.0f} pixels of the film. The square that holds {held:.0%} of the squared gradient is {uses} wide ({names}); of a patch that used the whole "
     "film evenly it would be {flat}. More than its own square, and still a part of the film: {local}{others}.",
     patch=patch,
     held=HELD,
@@ -292,12 +292,13 @@ for name in EXTRACTORS:
         print(f"{name:<18} {which:<14} {file.data}; {file.path.name[:44]}{'…' if len(file.path.name) > 44 else ''}")
 
 # %% tags=["nbval-check-output"]
-for which, datasets in SEEN.items():
-    print(f"{which}: has seen films of {' and '.join(datasets)}")
-assert "chest" not in SEEN  # the plain name is never one of those
+for (name, which), datasets in SEEN.items():
+    print(f"{name}, {which}: has seen films of {' and '.join(datasets)}")
+for name in EXTRACTORS:  # the plain name has seen neither of the papers' datasets
+    assert not {"iu_xray", "mimic_cxr"} & set(SEEN.get((name, "chest"), ()))
 
 # %% [markdown]
-# Read the last lines before you use a chest model. Open-i *is* the Indiana University collection: weights that were trained on it have seen the test films
+# Read the last lines before you use a chest model: on those datasets its scores are of films already seen. Open-i *is* the Indiana University collection: weights that were trained on it have seen the test films
 # of this book with their labels, and a score with them is a score on the training set.
 #
 # ## 2.6 Frozen features are computed once
@@ -719,8 +720,9 @@ for label, row in summary.iterrows() if drawn else ():
 Markdown("\n".join(lines) or "These studies have no boxes: nothing to score.")
 
 # %% [markdown]
-# A network that reads a finding's *surroundings* (Section 2.4) can be right and still not point at it. A map outside the box shows that the score comes from
-# there, not that the network is wrong.
+# A network that reads a finding's *surroundings* (Section 2.4) can be right and still not point at it. A map outside the box says only that the score is
+# taken from patches there. These patches may have read the box from outside, or its surroundings; the map does not tell which. That the network is wrong it
+# does not show.
 #
 # ## 2.10 What a look costs
 #

@@ -263,6 +263,8 @@ for d in (128, 512):
 # > $\mathbf x \leftarrow \mathbf x + \mathrm{Attention}(\mathrm{norm}(\mathbf x))$, &nbsp; then
 # > $\mathbf x \leftarrow \mathbf x + \mathrm{FFN}(\mathrm{norm}(\mathbf x))$
 #
+# FFN, the *feed-forward* part, is two linear maps with a ReLU between them, applied to each position by itself.
+#
 # So $\mathbf x$ itself runs through the whole stack untouched, and every part only adds to it. Three lines are an encoder layer:
 
 # %%
@@ -383,7 +385,7 @@ print("largest change of an answer, position 0 to 9:", " ".join(f"{m:.2f}" for m
 #
 # Maximising that sum is minimising its negative. *The paper sums · the released code takes the mean over all words of the batch, the final
 # 0 of each report included, the padding not · we do as released.* A mean over words, not over reports: a long report counts more than a
-# short one.
+# short one. Its unit is the *nat*: minus the natural logarithm of a probability.
 #
 # **Exercise 3.4** (6 min). Write it. `mask` (B, T) is 1 from the begin mark to the final 0 (or to the last id, where a report was cut), and 0 behind.
 
@@ -898,8 +900,9 @@ scores = pd.concat(
 scores.round(3)
 
 # %% [markdown]
-# Normal and abnormal studies apart (abnormal: at least one of the 13 drawn findings). On normal studies finding-F1 is not defined, because
-# there is nothing to find; *findings said* then counts the false ones.
+# Normal and abnormal studies apart (abnormal: at least one of the 13 drawn findings). On normal studies finding-F1 tells nothing: nobody
+# can be right there, so it would be 0 for who names a finding and is not defined for who names none. It is left out; *findings said* then counts the false
+# ones.
 
 # %%
 apart = {
@@ -951,7 +954,8 @@ print(
 
 # %% [markdown]
 # Which $b$? Which beam? That is a choice, and choices are made on the **validation** studies. `tune` (on the command line `rrg tune`) writes their reports
-# in every way of a declared grid: beam 1 and 3, eight biases, Wu's penalty or none, repeated trigrams allowed or not. It keeps the way with the highest
+# in the ways of a declared grid: beam 1 and 3, up to eight biases, for beam 3 Wu's penalty or none, repeated trigrams allowed or not. The bias is lowered no
+# further once the reports are longer than the band below. `tune` keeps the way with the highest
 # BLEU-4 + finding-F1 among those whose reports are about as long as the references. *What to see: each dot is one way of searching; the weights are always
 # the same. The grey band holds the lengths that may be chosen.*
 

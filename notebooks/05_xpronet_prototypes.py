@@ -16,7 +16,7 @@
 # **Before this.** Chapter 04: querying, responding, what "shared slots" are.
 #
 # **Minutes.** Running: three to four on two CPU cores once the data and the extractor are there, one when the system is trained already. Reading 40,
-# exercises 48.
+# exercises 50.
 #
 # > The radiographs of this chapter are **drawn** from the expert codes of real studies. Its scores are **not comparable with published ones**.
 #

@@ -1555,7 +1555,7 @@ Markdown(
 )
 
 # %% [markdown]
-# What that study leaves open is asked once more with 8,000 training studies and eight seeds: the bank's start, the tokens, a bank that learns, soft retrieval.
+# What that study leaves open is asked once more with 8,000 training studies and six seeds: the bank's start, the tokens, a bank that learns, soft retrieval.
 #
 # *What to see: each row is one part. Inside the grey band it is shown to make no difference that matters; a line that leaves the band on one side still may.*
 

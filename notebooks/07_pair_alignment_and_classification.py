@@ -16,7 +16,7 @@
 # **Before this.** Chapter 04: CMN, which everything here is added to. Chapter 09 explains intervals; a look at it later will do.
 #
 # **Minutes.** Running: under three on two CPU cores when CMN has been trained by chapter 04, one and a half when CMN with pair alignment has been
-# trained too. Reading 40, exercises 40.
+# trained too. Reading 40, exercises 38.
 #
 # > The radiographs of this chapter are **drawn** from the expert codes of real studies; the reports are real. Its scores are **not comparable with
 # > published ones**, and a classifier has it easier here than in a hospital: every code is visible in the drawing.

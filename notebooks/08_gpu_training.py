@@ -395,10 +395,11 @@ Markdown(
 # for each of its terms. Nearly all of a Transformer's arithmetic is such products, so PyTorch can count it by shapes (`torch.utils.flop_counter`),
 # and so does `rrg_lib.performance.budget`. Then
 #
-# $$\text{seconds} \;\ge\; \frac{\text{FLOPs}}{\text{efficiency} \times \text{peak}}$$
+# $$\text{seconds} \;\approx\; \frac{\text{FLOPs}}{\text{efficiency} \times \text{peak}}$$
 #
 # *Peak* is the data sheet's, or the best matrix product that we measure here. *Efficiency* is the share of it that a real step reaches: nobody
-# computes it, one measures it or states a guess. The book states one and says so (`rrg_lib.performance.budget.EFFICIENCY`).
+# computes it, one measures it or states a guess. The book states one and says so (`rrg_lib.performance.budget.EFFICIENCY`). Only with an efficiency of 1 is
+# the quotient a lower bound.
 
 
 # %%
@@ -453,7 +454,7 @@ say(
 # tell; what an operation costs there beside its arithmetic, we call a launch as well.) Meanwhile the GPU may compute: the longer of the two counts. A
 # small model keeps the GPU waiting for its next word.
 #
-# **Exercise 8.2** (5 min). Write down the least time that a step can take: operations at an efficiency of the peak, or launches, whichever is longer.
+# **Exercise 8.2** (5 min). Write down the time that a step should take: operations at an efficiency of the peak, or launches, whichever is longer.
 
 
 # %% exercise="8.2" level="compute"
@@ -476,12 +477,12 @@ for size in ("ci", "laptop", "gpu"):
     what = experiment("iu_xray/cmn", size)
     cost = training_step(what, vocabulary=workloads()["iu_xray"].vocabulary, batch=16).step
     for name in ("T4, 16 GB", "H100 SXM, 80 GB"):
-        least = step_seconds(cost.flops, cost.launches, GPUS[name].peak("float32"), EFFICIENCY, LAUNCH)
-        bound = "launches" if least == cost.launches * LAUNCH else "arithmetic"
+        estimate = step_seconds(cost.flops, cost.launches, GPUS[name].peak("float32"), EFFICIENCY, LAUNCH)
+        bound = "launches" if estimate == cost.launches * LAUNCH else "arithmetic"
         rows[size, name] = {
             "GFLOPs": cost.flops / 1e9,
             "launches": cost.launches,
-            "ms at least": 1e3 * least,
+            "ms, estimated": 1e3 * estimate,
             "waits for": bound,
         }
 bounds = pd.DataFrame(rows).T.rename_axis(["profile", "GPU"])
@@ -522,26 +523,26 @@ def sheet(device):
 
 # %%
 steps = {on: row.seconds for on, row in measured("training") if row.case == "CMN" and sheet(on)}
-floors = {}
+estimates = {}
 for on, took in steps.items():
     arithmetic = 2 * flops.step.flops / sheet(on).peak("float32")
-    floors[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
-    floors[on] = {f"{name}, ms": 1e3 * value for name, value in floors[on].items()} | {
+    estimates[on] = {"measured": took, "arithmetic": arithmetic / EFFICIENCY, "launches": flops.step.launches * LAUNCH}
+    estimates[on] = {f"{name}, ms": 1e3 * value for name, value in estimates[on].items()} | {
         "share of the data sheet's peak": arithmetic / took
     }
-display(pd.DataFrame(floors).T.round(2) if floors else not_run("A step of the published size on a GPU"))
+display(pd.DataFrame(estimates).T.round(2) if estimates else not_run("A step of the published size on a GPU"))
 
 # %%
 texts, over, bound_by = [], {}, {}
-for on, row in floors.items():
+for on, row in estimates.items():
     bound, larger = max((row[f"{name}, ms"], name) for name in ("arithmetic", "launches"))
     over[on] = row["measured, ms"] / bound
     bound_by[on] = larger
     left = row["measured, ms"] - bound
     texts.append(
-        f"{on}: the higher floor is that of {larger}, and the step took {over[on]:.1f} times as long"
+        f"{on}: the longer estimate is that of {larger}, and the step took {over[on]:.1f} times as long"
         + (
-            f"; {left:.0f} of its {row['measured, ms']:.0f} ms neither floor explains, nor does this section (8.14 looks for a third)"
+            f"; {left:.0f} of its {row['measured, ms']:.0f} ms neither estimate explains, nor does this section (8.14 looks for a third)"
             if left > bound
             else ""
         )
@@ -644,7 +645,7 @@ Markdown(
 # %% [markdown]
 # ## 8.6 Reading a profile
 #
-# Floors say what is possible. A profile says where the time goes: PyTorch notes every operation of one step, how often it ran and for how long
+# Estimates say what to expect. A profile says where the time goes: PyTorch notes every operation of one step, how often it ran and for how long
 # (its own time, without that of the operations it calls).
 
 # %%
@@ -676,7 +677,9 @@ figures.operations(operations.head(12), name="08_operations")
 # are arithmetic; short bars with very many are the price of small operations.*
 
 # %%
-products = operations[operations.index.str.contains("mm|conv|linear|attention", regex=True)]
+products = operations[
+    operations.index.isin(["aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"])
+]  # not what calls them
 whole, half = operations["ms"].sum(), int((operations["ms"].cumsum() < operations["ms"].sum() / 2).sum()) + 1
 say(
     "{calls:,} operations of {kinds} kinds in one step; {half} kinds take half of the time. Matrix products are {share:.0%} of it, in {few:,} of the launches. "
@@ -805,8 +808,9 @@ errors = {name: ((x.float() @ y.float()).double() - exact).norm() / exact.norm()
 pd.Series({name: f"{error:.1e}" for name, error in errors.items()}, name="relative error of a product").to_frame()
 
 # %% [markdown]
-# *Mixed* precision (`torch.autocast`) shortens the inputs of matrix products and leaves weights, sums, norms, softmax and the loss in float32. In
-# training it is one setting: `rrg train … --set training.mixed_precision=bf16`.
+# *Mixed* precision (`torch.autocast`) shortens the inputs of matrix products. On a GPU it leaves weights, sums, norms, softmax and the loss in
+# float32. On a processor weights stay in float32 too, but norms, softmax and sums keep the short format of what they are given; our loss is computed in
+# float32 on purpose. In training it is one setting: `rrg train … --set training.mixed_precision=bf16`.
 #
 # ### Why float16 needs a scaled loss
 #
@@ -1046,9 +1050,11 @@ say(
 )
 
 # %% [markdown]
-# Two things are **not** a sum over studies, and no loop mends them:
+# Two things are **not** a sum over studies, and this loop does not mend them:
 #
 # - a **contrastive loss** (chapters 05 to 07) compares the studies of a batch with each other. Four times four studies have fewer pairs than sixteen.
+#   (Two passes do mend it: first the features of all parts without gradients, then each part once more, with the loss's gradient at its features; Gao et al.
+#   2021. `rrg_lib` does not have them.)
 # - **batch normalisation** takes mean and spread from the studies at hand: of four, they are rougher than of sixteen.
 
 # %%
@@ -1217,15 +1223,18 @@ by_seed = pd.DataFrame(
 if made_twice and len(by_seed):
     again, seeds = pooled_sd(same_seed, ["system", "seed"]), pooled_sd(by_seed, "system")
     own = by_seed.groupby("system")["finding-F1"].std().dropna()
+    devices_of = same_seed.groupby(["system", "seed"])["on"].nunique()
+    elsewhere = f"{(devices_of > 1).sum()} of {len(devices_of)} on another device too"
     display(
         pd.DataFrame(
-            {"the same seed again": again, "another seed": seeds},
+            {f"the same seed again ({elsewhere})": again, "another seed": seeds},
             index=["sd of finding-F1", "low", "high", "degrees of freedom"],
         ).T.round(3)
     )
     sentence = say(
-        "Running one seed again moves finding-F1 by a standard deviation of {again:.3f}, another seed by {seeds:.3f}. {verdict} A single system's seeds alone "
+        "Training one seed again ({elsewhere}) moves finding-F1 by a standard deviation of {again:.3f}, another seed by {seeds:.3f}. {verdict} A single system's seeds alone "
         "would have said anything from {least:.3f} to {most:.3f}: too few to tell, so **pool the spread over systems of one kind**.",
+        elsewhere=elsewhere,
         again=again[0],
         seeds=seeds[0],
         least=own.min(),
@@ -1240,7 +1249,8 @@ else:
 
 # %% [markdown]
 # Why not count a repetition as another seed? It begins with the same weights and reads the studies in the same order. So it shows a *part* of what a new
-# seed would vary, and two of them beside one seed are no three seeds. Here they say how large that part is; in a table of systems each seed stands once.
+# seed would vary, and two of them beside one seed are no three seeds; in a table of systems each seed stands once. How large that part is, so few say
+# only within the wide interval above; and what another device's dropout adds is in it.
 
 # %% [markdown]
 # ## 8.12 Many processes
@@ -1417,23 +1427,24 @@ say(
 )
 
 # %% [markdown]
-# A budget is a lower bound to be checked: run a hundred steps, multiply, compare. If the measured step is far above the count, look at 8.2 (is it
+# A budget is an estimate, its efficiency a guess: 8.4 and 8.5 hold measured steps against it. Check it: run a hundred steps,
+# multiply, compare. If the measured step is far above the count, look at 8.2 (is it
 # reading?), then at 8.5 (is it launching?), before you ask for more GPUs.
 
 # %%
 Markdown(
     "; ".join(
-        f"On the {on} a measured step took {times:.1f} times its floor, which was that of {bound_by[on]} (8.5)"
+        f"On the {on} a measured step took {times:.1f} times its estimate, which was that of {bound_by[on]} (8.5)"
         for on, times in over.items()
     )
     + ". That step read patches. The trainings of the table run the image network along, and wait for something else where their arithmetic is larger than "
     "their launches: the factor need not carry over. **Measure a hundred steps of your own before you plan.**"
     if over
-    else "No step of the published size was measured on a GPU: the table is a lower bound that **nobody has checked here**."
+    else "No step of the published size was measured on a GPU: the table is an estimate that **nobody has checked here**."
 )
 
 # %% [markdown]
-# ### What the floors leave out
+# ### What the estimates leave out
 #
 # The count knows operations and launches. Now look at Adam:
 
@@ -1550,7 +1561,7 @@ say(
     product=told("matrix product"),
     adam=told("Adam"),
     helps=f" What helps there is {helps[adam_waits]}." if adam_waits != "arithmetic" else "",
-    verdict="The floors of this chapter count launches and arithmetic: what waits for memory lies above them, and a GPU with more arithmetic alone does not "
+    verdict="The estimates of this chapter count launches and arithmetic: what waits for memory takes longer, and a GPU with more arithmetic alone does not "
     "bring it down."
     if "traffic" in set(waits["waits for"])
     else "",
@@ -1578,7 +1589,7 @@ machines = sorted({named(one.machine) for one in benchmarks})
 devices = sorted({one.provenance["machine"].get("device", "processor") for one in trainings("laptop")})
 Markdown(
     f"Stored, and shown above: benchmarks of {'; '.join(machines) or 'no machine'}; `laptop` trainings made on {', '.join(devices) or 'no device'}. "
-    "Everything else is of this machine, or counted."
+    "So is the GPU memory of 8.3. Everything else is of this machine, or counted."
 )
 
 # %% [markdown]
@@ -1596,6 +1607,7 @@ Markdown(
 # - Paulius Micikevicius et al.: *Mixed Precision Training*, ICLR 2018: float16 weights' master copy, loss scaling.
 # - Tianqi Chen, Bing Xu, Chiyuan Zhang, Carlos Guestrin: *Training Deep Nets with Sublinear Memory Cost*, 2016: forget and compute again.
 # - Shen Li et al.: *PyTorch Distributed: Experiences on Accelerating Data Parallel Training*, VLDB 2020; Yanli Zhao et al.: *PyTorch FSDP*, VLDB 2023.
+# - Luyu Gao, Yunyi Zhang, Jiawei Han, Jamie Callan: *Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup*, RepL4NLP 2021.
 # - Diederik Kingma, Jimmy Ba: *Adam*, ICLR 2015; Sashank Reddi, Satyen Kale, Sanjiv Kumar: *On the Convergence of Adam and Beyond*, ICLR 2018 (amsgrad).
 # - Peaks and memory of GPUs: NVIDIA's data sheets, dense, as `rrg_lib.performance.budget.GPUS` lists them. Sizes of MIMIC-CXR: CMN, Table 1.
 # - Reports and codes: Indiana University Chest X-ray Collection, Demner-Fushman et al. 2016, CC BY-NC-ND 4.0. This chapter quotes no report.

@@ -65,6 +65,8 @@ KINDS_SHOWN = ("classifier", "none", "reference")
 #: The README's rows: systems (told a classifier's labels, if any) and reports that never look.
 FIRST, FIRST_BASELINES = ("base", "mem", "cmn", "xpronet"), ("a1", "c")
 FIRST_COLUMNS = ("BLEU-4", "CIDEr", FINDING_F1, "distinct", "length ratio", "seeds")
+#: Words of the reports / words of the references, below which a training writes next to nothing.
+WRITES = 0.1
 #: Columns of a line of prose.
 WIDTH = 155
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
@@ -274,8 +276,9 @@ def by_protocol() -> pd.DataFrame:
 def a1s_lead() -> str:
     """How far the constant report a1 is ahead of the main systems in BLEU-4 in each protocol, and what part of that is
     length alone: log BLEU-4 is the log of the brevity penalty and the rest (exercise 9.8), and a1 is long enough to pay
-    none."""
-    said = []
+    none. A training that writes next to nothing is left out of the mean, and named: its logarithm would be most of
+    it."""
+    said, silent = [], []
     for protocol in PROTOCOLS:
         runs = [
             r
@@ -284,17 +287,25 @@ def a1s_lead() -> str:
         ]
         a1 = next(row for row in runs[0].evaluation.rows if row.name == "a1").parts["all"]
         words = runs[0].evaluation.provenance["references"]["words"]
-        lead = fmean(math.log(a1.scores["BLEU-4"] / r.evaluation.scores["BLEU-4"]) for r in runs)
-        length = fmean(_log_brevity(a1.length / words) - _log_brevity(r.length_ratio) for r in runs)
         behind = sum(r.evaluation.scores["BLEU-4"] < a1.scores["BLEU-4"] for r in runs)
+        writing = [r for r in runs if r.length_ratio >= WRITES]
+        silent += [
+            f"{r.experiment.preset}, seed {r.experiment.training.seed}, {protocol}: {r.length_ratio:.2f} of the words"
+            for r in runs
+            if r not in writing
+        ]
+        lead = fmean(math.log(a1.scores["BLEU-4"] / r.evaluation.scores["BLEU-4"]) for r in writing)
+        length = fmean(_log_brevity(a1.length / words) - _log_brevity(r.length_ratio) for r in writing)
         said.append(
-            f"{protocol}: {behind} of {len(runs)}, by a factor of {math.exp(lead):.2f} on average, {length / lead:.0%} "
-            f"of its logarithm length"
+            f"{protocol}: {behind} of {len(runs)}, by a factor of {math.exp(lead):.2f} on average"
+            + (f" over {len(writing)}" if len(writing) < len(runs) else "")
+            + f", {length / lead:.0%} of its logarithm length"
         )
+    left_out = f" Left out of the averages, for it writes next to nothing: {'; '.join(silent)}." if silent else ""
     return (
         f"Trainings behind the constant report a1 in BLEU-4 ({'; '.join(said)}). Length is what the brevity penalty "
         "takes from reports shorter than the references (exercise 9.8); over 100 %, the rest of the score speaks for "
-        "the system."
+        f"the system.{left_out}"
     )
 
 

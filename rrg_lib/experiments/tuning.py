@@ -3,7 +3,7 @@ report gets, how wide the search is.
 
 How a report is searched moves the scores more than the memory does (chapter 03 shows it on one set of weights), so a
 comparison of systems whose decoding nobody chose compares, for the most part, how each one's habits suit one search.
-`tune` writes the validation reports in every way of `GRID` and keeps the way with the highest `TARGET` among those
+`tune` writes the validation reports in the ways of `GRID` and keeps the way with the highest `TARGET` among those
 whose reports are about as long as the references. The test studies are not looked at.
 """
 
@@ -76,8 +76,9 @@ GRID = Grid()
 
 
 def tune(run: Run, grid: Grid = GRID, *, progress: bool = True) -> TunedDecoding:
-    """Writes the validation reports of a trained run in every way of the grid, keeps all scores and the choice in the
-    run's `decoding.json`.
+    """Writes the validation reports of a trained run in the ways of the grid, keeps all scores and the choice in the
+    run's `decoding.json`. Of ways that differ in the bias alone, none follows the first whose reports are longer than
+    the band: the next would be longer still.
 
     A run that was tuned with this grid and these weights comes back at once. Finding-F1 is over the validation studies
     that have expert codes, as while training; where none has, it is not defined and the other scores decide.

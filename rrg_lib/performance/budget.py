@@ -150,8 +150,8 @@ class Cost:
     def hours(
         self, gpu: GPU, *, precision: str = "float32", efficiency: float = EFFICIENCY, launch: float = LAUNCH
     ) -> float:
-        """At least the arithmetic at `efficiency` of the peak, at least the launches. Raises `ConfigurationError` for
-        an efficiency outside (0, 1]."""
+        """The arithmetic at `efficiency` of the peak or the launches, whichever is longer. Raises `ConfigurationError`
+        for an efficiency outside (0, 1]."""
         if not 0 < efficiency <= 1:
             raise ConfigurationError(
                 f"efficiency is {efficiency}: it is the share of the peak that is reached, above 0 and at most 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import jupytext
 import pytest
@@ -28,6 +29,15 @@ def test_a_chapters_prose_has_no_typed_result(chapter):
         f"{chapter.name}: compute these in a cell and show them with rrg_lib.book.prose.say, or give a reason with "
         f"<!-- typed: … -->:\n" + "\n".join(wrong)
     )
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapters_minutes_of_exercises_are_their_sum(chapter):
+    text = chapter.read_text(encoding="utf-8").replace("\n# ", " ")
+    stated = re.search(r"\*\*Minutes\.\*\*.*?exercises (\d+)", text)
+    if stated:  # chapters 00 and 03 state one number for reading and exercises
+        each = re.findall(r"\*\*Exercise \d+\.\d+\*\* \((\d+) min\)", text)
+        assert int(stated[1]) == sum(map(int, each)), f"{chapter.name}: exercises of {each} minutes"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from rrg_lib.errors import CheckpointError, ConfigurationError
+from rrg_lib.experiments.presets import DATASETS
 from rrg_lib.models.visual import pretrained
 from rrg_lib.models.visual.extractor import EXTRACTORS, VisualExtractor
 from rrg_lib.models.visual.networks import build_network
@@ -104,11 +105,14 @@ def test_a_file_in_the_cache_is_used_and_its_hash_is_checked(offline, monkeypatc
         VisualExtractor("resnet18", weights="imagenet")
 
 
-def test_only_weights_that_have_not_seen_our_films_are_the_default_of_the_chest_networks():
-    assert set(pretrained.SEEN) <= set(known_weights("chest_densenet121")) and "chest" not in pretrained.SEEN
-    for name in pretrained.CHEST_WEIGHTS:
-        assert not {"Open-i", "MIMIC-CXR"} & set(released(name, "chest").data.split(", "))
-    assert "Open-i" in released("chest_densenet121", "chest-all").data and "iu_xray" in pretrained.SEEN["chest-all"]
+@pytest.mark.parametrize(("name", "which"), [(n, w) for n in pretrained.CHEST_WEIGHTS for w in known_weights(n)])
+def test_whose_films_weights_have_seen_follows_from_the_data_they_were_trained_on(name, which):
+    datasets = {"Open-i": "iu_xray", "MIMIC-CXR": "mimic_cxr", "CheXpert": "chexpert_plus", "PadChest": "padchest_gr"}
+    assert set(datasets.values()) <= set(DATASETS)
+    trained_on = released(name, which).data.split(", ")
+    assert pretrained.SEEN.get((name, which), ()) == tuple(of for data, of in datasets.items() if data in trained_on)
+    if which == "chest":  # the default of the chest networks has seen none of the papers' films
+        assert not {"Open-i", "MIMIC-CXR"} & set(trained_on)
 
 
 def test_torchxrayvisions_addresses_are_its_own():

@@ -343,8 +343,8 @@ def _part(lengths: Sequence[int], seed: int) -> Batch:
 
 
 def step_seconds(function: Callable[[float, float, float, float, float], float], *, other: int = 0) -> None:
-    """Exercise 8.2: operations, launches, peak a second, efficiency, seconds a launch -> the least seconds that a step
-    takes."""
+    """Exercise 8.2: operations, launches, peak a second, efficiency, seconds a launch -> the seconds that a step
+    should take."""
     answers, right, mistakes = [], [], {}
     gpu = GPUS["A100, 40 GB"]
     for flops, launches, efficiency, launch in ((4e9, 700, 0.3, 1e-5), (9e12, 900, 0.25, 1e-5), (2e10, 50, 0.6, 4e-6)):

@@ -319,7 +319,7 @@ def wu_score(answer: Callable[[Sequence[int], float, float], float], *, other: i
             "the score is multiplied: a log-probability is negative, so a longer report would be punished twice. "
             "Divide": total * ((5 + length) / 6) ** alpha,
             "it is the plain mean: Wu's penalty grows more slowly than the length": total / length,
-            "it is length^alpha: Wu's is ((5 + length) / 6)^alpha, which is 1 for a report of one word": total
+            "it is length^alpha: Wu's is ((5 + length) / 6)^alpha, which is 1 for the end mark alone": total
             / length**alpha,
             "the brackets: it is (5 + length) / 6, not 5 + length / 6": total / (5 + length / 6) ** alpha,
             "the 6 is under the power too: ((5 + length) / 6)^alpha": total / ((5 + length) ** alpha / 6),

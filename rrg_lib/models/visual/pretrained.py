@@ -75,8 +75,15 @@ CHEST_WEIGHTS: dict[str, dict[str, tuple[str, str | None, str]]] = {
         ),
     },
 }
-#: Weights whose training data hold films of a dataset of this book: scores on it are then of films already seen.
-SEEN = {"chest-all": ("iu_xray", "mimic_cxr"), "chest-mimic": ("mimic_cxr",)}
+#: (network, weights) whose training data hold films of a dataset of this book: scores on it are then of films already
+#: seen.
+SEEN: dict[tuple[str, str], tuple[str, ...]] = {
+    ("chest_densenet121", "chest"): ("chexpert_plus",),
+    ("chest_densenet121", "chest-padchest"): ("padchest_gr",),
+    ("chest_densenet121", "chest-mimic"): ("mimic_cxr",),
+    ("chest_densenet121", "chest-all"): ("iu_xray", "mimic_cxr", "chexpert_plus", "padchest_gr"),
+    ("chest_resnet50", "chest"): ("padchest_gr",),
+}
 
 
 def is_published(weights: str | Path | None) -> bool:
