@@ -1729,7 +1729,7 @@ pd.DataFrame(drawers)
 
 # %% [markdown]
 # Then three reports of CMN on abnormal studies, as BLEU-4 ranks them: the **worst**, a **typical** one (the median) and the **best**. Of scores that are
-# equal to three digits, the one with the most mistakes about findings is taken. A rule chooses them, and none is left out for what it says.
+# equal to three digits, the one with the most mistakes about findings is taken; as typical, the one in the middle of those. A rule chooses them, and none is left out for what it says.
 
 # %%
 wrong = (said != truth).sum(1)  # (n,) findings missed or made up
@@ -1737,10 +1737,9 @@ abnormal_at = np.flatnonzero(truth.any(1))
 scores = np.round(each["CMN"], 3)
 ranked = sorted(abnormal_at, key=lambda k: scores[k])
 gallery = {}
-for title, place in {"Worst": 0, "Best": -1, "Typical": len(ranked) // 2}.items() if ranked else ():
-    equal = [k for k in ranked if scores[k] == scores[ranked[place]] and k not in gallery.values()]
-    gallery[title] = max(equal or ranked, key=lambda k: wrong[k])
-gallery = {title: gallery[title] for title in ("Worst", "Typical", "Best") if title in gallery}
+for title, place in {"Worst": 0, "Typical": len(ranked) // 2, "Best": -1}.items() if ranked else ():
+    equal = sorted((k for k in ranked if scores[k] == scores[ranked[place]]), key=lambda k: wrong[k])
+    gallery[title] = equal[len(equal) // 2 if title == "Typical" else -1]
 
 # %% [markdown]
 # *What to see: blue boxes hold a finding that the report names, orange dashed ones a finding it does not. The model never sees a box.*

@@ -44,7 +44,11 @@ from rrg_lib.experiments.run import Run, baseline_task, prepared
 from rrg_lib.experiments.run_folders import run_folder
 from rrg_lib.experiments.tuning import tune
 from rrg_lib.models.decoding import PROTOCOLS
+from rrg_lib.replication.claims import claims
+from rrg_lib.replication.claims_in_studies import in_studies, study_reports
 from rrg_lib.replication.decision_rule import corrected
+from rrg_lib.replication.ledger import ledger
+from rrg_lib.replication.ledger_tables import studies_in_words
 from rrg_lib.replication.seed_scores import measured, order
 from rrg_lib.replication.study_plan import known_plans, study_plan
 from rrg_lib.replication.study_report import study_report
@@ -250,9 +254,15 @@ def what_they_say(tuned_runs: Sequence[StoredResult]) -> str:
     return fill(
         f"The constant report a1, which sees no image, is ahead of {behind} of {len(tuned_runs)} trainings in BLEU-4; "
         f"{seeing} of them are ahead of it in finding-F1. Is a memory better than BASE? By the rule of chapter 10, of "
-        f"{len(told)} comparisons: {answers}.",
+        f"{len(told)} comparisons: {answers}. {asked_again()}",
         WIDTH,
     )
+
+
+def asked_again() -> str:
+    """What the shipped results of planned studies say of the claims that the stored runs leave undecided."""
+    asked = in_studies(claims(), study_reports(shipped_results()))
+    return studies_in_words(ledger(stored_results()), asked, briefly=True)
 
 
 def by_protocol() -> pd.DataFrame:

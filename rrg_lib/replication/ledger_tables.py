@@ -331,13 +331,15 @@ def record(row: LedgerRow) -> dict[str, Any]:
     return asdict(shown(row)) | numbers(row)
 
 
-def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy]) -> str:
+def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy], *, briefly: bool = False) -> str:
     """How many of the claims that the stored runs leave undecided a study decides, of how many more it excludes a gain
-    that matters, and where."""
+    that matters, and, unless `briefly`, where."""
     undecided = [row.id for row in _claims(rows) if row.verdict is Verdict.UNDECIDED]
     asked = {name: [row for row in studies if row.claim.id == name] for name in undecided}
     said = {name: {row.says for row in of if row.decided} for name, of in asked.items()}
-    answers = Counter(says.pop() if len(says) == 1 else "told differently by two" for says in said.values() if says)
+    answers = Counter(min(says) if len(says) == 1 else "told differently by two" for says in said.values() if says)
+    verbs = {"holds there": "hold there", "fails there": "fail there"}
+    counted = [f"{n} {says if n == 1 else verbs.get(says, says)}" for says, n in answers.items()]
     bounded = {
         name: [f"{row.study}, {row.condition}" for row in of if row.bounded]
         for name, of in asked.items()
@@ -346,10 +348,10 @@ def studies_in_words(rows: Sequence[LedgerRow], studies: Sequence[InStudy]) -> s
     return (
         f"Of the {len(undecided)} claims that are undecided on IU-Phantom, planned studies ask "
         f"{sum(map(bool, asked.values()))} and decide {sum(answers.values())}"
-        + (f" ({', '.join(f'{n} {says}' for says, n in answers.items())})" if answers else "")
+        + (f" ({', '.join(counted)})" if counted else "")
         + (
-            f"; of {len(bounded)} more a gain as large as the smallest that matters is excluded somewhere "
-            f"({'; '.join(f'{name}: ' + ', '.join(where) for name, where in bounded.items())})"
+            f"; of {len(bounded)} more a gain as large as the smallest that matters is excluded somewhere"
+            + ("" if briefly else f" ({'; '.join(f'{name}: ' + ', '.join(where) for name, where in bounded.items())})")
             if bounded
             else ""
         )

@@ -122,8 +122,19 @@ def test_an_undecided_claim_may_exclude_a_gain_that_matters():
     assert "excludes a gain" in study_claims_table([one])["it"].iloc[0]
     words = studies_in_words(ledger(stored_results()), [one])
     assert "of 1 more a gain as large as the smallest that matters is excluded somewhere (mcsam-cmn: ablations" in words
+    brief = studies_in_words(ledger(stored_results()), [one], briefly=True)
+    assert "is excluded somewhere. " in brief and "mcsam-cmn" not in brief
     both = said(("cmn", "mem", "BLEU-4", below), ("mem", "base", "BLEU-4", near))["cmn-order-iu"]
     assert not both.bounded
+
+
+def test_a_claim_that_one_study_decides_and_another_bounds_counts_once():
+    below = replace(OPEN, difference=-0.03, margin=0.03, delta=0.01, freedom=30.0)
+    reports = [report(("mcsam", "mcsam_wo_tokens", "BLEU-4", order)) for order in (ALIKE, below)]
+    asked = in_studies(claims(), reports)
+    assert [(row.decided, row.bounded) for row in asked] == [(True, False), (False, True)]
+    words = studies_in_words(ledger(stored_results()), asked)
+    assert "ask 1 and decide 1 (1 no difference there). They" in words
 
 
 def test_two_studies_that_differ_are_told_apart_from_one_answer():
