@@ -1083,6 +1083,12 @@ say(
 )
 
 # %% [markdown]
+# And where an experiment was made larger on purpose, with more seeds or more studies to learn from:
+
+# %%
+Markdown(studies_in_words(claims, asked_again, briefly=True))
+
+# %% [markdown]
 # ## What you can now do
 #
 # - Read a table as intervals, and find a contradiction that no rounding explains.
