@@ -15,7 +15,7 @@ from rrg_lib.data.phantom import draw, sample_studies
 from rrg_lib.errors import CheckpointError, ConfigurationError, StorageError, UnknownNameError
 from rrg_lib.evaluation.linear_probe import linear_probe
 from rrg_lib.models.visual.extractor import EXTRACTORS, VisualExtractor, augmented_as_released
-from rrg_lib.models.visual.feature_cache import cached_features
+from rrg_lib.models.visual.feature_cache import CPU_BATCH, cached_features
 from rrg_lib.models.visual.finding_extractor import (
     FindingExtractor,
     PretrainingProfile,
@@ -158,6 +158,17 @@ def test_a_cache_holds_what_the_extractor_says(views, tmp_path):
     for i in range(3):
         np.testing.assert_allclose(cache.patches(i), direct.patches[i].numpy(), atol=2e-3, rtol=2e-3)
         np.testing.assert_allclose(cache.pooled(i), direct.pooled[i].numpy(), atol=2e-3, rtol=2e-3)
+
+
+def test_a_processor_looks_at_few_studies_at_once_and_sees_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("RRG_DEVICE", "cpu")
+    pictures = np.random.default_rng(0).integers(0, 256, (CPU_BATCH + 2, 1, 32, 32), dtype=np.uint8)
+    extractor, asked = VisualExtractor("small"), []
+    extractor.register_forward_pre_hook(lambda module, inputs: asked.append(len(inputs[0])))
+    few = cached_features(extractor, Studies(pictures), folder=tmp_path / "few", progress=False)
+    many = cached_features(extractor, Studies(pictures), folder=tmp_path / "many", batch_size=32, progress=False)
+    assert asked == [CPU_BATCH, 2, CPU_BATCH + 2]
+    assert (few.folder / "patches.npy").read_bytes() == (many.folder / "patches.npy").read_bytes()
 
 
 def test_a_second_call_reads_and_other_weights_write_elsewhere(views, tmp_path, monkeypatch):

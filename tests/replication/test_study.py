@@ -14,12 +14,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from places import ROOT
 
 from rrg_lib.errors import ConfigurationError, RRGError, UnknownNameError
 from rrg_lib.evaluation.clinical import macro_f1_of_counts
 from rrg_lib.evaluation.metrics import FINDING_F1_MACRO
 from rrg_lib.evaluation.resampling import Additive, bootstrap_weights
+from rrg_lib.replication import study_runs
 from rrg_lib.replication.study_cost import study_cost
 from rrg_lib.replication.study_plan import known_plans, parsed_plan, study_plan
 from rrg_lib.replication.study_report import StudyScore, _gap, study_report, study_terms, write_study_report
@@ -401,3 +403,20 @@ def test_recall_of_a_group_counts_what_a_report_names_of_what_is_there():
 
     found = study_terms(Kept(), "recall of rare findings", {"rare": ("Edema", "Fracture")})
     assert found.value() == pytest.approx(1 / 3)
+
+
+def test_features_are_computed_on_as_many_threads_as_there_will_be_jobs(monkeypatch, tmp_path):
+    """Before the runs, when nothing else computes; each run then has one thread."""
+    seen = []
+
+    class Made:
+        @property
+        def inputs(self):
+            seen.append(torch.get_num_threads())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_runs, "opened_run", lambda *_, **__: Made())
+    before = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(replace(study_plan("orders"), name="not_run"), tmp_path, jobs=2, progress=False)
+    assert seen == [2] and torch.get_num_threads() == before
