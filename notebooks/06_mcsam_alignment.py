@@ -63,6 +63,7 @@ from rrg_lib.models.memory import topics as topics_module
 from rrg_lib.models.memory.topics import find_topics
 from rrg_lib.models.report_loss import report_loss
 from rrg_lib.models.transformer import Encoder, causal_mask, merge_heads, split_heads
+from rrg_lib.replication.decision_rule import pooled
 from rrg_lib.replication.seed_scores import measured_together, order, swept
 from rrg_lib.replication.study_plan import study_plan
 from rrg_lib.replication.study_report import study_report
@@ -1560,7 +1561,48 @@ Markdown(
 # *What to see: each row is one part. Inside the grey band it is shown to make no difference that matters; a line that leaves the band on one side still may.*
 
 # %%
-show_study(study_report(study_plan("mcsam_parts")), "BLEU-4", name="06_study_more")
+more_study = study_report(study_plan("mcsam_parts"))
+show_study(more_study, "BLEU-4", name="06_study_more")
+
+# %% [markdown]
+# That plan hoped that seeds scatter less where there is more to learn from. Do they? The standard deviation over seeds, pooled over systems of one kind:
+
+
+# %%
+def scatter(report, where, names, metric):
+    """The standard deviation over seeds, pooled over some systems of a study; nan where one of them was not run."""
+    found = [report.scores.get((where, name, metric)) for name in names]
+    if any(one is None for one in found):
+        return math.nan
+    return pooled([list(one.scores.values()) for one in found], where).sd
+
+
+kinds = {
+    "MCSAM and its parts": ([system.name for system in more_study.plan.systems], more_study),
+    "BASE, BASE+MEM, CMN": (["base", "mem", "cmn"], study_report(study_plan("orders"))),
+}
+spread = pd.DataFrame(
+    {
+        f"{kind}, {metric}": {
+            "2,000 studies": scatter(parts_study, "n2000", names, metric),
+            "8,000 studies": scatter(larger, "n8000", names, metric),
+        }
+        for kind, (names, larger) in kinds.items()
+        for metric in ("BLEU-4", "finding-F1")
+    }
+).T
+display(spread.round(4))
+fewer, more = (
+    list(spread.index[mask]) for mask in (spread.diff(axis=1).iloc[:, 1] < 0, spread.diff(axis=1).iloc[:, 1] >= 0)
+)
+Markdown(
+    f"Less with 8,000: {'; '.join(fewer) or 'none'}. Not less: {'; '.join(more) or 'none'}."
+    + (
+        " Where seeds scatter so, more studies decide nothing. It takes more seeds, as the rows above say."
+        if more
+        else ""
+    )
+)
 
 # %% [markdown]
 # ## What you can now do

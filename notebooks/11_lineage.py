@@ -474,7 +474,7 @@ if len(of_study) > 1 and len(of_study.columns) == 2:
     asserts = by_word.groupby("word")["finding"].any()
     unseen = [f"`{word}`" for word in often.head(6).index if not asserts[word]]
     in_passing = (
-        f", and as small at words that assert nothing ({', '.join(unseen)}): no proof that the sentinel does what it was made for"
+        f", and as small at words that assert no finding ({', '.join(unseen)}): no proof that the sentinel does what it was made for"
         if unseen
         else ", as it was made for"
     )
