@@ -1266,7 +1266,7 @@ show_study(study_report(study_plan("growth")), "finding-F1", name="04_study_grow
 show_study(study_report(study_plan("ablations")), "finding-F1", among=["mem", "base"], name="04_study_order")
 
 # %% [markdown]
-# Seeds scatter least where there is most to learn from. So the three were trained once more, on 8,000 studies each, with eight seeds, and in all the scores that the
+# The seeds of BASE and CMN scatter least where there is most to learn from. So the three were trained once more, on 8,000 studies each, with eight seeds, and in all the scores that the
 # paper's table prints but METEOR. *What to see: does a line still leave the grey band? A row that lies inside it is an answer too: no difference that matters.*
 
 # %%
