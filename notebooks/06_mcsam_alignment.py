@@ -1598,7 +1598,7 @@ fewer, more = (
 Markdown(
     f"Less with 8,000: {'; '.join(fewer) or 'none'}. Not less: {'; '.join(more) or 'none'}."
     + (
-        " Where seeds scatter so, more studies decide nothing. It takes more seeds, as the rows above say."
+        " There more studies to learn from do not make a comparison surer: it takes more seeds, as the rows above say."
         if more
         else ""
     )

@@ -75,14 +75,15 @@ CHEST_WEIGHTS: dict[str, dict[str, tuple[str, str | None, str]]] = {
         ),
     },
 }
+#: Films that weights were trained on -> the dataset of this book that has them too.
+_DATASET_OF = {"Open-i": "iu_xray", "MIMIC-CXR": "mimic_cxr", "CheXpert": "chexpert_plus", "PadChest": "padchest_gr"}
 #: (network, weights) whose training data hold films of a dataset of this book: scores on it are then of films already
 #: seen.
 SEEN: dict[tuple[str, str], tuple[str, ...]] = {
-    ("chest_densenet121", "chest"): ("chexpert_plus",),
-    ("chest_densenet121", "chest-padchest"): ("padchest_gr",),
-    ("chest_densenet121", "chest-mimic"): ("mimic_cxr",),
-    ("chest_densenet121", "chest-all"): ("iu_xray", "mimic_cxr", "chexpert_plus", "padchest_gr"),
-    ("chest_resnet50", "chest"): ("padchest_gr",),
+    (name, which): seen
+    for name, of in CHEST_WEIGHTS.items()
+    for which, (_, _, data) in of.items()
+    if (seen := tuple(dataset for films, dataset in _DATASET_OF.items() if films in data.split(", ")))
 }
 
 
